@@ -1,0 +1,227 @@
+//! What a run measures, as it is stored: the raw series in `run.json`, before anybody judges them.
+//!
+//! Measuring writes these types and knows nothing of verdicts; judging reads them and knows nothing of processes.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The version of `run.json` that this build writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// One measured quantity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signal {
+    /// Invokers that the target says are alive (its pool's own count).
+    LiveInvokers,
+    /// Live heap blocks of the server, by dhat.
+    HeapBlocks,
+    /// Live heap bytes of the server, by dhat.
+    HeapBytes,
+    /// Pipe ends open in the server.
+    FdsPipe,
+    /// Sockets open in the server.
+    FdsSocket,
+    /// Files, folders and devices open in the server.
+    FdsFile,
+    /// Other descriptors of the server: epoll, eventfd, pidfd, timerfd.
+    FdsAnon,
+    /// Threads of the server.
+    Threads,
+    /// Tokio tasks alive in the server.
+    Tasks,
+    /// Processes in the server's tree, itself included.
+    Processes,
+    /// Processes in the server's tree that have ended and were not reaped.
+    Zombies,
+    /// Files in the folders that the run gave to the server and its CLI (HOME, TMPDIR, runtime).
+    Files,
+    /// Processes of the server's tree that are left after it stopped.
+    Orphans,
+    /// Files in the same folders that are left after it stopped.
+    FilesLeft,
+    /// Requests that were sent and got no ending.
+    Lost,
+    /// Replies that carried another request's mark, lacked their own, or were cut.
+    MixedUp,
+    /// Anonymous proportional memory of the server's tree, in bytes.
+    AnonPss,
+    /// Resident memory of the server's tree, in bytes.
+    TreeRss,
+    /// Resident memory of the server's own process, in bytes.
+    ServerRss,
+}
+
+/// Everything that one `leakgate run` measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The scenarios' common seed.
+    pub seed: u64,
+    /// Where and with what it ran.
+    pub environment: Environment,
+    /// The controls, in the order in which they ran; empty when they were left out.
+    pub controls: Vec<Control>,
+    /// The scenarios, one entry per target, in the order in which they ran.
+    pub targets: Vec<TargetRun>,
+}
+
+/// A run with a leak planted on purpose, or with none (`planted` is empty): proof that the gate can see.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Control {
+    /// Its name, for example `fd` or `clean`.
+    pub name: String,
+    /// The signals of which at least one has to show it; empty for the clean control.
+    pub planted: Vec<Signal>,
+    /// What was measured.
+    pub run: TargetRun,
+}
+
+/// One scenario against one process of one target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetRun {
+    /// The scenario's name.
+    pub scenario: String,
+    /// `sut`, `sut-heap`, or the command of somebody else's server.
+    pub target: String,
+    /// What was asked of it.
+    pub plan: Plan,
+    /// How the measuring ended.
+    pub outcome: Outcome,
+    /// Settled readings, in order; the first is taken after the warm-up.
+    pub checkpoints: Vec<Checkpoint>,
+    /// Readings between batches of load, in order, for the noisy signals.
+    pub trace: Vec<TracePoint>,
+    /// Totals after the stop: [`Signal::Orphans`], [`Signal::FilesLeft`], [`Signal::Lost`], [`Signal::MixedUp`].
+    pub totals: BTreeMap<Signal, u64>,
+    /// Proof that something was exercised.
+    pub proof: Proof,
+    /// Highest values seen at any time.
+    pub bounds: Bounds,
+    /// From the start of the process to its end, in seconds.
+    pub seconds: f64,
+    /// What is left after the stop and other oddities, named: command lines, paths, the first errors.
+    pub notes: Vec<String>,
+}
+
+/// What a scenario asks of a target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Slots of the server.
+    pub slots: u64,
+    /// Restarts before the first checkpoint.
+    pub warm_up: u64,
+    /// Restarts after it.
+    pub restarts: u64,
+    /// Connections that send requests at the same time.
+    pub connections: u64,
+    /// Turns after which the server replaces an invoker.
+    pub max_turns: u64,
+    /// The server's own RSS must stay below this, in MB (10^6 bytes).
+    pub server_rss_cap_mb: u64,
+    /// The whole tree's RSS must stay below this, in MB (10^6 bytes).
+    pub tree_rss_cap_mb: u64,
+    /// Share of requests that may end in an error (a scenario that crashes the CLI on purpose needs some), 0 to 1.
+    pub errors_allowed: f64,
+}
+
+/// How the measuring of one target ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Outcome {
+    /// Every checkpoint was taken and the target stopped when it was told to.
+    Completed,
+    /// The target did not come to rest before a checkpoint.
+    NotSettled {
+        /// What was still moving.
+        moving: String,
+    },
+    /// The target could not be driven to the end.
+    Failed {
+        /// What happened, with the end of the target's stderr.
+        what: String,
+    },
+}
+
+/// A settled reading: nothing in flight, nothing starting or stopping.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Restarts since the target's start.
+    pub restarts: u64,
+    /// Requests ended since the target's start.
+    pub requests: u64,
+    /// The value of every signal that can be read at a checkpoint of this target.
+    pub values: BTreeMap<Signal, u64>,
+}
+
+/// A reading between two batches of load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TracePoint {
+    /// Restarts since the target's start.
+    pub restarts: u64,
+    /// [`Signal::AnonPss`], in bytes.
+    pub anon_pss: u64,
+    /// [`Signal::TreeRss`], in bytes.
+    pub tree_rss: u64,
+    /// [`Signal::ServerRss`], in bytes.
+    pub server_rss: u64,
+}
+
+/// What was exercised, counted by the harness and not by the target, except for `restarts` and `turns`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Proof {
+    /// Restarts that the target counted.
+    pub restarts: u64,
+    /// Turns that the target counted.
+    pub turns: u64,
+    /// Requests sent.
+    pub requests: u64,
+    /// Requests that ended in an error.
+    pub errors: u64,
+    /// Requests that the client itself gave up, as planned.
+    pub cancelled: u64,
+    /// Requests with no ending.
+    pub lost: u64,
+    /// Replies that were not exactly their own.
+    pub mixed_up: u64,
+    /// Checkpoints taken.
+    pub checkpoints: u64,
+    /// Bytes of replies received from recordings.
+    pub bytes_replayed: u64,
+}
+
+/// Highest values seen at any time.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Bounds {
+    /// The target's own high-water mark of live invokers.
+    pub live_invokers_max: u64,
+    /// The most CLI processes that the operating system showed at once, sampled.
+    pub cli_processes_max: u64,
+    /// RSS of the tree, in MB (10^6 bytes).
+    pub tree_rss_max_mb: f64,
+    /// RSS of the server's own process, in MB (10^6 bytes).
+    pub server_rss_max_mb: f64,
+}
+
+/// Where and with what a run was made: what is needed to make it again.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Environment {
+    /// The command line.
+    pub command: String,
+    /// Seconds since 1970-01-01 UTC at the start.
+    pub started_unix: u64,
+    /// leakgate's version.
+    pub leakgate: String,
+    /// The commit that was checked out, where there was one, with `+changes` when the tree was dirty.
+    pub commit: Option<String>,
+    /// `rustc --version` of the build.
+    pub rustc: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// Versions of the recordings that were replayed.
+    pub cli_versions: Vec<String>,
+    /// Processors that this process may use.
+    pub cpus: u64,
+}

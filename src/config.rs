@@ -1,0 +1,152 @@
+//! Every option of the server, with its default. Flags and `CCW_*` variables fill the same struct.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+/// When a standby is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Standby {
+    /// Just in time: once a slot's invoker has used 80 % of a limit.
+    Jit,
+    /// One is always kept ready.
+    Always,
+    /// Never: a slot stops its old invoker before it starts the next one.
+    Off,
+}
+
+/// How one request is kept from seeing another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Isolation {
+    /// `/clear` after each turn; where the CLI can't, a fresh process for each request.
+    Auto,
+    /// One shared conversation for all requests of an invoker.
+    None,
+}
+
+/// The options of `serve`.
+#[derive(Debug, Clone, Args)]
+pub struct Config {
+    /// Address and port to listen on; port 0 lets the system choose.
+    #[arg(long, env = "CCW_LISTEN", default_value_t = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8204))]
+    pub listen: SocketAddr,
+
+    /// The bearer key that clients must send; required for any address other than loopback.
+    #[arg(long, env = "CCW_API_KEY", hide_env_values = true)]
+    pub api_key: Option<String>,
+
+    /// The CLI to run: a path, or a name looked up in PATH.
+    #[arg(long, env = "CCW_CLI", default_value = "claude")]
+    pub cli: PathBuf,
+
+    /// One more argument for the CLI; may be repeated.
+    #[arg(long = "cli-arg", value_name = "ARG", allow_hyphen_values = true)]
+    pub cli_args: Vec<String>,
+
+    /// The model that the CLI is started with.
+    #[arg(long, env = "CCW_MODEL", default_value = "haiku")]
+    pub model: String,
+
+    /// How many turns can run at the same time; each slot is one CLI process.
+    #[arg(long, env = "CCW_SLOTS", default_value = "1")]
+    pub slots: NonZeroUsize,
+
+    /// Restart an invoker after this many turns.
+    #[arg(long, env = "CCW_MAX_TURNS", default_value = "10", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_turns: u32,
+
+    /// Restart an invoker once its conversation holds this many tokens.
+    #[arg(long, env = "CCW_MAX_CONTEXT_TOKENS", default_value = "150000", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_context_tokens: u64,
+
+    /// Restart an invoker at this age, in seconds.
+    #[arg(long, env = "CCW_MAX_AGE", default_value = "86400", value_parser = parse_seconds)]
+    pub max_age: Duration,
+
+    /// Restart an invoker that served nobody for this long, in seconds.
+    #[arg(long, env = "CCW_MAX_IDLE", default_value = "14400", value_parser = parse_seconds)]
+    pub max_idle: Duration,
+
+    /// Restart an invoker whose process tree holds this much memory, in MB (10^6 bytes of RSS).
+    #[arg(long, env = "CCW_MAX_CLI_RSS_MB", default_value = "1500", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_cli_rss_mb: u64,
+
+    /// When the invoker that takes over is started.
+    #[arg(long, env = "CCW_STANDBY", value_enum, default_value = "jit")]
+    pub standby: Standby,
+
+    /// How one request is kept from seeing another.
+    #[arg(long, env = "CCW_ISOLATION", value_enum, default_value = "auto")]
+    pub isolation: Isolation,
+
+    /// How many requests may wait for a slot; one more gets a 503 with Retry-After.
+    #[arg(long, env = "CCW_QUEUE", default_value = "1000")]
+    pub queue: usize,
+
+    /// How long a request may wait for a slot, in seconds.
+    #[arg(long, env = "CCW_QUEUE_TIMEOUT", default_value = "600", value_parser = parse_seconds)]
+    pub queue_timeout: Duration,
+
+    /// How long the CLI may take to start, in seconds.
+    #[arg(long, env = "CCW_START_TIMEOUT", default_value = "30", value_parser = parse_seconds)]
+    pub start_timeout: Duration,
+
+    /// How long a turn may go without any event from the CLI, in seconds.
+    #[arg(long, env = "CCW_SILENCE_TIMEOUT", default_value = "120", value_parser = parse_seconds)]
+    pub silence_timeout: Duration,
+
+    /// How long a turn may take in all, in seconds.
+    #[arg(long, env = "CCW_TURN_TIMEOUT", default_value = "600", value_parser = parse_seconds)]
+    pub turn_timeout: Duration,
+
+    /// How long running requests may go on after SIGTERM, in seconds; what is left then is ended.
+    #[arg(long, env = "CCW_STOP_TIMEOUT", default_value = "30", value_parser = parse_seconds)]
+    pub stop_timeout: Duration,
+
+    /// How long Offline lasts between two probes, in seconds.
+    #[arg(long, env = "CCW_PROBE_INTERVAL", default_value = "30", value_parser = parse_seconds)]
+    pub probe_interval: Duration,
+
+    /// The longest line accepted from the CLI, in bytes.
+    #[arg(long, env = "CCW_MAX_LINE_BYTES", default_value = "16777216", value_parser = clap::value_parser!(u64).range(65_536..))]
+    pub max_line_bytes: u64,
+
+    /// The longest request body accepted, in bytes.
+    #[arg(long, env = "CCW_MAX_BODY_BYTES", default_value = "16777216", value_parser = clap::value_parser!(u64).range(1024..))]
+    pub max_body_bytes: u64,
+
+    /// How many connections may be open at once.
+    #[arg(long, env = "CCW_MAX_CONNECTIONS", default_value = "1024")]
+    pub max_connections: NonZeroUsize,
+
+    /// `/health` raises an alert when the whole process tree holds more than this, in MB (10^6 bytes of RSS).
+    #[arg(long, env = "CCW_MEMORY_ALERT_MB", default_value = "500")]
+    pub memory_alert_mb: u64,
+
+    /// A private folder for the CLI's temporary files and for what the next start needs to clean up after a crash.
+    #[arg(long, env = "CCW_RUNTIME_DIR")]
+    pub runtime_dir: Option<PathBuf>,
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds, for example 30 or 0.5".to_owned())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(d) if !d.is_zero() && seconds <= 31_536_000.0 => Ok(d),
+        _ => Err("expected a number of seconds between 0 (exclusive) and 31536000 (a year)".to_owned()),
+    }
+}
+
+/// `clap`'s defaults, for tests and for servers that are built in code.
+impl Default for Config {
+    fn default() -> Self {
+        #[derive(clap::Parser)]
+        struct Defaults {
+            #[command(flatten)]
+            config: Config,
+        }
+        <Defaults as clap::Parser>::parse_from(["cc-openai-wrapper"]).config
+    }
+}

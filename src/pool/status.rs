@@ -1,0 +1,88 @@
+//! What the pool tells about itself: one snapshot, cheap to take at any instant.
+
+use serde::Serialize;
+
+/// Whether requests are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PoolState {
+    /// No invoker has become ready yet.
+    Starting,
+    /// Requests are served, or wait for a slot.
+    Ready,
+    /// No CLI can be started; requests are refused at once.
+    Offline,
+    /// The server is stopping.
+    Stopping,
+}
+
+/// A snapshot of the pool.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PoolStatus {
+    /// Whether requests are served.
+    pub state: PoolState,
+    /// Why not, when `state` is `offline`.
+    pub offline_reason: Option<String>,
+    /// Places for serving invokers.
+    pub slots: usize,
+    /// Invokers whose process tree is not known to be empty.
+    pub live: usize,
+    /// The largest `live` since the start, kept at every instant.
+    pub high_water: usize,
+    /// Invokers that wait to take over a slot.
+    pub standby: usize,
+    /// Turns that run now.
+    pub busy: usize,
+    /// Requests that wait for a slot.
+    pub waiting: usize,
+    /// Nothing runs, waits, starts or stops: every slot has an idle invoker with an empty conversation.
+    pub settled: bool,
+    /// Invokers started since the start.
+    pub started: u64,
+    /// Turns ended since the start, well or badly.
+    pub turns: u64,
+    /// Restarts by reason.
+    pub restarts: RestartCounts,
+    /// The latest restart, once there was one.
+    pub last_restart: Option<LastRestart>,
+}
+
+/// Restarts since the start, by reason. A restart is counted when its slot has switched to the new invoker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct RestartCounts {
+    /// `max_turns` was reached.
+    pub turns: u64,
+    /// `max_context_tokens` was reached.
+    pub tokens: u64,
+    /// `max_age` was reached.
+    pub age: u64,
+    /// `max_idle` was reached.
+    pub idle: u64,
+    /// `max_cli_rss_mb` was reached.
+    pub memory: u64,
+    /// The CLI could not prove that it forgot the last request.
+    pub isolation: u64,
+    /// Somebody asked for it.
+    pub admin: u64,
+    /// The old invoker failed.
+    pub recovery: u64,
+}
+
+impl RestartCounts {
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.turns + self.tokens + self.age + self.idle + self.memory + self.isolation + self.admin + self.recovery
+    }
+}
+
+/// The latest restart, with the memory of the replaced invoker's tree and of its successor's.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LastRestart {
+    /// Why: a field name of [`RestartCounts`].
+    pub reason: &'static str,
+    /// RSS of the old invoker's process tree when it was told to stop, in MB (10^6 bytes).
+    pub memory_before_mb: f64,
+    /// RSS of the new invoker's process tree when it had become ready, in MB (10^6 bytes).
+    pub memory_after_mb: f64,
+}

@@ -1,0 +1,122 @@
+//! The vocabulary between a request and an invoker: what a turn is asked, what it answers, how it can fail.
+//!
+//! This leaf knows nothing of HTTP, of processes or of the CLI's JSON.
+
+use std::time::Duration;
+
+/// One user message for the CLI, and what the reply may cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// The whole text of the user message, system and earlier messages included.
+    pub text: String,
+}
+
+/// What a turn hands back while it runs. After `Done` or `Failed` nothing follows.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TurnEvent {
+    /// A piece of the reply's text, in order.
+    Text(String),
+    /// The turn ended well.
+    Done(Completion),
+    /// The turn ended badly.
+    Failed(TurnError),
+}
+
+/// A turn that ended well.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Completion {
+    /// The reply's whole text: exactly the concatenation of the turn's [`TurnEvent::Text`]s.
+    pub text: String,
+    /// The model that the CLI named, for example `claude-haiku-5-5`.
+    pub model: Option<String>,
+    /// The API's reason, for example `end_turn` or `max_tokens`.
+    pub stop_reason: Option<String>,
+    /// The CLI's own count, in tokens.
+    pub usage: Usage,
+}
+
+/// Token counts as the CLI reports them with a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Input tokens that were not cached.
+    pub input: u64,
+    /// Input tokens written to the prompt cache.
+    pub cache_creation: u64,
+    /// Input tokens read from the prompt cache.
+    pub cache_read: u64,
+    /// Output tokens, thinking included.
+    pub output: u64,
+}
+
+impl Usage {
+    /// Everything that the model read, cached or not, in tokens.
+    #[must_use]
+    pub fn prompt(&self) -> u64 {
+        self.input + self.cache_creation + self.cache_read
+    }
+
+    /// What the conversation holds after this turn, in tokens.
+    #[must_use]
+    pub fn context(&self) -> u64 {
+        self.prompt() + self.output
+    }
+}
+
+/// Why a request got no reply. Every accepted request ends in a [`Completion`], in one of these, or by its client
+/// going away.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TurnError {
+    /// The API behind the CLI refused the turn; the CLI reports it as a result that looks like a success.
+    #[error("the API answered {}: {message}", status.map_or_else(|| "with an error".to_owned(), |s| s.to_string()))]
+    Api {
+        /// The API's HTTP status, where the CLI told it.
+        status: Option<u16>,
+        /// The CLI's words.
+        message: String,
+        /// How long to wait before the next try, where the CLI told it.
+        retry_after: Option<Duration>,
+    },
+    /// The CLI's process ended or broke its protocol in the middle of the turn.
+    #[error("the CLI failed during the turn: {0}")]
+    Cli(String),
+    /// A deadline passed; the turn was interrupted.
+    #[error("the turn was given up after {}: {what}", crate::turn::seconds(*.after))]
+    Deadline {
+        /// Which deadline.
+        what: &'static str,
+        /// Its length.
+        after: Duration,
+    },
+    /// The queue is full: this request was never accepted.
+    #[error("the queue is full: {waiting} requests are waiting already")]
+    QueueFull {
+        /// How many wait.
+        waiting: usize,
+    },
+    /// The request waited for a free slot as long as it may.
+    #[error("no slot became free within {}", crate::turn::seconds(*.0))]
+    QueueTimeout(Duration),
+    /// No CLI can be started; a probe tries again.
+    #[error("the CLI is offline: {reason}")]
+    Offline {
+        /// What is wrong, in words that tell the next step.
+        reason: String,
+        /// When the next probe is due.
+        retry_after: Duration,
+    },
+    /// The account's quota is used up until a known time.
+    #[error("the account's rate limit is reached; it resets in {}", crate::turn::seconds(*.retry_after))]
+    RateLimited {
+        /// Until then.
+        retry_after: Duration,
+    },
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Stopping,
+}
+
+/// A duration as people read it: `2 s`, `0.5 s`.
+pub(crate) fn seconds(d: Duration) -> String {
+    let s = d.as_secs_f64();
+    if d.subsec_millis() == 0 { format!("{s:.0} s") } else { format!("{s:.1} s") }
+}
