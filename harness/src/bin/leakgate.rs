@@ -1,0 +1,2 @@
+//! leakgate.
+fn main() {}

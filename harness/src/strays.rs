@@ -1,0 +1,45 @@
+//! Processes that outlived their server: leakgate adopts them, ends them and reaps them.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, waitpid};
+
+use crate::probe::tree::{Identity, identity};
+
+/// How long a killed process may take to be gone.
+const KILL_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Makes this process the parent of every descendant whose own parent ends, so that none can hide.
+pub fn adopt() -> Result<(), Errno> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+}
+
+/// Kills `processes` and waits until they are gone, reaping those that are leakgate's children by now. Returns those
+/// that are still there.
+pub fn end(processes: &[Identity]) -> Vec<Identity> {
+    let mut left = processes.to_vec();
+    let deadline = Instant::now() + KILL_DEADLINE;
+    loop {
+        left.retain(|id| !kill(*id));
+        if left.is_empty() || Instant::now() > deadline {
+            return left;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Kills one process; true once nothing is left of it. Between the check and the signal the pidfd holds on to the
+/// process, so that a reused pid is never hit.
+fn kill(id: Identity) -> bool {
+    let Some(pid) = i32::try_from(id.pid).ok().and_then(Pid::from_raw) else { return true };
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return true };
+    if identity(id.pid) != Some(id) {
+        return true;
+    }
+    // ESRCH: it is a zombie already, and the next line reaps it if it is ours.
+    let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+    // Not ours to reap: ECHILD, and its own parent does it.
+    waitpid(Some(pid), WaitOptions::NOHANG).is_ok_and(|status| status.is_some())
+}
