@@ -179,13 +179,10 @@ fn whole(status: StatusCode, body: &Bytes, ask: &Ask, script: &Script) -> Ending
         .ok()
         .and_then(|completion| completion.choices.into_iter().next())
         .and_then(|choice| choice.message.content);
-    match text {
-        Some(text) => check::reply(&text, &ask.mark, script),
-        None => {
-            let start = check::shorten(&String::from_utf8_lossy(body));
-            Ending::MixedUp(format!("it is no completion: {start}"))
-        }
+    if let Some(text) = text {
+        return check::reply(&text, &ask.mark, script);
     }
+    Ending::MixedUp(format!("it is no completion: {}", check::shorten(&String::from_utf8_lossy(body))))
 }
 
 async fn follow(mut body: Incoming, ask: &Ask, script: &Script) -> Ending {

@@ -102,7 +102,11 @@ mod tests {
         for size in 1..BODY.len() {
             let mut stream = Stream::default();
             BODY.as_bytes().chunks(size).for_each(|bytes| stream.feed(bytes));
-            assert_eq!((stream.text.as_str(), stream.pieces, stream.done), ("Grüße!", 2, true), "pieces of {size} bytes");
+            assert_eq!(
+                (stream.text.as_str(), stream.pieces, stream.done),
+                ("Grüße!", 2, true),
+                "pieces of {size} bytes"
+            );
             assert_eq!(stream.error, None);
         }
     }

@@ -50,8 +50,7 @@ fn name(target: FDTarget) -> String {
         FDTarget::MemFD(name) => format!("memfd:{name}"),
         FDTarget::Pipe(_) => "pipe".to_owned(),
         FDTarget::Socket(_) => "socket".to_owned(),
-        FDTarget::AnonInode(kind) => kind,
         FDTarget::Net(_) => "net".to_owned(),
-        FDTarget::Other(kind, _) | FDTarget::Unknown(kind, _) => kind,
+        FDTarget::AnonInode(kind) | FDTarget::Other(kind, _) | FDTarget::Unknown(kind, _) => kind,
     }
 }

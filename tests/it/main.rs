@@ -1,0 +1,4 @@
+//! One integration binary for the whole workspace.
+
+mod load;
+mod probe;
