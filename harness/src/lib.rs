@@ -1,11 +1,15 @@
-//! The leak gate: replays recorded sessions against a server, forces restarts, measures everything that a restart can
-//! leak, and judges.
+//! Proves whether a server that restarts its CLI leaks: it drives, measures and judges.
 //!
-//! Measuring writes [`sample`] and knows nothing of verdicts.
+//! Measuring and judging are separate. What measures writes [`sample::Run`] and knows nothing of verdicts;
+//! [`verdict::judge`] reads a `Run`, now or a year later, and knows nothing of processes, clocks or files.
+//! [`report`] turns a verdict into text and decides nothing.
 
 pub mod exit;
 pub mod load;
 pub mod probe;
+pub mod report;
 pub mod sample;
+pub mod store;
 pub mod strays;
 pub mod target;
+pub mod verdict;
