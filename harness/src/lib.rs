@@ -4,11 +4,13 @@
 //! [`verdict::judge`] reads a `Run`, now or a year later, and knows nothing of processes, clocks or files.
 //! [`report`] turns a verdict into text and decides nothing.
 
+pub mod event;
 pub mod exit;
 pub mod load;
 pub mod probe;
 pub mod report;
 pub mod sample;
+pub mod scenario;
 pub mod store;
 pub mod strays;
 pub mod target;

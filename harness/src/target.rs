@@ -84,6 +84,12 @@ pub enum TargetError {
         /// The end of its stderr.
         stderr: String,
     },
+    /// The system does not let it be observed.
+    #[error("cannot list the system's processes: {what}; leakgate needs a readable /proc")]
+    Probe {
+        /// The system's words.
+        what: String,
+    },
     /// It stopped answering.
     #[error("the server does not answer: {what}{}", said(stderr))]
     Gone {
@@ -145,6 +151,12 @@ impl Target {
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The end of its stderr until now.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        self.stderr.now()
     }
 
     /// What the server tells about itself.
