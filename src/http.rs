@@ -24,7 +24,7 @@ use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
 use crate::config::Config;
-use crate::pool::Turn;
+use crate::pool::{Pool, TreeMemory, Turn};
 use crate::pool::status::PoolStatus;
 use crate::shutdown::Tasks;
 use crate::turn::{Prompt, TurnError};
@@ -58,17 +58,22 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn restart(&self) -> impl Future<Output = usize> + Send;
 }
 
-/// What the server and everything that it started hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TreeMemory {
-    /// RSS of the server itself, in bytes.
-    pub rss: u64,
-    /// RSS of the server and all its descendants, in bytes.
-    pub tree_rss: u64,
-    /// Descendants of the server: keepers, CLI processes and whatever those started.
-    pub cli_processes: usize,
-    /// How descendants are kept from outliving the server: the containment tier in use.
-    pub containment: &'static str,
+impl Backend for Pool {
+    fn turn(&self, prompt: Prompt) -> impl Future<Output = Result<Turn, TurnError>> + Send {
+        Self::turn(self, prompt)
+    }
+
+    fn status(&self) -> PoolStatus {
+        Self::status(self)
+    }
+
+    fn memory(&self) -> TreeMemory {
+        Self::memory(self)
+    }
+
+    fn restart(&self) -> impl Future<Output = usize> + Send {
+        Self::restart(self)
+    }
 }
 
 /// How long the parts of an exchange may take. They are constants in the product; tests shorten them.

@@ -84,7 +84,12 @@ pub struct TreeMemory {
     pub tree_rss: u64,
     /// Processes below the server that are not keepers: the CLIs, and whatever they started.
     pub cli_processes: usize,
+    /// What keeps them from outliving the server.
+    pub containment: &'static str,
 }
+
+/// Each CLI has a keeper that is child subreaper.
+const CONTAINMENT: &str = "subreaper";
 
 impl Pool {
     /// Starts the pool's invokers. Its tasks belong to `tasks`.
@@ -139,7 +144,7 @@ impl Pool {
     #[must_use]
     pub fn memory(&self) -> TreeMemory {
         let rss = process_tree::rss(rustix::process::getpid().as_raw_nonzero().get());
-        let mut memory = TreeMemory { rss, tree_rss: rss, cli_processes: 0 };
+        let mut memory = TreeMemory { rss, tree_rss: rss, cli_processes: 0, containment: CONTAINMENT };
         for keeper in self.shared.factory.keepers() {
             let below = process_tree::descendants(keeper);
             memory.cli_processes += below.len();

@@ -62,7 +62,7 @@ impl Server {
         let observers = std::iter::once(Arc::new(Log) as Arc<dyn Observer>).chain(observers).collect();
         let pool = Pool::start(&config, factory, observers, &invokers);
         let grace = config.stop_timeout;
-        http::serve(listener, Arc::new(config), pool.clone(), &tasks);
+        tasks.spawn(http::serve(listener, Arc::new(config), pool.clone(), tasks.clone()));
         Ok(Self { pool, tasks, invokers, grace })
     }
 
