@@ -106,6 +106,14 @@ pub struct Config {
     #[arg(long, env = "CCW_STOP_TIMEOUT", default_value = "30", value_parser = parse_seconds)]
     pub stop_timeout: Duration,
 
+    /// More failures than this within --failure-window take the server offline.
+    #[arg(long, env = "CCW_MAX_FAILURES", default_value = "5")]
+    pub max_failures: usize,
+
+    /// The sliding window in which failures are counted, in seconds.
+    #[arg(long, env = "CCW_FAILURE_WINDOW", default_value = "60", value_parser = parse_seconds)]
+    pub failure_window: Duration,
+
     /// How long Offline lasts between two probes, in seconds.
     #[arg(long, env = "CCW_PROBE_INTERVAL", default_value = "30", value_parser = parse_seconds)]
     pub probe_interval: Duration,

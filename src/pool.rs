@@ -1,37 +1,371 @@
 //! Slots, standby, restarts and recovery: who serves next.
+//!
+//! The decisions are in [`core`], a pure state machine behind one lock that is never held across an `await`. Whoever
+//! brings news (a request, an invoker's report, the clock) takes the lock, tells the core, and carries out what it
+//! answers. One task stands by for the clock and calls the observers.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::config::Config;
+use crate::invoker::{Assignment, Factory, Invoker, REPLY_QUEUE, Report};
+use crate::process_tree;
 use crate::shutdown::Tasks;
 use crate::turn::{Prompt, TurnError, TurnEvent};
 
+pub mod core;
 pub mod observer;
+pub mod policy;
+pub mod status;
+
+use self::core::{Core, Effects, Id, Notice, Rules, Ticket};
+use observer::{LifeEvent, Observer};
+use status::PoolStatus;
 
 /// A handle to the pool; clones are cheap and share it.
 #[derive(Clone)]
 pub struct Pool {
+    shared: Arc<Shared>,
 }
 
-impl Pool {
-    /// Queues a turn and waits until an invoker has taken it.
-    pub async fn turn(&self, prompt: Prompt) -> Result<Turn, TurnError> {
-        unimplemented!()
-    }
+struct Shared {
+    inner: Mutex<Inner>,
+    factory: Factory,
+    queue_timeout: Duration,
+    /// The driver has something to do: an event for the observers, or another time to wake up at.
+    driver: Notify,
+    /// An invoker has begun or ceased to serve.
+    changed: Notify,
+    own: Weak<Shared>,
+}
+
+struct Inner {
+    core: Core,
+    invokers: BTreeMap<Id, Invoker>,
+    waiting: BTreeMap<Ticket, Waiting>,
+    next_ticket: Ticket,
+    events: VecDeque<LifeEvent>,
+}
+
+/// A request in the queue. One that was handed back by an invoker has been accepted already.
+struct Waiting {
+    assignment: Assignment,
+    accepted: Option<oneshot::Sender<Result<(), TurnError>>>,
 }
 
 /// A turn that an invoker is working on. Dropping it before its end interrupts the turn.
+#[derive(Debug)]
 pub struct Turn {
     events: mpsc::Receiver<TurnEvent>,
 }
 
 impl Turn {
+    /// The turn whose events come from `events`.
+    #[must_use]
+    pub fn new(events: mpsc::Receiver<TurnEvent>) -> Self {
+        Self { events }
+    }
+
     /// The next event; the last one is `Done` or `Failed`, then `None`.
     pub async fn next(&mut self) -> Option<TurnEvent> {
         self.events.recv().await
+    }
+}
+
+/// Memory and processes of the whole tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TreeMemory {
+    /// RSS of the server's own process, in bytes.
+    pub rss: u64,
+    /// RSS of the server and of everything below it, in bytes.
+    pub tree_rss: u64,
+    /// Processes below the server that are not keepers: the CLIs, and whatever they started.
+    pub cli_processes: usize,
+    /// What keeps them from outliving the server.
+    pub containment: &'static str,
+}
+
+/// Each CLI has a keeper that is child subreaper.
+const CONTAINMENT: &str = "subreaper";
+
+impl Pool {
+    /// Starts the pool's invokers. Its tasks belong to `tasks`.
+    #[must_use]
+    pub fn start(config: &Config, factory: Factory, observers: Vec<Arc<dyn Observer>>, tasks: &Tasks) -> Self {
+        let inner = Inner {
+            core: Core::new(Rules::from(config), fastrand::u64(..)),
+            invokers: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            next_ticket: 1,
+            events: VecDeque::new(),
+        };
+        let shared = Arc::new_cyclic(|own| Shared {
+            inner: Mutex::new(inner),
+            factory,
+            queue_timeout: config.queue_timeout,
+            driver: Notify::new(),
+            changed: Notify::new(),
+            own: own.clone(),
+        });
+        tasks.spawn(drive(Arc::clone(&shared), observers));
+        shared.tell(Core::tick);
+        Self { shared }
+    }
+
+    /// Queues a turn and waits until an invoker has taken it. Dropping the future gives the place up.
+    pub async fn turn(&self, prompt: Prompt) -> Result<Turn, TurnError> {
+        let (reply, events) = mpsc::channel(REPLY_QUEUE);
+        let (accepted, accept) = oneshot::channel();
+        let assignment = Assignment { prompt, reply, retried: false };
+        let place = self.shared.queue(Waiting { assignment, accepted: Some(accepted) })?;
+        let result = tokio::time::timeout(self.shared.queue_timeout, accept).await;
+        drop(place);
+        match result {
+            Ok(Ok(Ok(()))) => Ok(Turn::new(events)),
+            Ok(Ok(Err(error))) => Err(error),
+            Ok(Err(_)) => Err(TurnError::Stopping),
+            Err(_) => Err(TurnError::QueueTimeout(self.shared.queue_timeout)),
+        }
+    }
+
+    /// A snapshot.
+    #[must_use]
+    pub fn status(&self) -> PoolStatus {
+        let now = now();
+        let status = self.shared.lock().core.status(now);
+        // Invokers that were started past the pool count as well.
+        PoolStatus { live: self.shared.factory.live(), high_water: self.shared.factory.high_water(), ..status }
+    }
+
+    /// Reads the memory of the whole tree, now.
+    #[must_use]
+    pub fn memory(&self) -> TreeMemory {
+        let rss = process_tree::rss(rustix::process::getpid().as_raw_nonzero().get());
+        let mut memory = TreeMemory { rss, tree_rss: rss, cli_processes: 0, containment: CONTAINMENT };
+        for keeper in self.shared.factory.keepers() {
+            let below = process_tree::descendants(keeper);
+            memory.cli_processes += below.len();
+            memory.tree_rss += process_tree::rss(keeper) + below.into_iter().map(process_tree::rss).sum::<u64>();
+        }
+        memory
+    }
+
+    /// Replaces every serving invoker, as at a limit. Gives how many were replaced, once they were.
+    pub async fn restart(&self) -> usize {
+        let ids = self.shared.tell(Core::restart);
+        let mut changed = std::pin::pin!(self.shared.changed.notified());
+        loop {
+            changed.as_mut().enable();
+            let (replaced, over) = {
+                let inner = self.shared.lock();
+                let left = ids.iter().filter(|id| inner.core.serves(&[**id])).count();
+                let state = inner.core.status(now()).state;
+                (ids.len() - left, left == 0 || state != status::PoolState::Ready)
+            };
+            if over {
+                return replaced;
+            }
+            changed.as_mut().await;
+            changed.set(self.shared.changed.notified());
+        }
+    }
+
+    /// Serves what is accepted until `grace` is over, then gives up what is left. Ends when every invoker is gone.
+    pub async fn stop(&self, grace: Duration) {
+        self.shared.tell(Core::drain);
+        if tokio::time::timeout(grace, self.emptied()).await.is_err() {
+            self.shared.tell(Core::stop_now);
+            self.emptied().await;
+        }
+    }
+
+    /// Gives up everything at once and kills what runs.
+    pub fn kill(&self) {
+        self.shared.tell(Core::kill);
+    }
+
+    async fn emptied(&self) {
+        let mut changed = std::pin::pin!(self.shared.changed.notified());
+        loop {
+            changed.as_mut().enable();
+            if self.shared.lock().core.is_empty() {
+                return;
+            }
+            changed.as_mut().await;
+            changed.set(self.shared.changed.notified());
+        }
+    }
+}
+
+/// A place in the queue; dropping it gives it up, unless it was served.
+struct Place {
+    shared: Arc<Shared>,
+    ticket: Ticket,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut inner = self.shared.lock();
+        if inner.waiting.remove(&self.ticket).is_some() {
+            inner.core.withdraw(self.ticket);
+        }
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic under the lock is a defect of ours; the state is still the best there is.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the core something and carries out its answer.
+    fn tell<T>(&self, what: impl FnOnce(&mut Core, Instant, &mut dyn Effects) -> T) -> T {
+        let result = {
+            let mut guard = self.lock();
+            let Inner { core, invokers, waiting, events, .. } = &mut *guard;
+            what(core, now(), &mut Carrier { shared: self, invokers, waiting, events })
+        };
+        self.driver.notify_one();
+        self.changed.notify_waiters();
+        result
+    }
+
+    fn queue(&self, request: Waiting) -> Result<Place, TurnError> {
+        let ticket = {
+            let mut inner = self.lock();
+            let ticket = inner.next_ticket;
+            inner.next_ticket += 1;
+            inner.waiting.insert(ticket, request);
+            ticket
+        };
+        let result = self.tell(|core, now, fx| core.request(ticket, now, fx));
+        // Made before the result is looked at: it removes the request that was refused.
+        let shared = self.own.upgrade().ok_or(TurnError::Stopping)?;
+        let place = Place { shared, ticket };
+        result.map(|()| place)
+    }
+
+    fn report(&self, id: Id, report: Report) {
+        let notice = match report {
+            Report::Ready { rss } => Notice::Ready { rss },
+            Report::TurnOver { usage } => Notice::TurnOver { usage },
+            Report::Idle { cleared, rss } => Notice::Idle { cleared, rss },
+            Report::RateLimited { resets_in } => Notice::RateLimited { resets_in },
+            Report::Leaving { cause, rss } => Notice::Leaving { cause, rss },
+            Report::Gone { cause, unusable } => Notice::Gone { cause, unusable },
+            Report::Returned(assignment) => {
+                let mut inner = self.lock();
+                let ticket = inner.next_ticket;
+                inner.next_ticket += 1;
+                inner.waiting.insert(ticket, Waiting { assignment, accepted: None });
+                Notice::Returned(ticket)
+            }
+        };
+        let gone = matches!(notice, Notice::Gone { .. });
+        self.tell(|core, now, fx| core.report(id, notice, now, fx));
+        if gone {
+            self.lock().invokers.remove(&id);
+        }
+    }
+}
+
+/// Carries out what the core wants, under the lock: nothing here waits.
+struct Carrier<'a> {
+    shared: &'a Shared,
+    invokers: &'a mut BTreeMap<Id, Invoker>,
+    waiting: &'a mut BTreeMap<Ticket, Waiting>,
+    events: &'a mut VecDeque<LifeEvent>,
+}
+
+impl Effects for Carrier<'_> {
+    fn start(&mut self) -> Id {
+        let pool = self.shared.own.clone();
+        let invoker = self.shared.factory.start_reporting(Arc::new(move |id, report| {
+            if let Some(pool) = pool.upgrade() {
+                pool.report(id, report);
+            }
+        }));
+        let id = invoker.id();
+        self.invokers.insert(id, invoker);
+        id
+    }
+
+    fn assign(&mut self, id: Id, ticket: Ticket, clear_after: bool) -> bool {
+        let Some(waiting) = self.waiting.remove(&ticket) else { return true };
+        let Some(invoker) = self.invokers.get(&id) else { return false };
+        match invoker.turn(waiting.assignment, clear_after) {
+            Ok(()) => {
+                // If the request has gone away in this instant, the invoker sees that its reply has no reader.
+                let _ = waiting.accepted.map(|accepted| accepted.send(Ok(())));
+                true
+            }
+            Err(assignment) => {
+                self.waiting.insert(ticket, Waiting { assignment, accepted: waiting.accepted });
+                false
+            }
+        }
+    }
+
+    fn refuse(&mut self, ticket: Ticket, error: TurnError) {
+        match self.waiting.remove(&ticket) {
+            Some(Waiting { accepted: Some(accepted), .. }) => drop(accepted.send(Err(error))),
+            Some(Waiting { assignment, accepted: None }) => drop(assignment.reply.try_send(TurnEvent::Failed(error))),
+            None => {}
+        }
+    }
+
+    fn stop(&mut self, id: Id, cause: &'static str, now: bool) {
+        if let Some(invoker) = self.invokers.get(&id) {
+            invoker.stop(cause, now);
+        }
+    }
+
+    fn kill(&mut self, id: Id) {
+        if let Some(invoker) = self.invokers.get(&id) {
+            invoker.kill();
+        }
+    }
+
+    fn emit(&mut self, event: LifeEvent) {
+        self.events.push_back(event);
+    }
+}
+
+/// Calls the observers, and ticks the core when time alone changes something. Ends when the last invoker of a
+/// stopping pool is gone.
+async fn drive(shared: Arc<Shared>, observers: Vec<Arc<dyn Observer>>) {
+    loop {
+        let (events, next, over) = {
+            let mut inner = shared.lock();
+            let events = std::mem::take(&mut inner.events);
+            let over = inner.core.is_empty() && inner.core.status(now()).state == status::PoolState::Stopping;
+            (events, inner.core.next_tick(now()), over)
+        };
+        for event in &events {
+            for observer in &observers {
+                observer.event(event, &shared.factory);
+            }
+        }
+        if over {
+            return;
+        }
+        tokio::select! {
+            () = shared.driver.notified() => {}
+            () = sleep_until(next) => shared.tell(Core::tick),
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }

@@ -1,0 +1,356 @@
+//! The CLI's JSON, both ways: which lines matter to a server, and how they are written.
+//!
+//! Every version of the CLI adds types and keys. What is not named here is passed over, as [`CliEvent::Other`].
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::turn::Usage;
+
+/// One line of the CLI's stdout, as far as a server has to know it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CliEvent {
+    /// `system/init`: a turn begins.
+    Init {
+        /// The model's full id.
+        model: Option<String>,
+    },
+    /// A piece of the reply's text.
+    TextDelta(String),
+    /// The API's stop reason for one message.
+    StopReason(String),
+    /// The API refused; the CLI will try again by itself.
+    ApiRetry {
+        /// The API's HTTP status.
+        status: Option<u16>,
+        /// The API's word for it, for example `authentication_failed`.
+        error: String,
+    },
+    /// The end of a turn.
+    Result(TurnResult),
+    /// The conversation is empty now.
+    ConversationReset,
+    /// The state of the account's quota.
+    RateLimit {
+        /// The quota is used up.
+        rejected: bool,
+        /// When it is renewed, in seconds since 1970-01-01 UTC.
+        resets_at: Option<u64>,
+    },
+    /// The answer to one of our control requests.
+    ControlResponse {
+        /// Which one.
+        request_id: String,
+        /// What the CLI says is wrong, if something is.
+        error: Option<String>,
+    },
+    /// A question of the CLI's, which has to be answered.
+    ControlRequest {
+        /// To be repeated in the answer.
+        request_id: String,
+        /// What it asks, for example `can_use_tool`.
+        subtype: String,
+    },
+    /// A type that a server need not know.
+    Other,
+}
+
+/// The `result` line. `is_error` and `subtype` are both needed: an API error comes as `success` with `is_error`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+pub struct TurnResult {
+    /// `success`, `error_during_execution`, …
+    #[serde(default)]
+    pub subtype: String,
+    /// The turn did not work, whatever `subtype` says.
+    #[serde(default)]
+    pub is_error: bool,
+    /// The API's HTTP status, when `is_error`.
+    #[serde(default)]
+    pub api_error_status: Option<u16>,
+    /// The reply's text, or the words of the error.
+    #[serde(default)]
+    pub result: Option<String>,
+    /// The API's stop reason for the last message.
+    #[serde(default)]
+    pub stop_reason: Option<String>,
+    #[serde(default, rename = "usage")]
+    tokens: Tokens,
+}
+
+impl TurnResult {
+    /// Whether the turn gave an answer.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        self.subtype == "success" && !self.is_error
+    }
+
+    /// The tokens of the turn.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        Usage {
+            input: self.tokens.input_tokens,
+            cache_creation: self.tokens.cache_creation_input_tokens,
+            cache_read: self.tokens.cache_read_input_tokens,
+            output: self.tokens.output_tokens,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
+#[serde(default)]
+struct Tokens {
+    input_tokens: u64,
+    cache_creation_input_tokens: u64,
+    cache_read_input_tokens: u64,
+    output_tokens: u64,
+}
+
+/// Why a line is not an event.
+#[derive(Debug, thiserror::Error)]
+pub enum EventError {
+    /// Not an object at all, for example a warning that a library printed. Passed over.
+    #[error("not JSON")]
+    Noise,
+    /// It began like JSON and is none, or a known type lacks what it must have.
+    #[error("a broken line: {0}")]
+    Broken(#[from] serde_json::Error),
+}
+
+#[derive(Deserialize)]
+struct Head {
+    #[serde(default, rename = "type")]
+    kind: String,
+    #[serde(default)]
+    subtype: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct InitLine {
+    #[serde(default)]
+    model: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RetryLine {
+    #[serde(default)]
+    error_status: Option<u16>,
+    #[serde(default)]
+    error: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct StreamLine {
+    event: StreamEvent,
+    #[serde(default)]
+    parent_tool_use_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct StreamEvent {
+    #[serde(default, rename = "type")]
+    kind: String,
+    #[serde(default)]
+    delta: Option<Delta>,
+}
+
+#[derive(Deserialize)]
+struct Delta {
+    #[serde(default, rename = "type")]
+    kind: Option<String>,
+    #[serde(default)]
+    text: Option<String>,
+    #[serde(default)]
+    stop_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RateLimitLine {
+    rate_limit_info: RateLimitInfo,
+}
+
+#[derive(Deserialize)]
+struct RateLimitInfo {
+    #[serde(default)]
+    status: String,
+    #[serde(default, rename = "resetsAt")]
+    resets_at: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct ControlResponseLine {
+    response: ControlResponse,
+}
+
+#[derive(Deserialize)]
+struct ControlResponse {
+    #[serde(default)]
+    subtype: String,
+    #[serde(default)]
+    request_id: String,
+    #[serde(default)]
+    error: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ControlRequestLine {
+    request_id: String,
+    request: ControlRequest,
+}
+
+#[derive(Deserialize)]
+struct ControlRequest {
+    #[serde(default)]
+    subtype: String,
+}
+
+/// Reads one line.
+pub fn parse(line: &[u8]) -> Result<CliEvent, EventError> {
+    if line.trim_ascii_start().first() != Some(&b'{') {
+        return Err(EventError::Noise);
+    }
+    let head: Head = serde_json::from_slice(line)?;
+    Ok(match (head.kind.as_str(), head.subtype.as_deref()) {
+        ("stream_event", _) => stream_event(serde_json::from_slice(line)?),
+        ("result", _) => CliEvent::Result(serde_json::from_slice(line)?),
+        ("system", Some("init")) => CliEvent::Init { model: serde_json::from_slice::<InitLine>(line)?.model },
+        ("system", Some("api_retry")) => {
+            let retry: RetryLine = serde_json::from_slice(line)?;
+            CliEvent::ApiRetry { status: retry.error_status, error: retry.error.unwrap_or_default() }
+        }
+        ("conversation_reset", _) => CliEvent::ConversationReset,
+        ("rate_limit_event", _) => rate_limit(&serde_json::from_slice::<RateLimitLine>(line)?.rate_limit_info),
+        ("control_response", _) => {
+            let answer = serde_json::from_slice::<ControlResponseLine>(line)?.response;
+            let error = (answer.subtype == "error").then(|| answer.error.unwrap_or_else(|| "no reason given".to_owned()));
+            CliEvent::ControlResponse { request_id: answer.request_id, error }
+        }
+        ("control_request", _) => {
+            let line: ControlRequestLine = serde_json::from_slice(line)?;
+            CliEvent::ControlRequest { request_id: line.request_id, subtype: line.request.subtype }
+        }
+        _ => CliEvent::Other,
+    })
+}
+
+/// Text counts only where it is the model's own: not inside a tool's sub-conversation.
+fn stream_event(line: StreamLine) -> CliEvent {
+    if line.parent_tool_use_id.is_some() {
+        return CliEvent::Other;
+    }
+    match (line.event.kind.as_str(), line.event.delta) {
+        ("content_block_delta", Some(Delta { kind: Some(kind), text: Some(text), .. })) if kind == "text_delta" => {
+            CliEvent::TextDelta(text)
+        }
+        ("message_delta", Some(Delta { stop_reason: Some(reason), .. })) => CliEvent::StopReason(reason),
+        _ => CliEvent::Other,
+    }
+}
+
+fn rate_limit(info: &RateLimitInfo) -> CliEvent {
+    let resets_at = info.resets_at.and_then(|s| Duration::try_from_secs_f64(s).ok()).map(|d| d.as_secs());
+    CliEvent::RateLimit { rejected: info.status == "rejected", resets_at }
+}
+
+/// A control request without arguments, as a line.
+#[must_use]
+pub fn control_request(request_id: &str, subtype: &str) -> Vec<u8> {
+    line(&json!({"type": "control_request", "request_id": request_id, "request": {"subtype": subtype}}))
+}
+
+/// A user message, as a line.
+#[must_use]
+pub fn user_message(text: &str) -> Vec<u8> {
+    line(&json!({
+        "type": "user",
+        "message": {"role": "user", "content": text},
+        "parent_tool_use_id": null,
+        "session_id": "default",
+    }))
+}
+
+/// The answer to a question of the CLI's: tools are refused, anything else is not supported. Without an answer the
+/// turn would hang.
+#[must_use]
+pub fn refusal(request_id: &str, subtype: &str) -> Vec<u8> {
+    let response = if subtype == "can_use_tool" {
+        let denial = json!({"behavior": "deny", "message": "This server runs no tools."});
+        json!({"subtype": "success", "request_id": request_id, "response": denial})
+    } else {
+        let error = format!("This server does not support {subtype:?}.");
+        json!({"subtype": "error", "request_id": request_id, "error": error})
+    };
+    line(&json!({"type": "control_response", "response": response}))
+}
+
+fn line(value: &serde_json::Value) -> Vec<u8> {
+    let mut line = value.to_string().into_bytes();
+    line.push(b'\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_api_error_is_no_success() {
+        let line = br#"{"is_error":true,"subtype":"success","api_error_status":529,"result":"API Error: x","type":"result"}"#;
+        let Ok(CliEvent::Result(result)) = parse(line) else { panic!("no result") };
+        assert!(!result.is_success());
+        assert_eq!(result.api_error_status, Some(529));
+    }
+
+    #[test]
+    fn an_unknown_type_and_unknown_keys_are_passed_over() {
+        assert_eq!(parse(br#"{"type":"brand_new","x":[1,{"y":2}]}"#).unwrap(), CliEvent::Other);
+        assert_eq!(parse(br#"{"no_type":1}"#).unwrap(), CliEvent::Other);
+        let init = parse(br#"{"subtype":"init","new_key":{},"type":"system","model":"m"}"#).unwrap();
+        assert_eq!(init, CliEvent::Init { model: Some("m".to_owned()) });
+    }
+
+    #[test]
+    fn noise_is_told_from_a_broken_line() {
+        assert!(matches!(parse(b"Warning: something"), Err(EventError::Noise)));
+        assert!(matches!(parse(b""), Err(EventError::Noise)));
+        assert!(matches!(parse(br#"{"type":"result""#), Err(EventError::Broken(_))));
+        assert!(matches!(parse(b"{\"type\":\"\xff\"}"), Err(EventError::Broken(_))));
+    }
+
+    #[test]
+    fn deep_nesting_is_passed_over_or_refused_and_never_a_crash() {
+        let deep = format!(r#"{{"type":"brand_new","x":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
+        match parse(deep.as_bytes()) {
+            Ok(CliEvent::Other) | Err(EventError::Broken(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_warning_about_the_quota_is_no_refusal() {
+        let line = |status| format!(r#"{{"type":"rate_limit_event","rate_limit_info":{{"status":"{status}","resetsAt":1790000000}}}}"#);
+        let warning = parse(line("allowed_warning").as_bytes()).unwrap();
+        assert_eq!(warning, CliEvent::RateLimit { rejected: false, resets_at: Some(1_790_000_000) });
+        let refusal = parse(line("rejected").as_bytes()).unwrap();
+        assert_eq!(refusal, CliEvent::RateLimit { rejected: true, resets_at: Some(1_790_000_000) });
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = parse(&bytes);
+            let _ = parse(&[b"{".as_slice(), &bytes].concat());
+        }
+
+        #[test]
+        fn any_prompt_is_one_line_that_says_the_same(text in any::<String>()) {
+            let line = user_message(&text);
+            prop_assert_eq!(line.iter().filter(|b| **b == b'\n').count(), 1);
+            let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
+            prop_assert_eq!(value["message"]["content"].as_str(), Some(text.as_str()));
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What operators and supervisors ask: health, liveness, readiness, a restart; and the answers for wrong addresses.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::error::ApiError;
+use super::{App, Backend};
+use crate::pool::status::{LastRestart, PoolState, RestartCounts};
+
+/// The body of `GET /health`.
+#[derive(Debug, Serialize)]
+struct Health {
+    /// The one word to look at: `ok`, `degraded` (a memory alert), or the state in which nothing is served.
+    status: &'static str,
+    state: PoolState,
+    offline_reason: Option<String>,
+    memory: Memory,
+    invokers: Invokers,
+    slots: usize,
+    cli_processes: usize,
+    queue: Queue,
+    restarts: Restarts,
+    last_restart: Option<LastRestart>,
+    turns: u64,
+    containment: &'static str,
+    uptime_seconds: u64,
+    version: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Memory {
+    /// The server alone. It says nothing about a leak of processes: look at `tree_rss_mb`.
+    rss_mb: f64,
+    tree_rss_mb: f64,
+    alert_mb: u64,
+    alert: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Invokers {
+    live: usize,
+    high_water: usize,
+    limit: usize,
+    standby: usize,
+    busy: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Queue {
+    waiting: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Restarts {
+    total: u64,
+    #[serde(flatten)]
+    by_reason: RestartCounts,
+}
+
+/// The state of the server and of everything it started: 200 while requests are served or held, 503 otherwise.
+pub(super) async fn health<B: Backend>(State(app): State<Arc<App<B>>>) -> Response {
+    let (status, memory) = (app.backend.status(), app.backend.memory());
+    let alert = memory.tree_rss > app.config.memory_alert_mb.saturating_mul(1_000_000);
+    let health = Health {
+        status: match status.state {
+            PoolState::Ready if alert => "degraded",
+            PoolState::Ready => "ok",
+            PoolState::Starting => "starting",
+            PoolState::Offline => "offline",
+            PoolState::Stopping => "stopping",
+        },
+        state: status.state,
+        offline_reason: status.offline_reason,
+        memory: Memory {
+            rss_mb: megabytes(memory.rss),
+            tree_rss_mb: megabytes(memory.tree_rss),
+            alert_mb: app.config.memory_alert_mb,
+            alert,
+        },
+        invokers: Invokers {
+            live: status.live,
+            high_water: status.high_water,
+            limit: status.slots + 1,
+            standby: status.standby,
+            busy: status.busy,
+        },
+        slots: status.slots,
+        cli_processes: memory.cli_processes,
+        queue: Queue { waiting: status.waiting },
+        restarts: Restarts { total: status.restarts.total(), by_reason: status.restarts },
+        last_restart: status.last_restart,
+        turns: status.turns,
+        containment: memory.containment,
+        uptime_seconds: app.started.elapsed().as_secs(),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let code = match status.state {
+        PoolState::Starting | PoolState::Ready => StatusCode::OK,
+        PoolState::Offline | PoolState::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (code, Json(health)).into_response()
+}
+
+/// In MB (10^6 bytes), to a tenth.
+#[expect(clippy::cast_precision_loss, reason = "exact up to 9 PB, and rounded to a tenth of a MB anyway")]
+fn megabytes(bytes: u64) -> f64 {
+    (bytes as f64 / 1e5).round() / 10.0
+}
+
+/// Whether the process answers at all; a supervisor restarts it when not.
+pub(super) async fn live() -> &'static str {
+    "ok\n"
+}
+
+/// Whether requests are served now; a load balancer sends none when not.
+pub(super) async fn ready<B: Backend>(State(app): State<Arc<App<B>>>) -> (StatusCode, &'static str) {
+    match app.backend.status().state {
+        PoolState::Ready => (StatusCode::OK, "ok\n"),
+        PoolState::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
+        PoolState::Offline => (StatusCode::SERVICE_UNAVAILABLE, "offline\n"),
+        PoolState::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Restarted {
+    restarted: usize,
+}
+
+/// Restarts every slot's invoker; answers when all have switched.
+pub(super) async fn restart<B: Backend>(State(app): State<Arc<App<B>>>) -> Json<Restarted> {
+    Json(Restarted { restarted: app.backend.restart().await })
+}
+
+pub(super) async fn unknown_path(method: Method, uri: Uri) -> ApiError {
+    let message = format!("there is nothing at {method} {}; completions are at POST /v1/chat/completions", uri.path());
+    ApiError::invalid(StatusCode::NOT_FOUND, "unknown_url", message)
+}
+
+pub(super) async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    let message = format!("{} does not take {method}; the `Allow` header tells what it takes", uri.path());
+    ApiError::invalid(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+}
+
+/// What a connection above the limit gets for anything but a probe.
+pub(super) async fn too_many_connections() -> Response {
+    let mut response = ApiError::too_many_connections().into_response();
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}

@@ -1,0 +1,7 @@
+//! The HTTP layer over a real socket, with a backend that does what the test tells it.
+
+mod chat;
+mod connections;
+mod refusals;
+mod stopping;
+mod support;

@@ -1,0 +1,100 @@
+//! How long a connection may take over what, and what happens when there are too many.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::support::{Client, Setup, ask, get, post, soon};
+
+const SHORT: Duration = Duration::from_millis(100);
+
+fn kept(request: &str) -> String {
+    request.replace("connection: close\r\n", "")
+}
+
+#[tokio::test]
+async fn a_header_that_does_not_end_is_closed() {
+    let server = Setup::echo().limits(|limits| limits.header = SHORT).start().await;
+    for start in ["", "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\nx-a"] {
+        let mut client = Client::connect(server.address).await;
+        client.send(start).await;
+        assert!(client.rest().await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_outlives_the_deadline_for_headers() {
+    let server = Setup::echo().limits(|limits| limits.header = SHORT).start().await;
+    let mut client = Client::connect(server.address).await;
+    for _ in 0..2 {
+        client.send(&kept(&get("/livez", ""))).await;
+        assert_eq!(client.receive().await.status, 200);
+        sleep(SHORT * 3).await;
+    }
+    client.send("GET /livez HTTP/1.1\r\n").await;
+    assert!(client.rest().await.is_empty(), "the second header on a connection has its deadline too");
+}
+
+#[tokio::test]
+async fn a_reply_that_takes_its_time_is_not_cut_by_the_deadline_for_headers() {
+    let mut server = Setup::by_hand().limits(|limits| (limits.header, limits.idle) = (SHORT, SHORT)).start().await;
+    let mut client = Client::connect(server.address).await;
+    client.send(&post("/v1/chat/completions", "", &ask("x", false))).await;
+    let turn = server.turn().await;
+    sleep(SHORT * 3).await;
+    turn.send(super::support::done("late", "")).await.unwrap();
+    assert_eq!(client.receive().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_connection_nobody_uses_is_closed_in_the_end() {
+    let server = Setup::echo().limits(|limits| limits.idle = SHORT).start().await;
+    let mut client = Client::connect(server.address).await;
+    client.send(&kept(&get("/livez", ""))).await;
+    assert_eq!(client.receive().await.status, 200);
+    assert!(client.rest().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_flood_of_headers_is_refused() {
+    let server = Setup::echo().start().await;
+    let reply = server.exchange(&get("/livez", &"x-flood: 1\r\n".repeat(1_000))).await;
+    assert_eq!(reply.status, 431);
+}
+
+#[tokio::test]
+async fn a_full_server_answers_probes_and_turns_the_rest_away() {
+    let server = Setup::echo().config(|config| config.max_connections = 1.try_into().unwrap()).start().await;
+    let mut first = Client::connect(server.address).await;
+    first.send(&kept(&get("/livez", ""))).await;
+    assert_eq!(first.receive().await.status, 200);
+
+    assert_eq!(server.exchange(&get("/livez", "")).await.status, 200);
+    assert_eq!(server.exchange(&get("/health", "")).await.status, 200);
+    let mut second = Client::connect(server.address).await;
+    second.send(&kept(&post("/v1/chat/completions", "", &ask("x", false)))).await;
+    let reply = second.receive().await;
+    assert_eq!((reply.status, reply.error_code().as_str()), (503, "too_many_connections"));
+    assert_eq!(reply.headers["retry-after"], "5");
+    assert!(second.rest().await.is_empty(), "it is closed after one request");
+
+    first.send(&kept(&get("/livez", ""))).await;
+    assert_eq!(first.receive().await.status, 200, "whoever has a seat keeps it");
+    drop(first);
+    soon(async { while server.complete(&ask("x", false)).await.status != 200 {} }).await;
+}
+
+#[tokio::test]
+async fn above_the_reserve_a_connection_gets_no_task() {
+    let server = Setup::echo().config(|config| config.max_connections = 1.try_into().unwrap()).start().await;
+    let mut waiting = Vec::new();
+    for _ in 0..33 {
+        waiting.push(Client::connect(server.address).await);
+    }
+    let mut above = Client::connect(server.address).await;
+    let reply = above.receive().await;
+    assert_eq!((reply.status, reply.headers["retry-after"].as_str()), (503, "5"));
+    assert_eq!(reply.json()["error"]["code"], "too_many_connections");
+    assert!(above.rest().await.is_empty());
+    assert_eq!(server.tasks.running(), 34, "33 connections and the accept loop");
+}

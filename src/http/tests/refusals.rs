@@ -1,0 +1,250 @@
+//! Every refusal's status, code and shape; and the probes, which refuse by status.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::support::{Answer, Client, Reply, Setup, ask, get, post};
+use crate::pool::status::PoolState;
+use crate::turn::TurnError;
+
+const PATH: &str = "/v1/chat/completions";
+
+fn verdict(reply: &Reply) -> (u16, String, bool) {
+    (reply.status, reply.error_code(), reply.headers["x-should-retry"] == "true")
+}
+
+fn verdict_of(status: u16, code: &str, retry: bool) -> (u16, String, bool) {
+    (status, code.to_owned(), retry)
+}
+
+#[tokio::test]
+async fn every_turn_error_has_its_status() {
+    let api = |status| TurnError::Api { status, message: "words".into(), retry_after: None };
+    let soon = Duration::from_millis(1500);
+    let table = [
+        (api(Some(400)), 400, "upstream_refused", None),
+        (api(Some(401)), 401, "upstream_unauthorized", None),
+        (api(Some(404)), 404, "upstream_refused", None),
+        (api(Some(429)), 429, "rate_limit_exceeded", Some("5")),
+        (
+            TurnError::Api { status: Some(429), message: "m".into(), retry_after: Some(soon) },
+            429,
+            "rate_limit_exceeded",
+            Some("2"),
+        ),
+        (api(Some(500)), 502, "upstream_error", None),
+        (api(Some(504)), 504, "upstream_timeout", None),
+        (api(Some(529)), 503, "upstream_overloaded", Some("5")),
+        (api(Some(7)), 502, "upstream_error", None),
+        (api(Some(200)), 502, "upstream_error", None),
+        (api(None), 502, "upstream_error", None),
+        (TurnError::Cli("gone".into()), 502, "cli_failed", None),
+        (TurnError::Deadline { what: "silence", after: soon }, 504, "deadline_exceeded", None),
+        (TurnError::QueueFull { waiting: 9 }, 503, "queue_full", Some("5")),
+        (TurnError::QueueTimeout(soon), 503, "queue_timeout", Some("5")),
+        (TurnError::Offline { reason: "no file".into(), retry_after: Duration::ZERO }, 503, "offline", Some("1")),
+        (TurnError::RateLimited { retry_after: Duration::from_hours(1) }, 429, "rate_limit_exceeded", Some("3600")),
+        (TurnError::Stopping, 503, "stopping", Some("5")),
+    ];
+    for (error, status, code, retry_after) in table {
+        let words = error.to_string();
+        let server = Setup::scripted(move |_| Answer::Refuse(error.clone())).start().await;
+        let reply = server.complete(&ask("x", true)).await;
+        assert_eq!(verdict(&reply), verdict_of(status, code, status >= 429), "{words}");
+        assert_eq!(reply.headers.get("retry-after").map(String::as_str), retry_after, "{words}");
+        assert_eq!(reply.json()["error"]["message"], words);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_understood_is_refused_with_its_place() {
+    let server = Setup::echo().start().await;
+    let deep = format!(r#"{{"messages": {}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
+    let user = |content: Value| json!({"messages": [{"role": "user", "content": content}]}).to_string();
+    let table = [
+        ("{\"messages\": [}".to_owned(), "invalid_json", Value::Null, "line 1 column 15"),
+        (String::new(), "invalid_json", Value::Null, "line 1 column 0"),
+        (format!("{} x", ask("x", false)), "invalid_json", Value::Null, "trailing"),
+        ("{}".to_owned(), "invalid_json", Value::Null, "missing field `messages`"),
+        (deep, "invalid_type", json!("messages[0][0]"), "invalid type: sequence"),
+        (user(json!(5)), "invalid_type", json!("messages[0].content"), "a string or an array of parts"),
+        (user(json!([{"text": "x"}])), "invalid_type", json!("messages[0].content[0]"), "missing field `type`"),
+        (user(json!([{"type": "input_audio"}])), "invalid_value", json!("messages[0].content[0]"), "input_audio"),
+        (
+            r#"{"messages": [{"role": "tool", "content": ""}]}"#.into(),
+            "invalid_type",
+            json!("messages[0].role"),
+            "`user`",
+        ),
+        (r#"{"messages": [], "n": 2}"#.into(), "invalid_value", json!("n"), "set it to 1"),
+        (r#"{"messages": [], "stream": "yes"}"#.into(), "invalid_type", json!("stream"), "boolean"),
+        (
+            r#"{"messages": [{"role": 5, "content": ""}]}"#.into(),
+            "invalid_type",
+            json!("messages[0].role"),
+            "integer `5`",
+        ),
+        ("[".repeat(1_000_000), "invalid_json", Value::Null, "not a JSON object"),
+    ];
+    for (body, code, param, words) in table {
+        let reply = server.complete(&body).await;
+        assert_eq!(verdict(&reply), verdict_of(400, code, false), "{reply:?}");
+        assert_eq!(reply.json()["error"]["param"], param, "{reply:?}");
+        assert!(reply.body.contains(words), "{words:?} in {reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_too_large_is_refused_before_it_is_read() {
+    let server = Setup::echo().config(|config| config.max_body_bytes = 1024).start().await;
+    let mut client = Client::connect(server.address).await;
+    client.send(&post(PATH, "", "").replace("content-length: 0", "content-length: 1025")).await;
+    assert_eq!(verdict(&client.receive().await), verdict_of(413, "request_too_large", false));
+
+    let mut client = Client::connect(server.address).await;
+    let head = post(PATH, "", "").replace("content-length: 0", "transfer-encoding: chunked");
+    client.send(&format!("{head}401\r\n{}\r\n", " ".repeat(1025))).await;
+    assert_eq!(verdict(&client.receive().await), verdict_of(413, "request_too_large", false));
+
+    assert_eq!(server.complete(&ask(&"x".repeat(900), false)).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_given_up() {
+    let server = Setup::echo().limits(|limits| limits.body = Duration::from_millis(50)).start().await;
+    let mut client = Client::connect(server.address).await;
+    client.send(&post(PATH, "", "{").replace("content-length: 1", "content-length: 10")).await;
+    assert_eq!(verdict(&client.receive().await), verdict_of(408, "request_timeout", true));
+}
+
+#[tokio::test]
+async fn malformed_chunks_are_refused() {
+    let server = Setup::echo().start().await;
+    let mut client = Client::connect(server.address).await;
+    let head = post(PATH, "", "").replace("content-length: 0", "transfer-encoding: chunked");
+    client.send(&format!("{head}zz\r\nxx\r\n0\r\n\r\n")).await;
+    assert_eq!(verdict(&client.receive().await), verdict_of(400, "unreadable_body", false));
+}
+
+#[tokio::test]
+async fn only_json_is_taken() {
+    let server = Setup::echo().start().await;
+    let body = ask("x", false);
+    for kind in ["content-type: text/plain\r\n", "content-type: multipart/form-data; boundary=x\r\n", ""] {
+        let request = post(PATH, "", &body).replace("content-type: application/json\r\n", kind);
+        assert_eq!(verdict(&server.exchange(&request).await), verdict_of(415, "unsupported_type", false), "{kind}");
+    }
+    let packed = server.exchange(&post(PATH, "content-encoding: gzip\r\n", &body)).await;
+    assert_eq!(verdict(&packed), verdict_of(415, "unsupported_type", false));
+    let spelled = post(PATH, "", &body).replace("application/json", "Application/JSON; charset=utf-8");
+    assert_eq!(server.exchange(&spelled).await.status, 200);
+}
+
+#[tokio::test]
+async fn wrong_addresses_are_refused_in_the_shape() {
+    let server = Setup::echo().start().await;
+    assert_eq!(verdict(&server.exchange(&get("/v2/x?y", "")).await), verdict_of(404, "unknown_url", false));
+    let wrong = server.exchange(&get(PATH, "")).await;
+    assert_eq!(verdict(&wrong), verdict_of(405, "method_not_allowed", false));
+    assert_eq!(wrong.headers["allow"], "POST");
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_refused_before_the_body_is_read() {
+    let server = Setup::echo().config(|config| config.api_key = Some("s3cret".into())).start().await;
+    for header in
+        ["", "authorization: Bearer s3cre\r\n", "authorization: Basic s3cret\r\n", "authorization: Bearer \r\n"]
+    {
+        for path in [PATH, "/admin/restart", "/v1/nothing"] {
+            let mut client = Client::connect(server.address).await;
+            client.send(&post(path, header, "").replace("content-length: 0", "content-length: 1000")).await;
+            let reply = client.receive().await;
+            assert_eq!(verdict(&reply), verdict_of(401, "invalid_api_key", false), "{header}");
+            assert_eq!(reply.headers["www-authenticate"], "Bearer");
+        }
+    }
+    let key = "authorization: bearer s3cret\r\norigin: https://else.example\r\n";
+    assert_eq!(server.exchange(&post(PATH, key, &ask("x", false))).await.status, 200);
+    assert_eq!(server.exchange(&get("/health", "")).await.status, 200, "probes need no key");
+}
+
+#[tokio::test]
+async fn a_foreign_host_or_origin_is_refused_without_a_key() {
+    let server = Setup::echo().start().await;
+    for (host, status) in [
+        ("127.0.0.1:8204", 200),
+        ("[::1]:8204", 200),
+        ("localhost:8204", 200),
+        ("LOCALHOST", 200),
+        ("rebound.example", 403),
+        ("127.0.0.1.rebound.example", 403),
+        ("localhost.rebound.example:8204", 403),
+    ] {
+        let request = get("/livez", "").replace("host: 127.0.0.1", &format!("host: {host}"));
+        assert_eq!(server.exchange(&request).await.status, status, "{host}");
+    }
+    for (origin, status) in [
+        ("http://localhost:3000", 200),
+        ("http://127.0.0.1", 200),
+        ("http://192.0.2.1", 403),
+        ("https://page.example", 403),
+        ("null", 403),
+    ] {
+        let request = post(PATH, &format!("origin: {origin}\r\n"), &ask("x", false));
+        let reply = server.exchange(&request).await;
+        assert_eq!(reply.status, status, "{origin}");
+        if status == 403 {
+            assert_eq!(verdict(&reply), verdict_of(403, "foreign_origin", false));
+        }
+    }
+}
+
+#[tokio::test]
+async fn health_tells_of_the_tree_and_not_just_of_the_server() {
+    let server = Setup::echo().start().await;
+    let reply = server.exchange(&get("/health", "")).await;
+    assert_eq!(reply.status, 200);
+    let mut json = reply.json();
+    assert!(json["uptime_seconds"].take().is_u64());
+    assert_eq!(json["version"].take(), env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        json,
+        json!({
+            "status": "ok", "state": "ready", "offline_reason": null,
+            "memory": {"rss_mb": 73.0, "tree_rss_mb": 400.0, "alert_mb": 500, "alert": false},
+            "invokers": {"live": 1, "high_water": 2, "limit": 2, "standby": 0, "busy": 0},
+            "slots": 1, "cli_processes": 2, "queue": {"waiting": 4},
+            "restarts": {"total": 8, "turns": 7, "tokens": 0, "age": 0, "idle": 0, "memory": 0, "isolation": 0,
+                "admin": 0, "recovery": 1},
+            "last_restart": null, "turns": 80, "containment": "subreaper", "uptime_seconds": null, "version": null,
+        })
+    );
+}
+
+#[tokio::test]
+async fn probes_follow_the_pool() {
+    let mut setup = Setup::echo();
+    setup.tree_rss = 500_100_000;
+    let server = setup.start().await;
+    for (state, status, health, ready) in [
+        (PoolState::Ready, "degraded", 200, 200),
+        (PoolState::Starting, "starting", 200, 503),
+        (PoolState::Offline, "offline", 503, 503),
+        (PoolState::Stopping, "stopping", 503, 503),
+    ] {
+        server.set_state(state);
+        let reply = server.exchange(&get("/health", "")).await;
+        assert_eq!((reply.status, &reply.json()["status"]), (health, &json!(status)));
+        assert_eq!(reply.json()["memory"]["alert"], true);
+        assert_eq!(server.exchange(&get("/readyz", "")).await.status, ready);
+        assert_eq!(server.exchange(&get("/livez", "")).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_restart_on_demand_tells_how_many() {
+    let server = Setup::echo().start().await;
+    let reply = server.exchange(&post("/admin/restart", "", "")).await;
+    assert_eq!((reply.status, reply.json()), (200, json!({"restarted": 3})));
+}

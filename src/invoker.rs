@@ -1,0 +1,234 @@
+//! One CLI process with its pipes and its counts: what starts it, and the handle that the pool holds.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::cli::CliSpec;
+use crate::config::Config;
+use crate::process_tree;
+use crate::runtime::RuntimeFolder;
+use crate::shutdown::Tasks;
+use crate::turn::{Prompt, TurnEvent, Usage};
+
+mod actor;
+pub mod life;
+pub mod reply;
+
+pub(crate) use actor::REPLY_QUEUE;
+use life::{Cause, Deadlines};
+
+/// A turn on its way to an invoker: the prompt, and where the reply goes.
+#[derive(Debug)]
+pub struct Assignment {
+    /// What is asked.
+    pub prompt: Prompt,
+    /// Where the events go; a closed receiver means that nobody wants them any more.
+    pub reply: mpsc::Sender<TurnEvent>,
+    /// It was handed back once already.
+    pub retried: bool,
+}
+
+/// What an invoker tells whoever started it.
+#[derive(Debug)]
+pub enum Report {
+    /// It answered `initialize`.
+    Ready {
+        /// RSS of its process tree, in bytes.
+        rss: u64,
+    },
+    /// The leased turn is over; `None` when the CLI gave no count.
+    TurnOver {
+        /// The turn's tokens.
+        usage: Option<Usage>,
+    },
+    /// It can be leased again.
+    Idle {
+        /// The conversation is empty.
+        cleared: bool,
+        /// RSS of its process tree, in bytes.
+        rss: u64,
+    },
+    /// A turn failed before a byte of it was passed on: it can run again elsewhere.
+    Returned(Assignment),
+    /// The account's quota is used up.
+    RateLimited {
+        /// Until it is renewed.
+        resets_in: Duration,
+    },
+    /// It can't be leased any more.
+    Leaving {
+        /// Why.
+        cause: Cause,
+        /// RSS of its process tree, in bytes.
+        rss: u64,
+    },
+    /// Its process tree is empty.
+    Gone {
+        /// Why.
+        cause: Cause,
+        /// The CLI can't be started at all, whoever tries: it is missing, or not executable.
+        unusable: bool,
+    },
+}
+
+/// What the pool tells an invoker.
+#[derive(Debug)]
+enum Command {
+    Turn { assignment: Assignment, clear_after: bool },
+    Stop { cause: &'static str, now: bool },
+    Kill,
+}
+
+/// One invoker. Dropping the handle stops it.
+#[derive(Debug)]
+pub struct Invoker {
+    id: u64,
+    commands: mpsc::Sender<Command>,
+}
+
+/// As many commands as an invoker can be given before it has to read one: a turn, a stop, a kill, and one to spare.
+const COMMANDS: usize = 4;
+
+impl Invoker {
+    /// Its number; the first of a server is 1.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Runs a turn. Only once it is ready or idle; gives the turn back when it is gone.
+    pub(crate) fn turn(&self, assignment: Assignment, clear_after: bool) -> Result<(), Assignment> {
+        let command = Command::Turn { assignment, clear_after };
+        self.commands.try_send(command).map_err(|error| match error.into_inner() {
+            Command::Turn { assignment, .. } => assignment,
+            Command::Stop { .. } | Command::Kill => unreachable!("a turn was sent"),
+        })
+    }
+
+    /// Ends it by the ladder: after the running turn, or `now`.
+    pub fn stop(&self, cause: &'static str, now: bool) {
+        let _ = self.commands.try_send(Command::Stop { cause, now });
+    }
+
+    /// Ends it at once, by killing its tree.
+    pub fn kill(&self) {
+        let _ = self.commands.try_send(Command::Kill);
+    }
+}
+
+/// Where an invoker's reports go, with its number.
+pub(crate) type Sink = Arc<dyn Fn(u64, Report) + Send + Sync>;
+
+/// Starts invokers, and counts those whose process tree is not known to be empty.
+#[derive(Clone)]
+pub struct Factory {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Factory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Factory").field("live", &self.live()).field("high_water", &self.high_water()).finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    cli: CliSpec,
+    runtime: RuntimeFolder,
+    deadlines: Deadlines,
+    max_line: usize,
+    tasks: Tasks,
+    next: AtomicU64,
+    live: AtomicUsize,
+    high_water: AtomicUsize,
+    keepers: Mutex<BTreeMap<u64, i32>>,
+}
+
+impl Factory {
+    /// A factory for `config`; its invokers are tasks of `tasks`.
+    #[must_use]
+    pub fn new(config: &Config, runtime: RuntimeFolder, tasks: Tasks) -> Self {
+        let deadlines =
+            Deadlines { start: config.start_timeout, silence: config.silence_timeout, turn: config.turn_timeout };
+        let shared = Shared {
+            cli: CliSpec::new(config),
+            runtime,
+            deadlines,
+            max_line: usize::try_from(config.max_line_bytes).unwrap_or(usize::MAX),
+            tasks,
+            next: AtomicU64::new(1),
+            live: AtomicUsize::new(0),
+            high_water: AtomicUsize::new(0),
+            keepers: Mutex::new(BTreeMap::new()),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Starts an invoker that reports to nobody. It counts as live, and the handle stops it when it is dropped.
+    #[must_use]
+    pub fn start(&self) -> Invoker {
+        self.start_reporting(Arc::new(|_, _| {}))
+    }
+
+    /// Starts an invoker that tells `sink` what happens to it.
+    pub(crate) fn start_reporting(&self, sink: Sink) -> Invoker {
+        let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
+        let (commands, receiver) = mpsc::channel(COMMANDS);
+        let live = Live::begin(self.clone());
+        self.shared.tasks.spawn(actor::run(id, live, receiver, sink));
+        Invoker { id, commands }
+    }
+
+    /// Invokers whose process tree is not known to be empty, those that are just being started included.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.shared.live.load(Ordering::SeqCst)
+    }
+
+    /// The largest [`Factory::live`] since the start.
+    #[must_use]
+    pub fn high_water(&self) -> usize {
+        self.shared.high_water.load(Ordering::SeqCst)
+    }
+
+    /// The keepers' pids: the roots of everything that this server has started.
+    #[must_use]
+    pub fn keepers(&self) -> Vec<i32> {
+        self.shared.keepers.lock().unwrap_or_else(PoisonError::into_inner).values().copied().collect()
+    }
+}
+
+/// One live invoker, counted from before its process is asked for until its tree is empty.
+struct Live {
+    factory: Factory,
+}
+
+impl Live {
+    fn begin(factory: Factory) -> Self {
+        let live = factory.shared.live.fetch_add(1, Ordering::SeqCst) + 1;
+        factory.shared.high_water.fetch_max(live, Ordering::SeqCst);
+        Self { factory }
+    }
+
+    fn note_keeper(&self, id: u64, pid: Option<i32>) {
+        let mut keepers = self.factory.shared.keepers.lock().unwrap_or_else(PoisonError::into_inner);
+        match pid {
+            Some(pid) => keepers.insert(id, pid),
+            None => keepers.remove(&id),
+        };
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.factory.shared.live.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// RSS of what a keeper keeps, in bytes; the keeper itself, a few hundred kB of its own, included.
+fn kept_rss(keeper: Option<i32>) -> u64 {
+    keeper.map_or(0, process_tree::tree_rss)
+}

@@ -1,0 +1,261 @@
+//! The one task that owns a CLI process and its pipes. It carries out what [`super::life`] decides.
+//!
+//! Everything that can happen to the process is one branch of one `select!`, and every branch is cancel-safe: lines
+//! come through a decoder that keeps what it has read, writes go through a buffer that keeps what was not written. So
+//! a CLI that floods one pipe while it ignores another blocks nothing. Nobody ever aborts this task: it ends when the
+//! process tree is empty.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::BytesMut;
+use futures_util::StreamExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use tokio::sync::mpsc;
+use tokio_util::codec::FramedRead;
+
+use super::life::{Action, Cause, Ending, Input, Life, Message, Phase};
+use super::reply::Reply;
+use super::{Assignment, Command, Live, Report, Sink, kept_rss};
+use crate::cli::codec::{LineDecoder, LineError};
+use crate::cli::event::{self, CliEvent, EventError, TurnResult};
+use crate::cli::{Cli, CliSpec};
+use crate::keeper;
+use crate::turn::{TurnError, TurnEvent};
+
+mod events;
+
+/// Events of a turn that wait for the client. Two places are always kept for the last piece of text and the end, so
+/// that an ending never has to wait for a slow client.
+pub(crate) const REPLY_QUEUE: usize = 16;
+const RESERVED: usize = 2;
+
+/// How much of the CLI's stderr is kept, in bytes.
+const STDERR_KEPT: usize = 64 * 1024;
+/// How much of it goes into an error message, in bytes.
+const STDERR_SHOWN: usize = 600;
+
+/// After the exit, how long to wait for the rest of the output. The tree is empty by then, so the pipes have no
+/// writer and their end comes at once; this is for a process that escaped with one of them.
+const DRAIN: Duration = Duration::from_millis(500);
+
+/// After the CLI closed its stdout, how long it may take to exit.
+const EXIT_AFTER_EOF: Duration = Duration::from_secs(2);
+
+/// The request id of our one control request that has to be recognised.
+const INITIALIZE: &str = "initialize";
+
+/// Runs one invoker from its start until its process tree is empty.
+pub(super) async fn run(id: u64, live: Live, commands: mpsc::Receiver<Command>, sink: Sink) {
+    let spec: &CliSpec = &live.factory.shared.cli;
+    let runtime = &live.factory.shared.runtime;
+    match spec.spawn(&runtime.scratch(id), &runtime.mark(id)) {
+        Ok(cli) => Actor::new(id, live, commands, sink, cli).run().await,
+        Err(error) => {
+            drop(live);
+            let cause = Cause::Failed(format!("cannot start a process: {error}"));
+            sink(id, Report::Leaving { cause: cause.clone(), rss: 0 });
+            sink(id, Report::Gone { cause, unusable: false });
+        }
+    }
+}
+
+/// A turn that runs.
+struct Running {
+    assignment: Assignment,
+    reply: Reply,
+    /// Events that wait until the client has taken others.
+    waiting: VecDeque<TurnEvent>,
+    /// A byte of it was passed on: it cannot run again elsewhere.
+    passed_on: bool,
+}
+
+struct Actor {
+    id: u64,
+    live: Live,
+    sink: Sink,
+    life: Life,
+    commands: mpsc::Receiver<Command>,
+    commands_open: bool,
+    keeper: Child,
+    pid: Option<i32>,
+    stdin: Option<ChildStdin>,
+    outbox: BytesMut,
+    stdout: FramedRead<ChildStdout, LineDecoder>,
+    stdout_open: bool,
+    stderr: ChildStderr,
+    stderr_open: bool,
+    stderr_kept: VecDeque<u8>,
+    turn: Option<Running>,
+    /// The `result` line that is being handled.
+    result: Option<TurnResult>,
+    /// What the stream said when it broke.
+    broken: Option<String>,
+    /// Once stdout has ended: until when the exit has to follow.
+    exit_due: Option<Instant>,
+    /// Once the keeper has exited: its status, and until when the rest of the output is read.
+    exit: Option<(std::process::ExitStatus, Instant)>,
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+impl Actor {
+    fn new(id: u64, live: Live, commands: mpsc::Receiver<Command>, sink: Sink, cli: Cli) -> Self {
+        let (life, _) = Life::begin(live.factory.shared.deadlines, now());
+        let pid = cli.keeper.id().and_then(|pid| i32::try_from(pid).ok());
+        live.note_keeper(id, pid);
+        let max_line = live.factory.shared.max_line;
+        Self {
+            id,
+            live,
+            sink,
+            life,
+            commands,
+            commands_open: true,
+            keeper: cli.keeper,
+            pid,
+            stdin: Some(cli.stdin),
+            outbox: BytesMut::from(event::control_request(INITIALIZE, "initialize").as_slice()),
+            stdout: FramedRead::new(cli.stdout, LineDecoder::new(max_line)),
+            stdout_open: true,
+            stderr: cli.stderr,
+            stderr_open: true,
+            stderr_kept: VecDeque::new(),
+            turn: None,
+            result: None,
+            broken: None,
+            exit_due: None,
+            exit: None,
+        }
+    }
+
+    async fn run(mut self) {
+        let mut stderr_chunk = BytesMut::with_capacity(4096);
+        while *self.life.phase() != Phase::Gone {
+            let blocked = self.turn.as_ref().is_some_and(|turn| !turn.waiting.is_empty());
+            let deadline = self.deadline(blocked);
+            let client = self.turn.as_ref().map(|turn| turn.assignment.reply.clone());
+            tokio::select! {
+                line = self.stdout.next(), if self.stdout_open && !blocked => self.on_line(line),
+                written = write(&mut self.stdin, &mut self.outbox), if self.stdin.is_some() && !self.outbox.is_empty() => {
+                    self.on_written(&written);
+                }
+                read = self.stderr.read_buf(&mut stderr_chunk), if self.stderr_open => {
+                    self.stderr_open = matches!(read, Ok(n) if n > 0);
+                    self.keep_stderr(&mut stderr_chunk);
+                }
+                status = self.keeper.wait(), if self.exit.is_none() => self.on_exit(status),
+                command = self.commands.recv(), if self.commands_open => self.on_command(command),
+                () = ready(client.as_ref(), blocked), if client.is_some() => self.on_client(client.as_ref()),
+                () = sleep_until(deadline), if deadline.is_some() => self.on_deadline(blocked),
+            }
+            self.finish_exit();
+        }
+    }
+
+    /// The nearest of the deadlines of the life, of the exit after the end of stdout, and of the rest after the exit.
+    fn deadline(&self, blocked: bool) -> Option<Instant> {
+        let drained = self.exit.filter(|_| !blocked).map(|(_, drained)| drained);
+        [self.life.deadline(), self.exit_due, drained].into_iter().flatten().min()
+    }
+
+    fn handle(&mut self, input: Input) {
+        for action in self.life.handle(input, now()) {
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Send(message) => self.send(message),
+            Action::CloseStdin => {
+                self.stdin = None;
+                self.outbox.clear();
+            }
+            Action::Terminate => self.signal(rustix::process::Signal::TERM),
+            Action::KillTree => self.signal(rustix::process::Signal::QUIT),
+            Action::Abandon => self.abandon(),
+            Action::EndTurn(ending) => self.end_turn(ending),
+            Action::ReportReady => self.report(Report::Ready { rss: kept_rss(self.pid) }),
+            Action::ReportIdle { cleared } => self.report(Report::Idle { cleared, rss: kept_rss(self.pid) }),
+            Action::ReportLeaving(cause) => self.report(Report::Leaving { cause, rss: kept_rss(self.pid) }),
+            Action::ReportGone(cause) => self.gone(cause),
+        }
+    }
+
+    fn report(&self, report: Report) {
+        (self.sink)(self.id, report);
+    }
+
+    fn send(&mut self, message: Message) {
+        let line = match message {
+            Message::Initialize => event::control_request(INITIALIZE, "initialize"),
+            Message::Interrupt => event::control_request("interrupt", "interrupt"),
+            Message::Clear => event::user_message("/clear"),
+            Message::User => match &self.turn {
+                Some(turn) => event::user_message(&turn.assignment.prompt.text),
+                None => return,
+            },
+        };
+        self.outbox.extend_from_slice(&line);
+    }
+
+    /// To the keeper. Until it has been waited for, its pid is its own.
+    fn signal(&self, signal: rustix::process::Signal) {
+        if let (None, Some(pid)) = (self.exit, self.pid.and_then(rustix::process::Pid::from_raw)) {
+            let _ = rustix::process::kill_process(pid, signal);
+        }
+    }
+
+    /// The keeper did not do its work within its time (somebody stopped it, or it hangs in the kernel).
+    fn abandon(&mut self) {
+        tracing::error!(invoker = self.id, "the keeper does not answer; killing it and its tree");
+        self.signal(rustix::process::Signal::KILL);
+        self.clear();
+    }
+
+    /// Ends what is left of a tree whose keeper is gone.
+    fn clear(&self) {
+        let ended = self.live.factory.shared.runtime.clear(self.id, self.pid);
+        tracing::warn!(invoker = self.id, processes = ended, "the keeper was killed; ended what it had kept");
+    }
+
+    fn gone(&mut self, cause: Cause) {
+        let status = self.exit.map(|(status, _)| status);
+        if status.is_none_or(|s| s.code().is_none()) {
+            // The keeper was killed: what it kept is on its own now.
+            self.clear();
+        }
+        let code = status.and_then(|s| s.code()).and_then(|c| u8::try_from(c).ok());
+        let unusable = matches!(code, Some(keeper::exit::NOT_FOUND | keeper::exit::NOT_EXECUTABLE));
+        self.live.note_keeper(self.id, None);
+        self.report(Report::Gone { cause, unusable });
+    }
+}
+
+/// Writes a part of the outbox; waits for ever when there is nothing to write to.
+async fn write(stdin: &mut Option<ChildStdin>, outbox: &mut BytesMut) -> std::io::Result<usize> {
+    match stdin {
+        Some(stdin) => stdin.write_buf(outbox).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends when the client has room for more (if that is what is waited for), or is gone.
+async fn ready(client: Option<&mpsc::Sender<TurnEvent>>, blocked: bool) {
+    let Some(client) = client else { return };
+    if blocked {
+        let _ = client.reserve_many(RESERVED + 1).await;
+    } else {
+        client.closed().await;
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    if let Some(deadline) = deadline {
+        tokio::time::sleep_until(deadline.into()).await;
+    }
+}

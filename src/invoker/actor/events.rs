@@ -1,0 +1,251 @@
+//! What the actor does with each thing that happens.
+
+use std::process::ExitStatus;
+
+use super::*;
+
+type Line = Result<BytesMut, LineError>;
+
+impl Actor {
+    pub(super) fn on_line(&mut self, line: Option<Line>) {
+        match line {
+            Some(Ok(line)) => match event::parse(&line) {
+                Ok(event) => self.on_event(event),
+                Err(EventError::Noise) => {
+                    tracing::debug!(invoker = self.id, bytes = line.len(), "a line that is not JSON was passed over");
+                    self.handle(Input::Activity);
+                }
+                Err(error @ EventError::Broken(_)) => self.handle(Input::Broken(error.to_string())),
+            },
+            Some(Err(error @ LineError::TooLong { .. })) => {
+                self.stdout_open = false;
+                self.handle(Input::Broken(error.to_string()));
+            }
+            Some(Err(error)) => self.pipe_ended(Some(error.to_string())),
+            None => self.pipe_ended(None),
+        }
+    }
+
+    /// An exit should follow, and it says more than the end of a pipe does.
+    fn pipe_ended(&mut self, why: Option<String>) {
+        self.stdout_open = false;
+        self.broken = self.broken.take().or(why);
+        if self.exit.is_none() {
+            self.exit_due = Some(now() + EXIT_AFTER_EOF);
+        }
+    }
+
+    fn on_event(&mut self, event: CliEvent) {
+        self.handle(Input::Activity);
+        match event {
+            CliEvent::Result(result) => {
+                self.result = Some(result);
+                self.handle(Input::TurnEnded);
+                self.result = None;
+            }
+            CliEvent::ConversationReset => self.handle(Input::Reset),
+            CliEvent::ControlResponse { request_id, error } if request_id == INITIALIZE => {
+                self.handle(Input::Initialized(error.map_or(Ok(()), Err)));
+            }
+            CliEvent::ControlRequest { request_id, subtype } => {
+                self.outbox.extend_from_slice(&event::refusal(&request_id, &subtype));
+            }
+            CliEvent::RateLimit { rejected: true, resets_at: Some(at) } => {
+                let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                let resets_in = Duration::from_secs(at).saturating_sub(since_epoch);
+                self.report(Report::RateLimited { resets_in });
+            }
+            // The CLI would go on trying a key that cannot become right, for minutes.
+            CliEvent::ApiRetry { status: Some(status @ (401 | 403)), error } => self.refuse(status, error),
+            CliEvent::TextDelta(text) => self.on_text(text),
+            CliEvent::Init { model } => self.reply(|reply| reply.model(model)),
+            CliEvent::StopReason(reason) => self.reply(|reply| reply.stop_reason(reason)),
+            CliEvent::RateLimit { .. }
+            | CliEvent::ApiRetry { .. }
+            | CliEvent::ControlResponse { .. }
+            | CliEvent::Other => {}
+        }
+    }
+
+    fn reply(&mut self, change: impl FnOnce(&mut Reply)) {
+        if let Some(turn) = &mut self.turn {
+            change(&mut turn.reply);
+        }
+    }
+
+    fn on_text(&mut self, text: String) {
+        let limit = self.live.factory.shared.max_line;
+        let Some(turn) = &mut self.turn else { return };
+        if !turn.reply.delta(&text, limit) {
+            return self.handle(Input::Broken(format!("a reply is longer than {limit} bytes (--max-line-bytes)")));
+        }
+        turn.passed_on = true;
+        turn.waiting.push_back(TurnEvent::Text(text));
+        turn.pass_on();
+    }
+
+    fn refuse(&mut self, status: u16, error: String) {
+        let message = format!("{error} (the CLI's account or key was refused)");
+        self.finish_turn(&Err(TurnError::Api { status: Some(status), message, retry_after: None }), None);
+        self.handle(Input::GiveUp);
+    }
+
+    /// The client has room for more, or is gone.
+    pub(super) fn on_client(&mut self, client: Option<&mpsc::Sender<TurnEvent>>) {
+        if client.is_some_and(mpsc::Sender::is_closed) {
+            self.handle(Input::GiveUp);
+        } else if let Some(turn) = &mut self.turn {
+            turn.pass_on();
+        }
+    }
+
+    pub(super) fn on_command(&mut self, command: Option<Command>) {
+        match command {
+            Some(Command::Turn { assignment, clear_after }) => {
+                let (reply, waiting) = (Reply::default(), VecDeque::new());
+                self.turn = Some(Running { assignment, reply, waiting, passed_on: false });
+                self.handle(Input::Lease { clear_after });
+            }
+            Some(Command::Stop { cause, now }) => self.handle(Input::Stop { cause, now }),
+            Some(Command::Kill) => self.handle(Input::Kill),
+            None => {
+                self.commands_open = false;
+                self.handle(Input::Stop { cause: "nobody holds it", now: false });
+            }
+        }
+    }
+
+    pub(super) fn on_written(&mut self, written: &std::io::Result<usize>) {
+        if let Err(error) = written {
+            self.stdin = None;
+            self.outbox.clear();
+            self.broken = self.broken.take().or_else(|| Some(format!("it closed its stdin ({error})")));
+            self.exit_due = self.exit_due.or_else(|| Some(now() + EXIT_AFTER_EOF));
+        } else if self.outbox.is_empty() && self.outbox.capacity() > STDERR_KEPT {
+            // A large prompt should not stay for as long as the invoker lives.
+            self.outbox = BytesMut::new();
+        }
+    }
+
+    pub(super) fn on_deadline(&mut self, blocked: bool) {
+        if self.exit.is_none() && self.exit_due.is_some_and(|due| now() >= due) {
+            self.exit_due = None;
+            let what = self.broken.take().unwrap_or_else(|| "it closed its stdout and goes on running".to_owned());
+            self.handle(Input::Broken(what));
+        }
+        if blocked {
+            // It is the client that is slow, not the CLI.
+            self.handle(Input::Activity);
+        }
+        self.handle(Input::Tick);
+    }
+
+    pub(super) fn keep_stderr(&mut self, chunk: &mut BytesMut) {
+        self.stderr_kept.extend(chunk.iter());
+        chunk.clear();
+        let excess = self.stderr_kept.len().saturating_sub(STDERR_KEPT);
+        self.stderr_kept.drain(..excess);
+    }
+
+    pub(super) fn on_exit(&mut self, status: std::io::Result<ExitStatus>) {
+        match status {
+            Ok(status) => self.exit = Some((status, now() + DRAIN)),
+            Err(error) => {
+                tracing::error!(invoker = self.id, %error, "waiting for the keeper failed");
+                self.exit = Some((ExitStatus::default(), now() + DRAIN));
+            }
+        }
+        self.exit_due = None;
+    }
+
+    /// Once the keeper has exited and its output is read to the end, the life is over.
+    pub(super) fn finish_exit(&mut self) {
+        let Some((status, drained)) = self.exit else { return };
+        let blocked = self.turn.as_ref().is_some_and(|turn| !turn.waiting.is_empty());
+        let read_to_the_end = !self.stdout_open && !self.stderr_open;
+        if !blocked && (read_to_the_end || now() >= drained) {
+            let how = self.describe(status);
+            self.handle(Input::Exited(how));
+        }
+    }
+
+    fn describe(&mut self, status: ExitStatus) -> String {
+        let mut how = match status.code() {
+            Some(code) if code > 128 => format!("the CLI was ended by signal {} (exit code {code})", code - 128),
+            Some(code) => format!("the CLI exited with code {code}"),
+            None => "the CLI's keeper was killed".to_owned(),
+        };
+        if let Some(broken) = self.broken.take() {
+            how = format!("{how}, and {broken}");
+        }
+        let stderr: Vec<u8> = self.stderr_kept.iter().copied().collect();
+        let shown = &stderr[stderr.len().saturating_sub(STDERR_SHOWN)..];
+        match String::from_utf8_lossy(shown).trim() {
+            "" => how,
+            words => format!("{how}: {words}"),
+        }
+    }
+
+    pub(super) fn end_turn(&mut self, ending: Ending) {
+        match ending {
+            Ending::Completed => {
+                let Some(result) = self.result.take() else { return };
+                let Some(turn) = &mut self.turn else { return };
+                let usage = result.usage();
+                let finished = std::mem::take(&mut turn.reply).finish(result);
+                if let Some(tail) = finished.tail {
+                    turn.send(TurnEvent::Text(tail));
+                }
+                self.finish_turn(&finished.outcome, Some(usage));
+            }
+            Ending::Failed(what) => self.fail_turn(what),
+            Ending::Deadline(what, after) => self.finish_turn(&Err(TurnError::Deadline { what, after }), None),
+            Ending::Stopping => self.finish_turn(&Err(TurnError::Stopping), None),
+            Ending::GivenUp => {
+                if self.turn.take().is_some() {
+                    self.report(Report::TurnOver { usage: None });
+                }
+            }
+        }
+    }
+
+    /// A turn of which nothing was passed on can run again, once.
+    fn fail_turn(&mut self, what: String) {
+        match self.turn.take() {
+            Some(Running { assignment, passed_on: false, .. }) if !assignment.retried => {
+                self.report(Report::TurnOver { usage: None });
+                self.report(Report::Returned(Assignment { retried: true, ..assignment }));
+            }
+            turn => {
+                self.turn = turn;
+                self.finish_turn(&Err(TurnError::Cli(what)), None);
+            }
+        }
+    }
+
+    fn finish_turn(&mut self, outcome: &Result<crate::turn::Completion, TurnError>, usage: Option<crate::turn::Usage>) {
+        let Some(turn) = self.turn.take() else { return };
+        turn.send(match outcome {
+            Ok(completion) => TurnEvent::Done(completion.clone()),
+            Err(error) => TurnEvent::Failed(error.clone()),
+        });
+        self.report(Report::TurnOver { usage });
+    }
+}
+
+impl Running {
+    /// Passes on what the client has room for.
+    fn pass_on(&mut self) {
+        while !self.waiting.is_empty() {
+            let Ok(mut room) = self.assignment.reply.try_reserve_many(RESERVED + 1) else { return };
+            if let (Some(permit), Some(event)) = (room.next(), self.waiting.pop_front()) {
+                permit.send(event);
+            }
+        }
+    }
+
+    /// Sends the last piece or the ending, for which room was kept. A client that is gone gets nothing.
+    fn send(&self, event: TurnEvent) {
+        let _ = self.assignment.reply.try_send(event);
+    }
+}

@@ -1,0 +1,424 @@
+//! An invoker's life as a pure function: (phase, input, now) → (phase, actions). No process, no pipe, no clock.
+//!
+//! | phase | ends by |
+//! | --- | --- |
+//! | `Starting` | `initialize` answered → `Ready`; deadline → `Stopping`, a failure |
+//! | `Ready` | leased → `Busy`; told to stop → `Stopping` |
+//! | `Busy` | `result` → `Clearing` or `Ready`; client gone or deadline → `Interrupting`; broken stream → `Stopping` |
+//! | `Interrupting` | the same turn's `result` → `Clearing` or `Ready`; deadline → `Stopping`, a failure |
+//! | `Clearing` | `conversation_reset` and its `result` → `Ready`; anything else → `Stopping`, as planned |
+//! | `Stopping` | the rungs of the ladder, one deadline each |
+//! | `Gone` | nothing |
+//!
+//! An exit leads to `Gone` from everywhere; unless the invoker was stopping, it is a failure.
+
+use std::time::{Duration, Instant};
+
+/// How long an interrupt may take to end the turn. Measured: 15 ms.
+const INTERRUPT: Duration = Duration::from_secs(5);
+/// How long `/clear` may take. Measured: 14 to 41 ms.
+const CLEAR: Duration = Duration::from_secs(5);
+/// How long each rung of the stopping ladder waits for the exit. Measured for the first: 17 to 75 ms.
+const RUNG: Duration = Duration::from_secs(2);
+
+/// The deadlines that can be configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// From the start to the answer to `initialize`.
+    pub start: Duration,
+    /// Between two events of a turn.
+    pub silence: Duration,
+    /// From the start of a turn to its end.
+    pub turn: Duration,
+}
+
+/// Why an invoker ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// The pool wanted it so.
+    Planned(&'static str),
+    /// The CLI could not prove that it forgot the last request; `unable` when it said so, and will never be able to.
+    NotCleared {
+        /// `/clear` was answered without a `conversation_reset`.
+        unable: bool,
+    },
+    /// It broke.
+    Failed(String),
+}
+
+/// What happens to an invoker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// `initialize` was answered; `Err` with the CLI's words when it refused.
+    Initialized(Result<(), String>),
+    /// A turn is to run. Only in `Ready`.
+    Lease {
+        /// Whether the conversation is to be reset after it.
+        clear_after: bool,
+    },
+    /// The CLI wrote something that belongs to no other input.
+    Activity,
+    /// A `result` line.
+    TurnEnded,
+    /// A `conversation_reset` line.
+    Reset,
+    /// Nobody wants the running turn any more: interrupt it.
+    GiveUp,
+    /// Stop: a running turn may end first, unless `now`.
+    Stop {
+        /// Why.
+        cause: &'static str,
+        /// Give up a running turn.
+        now: bool,
+    },
+    /// Stop at the last rung.
+    Kill,
+    /// The pipes or the protocol broke.
+    Broken(String),
+    /// The keeper has exited: the tree is empty.
+    Exited(String),
+    /// Time has passed.
+    Tick,
+}
+
+/// A line for the CLI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Message {
+    /// The control request `initialize`.
+    Initialize,
+    /// The leased turn's prompt.
+    User,
+    /// The control request `interrupt`.
+    Interrupt,
+    /// The user line `/clear`.
+    Clear,
+}
+
+/// How a turn ended, seen from the life. Whether a completed one is good is in its `result`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// With a `result`.
+    Completed,
+    /// Nobody wanted it any more.
+    GivenUp,
+    /// A deadline: which, and how long it was.
+    Deadline(&'static str, Duration),
+    /// The server is stopping.
+    Stopping,
+    /// The invoker broke.
+    Failed(String),
+}
+
+/// What the owner of the process has to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Write a line.
+    Send(Message),
+    /// Close the CLI's stdin: the gentle way to end it.
+    CloseStdin,
+    /// Send SIGTERM.
+    Terminate,
+    /// Let the keeper kill the tree.
+    KillTree,
+    /// The keeper does not answer: kill it and the tree.
+    Abandon,
+    /// The leased turn is over.
+    EndTurn(Ending),
+    /// It has started.
+    ReportReady,
+    /// It can be leased again.
+    ReportIdle {
+        /// The conversation is empty.
+        cleared: bool,
+    },
+    /// It can't be leased any more.
+    ReportLeaving(Cause),
+    /// It is gone.
+    ReportGone(Cause),
+}
+
+/// The rungs of the stopping ladder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rung {
+    /// stdin is closed.
+    StdinClosed,
+    /// SIGTERM was sent.
+    Terminated,
+    /// The keeper kills the tree.
+    Killed,
+    /// The keeper itself was killed.
+    Abandoned,
+}
+
+/// Where an invoker is in its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// The process runs and has not answered `initialize`.
+    Starting {
+        /// Until when it may.
+        deadline: Instant,
+    },
+    /// Waiting for a turn.
+    Ready,
+    /// A turn runs.
+    Busy {
+        /// Until when the next event has to come.
+        silence: Instant,
+        /// Until when the turn has to end.
+        total: Instant,
+        /// Reset the conversation afterwards.
+        clear_after: bool,
+        /// Stop afterwards.
+        stop_after: Option<&'static str>,
+    },
+    /// A turn that nobody wants is being ended.
+    Interrupting {
+        /// Until when.
+        deadline: Instant,
+        /// Reset the conversation afterwards.
+        clear_after: bool,
+    },
+    /// The conversation is being reset.
+    Clearing {
+        /// Until when.
+        deadline: Instant,
+        /// The proof has come.
+        reset: bool,
+    },
+    /// On the ladder.
+    Stopping {
+        /// Which rung.
+        rung: Rung,
+        /// Until when this rung waits.
+        deadline: Option<Instant>,
+        /// Why.
+        cause: Cause,
+    },
+    /// The process tree is empty.
+    Gone,
+}
+
+/// The state machine of one invoker.
+#[derive(Debug, Clone)]
+pub struct Life {
+    phase: Phase,
+    deadlines: Deadlines,
+}
+
+impl Life {
+    /// A process that has just been started, and the first thing to do with it.
+    #[must_use]
+    pub fn begin(deadlines: Deadlines, now: Instant) -> (Self, Vec<Action>) {
+        let phase = Phase::Starting { deadline: now + deadlines.start };
+        (Self { phase, deadlines }, vec![Action::Send(Message::Initialize)])
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// When the next [`Input::Tick`] is due.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Starting { deadline } | Phase::Interrupting { deadline, .. } | Phase::Clearing { deadline, .. } => {
+                Some(*deadline)
+            }
+            Phase::Busy { silence, total, .. } => Some(*silence.min(total)),
+            Phase::Stopping { deadline, .. } => *deadline,
+            Phase::Ready | Phase::Gone => None,
+        }
+    }
+
+    /// Takes one input; gives what has to be done, in order.
+    pub fn handle(&mut self, input: Input, now: Instant) -> Vec<Action> {
+        match input {
+            Input::Exited(how) => self.exited(how),
+            Input::Kill => self.kill(now),
+            Input::Stop { cause, now: at_once } => self.told_to_stop(cause, at_once, now),
+            Input::Broken(what) => self.fail(what, now),
+            Input::Tick if self.deadline().is_none_or(|deadline| now < deadline) => Vec::new(),
+            Input::Tick => self.deadline_passed(now),
+            Input::Initialized(answer) => self.initialized(answer, now),
+            Input::Lease { clear_after } => self.leased(clear_after, now),
+            Input::Activity => self.active(now),
+            Input::TurnEnded => self.turn_ended(now),
+            Input::Reset => self.was_reset(),
+            Input::GiveUp => self.given_up(Ending::GivenUp, now),
+        }
+    }
+
+    fn initialized(&mut self, answer: Result<(), String>, now: Instant) -> Vec<Action> {
+        match (&self.phase, answer) {
+            (Phase::Starting { .. }, Ok(())) => {
+                self.phase = Phase::Ready;
+                vec![Action::ReportReady]
+            }
+            (Phase::Starting { .. }, Err(words)) => self.fail(format!("the CLI refused to start: {words}"), now),
+            _ => Vec::new(),
+        }
+    }
+
+    fn leased(&mut self, clear_after: bool, now: Instant) -> Vec<Action> {
+        if self.phase != Phase::Ready {
+            // The invoker broke between the pool's choice and now; the turn is handed back, not lost.
+            return vec![Action::EndTurn(Ending::Failed("the invoker was not ready".to_owned()))];
+        }
+        let (silence, total) = (now + self.deadlines.silence, now + self.deadlines.turn);
+        self.phase = Phase::Busy { silence, total, clear_after, stop_after: None };
+        vec![Action::Send(Message::User)]
+    }
+
+    fn active(&mut self, now: Instant) -> Vec<Action> {
+        if let Phase::Busy { silence, .. } = &mut self.phase {
+            *silence = now + self.deadlines.silence;
+        }
+        Vec::new()
+    }
+
+    fn turn_ended(&mut self, now: Instant) -> Vec<Action> {
+        match self.phase {
+            Phase::Busy { stop_after: Some(cause), .. } => {
+                let mut actions = vec![Action::EndTurn(Ending::Completed)];
+                actions.extend(self.stop(Cause::Planned(cause), now));
+                actions
+            }
+            Phase::Busy { clear_after, .. } => {
+                let mut actions = vec![Action::EndTurn(Ending::Completed)];
+                actions.extend(self.after_turn(clear_after, now));
+                actions
+            }
+            Phase::Interrupting { clear_after, .. } => self.after_turn(clear_after, now),
+            Phase::Clearing { reset: true, .. } => {
+                self.phase = Phase::Ready;
+                vec![Action::ReportIdle { cleared: true }]
+            }
+            Phase::Clearing { reset: false, .. } => self.stop(Cause::NotCleared { unable: true }, now),
+            Phase::Starting { .. } | Phase::Ready => self.fail("a result that nobody asked for".to_owned(), now),
+            Phase::Stopping { .. } | Phase::Gone => Vec::new(),
+        }
+    }
+
+    fn after_turn(&mut self, clear: bool, now: Instant) -> Vec<Action> {
+        if clear {
+            self.phase = Phase::Clearing { deadline: now + CLEAR, reset: false };
+            vec![Action::Send(Message::Clear)]
+        } else {
+            self.phase = Phase::Ready;
+            vec![Action::ReportIdle { cleared: false }]
+        }
+    }
+
+    fn was_reset(&mut self) -> Vec<Action> {
+        if let Phase::Clearing { reset, .. } = &mut self.phase {
+            *reset = true;
+        }
+        Vec::new()
+    }
+
+    fn given_up(&mut self, ending: Ending, now: Instant) -> Vec<Action> {
+        match self.phase {
+            Phase::Busy { stop_after: Some(cause), .. } => {
+                let mut actions = vec![Action::EndTurn(ending)];
+                actions.extend(self.stop(Cause::Planned(cause), now));
+                actions
+            }
+            Phase::Busy { clear_after, .. } => {
+                self.phase = Phase::Interrupting { deadline: now + INTERRUPT, clear_after };
+                vec![Action::EndTurn(ending), Action::Send(Message::Interrupt)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn deadline_passed(&mut self, now: Instant) -> Vec<Action> {
+        match &self.phase {
+            Phase::Starting { .. } => {
+                self.fail(format!("no answer to initialize within {}", crate::turn::seconds(self.deadlines.start)), now)
+            }
+            Phase::Busy { total, .. } if now >= *total => {
+                self.given_up(Ending::Deadline("the turn took too long", self.deadlines.turn), now)
+            }
+            Phase::Busy { .. } => {
+                self.given_up(Ending::Deadline("the CLI was silent for too long", self.deadlines.silence), now)
+            }
+            Phase::Interrupting { .. } => self.fail("an interrupt did not end the turn".to_owned(), now),
+            Phase::Clearing { .. } => self.stop(Cause::NotCleared { unable: false }, now),
+            Phase::Stopping { rung, .. } => self.climb(*rung, now),
+            Phase::Ready | Phase::Gone => Vec::new(),
+        }
+    }
+
+    fn told_to_stop(&mut self, cause: &'static str, at_once: bool, now: Instant) -> Vec<Action> {
+        match &mut self.phase {
+            Phase::Busy { stop_after, .. } if !at_once => {
+                *stop_after = Some(cause);
+                Vec::new()
+            }
+            Phase::Stopping { .. } | Phase::Gone => Vec::new(),
+            _ => self.stop(Cause::Planned(cause), now),
+        }
+    }
+
+    fn fail(&mut self, what: String, now: Instant) -> Vec<Action> {
+        self.stop(Cause::Failed(what), now)
+    }
+
+    /// Steps onto the ladder. Does nothing to who is on it already: the first cause is the true one.
+    fn stop(&mut self, cause: Cause, now: Instant) -> Vec<Action> {
+        let mut actions = match &self.phase {
+            Phase::Stopping { .. } | Phase::Gone => return Vec::new(),
+            Phase::Busy { .. } => vec![Action::EndTurn(ending(&cause))],
+            _ => Vec::new(),
+        };
+        actions.extend([Action::ReportLeaving(cause.clone()), Action::CloseStdin]);
+        self.phase = Phase::Stopping { rung: Rung::StdinClosed, deadline: Some(now + RUNG), cause };
+        actions
+    }
+
+    fn kill(&mut self, now: Instant) -> Vec<Action> {
+        let mut actions = self.stop(Cause::Planned("killed"), now);
+        if let Phase::Stopping { rung, deadline, .. } = &mut self.phase
+            && *rung < Rung::Killed
+        {
+            (*rung, *deadline) = (Rung::Killed, Some(now + RUNG));
+            actions.push(Action::KillTree);
+        }
+        actions
+    }
+
+    fn climb(&mut self, from: Rung, now: Instant) -> Vec<Action> {
+        let (next, action, wait) = match from {
+            Rung::StdinClosed => (Rung::Terminated, Action::Terminate, Some(now + RUNG)),
+            Rung::Terminated => (Rung::Killed, Action::KillTree, Some(now + RUNG)),
+            Rung::Killed | Rung::Abandoned => (Rung::Abandoned, Action::Abandon, None),
+        };
+        if let Phase::Stopping { rung, deadline, .. } = &mut self.phase {
+            (*rung, *deadline) = (next, wait);
+        }
+        vec![action]
+    }
+
+    fn exited(&mut self, how: String) -> Vec<Action> {
+        match std::mem::replace(&mut self.phase, Phase::Gone) {
+            Phase::Gone => Vec::new(),
+            Phase::Stopping { cause, .. } => vec![Action::ReportGone(cause)],
+            Phase::Busy { .. } => {
+                vec![Action::EndTurn(Ending::Failed(how.clone())), Action::ReportGone(Cause::Failed(how))]
+            }
+            _ => vec![Action::ReportGone(Cause::Failed(how))],
+        }
+    }
+}
+
+fn ending(cause: &Cause) -> Ending {
+    match cause {
+        Cause::Failed(what) => Ending::Failed(what.clone()),
+        Cause::Planned(_) | Cause::NotCleared { .. } => Ending::Stopping,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! Puts one turn's reply together from the CLI's events. Pure.
+
+use std::time::Duration;
+
+use crate::cli::event::TurnResult;
+use crate::turn::{Completion, TurnError};
+
+/// The reply of the running turn, as far as it has come.
+#[derive(Debug, Default)]
+pub struct Reply {
+    text: String,
+    model: Option<String>,
+    stop_reason: Option<String>,
+}
+
+/// How a `result` ends a reply.
+#[derive(Debug, PartialEq)]
+pub struct Finished {
+    /// Text that the deltas did not bring.
+    pub tail: Option<String>,
+    /// The whole.
+    pub outcome: Result<Completion, TurnError>,
+}
+
+impl Reply {
+    /// The model that answers.
+    pub fn model(&mut self, model: Option<String>) {
+        self.model = model.or_else(|| self.model.take());
+    }
+
+    /// A piece of text. False: the reply is longer than `limit` bytes and must not go on.
+    #[must_use]
+    pub fn delta(&mut self, text: &str, limit: usize) -> bool {
+        self.text.push_str(text);
+        self.text.len() <= limit
+    }
+
+    /// The API's stop reason.
+    pub fn stop_reason(&mut self, reason: String) {
+        self.stop_reason = Some(reason);
+    }
+
+    /// Whether no text has come yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    /// The end. A CLI that sends no deltas has its text in the result alone; a result can also lack its text, or have
+    /// only that of the last message: then the deltas are the reply.
+    #[must_use]
+    pub fn finish(mut self, result: TurnResult) -> Finished {
+        if !result.is_success() {
+            return Finished { tail: None, outcome: Err(refusal(result)) };
+        }
+        let usage = result.usage();
+        let tail = result.result.as_deref().and_then(|whole| whole.strip_prefix(self.text.as_str()));
+        let tail = tail.filter(|t| !t.is_empty()).map(str::to_owned);
+        self.text.push_str(tail.as_deref().unwrap_or_default());
+        let stop_reason = result.stop_reason.or(self.stop_reason);
+        let completion = Completion { text: self.text, model: self.model, stop_reason, usage };
+        Finished { tail, outcome: Ok(completion) }
+    }
+}
+
+fn refusal(result: TurnResult) -> TurnError {
+    let message = result.result.unwrap_or_else(|| format!("the CLI ended the turn with {:?}", result.subtype));
+    if result.subtype == "success" {
+        let retry_after = matches!(result.api_error_status, Some(429 | 503 | 529)).then_some(RETRY_AFTER);
+        TurnError::Api { status: result.api_error_status, message, retry_after }
+    } else {
+        TurnError::Cli(message)
+    }
+}
+
+/// The CLI does not pass the API's own Retry-After on; it has already tried again with growing delays by itself.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn success(text: Option<&str>) -> TurnResult {
+        TurnResult { subtype: "success".to_owned(), result: text.map(str::to_owned), ..TurnResult::default() }
+    }
+
+    fn finish(deltas: &[&str], result: TurnResult) -> Finished {
+        let mut reply = Reply::default();
+        for delta in deltas {
+            assert!(reply.delta(delta, 1000));
+        }
+        reply.finish(result)
+    }
+
+    #[test]
+    fn text_that_came_twice_is_there_once() {
+        let finished = finish(&["a", "b"], success(Some("ab")));
+        assert_eq!((finished.tail, finished.outcome.unwrap().text), (None, "ab".to_owned()));
+    }
+
+    #[test]
+    fn without_deltas_the_result_is_the_reply() {
+        let finished = finish(&[], success(Some("ab")));
+        assert_eq!((finished.tail.as_deref(), finished.outcome.unwrap().text.as_str()), (Some("ab"), "ab"));
+    }
+
+    #[test]
+    fn a_result_without_its_text_is_made_from_the_deltas() {
+        for text in [None, Some("a"), Some("other")] {
+            let finished = finish(&["a", "b"], success(text));
+            assert_eq!((finished.tail, finished.outcome.unwrap().text), (None, "ab".to_owned()));
+        }
+    }
+
+    #[test]
+    fn an_api_error_is_never_a_reply() {
+        let result = TurnResult { is_error: true, api_error_status: Some(529), ..success(Some("API Error: overloaded")) };
+        let TurnError::Api { status, retry_after, .. } = finish(&[], result).outcome.unwrap_err() else { panic!() };
+        assert_eq!((status, retry_after), (Some(529), Some(RETRY_AFTER)));
+    }
+
+    #[test]
+    fn a_reply_over_the_limit_is_noticed() {
+        let mut reply = Reply::default();
+        assert!(reply.delta("1234", 4));
+        assert!(!reply.delta("5", 4));
+    }
+}

@@ -1,0 +1,338 @@
+//! Who serves next: the pool's decisions as a pure state machine.
+//!
+//! It is told what happens ([`Core::request`], [`Core::report`], [`Core::tick`], …) and answers through [`Effects`].
+//! After each input [`Core::settle`] brings the pool as near to where it should be as the bounds allow: at most
+//! `slots` + 1 invokers live, whatever happens. No process, no clock, no lock in here.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::config::{Config, Isolation, Standby};
+use crate::invoker::life::Cause;
+use crate::pool::observer::LifeEvent;
+use crate::pool::policy::{Intensity, Limits, STANDBY_AT, Wear, backoff};
+use crate::pool::status::{LastRestart, PoolState, PoolStatus, RestartCounts};
+use crate::turn::{TurnError, Usage};
+
+/// A waiting request.
+pub type Ticket = u64;
+/// An invoker's number.
+pub type Id = u64;
+
+/// What the core has done to the world.
+pub trait Effects {
+    /// Starts an invoker; gives its number.
+    fn start(&mut self) -> Id;
+    /// Gives a waiting request to an idle invoker. False: the invoker is gone.
+    fn assign(&mut self, id: Id, ticket: Ticket, clear_after: bool) -> bool;
+    /// Ends a waiting request with an error.
+    fn refuse(&mut self, ticket: Ticket, error: TurnError);
+    /// Stops an invoker: after its turn, or `now`.
+    fn stop(&mut self, id: Id, cause: &'static str, now: bool);
+    /// Kills an invoker's tree.
+    fn kill(&mut self, id: Id);
+    /// Tells the observers.
+    fn emit(&mut self, event: LifeEvent);
+}
+
+/// What an invoker reports, as far as the core has to know it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Notice {
+    /// It has started.
+    Ready {
+        /// RSS of its tree, in bytes.
+        rss: u64,
+    },
+    /// Its turn is over.
+    TurnOver {
+        /// The turn's tokens, when it worked.
+        usage: Option<Usage>,
+    },
+    /// It can be leased.
+    Idle {
+        /// Its conversation is empty.
+        cleared: bool,
+        /// RSS of its tree, in bytes.
+        rss: u64,
+    },
+    /// Its turn was handed back and waits again, under this ticket.
+    Returned(Ticket),
+    /// The account's quota is used up.
+    RateLimited {
+        /// For how long.
+        resets_in: Duration,
+    },
+    /// It can't be leased any more.
+    Leaving {
+        /// Why.
+        cause: Cause,
+        /// RSS of its tree, in bytes.
+        rss: u64,
+    },
+    /// Its tree is empty.
+    Gone {
+        /// Why.
+        cause: Cause,
+        /// No CLI can be started, whoever tries.
+        unusable: bool,
+    },
+}
+
+/// What the core is configured with.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    slots: usize,
+    limits: Limits,
+    standby: Standby,
+    isolation: Isolation,
+    queue: usize,
+    probe_interval: Duration,
+    max_failures: usize,
+    failure_window: Duration,
+}
+
+impl From<&Config> for Rules {
+    fn from(config: &Config) -> Self {
+        Self {
+            slots: config.slots.get(),
+            limits: Limits::from(config),
+            standby: config.standby,
+            isolation: config.isolation,
+            queue: config.queue,
+            probe_interval: config.probe_interval,
+            max_failures: config.max_failures,
+            failure_window: config.failure_window,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Starting,
+    Idle,
+    Busy,
+    /// Its turn is over and its conversation is being reset.
+    Settling,
+    /// It stops, or is gone but for its process.
+    Leaving,
+}
+
+#[derive(Debug, Clone)]
+struct Member {
+    phase: Phase,
+    slot: Option<usize>,
+    wear: Wear,
+    /// RSS when it had become ready, in bytes.
+    first_rss: u64,
+    /// It has to be replaced whatever it has used.
+    forced: Option<&'static str>,
+    why: Option<Cause>,
+    /// How urgently it was told to stop.
+    told: Stop,
+}
+
+/// Who served a slot before, until the next one does.
+#[derive(Debug, Clone, Copy)]
+struct Previous {
+    id: Id,
+    reason: &'static str,
+    rss: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Slot {
+    invoker: Option<Id>,
+    previous: Option<Previous>,
+    /// Backoff: no start before.
+    not_before: Option<Instant>,
+}
+
+/// Starts are suspended after too many failures; one probe at a time tries whether the CLI is back.
+#[derive(Debug, Clone)]
+struct Suspension {
+    reason: String,
+    probe_at: Instant,
+    probing: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stop {
+    No,
+    /// Accepted requests are served to their end.
+    Draining,
+    /// Nothing is served any more.
+    Now,
+}
+
+/// The pool's state.
+#[derive(Debug, Clone)]
+pub struct Core {
+    rules: Rules,
+    slots: Vec<Slot>,
+    members: BTreeMap<Id, Member>,
+    waiting: VecDeque<Ticket>,
+    suspension: Option<Suspension>,
+    quota_until: Option<Instant>,
+    stop: Stop,
+    /// This CLI does not know `/clear`.
+    cannot_clear: bool,
+    was_ready: bool,
+    told: PoolState,
+    failures_in_a_row: u32,
+    intensity: Intensity,
+    rng: fastrand::Rng,
+    high_water: usize,
+    started: u64,
+    turns: u64,
+    restarts: RestartCounts,
+    last_restart: Option<LastRestart>,
+}
+
+impl Core {
+    /// An empty pool; the first [`Core::tick`] starts its invokers. `seed` is for the jitter of the backoff.
+    #[must_use]
+    pub fn new(rules: Rules, seed: u64) -> Self {
+        Self {
+            slots: vec![Slot::default(); rules.slots],
+            members: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            suspension: None,
+            quota_until: None,
+            stop: Stop::No,
+            cannot_clear: false,
+            was_ready: false,
+            told: PoolState::Starting,
+            failures_in_a_row: 0,
+            intensity: Intensity::new(rules.max_failures, rules.failure_window),
+            rng: fastrand::Rng::with_seed(seed),
+            high_water: 0,
+            started: 0,
+            turns: 0,
+            restarts: RestartCounts::default(),
+            last_restart: None,
+            rules,
+        }
+    }
+
+    /// A request wants to wait for a slot.
+    pub fn request(&mut self, ticket: Ticket, now: Instant, fx: &mut dyn Effects) -> Result<(), TurnError> {
+        if let Some(refusal) = self.refusal(now) {
+            return Err(refusal);
+        }
+        // Who can be served at once need not wait, and so can't be one too many.
+        self.waiting.push_back(ticket);
+        self.settle(now, fx);
+        if self.waiting.len() > self.rules.queue && self.waiting.back() == Some(&ticket) {
+            self.waiting.pop_back();
+            return Err(TurnError::QueueFull { waiting: self.waiting.len() });
+        }
+        Ok(())
+    }
+
+    /// A waiting request does not want to wait any more.
+    pub fn withdraw(&mut self, ticket: Ticket) {
+        self.waiting.retain(|t| *t != ticket);
+    }
+
+    /// An invoker reports.
+    pub fn report(&mut self, id: Id, notice: Notice, now: Instant, fx: &mut dyn Effects) {
+        match notice {
+            Notice::Ready { rss } => self.became_ready(id, rss, now, fx),
+            Notice::TurnOver { usage } => self.turn_over(id, usage, now),
+            Notice::Idle { cleared, rss } => self.became_idle(id, cleared, rss, now),
+            Notice::Returned(ticket) => self.waiting.push_front(ticket),
+            Notice::RateLimited { resets_in } => {
+                self.quota_until = self.quota_until.max(Some(now + resets_in));
+            }
+            Notice::Leaving { cause, rss } => self.leaving(id, &cause, rss, now),
+            Notice::Gone { cause, unusable } => self.gone(id, &cause, unusable, now, fx),
+        }
+        self.settle(now, fx);
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Instant, fx: &mut dyn Effects) {
+        self.settle(now, fx);
+    }
+
+    /// Every serving invoker has to be replaced. Gives their numbers.
+    pub fn restart(&mut self, now: Instant, fx: &mut dyn Effects) -> Vec<Id> {
+        let serving: Vec<Id> = self.slots.iter().filter_map(|slot| slot.invoker).collect();
+        for id in &serving {
+            if let Some(member) = self.members.get_mut(id) {
+                member.forced = Some("admin");
+            }
+        }
+        self.settle(now, fx);
+        serving
+    }
+
+    /// Whether a slot is served by one of these.
+    #[must_use]
+    pub fn serves(&self, ids: &[Id]) -> bool {
+        self.slots.iter().any(|slot| slot.invoker.is_some_and(|id| ids.contains(&id)))
+    }
+
+    /// No new requests; those that are accepted are served.
+    pub fn drain(&mut self, now: Instant, fx: &mut dyn Effects) {
+        self.stop = self.stop.max(Stop::Draining);
+        self.settle(now, fx);
+    }
+
+    /// Nothing is served any more.
+    pub fn stop_now(&mut self, now: Instant, fx: &mut dyn Effects) {
+        self.stop = Stop::Now;
+        self.settle(now, fx);
+    }
+
+    /// Nobody gets the time to stop in good order.
+    pub fn kill(&mut self, now: Instant, fx: &mut dyn Effects) {
+        self.stop_now(now, fx);
+        for id in self.members.keys() {
+            fx.kill(*id);
+        }
+    }
+
+    /// When [`Core::tick`] is due next.
+    #[must_use]
+    pub fn next_tick(&self, now: Instant) -> Option<Instant> {
+        let serving = self.slots.iter().filter_map(|slot| self.members.get(&slot.invoker?));
+        let wear = serving.filter_map(|member| member.wear.next_change(&self.limits(), now));
+        let backoff = self.slots.iter().filter_map(|slot| slot.not_before);
+        let probe = self.suspension.as_ref().filter(|s| !s.probing).map(|s| s.probe_at);
+        wear.chain(backoff).chain(probe).chain(self.quota_until).filter(|at| *at > now).min()
+    }
+
+    /// Whether nobody is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// A snapshot.
+    #[must_use]
+    pub fn status(&self, now: Instant) -> PoolStatus {
+        let state = self.state();
+        PoolStatus {
+            state,
+            offline_reason: self.suspension.as_ref().filter(|_| state == PoolState::Offline).map(|s| s.reason.clone()),
+            slots: self.rules.slots,
+            live: self.members.len(),
+            high_water: self.high_water,
+            standby: usize::from(self.standby().is_some()),
+            busy: self.members.values().filter(|m| m.phase == Phase::Busy).count(),
+            waiting: self.waiting.len(),
+            settled: self.is_settled(now),
+            started: self.started,
+            turns: self.turns,
+            restarts: self.restarts,
+            last_restart: self.last_restart.clone(),
+        }
+    }
+}
+
+mod input;
+mod settle;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! What each report of an invoker changes.
+
+use super::*;
+
+impl Core {
+    pub(super) fn became_ready(&mut self, id: Id, rss: u64, now: Instant, fx: &mut dyn Effects) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        if member.phase != Phase::Starting {
+            return;
+        }
+        member.phase = Phase::Idle;
+        (member.wear.rss, member.first_rss, member.wear.idle_since) = (rss, rss, now);
+        let (took, slot) = (now.saturating_duration_since(member.wear.started), member.slot);
+        fx.emit(LifeEvent::Ready { invoker: id, took });
+        if self.suspension.take().is_some() {
+            self.intensity.clear();
+        }
+        self.was_ready = true;
+        if let Some(slot) = slot {
+            self.switched(slot, id, fx);
+        }
+    }
+
+    pub(super) fn turn_over(&mut self, id: Id, usage: Option<Usage>, now: Instant) {
+        self.turns += 1;
+        let Some(member) = self.members.get_mut(&id) else { return };
+        if member.phase == Phase::Busy {
+            member.phase = Phase::Settling;
+        }
+        member.wear.idle_since = now;
+        if let Some(usage) = usage {
+            member.wear.tokens = usage.context();
+            self.failures_in_a_row = 0;
+        }
+    }
+
+    pub(super) fn became_idle(&mut self, id: Id, cleared: bool, rss: u64, now: Instant) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        if !matches!(member.phase, Phase::Busy | Phase::Settling) {
+            return;
+        }
+        member.phase = Phase::Idle;
+        (member.wear.rss, member.wear.idle_since) = (rss, now);
+        if cleared {
+            member.wear.tokens = 0;
+        }
+    }
+
+    /// The invoker serves nobody from here on. Called once for each, by whichever report comes first.
+    pub(super) fn leaving(&mut self, id: Id, cause: &Cause, rss: u64, now: Instant) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        if member.phase == Phase::Leaving {
+            return;
+        }
+        member.phase = Phase::Leaving;
+        member.why = Some(cause.clone());
+        let slot = member.slot.take();
+        let rss = if rss > 0 { rss } else { member.wear.rss };
+        let reason = match cause {
+            Cause::Planned(reason) => reason,
+            Cause::NotCleared { unable } => {
+                self.cannot_clear |= unable;
+                "isolation"
+            }
+            Cause::Failed(_) => "recovery",
+        };
+        let was_standby = slot.is_none();
+        if let Some(slot) = slot {
+            let slot = &mut self.slots[slot];
+            slot.invoker = None;
+            // One that never served leaves the one before it as the one that is replaced.
+            let served = self.members.get(&id).is_some_and(|m| m.first_rss > 0);
+            if served {
+                slot.previous = Some(Previous { id, reason, rss });
+            }
+        }
+        if let Cause::Failed(what) = cause {
+            self.failed(what, was_standby, now);
+        }
+    }
+
+    fn failed(&mut self, what: &str, was_standby: bool, now: Instant) {
+        self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+        let probing = self.suspension.as_ref().is_some_and(|s| s.probing);
+        if self.intensity.failed(now) || probing {
+            return self.suspend(what, now);
+        }
+        let not_before = now + backoff(self.failures_in_a_row, &mut self.rng);
+        for slot in &mut self.slots {
+            // A standby belongs to no slot: whichever would be next waits.
+            if slot.invoker.is_none() || was_standby {
+                slot.not_before = slot.not_before.max(Some(not_before));
+            }
+        }
+    }
+
+    fn suspend(&mut self, reason: &str, now: Instant) {
+        let probe_at = now + self.rules.probe_interval;
+        self.suspension = Some(Suspension { reason: reason.to_owned(), probe_at, probing: false });
+    }
+
+    pub(super) fn gone(&mut self, id: Id, cause: &Cause, unusable: bool, now: Instant, fx: &mut dyn Effects) {
+        self.leaving(id, cause, 0, now);
+        if unusable && let Cause::Failed(what) = cause {
+            self.suspend(what, now);
+        }
+        let Some(member) = self.members.remove(&id) else { return };
+        let why = member.why.unwrap_or_else(|| cause.clone());
+        let failed = matches!(why, Cause::Failed(_));
+        let reason = match why {
+            Cause::Planned(reason) => reason.to_owned(),
+            Cause::NotCleared { .. } => "its conversation could not be reset".to_owned(),
+            Cause::Failed(what) => what,
+        };
+        let lived = now.saturating_duration_since(member.wear.started);
+        fx.emit(LifeEvent::Stopped { invoker: id, reason, failed, turns: member.wear.turns, lived });
+    }
+
+    /// A slot has a new invoker: count the restart, if there was one before.
+    pub(super) fn switched(&mut self, slot: usize, new: Id, fx: &mut dyn Effects) {
+        let Some(previous) = self.slots[slot].previous.take() else { return };
+        let memory_after = self.members.get(&new).map_or(0, |member| member.first_rss);
+        let counts = &mut self.restarts;
+        *match previous.reason {
+            "turns" => &mut counts.turns,
+            "tokens" => &mut counts.tokens,
+            "age" => &mut counts.age,
+            "idle" => &mut counts.idle,
+            "memory" => &mut counts.memory,
+            "isolation" => &mut counts.isolation,
+            "recovery" => &mut counts.recovery,
+            _ => &mut counts.admin,
+        } += 1;
+        #[expect(clippy::cast_precision_loss, reason = "megabytes need no more digits than an f64 has")]
+        let mb = |bytes: u64| (bytes as f64 / 1e5).round() / 10.0;
+        self.last_restart = Some(LastRestart {
+            reason: previous.reason,
+            memory_before_mb: mb(previous.rss),
+            memory_after_mb: mb(memory_after),
+        });
+        fx.emit(LifeEvent::Switched {
+            slot,
+            old: previous.id,
+            new,
+            reason: previous.reason,
+            memory_before: previous.rss,
+            memory_after,
+        });
+    }
+}

@@ -1,0 +1,278 @@
+//! Bringing the pool to where it should be, as far as the bounds allow.
+
+use super::*;
+
+impl Core {
+    /// Does everything that can be done now. Called after each input; doing it twice changes nothing.
+    pub(super) fn settle(&mut self, now: Instant, fx: &mut dyn Effects) {
+        self.expire(now);
+        if self.stop == Stop::No {
+            self.switch(now, fx);
+            self.stop_the_worn(now, fx);
+            self.start(now, fx);
+            self.assign(now, fx);
+            // A turn that has just begun can be the one that makes a standby due.
+            self.start(now, fx);
+        } else {
+            self.assign(now, fx);
+            self.wind_down(now, fx);
+        }
+        self.refuse_the_waiting(now, fx);
+        self.tell_state(fx);
+    }
+
+    fn expire(&mut self, now: Instant) {
+        self.quota_until = self.quota_until.filter(|until| now < *until);
+        for slot in &mut self.slots {
+            slot.not_before = slot.not_before.filter(|at| now < *at);
+        }
+    }
+
+    /// The limits that hold: a CLI that can't forget serves one turn.
+    pub(super) fn limits(&self) -> Limits {
+        let one_turn = self.cannot_clear && self.rules.isolation == Isolation::Auto;
+        Limits { turns: if one_turn { 1 } else { self.rules.limits.turns }, ..self.rules.limits }
+    }
+
+    /// What a member has used of its limits, with the reason that a restart would have.
+    fn share(&self, member: &Member, now: Instant) -> (f64, &'static str) {
+        match member.forced {
+            Some(reason) => (f64::INFINITY, reason),
+            None => match member.wear.share(&self.limits(), now) {
+                (share, "turns") if self.limits().turns < self.rules.limits.turns => (share, "isolation"),
+                share => share,
+            },
+        }
+    }
+
+    pub(super) fn standby(&self) -> Option<Id> {
+        let waits = |m: &Member| m.slot.is_none() && matches!(m.phase, Phase::Starting | Phase::Idle);
+        self.members.iter().find(|(_, member)| waits(member)).map(|(id, _)| *id)
+    }
+
+    /// The slot whose invoker is most in need of being replaced, with its share and reason.
+    fn most_worn(&self, now: Instant) -> Option<(usize, Id, f64, &'static str)> {
+        let worn = self.slots.iter().enumerate().filter_map(|(slot, s)| {
+            let id = s.invoker?;
+            let member = self.members.get(&id).filter(|m| m.phase != Phase::Starting)?;
+            let (share, reason) = self.share(member, now);
+            (share >= STANDBY_AT).then_some((slot, id, share, reason))
+        });
+        worn.max_by(|a, b| a.2.total_cmp(&b.2))
+    }
+
+    /// A standby that is ready takes over an empty slot, or the one that is most worn.
+    fn switch(&mut self, now: Instant, fx: &mut dyn Effects) {
+        let Some(standby) = self.standby().filter(|id| self.members[id].phase == Phase::Idle) else { return };
+        let slot = if let Some(empty) = self.slots.iter().position(|slot| slot.invoker.is_none()) {
+            empty
+        } else {
+            let Some((slot, old, _, reason)) = self.most_worn(now) else { return };
+            if let Some(member) = self.members.get_mut(&old) {
+                member.slot = None;
+                self.slots[slot].previous = Some(Previous { id: old, reason, rss: member.wear.rss });
+                // It ends the turn that it may have; it gets no other.
+                if member.phase == Phase::Idle {
+                    member.phase = Phase::Leaving;
+                    member.why = Some(Cause::Planned(reason));
+                }
+                fx.stop(old, reason, false);
+            }
+            slot
+        };
+        self.slots[slot].invoker = Some(standby);
+        if let Some(member) = self.members.get_mut(&standby) {
+            member.slot = Some(slot);
+        }
+        self.switched(slot, standby, fx);
+    }
+
+    /// Without standbys, an invoker at its limit stops before the next one starts.
+    fn stop_the_worn(&mut self, now: Instant, fx: &mut dyn Effects) {
+        if self.rules.standby != Standby::Off {
+            return;
+        }
+        for slot in 0..self.slots.len() {
+            let Some(id) = self.slots[slot].invoker else { continue };
+            let Some(member) = self.members.get(&id).filter(|m| m.phase == Phase::Idle) else { continue };
+            let ((share, reason), rss) = (self.share(member, now), member.wear.rss);
+            if share >= 1.0 {
+                fx.stop(id, reason, false);
+                self.leaving(id, &Cause::Planned(reason), rss, now);
+            }
+        }
+    }
+
+    /// Starts what is missing: first for empty slots, then a standby.
+    fn start(&mut self, now: Instant, fx: &mut dyn Effects) {
+        while self.members.len() <= self.rules.slots {
+            let covered = usize::from(self.standby().is_some());
+            let empty = self.slots.iter().enumerate().filter(|(_, slot)| slot.invoker.is_none());
+            let next_empty = empty.skip(covered).find(|(_, slot)| slot.not_before.is_none()).map(|(n, _)| n);
+            let (slot, standby_for) = match next_empty {
+                Some(slot) => (Some(slot), None),
+                None => match self.standby_wanted(now) {
+                    Some(slot) => (None, Some(slot)),
+                    None => return,
+                },
+            };
+            if !self.may_start(now) {
+                return;
+            }
+            let id = fx.start();
+            let wear = Wear { turns: 0, tokens: 0, started: now, idle_since: now, rss: 0 };
+            let phase = Phase::Starting;
+            self.members.insert(id, Member { phase, slot, wear, first_rss: 0, forced: None, why: None, told: Stop::No });
+            if let Some(slot) = slot {
+                self.slots[slot].invoker = Some(id);
+            }
+            self.started += 1;
+            self.high_water = self.high_water.max(self.members.len());
+            let standby = slot.is_none();
+            fx.emit(LifeEvent::Started { invoker: id, slot: slot.or(standby_for).unwrap_or(0), standby });
+        }
+    }
+
+    /// The slot that a standby is needed for now.
+    fn standby_wanted(&self, now: Instant) -> Option<usize> {
+        let backing_off = self.slots.iter().any(|slot| slot.not_before.is_some());
+        if self.standby().is_some() || backing_off || self.slots.iter().any(|slot| slot.invoker.is_none()) {
+            return None;
+        }
+        match self.rules.standby {
+            Standby::Off => None,
+            Standby::Jit => self.most_worn(now).map(|(slot, ..)| slot),
+            Standby::Always => Some(self.most_worn(now).map_or(0, |(slot, ..)| slot)),
+        }
+    }
+
+    /// While starts are suspended, one probe at a time is let through.
+    fn may_start(&mut self, now: Instant) -> bool {
+        match &mut self.suspension {
+            None => true,
+            Some(suspension) if !suspension.probing && now >= suspension.probe_at => {
+                suspension.probing = true;
+                true
+            }
+            Some(_) => false,
+        }
+    }
+
+    /// Gives waiting requests to idle invokers, first come first served.
+    fn assign(&mut self, now: Instant, fx: &mut dyn Effects) {
+        while self.stop != Stop::Now && !self.waiting.is_empty() {
+            let Some(id) = self.next_idle(now) else { return };
+            let Some(ticket) = self.waiting.pop_front() else { return };
+            let limits = self.limits();
+            let Some(member) = self.members.get_mut(&id) else { return };
+            member.wear.turns += 1;
+            member.phase = Phase::Busy;
+            // After its last turn nobody will see the conversation again.
+            let clear_after = self.rules.isolation == Isolation::Auto && member.wear.turns < limits.turns;
+            if !fx.assign(id, ticket, clear_after) {
+                self.waiting.push_front(ticket);
+                let gone = Cause::Failed("the invoker's task has ended".to_owned());
+                self.leaving(id, &gone, 0, now);
+            }
+        }
+    }
+
+    /// The idle invoker that has served most: so several slots do not reach their limits at the same time.
+    fn next_idle(&self, now: Instant) -> Option<Id> {
+        // An old invoker may still be busy with its last turn after its slot has switched.
+        if self.members.values().filter(|member| member.phase == Phase::Busy).count() >= self.rules.slots {
+            return None;
+        }
+        let idle = self.able(now).filter(|(_, member)| member.phase == Phase::Idle);
+        idle.max_by_key(|(id, member)| (member.wear.turns, std::cmp::Reverse(*id))).map(|(id, _)| id)
+    }
+
+    /// Invokers that serve a slot and may be given another turn, now or after the one they have.
+    fn able(&self, now: Instant) -> impl Iterator<Item = (Id, &Member)> {
+        let limits = self.limits();
+        let serving = self.slots.iter().filter_map(|slot| Some((slot.invoker?, self.members.get(&slot.invoker?)?)));
+        serving.filter(move |(_, member)| {
+            let serves = matches!(member.phase, Phase::Idle | Phase::Busy | Phase::Settling);
+            serves && member.wear.share(&limits, now).0 < 1.0
+        })
+    }
+
+    /// The error that a request gets at once.
+    pub(super) fn refusal(&self, now: Instant) -> Option<TurnError> {
+        if self.stop != Stop::No {
+            return Some(TurnError::Stopping);
+        }
+        if let Some(until) = self.quota_until {
+            return Some(TurnError::RateLimited { retry_after: until.saturating_duration_since(now) });
+        }
+        match &self.suspension {
+            Some(suspension) if self.state() == PoolState::Offline => Some(TurnError::Offline {
+                reason: suspension.reason.clone(),
+                retry_after: suspension.probe_at.saturating_duration_since(now),
+            }),
+            _ => None,
+        }
+    }
+
+    fn refuse_the_waiting(&mut self, now: Instant, fx: &mut dyn Effects) {
+        if self.stop == Stop::Draining && self.able(now).next().is_some() {
+            return;
+        }
+        if let Some(error) = self.refusal(now) {
+            for ticket in self.waiting.drain(..) {
+                fx.refuse(ticket, error.clone());
+            }
+        }
+    }
+
+    /// The server is stopping: whoever has nothing more to do goes.
+    fn wind_down(&mut self, now: Instant, fx: &mut dyn Effects) {
+        let at_once = self.stop == Stop::Now;
+        let done = at_once || self.waiting.is_empty() || self.able(now).next().is_none();
+        for (id, member) in &mut self.members {
+            let needless = member.slot.is_none() || done;
+            if !needless || member.phase == Phase::Leaving || member.told >= self.stop {
+                continue;
+            }
+            member.told = self.stop;
+            fx.stop(*id, "stopping", at_once);
+            if member.phase != Phase::Busy || at_once {
+                member.phase = Phase::Leaving;
+                member.why = Some(Cause::Planned("stopping"));
+            }
+        }
+    }
+
+    /// Invokers that serve or can serve.
+    fn serving(&self) -> usize {
+        let serves = |m: &&Member| matches!(m.phase, Phase::Idle | Phase::Busy | Phase::Settling);
+        self.members.values().filter(serves).count()
+    }
+
+    pub(super) fn state(&self) -> PoolState {
+        if self.stop != Stop::No {
+            PoolState::Stopping
+        } else if self.suspension.is_some() && self.serving() == 0 {
+            PoolState::Offline
+        } else if self.was_ready {
+            PoolState::Ready
+        } else {
+            PoolState::Starting
+        }
+    }
+
+    fn tell_state(&mut self, fx: &mut dyn Effects) {
+        let state = self.state();
+        if state != self.told {
+            self.told = state;
+            let reason = self.suspension.as_ref().filter(|_| state == PoolState::Offline).map(|s| s.reason.clone());
+            fx.emit(LifeEvent::State { state, reason });
+        }
+    }
+
+    pub(super) fn is_settled(&self, now: Instant) -> bool {
+        let expected = self.rules.slots + usize::from(self.rules.standby == Standby::Always);
+        let idle = self.members.values().all(|member| member.phase == Phase::Idle);
+        idle && self.members.len() == expected && self.waiting.is_empty() && self.most_worn(now).is_none()
+    }
+}

@@ -1,0 +1,214 @@
+//! The private folder that names each running server by pid and start time.
+//!
+//! ```text
+//! RUNTIME/PID-STARTTIME/        one server
+//! RUNTIME/PID-STARTTIME/N/      the temporary files of its invoker N; the keeper makes and removes it
+//! ```
+//!
+//! A keeper ends its CLI's tree even when the server is killed. Only when the keeper is killed as well can something
+//! be left, and then the next start finds the folder of a server that is gone, ends what carries its mark, and
+//! removes it.
+
+use std::fs::{DirBuilder, Metadata};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::process_tree::{self, ProcessId};
+
+/// The variable that marks every process below a server. Its value is `INSTANCE.N`: the server's folder, a dot, and
+/// the number of the invoker.
+pub const MARK: &str = "CCW_INVOKER";
+
+/// Why there is no runtime folder.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The folder can't be made or read.
+    #[error("cannot use the runtime folder {}: {source}; choose another with --runtime-dir", path.display())]
+    Io {
+        /// Which folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The folder could be filled by somebody else.
+    #[error("the runtime folder {} is not private to this user; choose another with --runtime-dir", .0.display())]
+    NotPrivate(PathBuf),
+    /// `/proc` does not show this process.
+    #[error("cannot read /proc/{0}/stat: is /proc mounted?")]
+    NoProc(i32),
+}
+
+/// The folder of this server. Dropping it removes what is left of it.
+#[derive(Debug)]
+pub struct RuntimeFolder {
+    path: PathBuf,
+    instance: String,
+}
+
+impl RuntimeFolder {
+    /// Clears what servers that are gone have left in `root`, and makes the folder of this one.
+    pub fn create(root: Option<&Path>) -> Result<Self, RuntimeError> {
+        let root = root.map_or_else(default_root, Path::to_path_buf);
+        private_folder(&root)?;
+        let swept = sweep(&root);
+        if swept > 0 {
+            tracing::warn!(processes = swept, "ended what a killed server had left");
+        }
+        let pid = rustix::process::getpid().as_raw_nonzero().get();
+        let own = ProcessId::of(pid).ok_or(RuntimeError::NoProc(pid))?;
+        // One process can run several servers (tests do): each gets a folder of its own.
+        (0_u32..)
+            .find_map(|n| {
+                let instance = format!("{}-{}-{n}", own.pid, own.start_time);
+                let path = root.join(&instance);
+                match DirBuilder::new().mode(0o700).create(&path) {
+                    Ok(()) => Some(Ok(Self { path, instance })),
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => None,
+                    Err(source) => Some(Err(RuntimeError::Io { path, source })),
+                }
+            })
+            .unwrap_or_else(|| Err(RuntimeError::NotPrivate(root)))
+    }
+
+    /// The folder for the temporary files of one invoker; the keeper makes it.
+    #[must_use]
+    pub fn scratch(&self, invoker: u64) -> PathBuf {
+        self.path.join(invoker.to_string())
+    }
+
+    /// The value of [`MARK`] for everything below one invoker.
+    #[must_use]
+    pub fn mark(&self, invoker: u64) -> String {
+        format!("{}.{invoker}", self.instance)
+    }
+
+    /// Ends what one invoker has left although its keeper is gone. Gives how many processes it ended.
+    pub fn clear(&self, invoker: u64, keeper: Option<i32>) -> usize {
+        let mark = self.mark(invoker);
+        let ended = end_marked(|value| value == mark);
+        if let Some(keeper) = keeper {
+            reap_orphans(keeper);
+        }
+        let _ = std::fs::remove_dir_all(self.scratch(invoker));
+        ended
+    }
+}
+
+impl Drop for RuntimeFolder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+fn default_root() -> PathBuf {
+    let uid = rustix::process::getuid().as_raw();
+    std::env::var_os("XDG_RUNTIME_DIR").map_or_else(
+        || std::env::temp_dir().join(format!("cc-openai-wrapper-{uid}")),
+        |folder| PathBuf::from(folder).join("cc-openai-wrapper"),
+    )
+}
+
+fn private_folder(path: &Path) -> Result<(), RuntimeError> {
+    let io = |source| RuntimeError::Io { path: path.to_path_buf(), source };
+    DirBuilder::new().mode(0o700).recursive(true).create(path).map_err(io)?;
+    let metadata: Metadata = std::fs::symlink_metadata(path).map_err(io)?;
+    let ours = metadata.uid() == rustix::process::getuid().as_raw();
+    let others_may_write = metadata.mode() & 0o022 != 0;
+    if metadata.is_dir() && ours && !others_may_write { Ok(()) } else { Err(RuntimeError::NotPrivate(path.to_path_buf())) }
+}
+
+/// Ends what carries the mark of a server that is gone, and removes its folder. Gives how many processes it ended.
+fn sweep(root: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(root) else { return 0 };
+    let mut ended = 0;
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if owner(&name).is_some_and(|server| !server.is_running()) {
+            let mark = format!("{name}.");
+            ended += end_marked(|value| value.starts_with(&mark));
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    ended
+}
+
+/// The server that a folder belongs to.
+fn owner(name: &str) -> Option<ProcessId> {
+    let mut parts = name.split('-');
+    let (pid, start_time) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    Some(ProcessId { pid, start_time })
+}
+
+/// A tree that keeps forking may need several looks; one that is dead needs one.
+const PASSES: usize = 20;
+
+/// Kills every process whose mark `matches`.
+fn end_marked(matches: impl Fn(&str) -> bool) -> usize {
+    let mut ended = 0;
+    for _ in 0..PASSES {
+        let marked = process_tree::with_environment(MARK, &matches);
+        if marked.is_empty() {
+            break;
+        }
+        ended += marked.iter().filter(|process| end(**process)).count();
+        std::thread::sleep(PAUSE);
+    }
+    ended
+}
+
+/// Between two looks. A SIGKILL takes effect within this.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(2);
+
+/// Where a server is child subreaper, the orphans of a killed keeper become its children. They are known by the
+/// keeper's process group.
+fn reap_orphans(keeper: i32) {
+    for pid in process_tree::children(rustix::process::getpid().as_raw_nonzero().get()) {
+        if let (true, Some(pid)) = (pid != keeper && process_tree::group(pid) == Some(keeper), Pid::from_raw(pid)) {
+            let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG);
+        }
+    }
+}
+
+fn end(process: ProcessId) -> bool {
+    let Some(pid) = Pid::from_raw(process.pid) else { return false };
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
+    process.is_running() && pidfd_send_signal(&pidfd, Signal::KILL).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_removed_with_its_owner_and_a_second_server_gets_its_own() {
+        let root = tempfile::tempdir().unwrap();
+        let first = RuntimeFolder::create(Some(root.path())).unwrap();
+        let second = RuntimeFolder::create(Some(root.path())).unwrap();
+        assert_ne!(first.mark(1), second.mark(1));
+        drop(first);
+        drop(second);
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_dead_server_left_is_swept_and_strangers_are_not() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("999999999-1-0")).unwrap();
+        std::fs::create_dir(root.path().join("notes")).unwrap();
+        let own = RuntimeFolder::create(Some(root.path())).unwrap();
+        assert!(!root.path().join("999999999-1-0").exists());
+        assert!(root.path().join("notes").exists());
+        drop(own);
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_to_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(RuntimeFolder::create(Some(root.path())), Err(RuntimeError::NotPrivate(_))));
+    }
+}

@@ -1,0 +1,82 @@
+//! The whole server: pool and HTTP together, from start to stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use crate::config::Config;
+use crate::http;
+use crate::invoker::Factory;
+use crate::pool::Pool;
+use crate::pool::observer::{Log, Observer};
+use crate::runtime::{RuntimeError, RuntimeFolder};
+use crate::shutdown::Tasks;
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Anybody could use the account.
+    #[error("{0} can be reached from other machines: set a key with --api-key or CCW_API_KEY, or listen on 127.0.0.1")]
+    KeyMissing(std::net::SocketAddr),
+    /// No private folder.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The listener is of no use.
+    #[error("cannot read the address of the listener: {0}")]
+    Listener(#[from] std::io::Error),
+}
+
+/// A running server.
+pub struct Server {
+    pool: Pool,
+    tasks: Tasks,
+    invokers: Tasks,
+    grace: Duration,
+}
+
+/// How a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped {
+    /// Nothing is left: no task, and so no process.
+    pub clean: bool,
+}
+
+/// After the grace period, how long everything may take to be gone: the stopping ladder and a second.
+const HARD_STOP: Duration = Duration::from_secs(9);
+
+impl Server {
+    /// Starts the invokers and serves HTTP on `listener`.
+    pub async fn start(
+        listener: TcpListener,
+        config: Config,
+        observers: Vec<Arc<dyn Observer>>,
+    ) -> Result<Self, StartError> {
+        let address = listener.local_addr()?;
+        if !address.ip().is_loopback() && config.api_key.is_none() {
+            return Err(StartError::KeyMissing(address));
+        }
+        let runtime = RuntimeFolder::create(config.runtime_dir.as_deref())?;
+        let (tasks, invokers) = (Tasks::new(), Tasks::new());
+        let factory = Factory::new(&config, runtime, invokers.clone());
+        let observers = std::iter::once(Arc::new(Log) as Arc<dyn Observer>).chain(observers).collect();
+        let pool = Pool::start(&config, factory, observers, &invokers);
+        let grace = config.stop_timeout;
+        tasks.spawn(http::serve(listener, Arc::new(config), pool.clone(), tasks.clone()));
+        Ok(Self { pool, tasks, invokers, grace })
+    }
+
+    /// The pool behind it.
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Stops in good order: no new requests, running ones end within the grace period, then everything is ended.
+    pub async fn stop(self) -> Stopped {
+        self.tasks.stop();
+        self.pool.stop(self.grace).await;
+        let clean = self.tasks.join(HARD_STOP).await & self.invokers.join(HARD_STOP).await;
+        Stopped { clean }
+    }
+}
