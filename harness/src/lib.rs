@@ -7,11 +7,13 @@
 pub mod event;
 pub mod exit;
 pub mod load;
+pub mod plant;
 pub mod probe;
 pub mod report;
 pub mod sample;
 pub mod scenario;
 pub mod store;
 pub mod strays;
+pub mod sut;
 pub mod target;
 pub mod verdict;

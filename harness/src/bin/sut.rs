@@ -1,1 +1,7 @@
-fn main() {}
+//! The wrapper under test, on the system's allocator.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    leakgate::sut::main(false)
+}
