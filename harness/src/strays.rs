@@ -1,5 +1,6 @@
 //! Processes that outlived their server: leakgate adopts them, ends them and reaps them.
 
+use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -42,4 +43,39 @@ fn kill(id: Identity) -> bool {
     let _ = pidfd_send_signal(&pidfd, Signal::KILL);
     // Not ours to reap: ECHILD, and its own parent does it.
     waitpid(Some(pid), WaitOptions::NOHANG).is_ok_and(|status| status.is_some())
+}
+
+/// Kills and reaps every process below this one. Only for a program that has adopted its orphans and is about to end:
+/// then all of them are what its targets left.
+pub fn end_all() {
+    let deadline = Instant::now() + KILL_DEADLINE;
+    loop {
+        let below = below(std::process::id());
+        if below.is_empty() || Instant::now() > deadline {
+            return;
+        }
+        for id in below {
+            kill(id);
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The descendants of `root`, by parent links.
+fn below(root: u32) -> Vec<Identity> {
+    let mut children: BTreeMap<u32, Vec<Identity>> = BTreeMap::new();
+    for stat in procfs::process::all_processes().into_iter().flatten().flatten().filter_map(|p| p.stat().ok()) {
+        if let (Ok(pid), Ok(parent)) = (u32::try_from(stat.pid), u32::try_from(stat.ppid)) {
+            children.entry(parent).or_default().push(Identity { pid, started: stat.starttime });
+        }
+    }
+    let mut found = Vec::new();
+    let mut open = vec![root];
+    while let Some(parent) = open.pop() {
+        for id in children.remove(&parent).unwrap_or_default() {
+            open.push(id.pid);
+            found.push(id);
+        }
+    }
+    found
 }

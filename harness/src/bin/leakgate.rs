@@ -1,2 +1,7 @@
-//! leakgate.
-fn main() {}
+//! `leakgate`: see [`leakgate::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    leakgate::cli::main()
+}

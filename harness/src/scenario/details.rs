@@ -21,7 +21,7 @@ impl Details {
     pub fn read(pid: u32, tree: &Tree) -> Self {
         let commands = tree.members.iter().map(|m| {
             let state = if m.zombie { "zombie " } else { "" };
-            format!("{state}{}", m.command.join(" ").chars().take(160).collect::<String>())
+            format!("{state}{}", without_numbers(&m.command.join(" ")))
         });
         Self { fds: count(fds::named(pid)), processes: count(commands) }
     }
@@ -33,6 +33,18 @@ impl Details {
         let processes = grown("process", &before.processes, &self.processes);
         fds.into_iter().chain(processes).collect()
     }
+}
+
+/// Pids and counters would tell apart what is of one kind.
+fn without_numbers(command: &str) -> String {
+    let mut short = String::new();
+    for letter in command.chars().take(400) {
+        let letter = if letter.is_ascii_digit() { '#' } else { letter };
+        if letter != '#' || !short.ends_with('#') {
+            short.push(letter);
+        }
+    }
+    short.chars().take(160).collect()
 }
 
 fn count(names: impl IntoIterator<Item = String>) -> BTreeMap<String, u64> {

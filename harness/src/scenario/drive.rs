@@ -22,6 +22,8 @@ use crate::target::{Launch, Stopped, Target, TargetError};
 
 /// Readings of the noisy signals in one run, about: enough for four windows in its second half, few enough to be cheap.
 const TRACE_POINTS: u64 = 160;
+/// How long the first invoker may take; a little longer than the server's own deadline for it.
+const READY_DEADLINE: Duration = Duration::from_secs(35);
 /// How long a pool may take to come to rest between two batches; a reading is taken all the same.
 const REST: Duration = Duration::from_millis(500);
 /// How long a tree may take to be gone after its server.
@@ -72,7 +74,9 @@ pub async fn drive(assignment: &Assignment, listener: &dyn Listener) -> TargetRu
 }
 
 impl Assignment {
-    fn subject(&self) -> Subject<'_> {
+    /// What the events name it.
+    #[must_use]
+    pub fn subject(&self) -> Subject<'_> {
         Subject { name: self.scenario.name, target: self.target, control: self.control, goal: self.schedule.end() }
     }
 
@@ -157,6 +161,9 @@ impl<'a> Driver<'a> {
 
     /// Load and checkpoints until the last one, or until something fails.
     async fn measure(&mut self) -> Outcome {
+        if let Err(error) = self.until_ready().await {
+            return Outcome::Failed { what: error.to_string() };
+        }
         while let Some(goal) = self.schedule.next() {
             let reached = match self.load_until(goal).await {
                 Ok(()) => self.checkpoint().await,
@@ -169,6 +176,23 @@ impl<'a> Driver<'a> {
             }
         }
         Outcome::Completed
+    }
+
+    /// Waits until the first invoker serves; an unusable CLI is told at once instead of by every request.
+    async fn until_ready(&mut self) -> Result<(), TargetError> {
+        let start = Instant::now();
+        loop {
+            let stats = self.target.stats().await?;
+            if stats.pool.state == "ready" {
+                self.latest = Some(stats);
+                return Ok(());
+            }
+            if stats.pool.state == "offline" || start.elapsed() > READY_DEADLINE {
+                let reason = stats.pool.offline_reason.unwrap_or_else(|| "no invoker became ready".to_owned());
+                return Err(TargetError::Gone { what: reason, stderr: self.target.stderr() });
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
     }
 
     /// Batches of load until the target has restarted `goal` times, and before the last reading until enough was asked.

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// Variable and folder of each place where a server or a CLI puts files.
-const PLACES: [(&str, &str); 3] = [("HOME", "home"), ("TMPDIR", "tmp"), ("XDG_RUNTIME_DIR", "run")];
+const PLACES: [(&str, &str); 4] =
+    [("HOME", "home"), ("TMPDIR", "tmp"), ("XDG_RUNTIME_DIR", "run"), ("CCW_RUNTIME_DIR", "servers")];
 
 /// A private folder; it is removed when this is dropped.
 #[derive(Debug)]
@@ -34,8 +35,9 @@ impl Folder {
         self.root.path()
     }
 
-    /// The environment that leads a target into it.
+    /// The environment that leads a target into it. The mock's counter lies beside the places: it is not the target's.
     pub fn env(&self) -> impl Iterator<Item = (&'static str, PathBuf)> + '_ {
-        PLACES.iter().map(|(variable, place)| (*variable, self.root.path().join(place)))
+        let counter = ("MOCK_CLAUDE_COUNTER", "processes");
+        PLACES.into_iter().chain([counter]).map(|(variable, place)| (variable, self.root.path().join(place)))
     }
 }
