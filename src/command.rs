@@ -1,5 +1,6 @@
 //! The command line: verbs, logging, signals, exit codes.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -81,7 +82,7 @@ pub fn main() -> ExitCode {
 
 fn serve(options: Serve) -> anyhow::Result<Exit> {
     let filter = tracing_subscriber::EnvFilter::try_new(&options.log).context("--log is not understood")?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     match options.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

@@ -76,7 +76,7 @@ pub struct TurnResult {
     #[serde(default)]
     pub stop_reason: Option<String>,
     #[serde(default, rename = "usage")]
-    tokens: Tokens,
+    pub(crate) tokens: Tokens,
 }
 
 impl TurnResult {
@@ -100,7 +100,7 @@ impl TurnResult {
 
 #[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
 #[serde(default)]
-struct Tokens {
+pub(crate) struct Tokens {
     input_tokens: u64,
     cache_creation_input_tokens: u64,
     cache_read_input_tokens: u64,
