@@ -232,6 +232,7 @@ impl Actor {
         let code = status.and_then(|s| s.code()).and_then(|c| u8::try_from(c).ok());
         let unusable = matches!(code, Some(keeper::exit::NOT_FOUND | keeper::exit::NOT_EXECUTABLE));
         self.live.note_keeper(self.id, None);
+        self.live.end();
         self.report(Report::Gone { cause, unusable });
     }
 }
