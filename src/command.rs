@@ -1,5 +1,6 @@
 //! The command line: verbs, logging, signals, exit codes.
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -62,14 +63,15 @@ enum LogFormat {
     Json,
 }
 
-/// The whole program.
+/// The whole program: `args` is the command line, the program's own name first.
 #[must_use]
-pub fn main() -> ExitCode {
-    let mut args = std::env::args_os();
-    if args.nth(1).is_some_and(|verb| verb == keeper::VERB) {
+pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let mut args = args.peekable();
+    let name = args.next().unwrap_or_default();
+    if args.next_if(|verb| verb == keeper::VERB).is_some() {
         return keeper::main(args);
     }
-    let Verb::Serve(options) = Cli::parse().verb;
+    let Verb::Serve(options) = Cli::parse_from(std::iter::once(name).chain(args)).verb;
     match serve(options) {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(error) => {
