@@ -10,7 +10,7 @@ use super::{Class, Finding, SignalVerdict, words};
 use crate::sample::{Signal, TargetRun};
 
 /// Readings that the rule needs.
-pub const CHECKPOINTS: usize = 3;
+pub const CHECKPOINTS: u64 = 3;
 
 /// The least rate of the second interval, as a share of the first's, that is "not slowing down": half of 1.3, because
 /// the rule was found with a second interval of twice the length.
@@ -75,9 +75,6 @@ fn judge_one(run: &TargetRun, signal: Signal, floor: Floor) -> Option<SignalVerd
 /// The last reading, the one nearest to half of its restarts, and the one nearest to a quarter of them.
 fn choose(series: &[(u64, u64)]) -> Option<Three> {
     let (&end, rest) = series.split_last()?;
-    if rest.len() + 1 < CHECKPOINTS {
-        return None;
-    }
     // Not the very first as the middle: something must be left before it.
     let at = nearest(rest.get(1..)?, float(end.0) / 2.0)? + 1;
     let middle = *rest.get(at)?;
