@@ -177,7 +177,8 @@ fn missed(page: &mut Page, verdict: &Verdict) -> fmt::Result {
     page.heading("What it could have missed")?;
     page.item(
         "Any steady leak below the last column of the tables. A count that leaks now and then, with probability p at \
-         each of N restarts, is seen with 95 % when p is 3/N or more; a heap when it is three times the last column.",
+         each of N restarts, is seen with 95 % when p is 3/N or more. A heap that leaks now and then, at three times the \
+         last column or more, does not pass; it may be called SATURATING instead of LEAK.",
     )?;
     for claim in &verdict.false_alarms {
         page.item(format_args!("False alarms, {}: {}.", class(claim.class), claim.bound))?;

