@@ -1,1 +1,5 @@
+//! Integration tests: one binary.
 
+mod judge;
+mod report;
+mod runs;

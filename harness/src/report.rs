@@ -1,0 +1,5 @@
+//! Verdicts as text. Reporters format and decide nothing: whatever they say stands in the [`crate::verdict::Verdict`].
+
+pub mod advice;
+pub mod terminal;
+mod text;

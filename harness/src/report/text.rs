@@ -1,0 +1,85 @@
+//! Plain text: wrapping, grouping of digits, dates.
+
+/// Breaks text between words so that no line is wider than `width`, where no single word is; lines after the first
+/// begin with `indent` blanks. Control characters are replaced: a note may quote a stderr that would move the cursor.
+pub(super) fn wrap(text: &str, width: usize, indent: usize) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut column = 0;
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > width {
+            out.push('\n');
+            out.extend(std::iter::repeat_n(' ', indent));
+            column = indent;
+        } else if column > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.extend(word.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }));
+        column += length;
+    }
+    out
+}
+
+/// `1234567` as `1,234,567`.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Seconds since 1970-01-01 as `2026-11-23 23:16:03 UTC`. Howard Hinnant's days-to-civil algorithm, for years from 1970
+/// (<https://howardhinnant.github.io/date_algorithms.html#civil_from_days>).
+pub(super) fn date(unix: u64) -> String {
+    let (days, rest) = (unix / 86_400, unix % 86_400);
+    let shifted = days + 719_468; // to 0000-03-01, so that the leap day ends a year
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", rest / 3_600, rest / 60 % 60, rest % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_is_wider_than_asked() {
+        let text = "the quick brown fox jumps over the lazy dog and then it rests for a while";
+        let wrapped = wrap(text, 20, 4);
+        assert!(wrapped.lines().all(|line| line.len() <= 20), "{wrapped}");
+        assert_eq!(wrapped.split_whitespace().collect::<Vec<_>>(), text.split_whitespace().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_note_cannot_move_the_cursor() {
+        assert_eq!(wrap("one\u{1b}[2Jtwo\nthree", 80, 2), "one\u{fffd}[2Jtwo three");
+    }
+
+    #[test]
+    fn digits_are_grouped_by_three() {
+        assert_eq!(
+            ["0", "999", "1,000", "1,234,567"],
+            [0, 999, 1_000, 1_234_567].map(grouped).each_ref().map(|s| &**s)
+        );
+    }
+
+    #[test]
+    fn dates_are_right_around_leap_days() {
+        assert_eq!(date(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(date(951_782_400), "2000-02-29 00:00:00 UTC");
+        assert_eq!(date(1_709_251_199), "2024-02-29 23:59:59 UTC");
+        assert_eq!(date(1_709_251_200), "2024-03-01 00:00:00 UTC");
+        assert_eq!(date(1_735_689_599), "2024-12-31 23:59:59 UTC");
+    }
+}

@@ -1,0 +1,259 @@
+//! From raw series to a verdict: a pure function of a [`Run`], the same today and in a year.
+//!
+//! It does no IO, reads no clock and draws no numbers. Each class of signal has its own rule, in its own file:
+//! - [`exact`]: settled counts, which have no variance: any growth between the first and the last checkpoint is a leak.
+//! - [`heap`]: dhat's blocks and bytes, where caches fill and vectors double: growth that does not slow down is a leak.
+//! - [`trend`]: memory seen from outside, which is noisy: a growth that lasts over four windows is a leak.
+//! - [`bounds`]: what holds at every instant (invokers, memory caps) and what is counted after the stop.
+//!
+//! [`target`] applies them to one target, [`validity`] says what a run does not prove, [`control`] whether the gate can
+//! see, and [`judge`] puts the parts in order: a gate that cannot see proves nothing; then a leak is a leak, also beside a
+//! target that failed; then a target that proved nothing; then whatever is not conclusive.
+
+pub mod bounds;
+pub mod control;
+pub mod exact;
+pub mod heap;
+mod summary;
+pub mod target;
+pub mod trend;
+pub mod validity;
+pub mod words;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::exit::Exit;
+use crate::sample::{Environment, Run, Signal};
+use target::TargetVerdict;
+
+/// The version of `verdict.json` that this build writes.
+pub const FORMAT: u32 = 1;
+
+/// What is found of one signal, of one target, or of a whole run; from harmless to fatal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Finding {
+    /// Measured and shown, but not judged here. Never the verdict of a run.
+    Shown,
+    /// Does not leak, down to the smallest leak that would have been seen.
+    Pass,
+    /// The measurements do not decide.
+    Inconclusive,
+    /// Grows, but ever more slowly: a cache that fills, or a leak in disguise. Only a longer run tells.
+    Saturating,
+    /// The server's memory grows while its exact heap does not: kept by the allocator, or beyond dhat's sight.
+    Retention,
+    /// Leaks.
+    Leak,
+    /// Proves nothing.
+    Invalid,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Self::Shown => "shown",
+            Self::Pass => "PASS",
+            Self::Inconclusive => "INCONCLUSIVE",
+            Self::Saturating => "SATURATING",
+            Self::Retention => "RETENTION",
+            Self::Leak => "LEAK",
+            Self::Invalid => "INVALID",
+        })
+    }
+}
+
+/// The rule by which a signal was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// Settled counts: [`exact`].
+    Exact,
+    /// dhat's blocks and bytes: [`heap`].
+    Heap,
+    /// Noisy memory: [`trend`].
+    Noisy,
+    /// Counted once, after the stop: [`bounds`].
+    Total,
+    /// Held against a cap, its trend shown only: [`bounds`].
+    Cap,
+}
+
+/// One signal of one target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SignalVerdict {
+    /// The position of its run in [`Run::targets`]: a repeated run has the same scenario and target.
+    pub run: usize,
+    /// The scenario.
+    pub scenario: String,
+    /// The target.
+    pub target: String,
+    /// The signal.
+    pub name: Signal,
+    /// What is found of it.
+    pub verdict: Finding,
+    /// The rule that found it.
+    pub class: Class,
+    /// What one of it is.
+    pub unit: String,
+    /// Growth for each restart, in units; absent where nothing could be computed.
+    pub growth_per_restart: Option<f64>,
+    /// Growth for each restart up to which it is no leak, in units.
+    pub tolerance: f64,
+    /// The smallest steady leak, in units for each restart, that this run would have called a leak.
+    pub smallest_detectable: Option<f64>,
+    /// The first reading.
+    pub first: Option<u64>,
+    /// The last reading.
+    pub last: Option<u64>,
+    /// The highest reading.
+    pub max: Option<u64>,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// One planted leak, or the clean control, and whether the gate saw what it should.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlVerdict {
+    /// Its name.
+    pub name: String,
+    /// The planted signal that showed it, or the first that should have; absent for the clean control.
+    pub signal: Option<Signal>,
+    /// All signals of which at least one has to show it; empty for the clean control.
+    pub planted: Vec<Signal>,
+    /// A leak was planted and at least one of its signals was called a leak.
+    pub caught: bool,
+    /// The control proves what it is there for: the leak was caught, or the clean run was called clean.
+    pub passed: bool,
+    /// Every signal that was called a leak. A kept process shows in several.
+    pub named: Vec<Signal>,
+    /// What happened, in words.
+    pub reason: String,
+}
+
+/// What was exercised, summed over the scenarios' targets.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ProofVerdict {
+    /// Restarts.
+    pub restarts: u64,
+    /// Turns.
+    pub turns: u64,
+    /// Requests sent.
+    pub requests: u64,
+    /// Requests that ended in an error.
+    pub errors: u64,
+    /// Requests with no ending.
+    pub lost: u64,
+    /// Replies that were not exactly their own.
+    pub mixed_up: u64,
+    /// Settled checkpoints.
+    pub checkpoints: u64,
+    /// Bytes of replies received from recordings.
+    pub bytes_replayed: u64,
+}
+
+/// The highest values seen at any time in the scenarios.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct BoundsVerdict {
+    /// The most slots of any scenario. Each target is held against its own.
+    pub slots: u64,
+    /// Live invokers, by the targets' own high-water marks.
+    pub live_invokers_max: u64,
+    /// CLI processes, by the operating system.
+    pub cli_processes_max: u64,
+    /// RSS of a tree, in MB (10^6 bytes).
+    pub tree_rss_max_mb: f64,
+    /// RSS of a server's own process, in MB (10^6 bytes).
+    pub server_rss_max_mb: f64,
+}
+
+/// The verdict on a run: what `verdict.json` holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The verdict.
+    pub verdict: Finding,
+    /// The verdict in one sentence.
+    pub summary: String,
+    /// Why the run, or a part of it, proves nothing; empty for a run that is valid as a whole.
+    pub invalid: Vec<String>,
+    /// What the reader should know beside the verdict.
+    pub warnings: Vec<String>,
+    /// Every signal of every target of the scenarios.
+    pub signals: Vec<SignalVerdict>,
+    /// The controls; empty when they were left out.
+    pub controls: Vec<ControlVerdict>,
+    /// What was exercised, in all scenarios together.
+    pub proof: ProofVerdict,
+    /// The highest values seen, in all scenarios together.
+    pub bounds: BoundsVerdict,
+    /// Each target with its own verdict, in the order of [`Run::targets`].
+    pub targets: Vec<TargetVerdict>,
+    /// How often each rule raises a false alarm, in words.
+    pub false_alarms: Vec<FalseAlarms>,
+    /// Where and with what it was measured.
+    pub environment: Environment,
+}
+
+/// How often the rule of a class calls a healthy server a leak.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FalseAlarms {
+    /// The class.
+    pub class: Class,
+    /// The bound, in words.
+    pub bound: String,
+}
+
+impl Verdict {
+    /// The exit code that tells it to a script.
+    pub fn exit(&self) -> Exit {
+        match self.verdict {
+            Finding::Pass => Exit::Pass,
+            Finding::Leak => Exit::Leak,
+            Finding::Invalid => Exit::Invalid,
+            Finding::Shown | Finding::Inconclusive | Finding::Saturating | Finding::Retention => Exit::NotConclusive,
+        }
+    }
+}
+
+/// Judges a run. Any `Run` gets a verdict; one that makes no sense is [`Finding::Invalid`].
+pub fn judge(run: &Run) -> Verdict {
+    let controls: Vec<ControlVerdict> = run.controls.iter().map(control::judge).collect();
+    let (targets, signals) = target::judge_all(&run.targets);
+    let verdict = overall(&controls, &targets, &signals);
+    let invalid = summary::invalid(&controls, &targets);
+    let mut result = Verdict {
+        format: FORMAT,
+        verdict,
+        summary: String::new(),
+        invalid,
+        warnings: summary::warnings(run, &signals),
+        signals,
+        controls,
+        proof: summary::proof(&run.targets),
+        bounds: summary::bounds(&run.targets),
+        targets,
+        false_alarms: summary::false_alarms(),
+        environment: run.environment.clone(),
+    };
+    result.summary = summary::sentence(&result);
+    result
+}
+
+/// Which finding wins, as the module's doc says.
+fn overall(controls: &[ControlVerdict], targets: &[TargetVerdict], signals: &[SignalVerdict]) -> Finding {
+    if controls.iter().any(|control| !control.passed) {
+        return Finding::Invalid;
+    }
+    let worst = signals.iter().map(|row| row.verdict).max().unwrap_or(Finding::Shown);
+    if worst == Finding::Leak {
+        return Finding::Leak;
+    }
+    if targets.is_empty() || targets.iter().any(|target| target.verdict == Finding::Invalid) {
+        return Finding::Invalid;
+    }
+    worst.max(Finding::Pass)
+}

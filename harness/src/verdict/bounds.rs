@@ -1,0 +1,108 @@
+//! What holds at every instant, and what is counted once after the stop.
+//!
+//! Live invokers stay within `slots` + 1, by the target's own high-water mark, which misses no instant, and by the
+//! operating system's count, which does not believe the target. Memory stays under the scenario's caps. After the stop
+//! nothing is left; no request is lost and no reply mixed up.
+
+use super::words::{bytes, float};
+use super::{Class, Finding, SignalVerdict, trend, words};
+use crate::sample::{Outcome, Signal, TargetRun};
+
+/// Holds the high-water marks against `slots` + 1; the result goes into the row of [`Signal::LiveInvokers`], which is
+/// made when the checkpoints have none.
+pub fn invokers(run: &TargetRun, rows: &mut Vec<SignalVerdict>) {
+    let most = run.bounds.live_invokers_max.max(run.bounds.cli_processes_max);
+    let place = rows.iter().position(|row| row.name == Signal::LiveInvokers);
+    if place.is_none() && most == 0 {
+        return;
+    }
+    let place = place.unwrap_or_else(|| {
+        let mut row = SignalVerdict::new(run, Signal::LiveInvokers, Class::Exact);
+        (row.verdict, row.reason) = (Finding::Pass, "live_invokers stayed within slots + 1".to_owned());
+        rows.insert(0, row);
+        0
+    });
+    let Some(row) = rows.get_mut(place) else { return };
+    row.max = row.max.max(Some(most));
+    let allowed = run.plan.slots.saturating_add(1);
+    if most <= allowed || row.verdict == Finding::Leak {
+        return;
+    }
+    row.verdict = Finding::Leak;
+    row.reason = if run.bounds.live_invokers_max > allowed {
+        format!("live_invokers reached {most}, over slots + 1 = {allowed}")
+    } else {
+        format!("live_invokers: the system showed {most} CLI processes at once, over slots + 1 = {allowed}")
+    };
+}
+
+/// Judges what is counted after the stop: any at all is a leak.
+pub fn totals(run: &TargetRun) -> Vec<SignalVerdict> {
+    let total = |signal| run.totals.get(&signal).copied();
+    // Counted twice, by the load and by the stop: the higher count is the one to answer for.
+    let lost = run.proof.lost.max(total(Signal::Lost).unwrap_or(0));
+    let mixed_up = run.proof.mixed_up.max(total(Signal::MixedUp).unwrap_or(0));
+    [
+        (Signal::Orphans, total(Signal::Orphans), "process", "processes", "left after the stop"),
+        (Signal::FilesLeft, total(Signal::FilesLeft), "file", "files", "left after the stop"),
+        (Signal::Lost, Some(lost), "request", "requests", "got no ending"),
+        (Signal::MixedUp, Some(mixed_up), "reply", "replies", "mixed up or cut"),
+    ]
+    .into_iter()
+    .filter_map(|(signal, count, one, more, what)| {
+        Some(judge_total(run, signal, count?, if count == Some(1) { one } else { more }, what))
+    })
+    .collect()
+}
+
+/// Holds RSS against the caps. Not for a target under dhat, whose bookkeeping counts there. A cap of 0 is none.
+pub fn caps(run: &TargetRun) -> Vec<SignalVerdict> {
+    let (seen, plan) = (run.bounds, &run.plan);
+    let trace = |of: fn(&crate::sample::TracePoint) -> u64| run.trace.iter().map(of).collect::<Vec<_>>();
+    vec![
+        cap(run, Signal::ServerRss, &trace(|point| point.server_rss), seen.server_rss_max_mb, plan.server_rss_cap_mb),
+        cap(run, Signal::TreeRss, &trace(|point| point.tree_rss), seen.tree_rss_max_mb, plan.tree_rss_cap_mb),
+    ]
+}
+
+fn judge_total(run: &TargetRun, signal: Signal, count: u64, noun: &str, what: &str) -> SignalVerdict {
+    let mut row = SignalVerdict::new(run, signal, Class::Total);
+    let restarts = float(run.proof.restarts.max(1));
+    row.growth_per_restart = Some(float(count) / restarts);
+    row.smallest_detectable = Some(1.0 / restarts);
+    (row.last, row.max) = (Some(count), Some(count));
+    (row.verdict, row.reason) = if count == 0 {
+        (Finding::Pass, format!("{}: none", words::name(signal)))
+    } else if signal == Signal::Lost && run.outcome != Outcome::Completed {
+        // Whoever talks to a target that dies is left without an ending; the target's failure is what is reported.
+        (Finding::Shown, format!("{count} {noun} {what}, but the run ended before its time"))
+    } else {
+        (Finding::Leak, format!("{}: {count} {noun} {what}", words::name(signal)))
+    };
+    row
+}
+
+fn cap(run: &TargetRun, signal: Signal, series: &[u64], seen_mb: f64, cap_mb: u64) -> SignalVerdict {
+    let mut row = SignalVerdict::new(run, signal, Class::Cap);
+    let most = series.iter().copied().max();
+    (row.first, row.last, row.max) = (series.first().copied(), series.last().copied(), most);
+    row.growth_per_restart = overall_rate(run, series);
+    let most = (seen_mb * 1e6).max(most.map_or(0.0, float));
+    let (name, most_text, cap_text) = (words::name(signal), bytes(most), bytes(float(cap_mb) * 1e6));
+    (row.verdict, row.reason) = if trend::is_profiled(run) {
+        (Finding::Shown, format!("{name} reached {most_text}, most of it dhat's"))
+    } else if cap_mb == 0 {
+        (Finding::Shown, format!("{name} reached {most_text}; the scenario sets no cap"))
+    } else if most > float(cap_mb) * 1e6 {
+        (Finding::Leak, format!("{name} reached {most_text}, over the cap of {cap_text}"))
+    } else {
+        (Finding::Pass, format!("{name} stayed under its cap of {cap_text}"))
+    };
+    row
+}
+
+/// From the first reading to the last, to look at: this number is judged by nobody.
+fn overall_rate(run: &TargetRun, series: &[u64]) -> Option<f64> {
+    let restarts = run.trace.last()?.restarts.checked_sub(run.trace.first()?.restarts).filter(|&count| count > 0)?;
+    Some((float(*series.last()?) - float(*series.first()?)) / float(restarts))
+}

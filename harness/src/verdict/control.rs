@@ -1,0 +1,50 @@
+//! Does the gate see? Each control is judged alone, by the same rules as a scenario.
+
+use super::words::name;
+use super::{ControlVerdict, Finding, target};
+use crate::sample::{Control, Outcome, Signal};
+
+/// A planted leak is caught when one of its signals is called a leak. The clean control passes when it completed, is
+/// valid, and nothing is called a leak; that it is too short for the noisy signal is no fault of it.
+pub fn judge(control: &Control) -> ControlVerdict {
+    let (judged, rows) = target::judge(&control.run);
+    let named: Vec<Signal> = rows.iter().filter(|row| row.verdict == Finding::Leak).map(|row| row.name).collect();
+    let clean = control.planted.is_empty();
+    let shown_by = control.planted.iter().copied().find(|signal| named.contains(signal));
+    let caught = shown_by.is_some();
+    let valid = control.run.outcome == Outcome::Completed && judged.invalid.is_empty();
+    let passed = if clean { valid && named.is_empty() } else { caught };
+    let reason = match (clean, passed) {
+        (true, true) => "clean, and called clean".to_owned(),
+        (true, false) => unclean(&named, &judged.invalid),
+        (false, true) => format!("caught as {}", list(&named)),
+        (false, false) => missed(&control.planted, &named, &judged.invalid),
+    };
+    let signal = shown_by.or_else(|| control.planted.first().copied());
+    ControlVerdict {
+        name: control.name.clone(),
+        signal,
+        planted: control.planted.clone(),
+        caught,
+        passed,
+        named,
+        reason,
+    }
+}
+
+fn unclean(named: &[Signal], invalid: &[String]) -> String {
+    match invalid.first() {
+        Some(problem) => problem.clone(),
+        None => format!("nothing was planted, but a leak was called of {}", list(named)),
+    }
+}
+
+fn missed(planted: &[Signal], named: &[Signal], invalid: &[String]) -> String {
+    let instead = if named.is_empty() { "nothing".to_owned() } else { format!("only {}", list(named)) };
+    let because = invalid.first().map(|problem| format!("; {problem}")).unwrap_or_default();
+    format!("planted in {}, but {instead} was called a leak{because}", list(planted))
+}
+
+fn list(signals: &[Signal]) -> String {
+    signals.iter().map(|&signal| name(signal)).collect::<Vec<_>>().join(", ")
+}

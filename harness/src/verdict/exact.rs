@@ -1,0 +1,56 @@
+//! Settled counts: fds, threads, tasks, processes, invokers, files.
+//!
+//! At a settled checkpoint they have no variance, so the tolerance is 0: a leak is x(last) − x(first) > 0. Growth is not
+//! asked for at every step, because a leak that strikes now and then would slip through: one that strikes with
+//! probability p at each of N restarts is seen with 95 % when p ≥ 3/N (the rule of three).
+
+use super::words::{amount, float, rate};
+use super::{Class, Finding, SignalVerdict, words};
+use crate::sample::{Checkpoint, Signal, TargetRun};
+
+/// The signals of this class that can stand in a checkpoint.
+pub const SIGNALS: [Signal; 10] = [
+    Signal::LiveInvokers,
+    Signal::FdsPipe,
+    Signal::FdsSocket,
+    Signal::FdsFile,
+    Signal::FdsAnon,
+    Signal::Threads,
+    Signal::Tasks,
+    Signal::Processes,
+    Signal::Zombies,
+    Signal::Files,
+];
+
+/// Judges every exact signal that all checkpoints have. The checkpoints must be in order (`validity` sees to it).
+pub fn judge(run: &TargetRun) -> Vec<SignalVerdict> {
+    SIGNALS.iter().filter_map(|&signal| judge_one(run, signal)).collect()
+}
+
+/// A signal's readings with their restarts, when every checkpoint has it.
+pub(super) fn series(checkpoints: &[Checkpoint], signal: Signal) -> Option<Vec<(u64, u64)>> {
+    checkpoints.iter().map(|point| point.values.get(&signal).map(|&value| (point.restarts, value))).collect()
+}
+
+fn judge_one(run: &TargetRun, signal: Signal) -> Option<SignalVerdict> {
+    let series = series(&run.checkpoints, signal)?;
+    let (&(from, first), &(to, last)) = (series.first()?, series.last()?);
+    let restarts = to.checked_sub(from).filter(|&restarts| restarts > 0)?;
+    let max = series.iter().map(|&(_, value)| value).max()?;
+    // A settled tree has reaped its children: a zombie at any checkpoint is one too many, though a later one be clean.
+    let reached = if signal == Signal::Zombies { max } else { last };
+    let growth = float(reached) - float(first);
+    let mut row = SignalVerdict::new(run, signal, Class::Exact);
+    row.growth_per_restart = Some(growth / float(restarts));
+    row.smallest_detectable = Some(1.0 / float(restarts));
+    (row.first, row.last, row.max) = (Some(first), Some(last), Some(max));
+    let name = words::name(signal);
+    (row.verdict, row.reason) = if reached > first {
+        let per_restart = rate(signal, growth / float(restarts));
+        let (low, high) = (amount(signal, float(first)), amount(signal, float(reached)));
+        (Finding::Leak, format!("{name} grew by {per_restart} per restart (from {low} to {high})"))
+    } else {
+        (Finding::Pass, format!("{name} did not grow"))
+    };
+    Some(row)
+}

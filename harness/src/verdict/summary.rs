@@ -1,0 +1,103 @@
+//! The parts of a verdict that are about the whole run: sums, reasons, and the one sentence.
+
+use super::target::TargetVerdict;
+use super::words::plural;
+use super::{BoundsVerdict, Class, ControlVerdict, FalseAlarms, Finding, ProofVerdict, SignalVerdict, Verdict, trend};
+use crate::sample::{Run, TargetRun};
+
+/// Everything that makes the run invalid, controls first, each reason with its place.
+pub(super) fn invalid(controls: &[ControlVerdict], targets: &[TargetVerdict]) -> Vec<String> {
+    let missed = controls.iter().filter(|control| !control.passed).map(|control| {
+        let what = if control.planted.is_empty() { "failed" } else { "was missed" };
+        format!("control {} {what}: {}", control.name, control.reason)
+    });
+    let places = targets.iter().flat_map(|target| {
+        let place = place(&target.scenario, &target.target);
+        target.invalid.iter().map(move |reason| format!("{place}: {reason}"))
+    });
+    let mut found: Vec<String> = missed.chain(places).collect();
+    if targets.is_empty() {
+        found.push("nothing was exercised: no scenario was run".to_owned());
+    }
+    found
+}
+
+/// What weakens the verdict without undoing it.
+pub(super) fn warnings(run: &Run, signals: &[SignalVerdict]) -> Vec<String> {
+    let mut found = Vec::new();
+    if run.controls.is_empty() {
+        found.push("not proved: controls were left out, so nothing shows that this gate can see".to_owned());
+    } else if !run.controls.iter().any(|control| control.planted.is_empty()) {
+        found.push("not proved: no clean control was run, so nothing shows that this gate stays silent".to_owned());
+    }
+    let [.., (shortest, widest)] = trend::BOUNDS;
+    for row in signals.iter().filter(|row| row.class == Class::Noisy && row.tolerance > widest) {
+        let place = place(&row.scenario, &row.target);
+        found.push(format!(
+            "{place}: fewer than {shortest} restarts; the bound on anon_pss is widened and not calibrated"
+        ));
+    }
+    found
+}
+
+/// Sums over targets.
+pub(super) fn proof(runs: &[TargetRun]) -> ProofVerdict {
+    let sum = |of: fn(&TargetRun) -> u64| runs.iter().map(of).fold(0, u64::saturating_add);
+    ProofVerdict {
+        restarts: sum(|run| run.proof.restarts),
+        turns: sum(|run| run.proof.turns),
+        requests: sum(|run| run.proof.requests),
+        errors: sum(|run| run.proof.errors),
+        lost: sum(|run| run.proof.lost),
+        mixed_up: sum(|run| run.proof.mixed_up),
+        checkpoints: sum(|run| u64::try_from(run.checkpoints.len()).unwrap_or(u64::MAX)),
+        bytes_replayed: sum(|run| run.proof.bytes_replayed),
+    }
+}
+
+/// The highest over targets.
+pub(super) fn bounds(runs: &[TargetRun]) -> BoundsVerdict {
+    runs.iter().fold(BoundsVerdict::default(), |most, run| BoundsVerdict {
+        slots: most.slots.max(run.plan.slots),
+        live_invokers_max: most.live_invokers_max.max(run.bounds.live_invokers_max),
+        cli_processes_max: most.cli_processes_max.max(run.bounds.cli_processes_max),
+        tree_rss_max_mb: most.tree_rss_max_mb.max(run.bounds.tree_rss_max_mb),
+        server_rss_max_mb: most.server_rss_max_mb.max(run.bounds.server_rss_max_mb),
+    })
+}
+
+/// What is claimed about false alarms, by class. The noisy bound is the rule of three on 0 of 42 runs: 3 / 42 = 7 %.
+pub(super) fn false_alarms() -> Vec<FalseAlarms> {
+    let claim = |class, bound: &str| FalseAlarms { class, bound: bound.to_owned() };
+    vec![
+        claim(Class::Exact, "none by noise: settled readings have no variance; only a first use after the warm-up"),
+        claim(Class::Heap, "none by noise; a buffer that first grows between 2T and 4T, above the floor"),
+        claim(Class::Noisy, "0 of 42 leak-free runs of 300 restarts or more: under 7 % (95 % confidence)"),
+        claim(Class::Total, "none by noise: counted once, after the stop"),
+        claim(Class::Cap, "none below the cap"),
+    ]
+}
+
+/// The verdict in one sentence, for a headline, a log line or a chat message.
+pub(super) fn sentence(verdict: &Verdict) -> String {
+    match verdict.verdict {
+        Finding::Pass | Finding::Shown => format!("no leak in {}", plural(verdict.proof.restarts, "restart")),
+        // One line of it: a reason may carry the end of a target's stderr.
+        Finding::Invalid => {
+            verdict.invalid.first().and_then(|reason| reason.lines().next()).unwrap_or_default().to_owned()
+        }
+        wanted => worst_row(verdict, wanted)
+            .map(|row| format!("{} in {}", row.reason, place(&row.scenario, &row.target)))
+            .unwrap_or_default(),
+    }
+}
+
+/// The row to name first: the one nearest to the cause. Rows are in order from invokers to memory, and what is kept in
+/// one shows in those after it.
+fn worst_row(verdict: &Verdict, wanted: Finding) -> Option<&SignalVerdict> {
+    verdict.signals.iter().find(|row| row.verdict == wanted)
+}
+
+fn place(scenario: &str, target: &str) -> String {
+    format!("scenario {scenario} on {target}")
+}

@@ -1,0 +1,118 @@
+//! One scenario against one target: every rule applied to it, and what two runs of a scenario say together.
+
+use serde::{Deserialize, Serialize};
+
+use super::words::{name, unit};
+use super::{Class, Finding, ProofVerdict, SignalVerdict, bounds, exact, heap, summary, trend, validity};
+use crate::sample::{Outcome, Signal, TargetRun};
+
+/// The verdict on one target of one scenario.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetVerdict {
+    /// The scenario.
+    pub scenario: String,
+    /// The target.
+    pub target: String,
+    /// The worst finding; [`Finding::Leak`] also beside a reason why the run is otherwise invalid.
+    pub verdict: Finding,
+    /// Why it proves nothing; empty when it is valid.
+    pub invalid: Vec<String>,
+    /// What was exercised.
+    pub proof: ProofVerdict,
+    /// Live invokers that it may have: `slots` + 1.
+    pub live_invokers_allowed: u64,
+    /// From the start of the process to its end, in seconds.
+    pub seconds: f64,
+}
+
+impl SignalVerdict {
+    /// A row about `signal` with nothing found yet.
+    pub(super) fn new(run: &TargetRun, signal: Signal, class: Class) -> Self {
+        Self {
+            run: 0,
+            scenario: run.scenario.clone(),
+            target: run.target.clone(),
+            name: signal,
+            verdict: Finding::Shown,
+            class,
+            unit: unit(signal).to_owned(),
+            growth_per_restart: None,
+            tolerance: 0.0,
+            smallest_detectable: None,
+            first: None,
+            last: None,
+            max: None,
+            reason: String::new(),
+        }
+    }
+}
+
+/// Judges one run by itself.
+pub fn judge(run: &TargetRun) -> (TargetVerdict, Vec<SignalVerdict>) {
+    let invalid = validity::problems(run);
+    let mut rows = Vec::new();
+    if validity::in_order(run) {
+        rows.extend(exact::judge(run));
+        rows.extend(heap::judge(run));
+    }
+    bounds::invokers(run, &mut rows);
+    if validity::in_order(run) && run.outcome == Outcome::Completed {
+        rows.extend(trend::judge(run));
+    }
+    rows.extend(bounds::caps(run));
+    rows.extend(bounds::totals(run));
+    let verdict = TargetVerdict {
+        scenario: run.scenario.clone(),
+        target: run.target.clone(),
+        verdict: worst(&rows, &invalid),
+        invalid,
+        proof: summary::proof(std::slice::from_ref(run)),
+        live_invokers_allowed: run.plan.slots.saturating_add(1),
+        seconds: run.seconds,
+    };
+    (verdict, rows)
+}
+
+/// Judges every run, and then what only two targets of the same scenario can tell together.
+pub(super) fn judge_all(runs: &[TargetRun]) -> (Vec<TargetVerdict>, Vec<SignalVerdict>) {
+    let mut judged: Vec<_> = runs.iter().map(judge).collect();
+    let flat: Vec<bool> = judged.iter().map(|(verdict, rows)| has_flat_heap(verdict, rows)).collect();
+    for (run, (verdict, rows)) in runs.iter().zip(&mut judged) {
+        let heap_is_flat = runs.iter().zip(&flat).any(|(other, &flat)| flat && other.scenario == run.scenario);
+        if heap_is_flat {
+            retention(run, rows);
+            verdict.verdict = worst(rows, &verdict.invalid);
+        }
+    }
+    let mut verdicts = Vec::with_capacity(judged.len());
+    let mut signals = Vec::new();
+    for (at, (verdict, rows)) in judged.into_iter().enumerate() {
+        verdicts.push(verdict);
+        signals.extend(rows.into_iter().map(|row| SignalVerdict { run: at, ..row }));
+    }
+    (verdicts, signals)
+}
+
+fn worst(rows: &[SignalVerdict], invalid: &[String]) -> Finding {
+    let worst = rows.iter().map(|row| row.verdict).max().unwrap_or(Finding::Shown).max(Finding::Pass);
+    if worst == Finding::Leak || invalid.is_empty() { worst } else { Finding::Invalid }
+}
+
+fn has_flat_heap(verdict: &TargetVerdict, rows: &[SignalVerdict]) -> bool {
+    let mut heap = rows.iter().filter(|row| row.class == Class::Heap).peekable();
+    verdict.invalid.is_empty() && heap.peek().is_some() && heap.all(|row| row.verdict == Finding::Pass)
+}
+
+/// Memory that grows outside while the exact heap of the same scenario is flat is no leak of the heap: the allocator
+/// keeps it, or it is beyond dhat's sight (mmap, C code). Only where the growth is the server's own, because dhat says
+/// nothing about its children, and only where nothing else leaks.
+fn retention(run: &TargetRun, rows: &mut [SignalVerdict]) {
+    let leaks = rows.iter().filter(|row| row.verdict == Finding::Leak).count();
+    if leaks != 1 || !trend::is_the_servers_own(run) {
+        return;
+    }
+    if let Some(row) = rows.iter_mut().find(|row| row.name == Signal::AnonPss && row.verdict == Finding::Leak) {
+        row.verdict = Finding::Retention;
+        row.reason = format!("{} grows in the server while its exact heap is flat", name(Signal::AnonPss));
+    }
+}

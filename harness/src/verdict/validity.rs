@@ -1,0 +1,84 @@
+//! What makes a measurement prove nothing, however good its numbers look.
+
+use super::exact::SIGNALS;
+use super::words::{float, name, plural};
+use super::{heap, trend};
+use crate::sample::{Outcome, Signal, TargetRun};
+
+/// The readings that an exact signal needs: one after the warm-up and one at the end.
+pub const CHECKPOINTS: u64 = 2;
+
+/// Why this run proves nothing, each reason in words; empty when it is valid.
+pub fn problems(run: &TargetRun) -> Vec<String> {
+    let mut found = Vec::new();
+    found.extend(outcome(&run.outcome));
+    found.extend(exercise(run));
+    found.extend(errors(run));
+    found.extend(enough_checkpoints(run));
+    if !in_order(run) {
+        found.push(
+            "the count of restarts does not rise from checkpoint to checkpoint: did the target start anew?".into(),
+        );
+    }
+    found.extend(holes(run));
+    found
+}
+
+/// The restarts rise from each checkpoint to the next and never fall in the trace: otherwise no rate means anything.
+pub fn in_order(run: &TargetRun) -> bool {
+    run.checkpoints.is_sorted_by(|a, b| a.restarts < b.restarts)
+        && run.trace.is_sorted_by(|a, b| a.restarts <= b.restarts)
+}
+
+fn outcome(outcome: &Outcome) -> Option<String> {
+    match outcome {
+        Outcome::Completed => None,
+        Outcome::NotSettled { moving } => Some(format!("the target did not settle; still moving: {moving}")),
+        Outcome::Failed { what } => Some(format!("the target could not be driven to the end: {what}")),
+    }
+}
+
+fn exercise(run: &TargetRun) -> Option<String> {
+    if run.proof.requests == 0 {
+        return Some("nothing was exercised: no request was sent".to_owned());
+    }
+    (run.proof.restarts == 0).then(|| "nothing was exercised: no restart happened".to_owned())
+}
+
+fn errors(run: &TargetRun) -> Option<String> {
+    let (errors, requests) = (run.proof.errors, run.proof.requests);
+    let share = float(errors) / float(requests.max(1));
+    // An allowance that is not a number allows nothing.
+    if share == 0.0 || share <= run.plan.errors_allowed {
+        return None;
+    }
+    let first = run.notes.first().map(|note| format!("; first note: {note}")).unwrap_or_default();
+    Some(format!("the target answered {errors} of {} with errors{first}", plural(requests, "request")))
+}
+
+fn enough_checkpoints(run: &TargetRun) -> Option<String> {
+    let (needed, what) =
+        if trend::is_profiled(run) { (heap::CHECKPOINTS, "a heap's growth") } else { (CHECKPOINTS, "growth") };
+    let found = u64::try_from(run.checkpoints.len()).unwrap_or(u64::MAX);
+    (found < needed).then(|| format!("there is only {}, and {what} needs {needed}", plural(found, "checkpoint")))
+}
+
+/// Signals that some checkpoints have and others lack. One that all lack is not readable on this target, which is no
+/// fault; but when none can be read at all, nothing was measured.
+fn holes(run: &TargetRun) -> Vec<String> {
+    let signals = SIGNALS.into_iter().chain([Signal::HeapBlocks, Signal::HeapBytes]);
+    let mut any = false;
+    let mut found: Vec<String> = signals
+        .filter_map(|signal| {
+            let lacking = run.checkpoints.iter().find(|point| !point.values.contains_key(&signal));
+            let having = run.checkpoints.iter().any(|point| point.values.contains_key(&signal));
+            any |= having;
+            let lacking = lacking.filter(|_| having)?;
+            Some(format!("the checkpoint at restart {} lacks {}", lacking.restarts, name(signal)))
+        })
+        .collect();
+    if !any && !run.checkpoints.is_empty() {
+        found.push("no signal could be read at the checkpoints".to_owned());
+    }
+    found
+}

@@ -1,0 +1,100 @@
+//! How signals and amounts read in a sentence. Bytes are counted in powers of ten: kB is 10^3 and MB is 10^6 bytes.
+
+use crate::sample::Signal;
+
+/// The signal's name, as `run.json` and `verdict.json` write it.
+pub fn name(signal: Signal) -> &'static str {
+    match signal {
+        Signal::LiveInvokers => "live_invokers",
+        Signal::HeapBlocks => "heap_blocks",
+        Signal::HeapBytes => "heap_bytes",
+        Signal::FdsPipe => "fds_pipe",
+        Signal::FdsSocket => "fds_socket",
+        Signal::FdsFile => "fds_file",
+        Signal::FdsAnon => "fds_anon",
+        Signal::Threads => "threads",
+        Signal::Tasks => "tasks",
+        Signal::Processes => "processes",
+        Signal::Zombies => "zombies",
+        Signal::Files => "files",
+        Signal::Orphans => "orphans",
+        Signal::FilesLeft => "files_left",
+        Signal::Lost => "lost",
+        Signal::MixedUp => "mixed_up",
+        Signal::AnonPss => "anon_pss",
+        Signal::TreeRss => "tree_rss",
+        Signal::ServerRss => "server_rss",
+    }
+}
+
+/// What one of the signal is.
+pub fn unit(signal: Signal) -> &'static str {
+    match signal {
+        Signal::LiveInvokers => "invokers",
+        Signal::HeapBlocks => "blocks",
+        Signal::HeapBytes | Signal::AnonPss | Signal::TreeRss | Signal::ServerRss => "bytes",
+        Signal::FdsPipe | Signal::FdsSocket | Signal::FdsFile | Signal::FdsAnon => "descriptors",
+        Signal::Threads => "threads",
+        Signal::Tasks => "tasks",
+        Signal::Processes | Signal::Zombies | Signal::Orphans => "processes",
+        Signal::Files | Signal::FilesLeft => "files",
+        Signal::Lost => "requests",
+        Signal::MixedUp => "replies",
+    }
+}
+
+/// An amount of the signal, or a rate when it stands before "per restart": `12`, `0.010`, `73.4 MB`.
+pub fn amount(signal: Signal, value: f64) -> String {
+    if unit(signal) == "bytes" { bytes(value) } else { count(value) }
+}
+
+/// Bytes in the largest unit that leaves at least one before the point.
+pub fn bytes(value: f64) -> String {
+    let size = value.abs();
+    if size >= 1e9 {
+        format!("{:.2} GB", value / 1e9)
+    } else if size >= 1e6 {
+        format!("{:.1} MB", value / 1e6)
+    } else if size >= 1e3 {
+        format!("{:.1} kB", value / 1e3)
+    } else if size == 0.0 || size >= 10.0 {
+        format!("{:.0} B", value + 0.0) // -0 reads as 0
+    } else {
+        format!("{value:.2} B")
+    }
+}
+
+/// A number without a unit: whole when it is whole, otherwise with enough digits to see something.
+pub fn count(value: f64) -> String {
+    if value.fract() == 0.0 {
+        format!("{}", value + 0.0) // -0 reads as 0
+    } else if value.abs() >= 1.0 {
+        format!("{value:.2}")
+    } else {
+        format!("{value:.4}")
+    }
+}
+
+/// A rate per restart; unlike [`count`], a whole one keeps its decimals, so that it reads as a rate.
+pub fn rate(signal: Signal, value: f64) -> String {
+    if unit(signal) == "bytes" {
+        bytes(value)
+    } else if value.abs() >= 1.0 {
+        format!("{value:.2}")
+    } else if value == 0.0 {
+        "0".to_owned()
+    } else {
+        format!("{value:.4}")
+    }
+}
+
+/// `1 restart`, `2 restarts`.
+pub fn plural(number: u64, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// A count as a float, for rates. Counts of a run stay far below 2^53, from where on this would round.
+#[expect(clippy::cast_precision_loss, reason = "counts and byte totals of a run stay far below 2^53")]
+pub fn float(value: u64) -> f64 {
+    value as f64
+}
