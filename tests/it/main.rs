@@ -1,0 +1,3 @@
+//! The integration tests: real processes, real pipes.
+
+mod mock;
