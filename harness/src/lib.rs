@@ -5,6 +5,8 @@
 //! [`report`] turns a verdict into text and decides nothing.
 
 pub mod exit;
+pub mod mock;
+pub mod recording;
 pub mod report;
 pub mod sample;
 pub mod store;

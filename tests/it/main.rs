@@ -1,5 +1,6 @@
 //! Integration tests: one binary.
 
 mod judge;
+mod mock;
 mod report;
 mod runs;
