@@ -84,7 +84,10 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn serve(options: Serve) -> anyhow::Result<Exit> {
     let filter = tracing_subscriber::EnvFilter::try_new(&options.log).context("--log is not understood")?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match options.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),
@@ -95,7 +98,7 @@ fn serve(options: Serve) -> anyhow::Result<Exit> {
         let config = options.config;
         let listener = bind(&config).await?;
         let address = listener.local_addr().context("reading the address of the listener")?;
-        let server = Server::start(listener, config, Vec::<Arc<dyn Observer>>::new()).await?;
+        let server = Server::start(listener, config, Vec::<Arc<dyn Observer>>::new())?;
         tracing::info!(%address, "serving; POST to http://{address}/v1/chat/completions");
         stop_on_signal(server).await
     })
@@ -128,7 +131,7 @@ pub async fn stop_on_signal(server: Server) -> anyhow::Result<Exit> {
     let mut stopping = std::pin::pin!(server.stop());
     let stopped = tokio::select! {
         stopped = &mut stopping => stopped,
-        _ = async { tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} } } => {
+        () = async { tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} } } => {
             tracing::warn!("second signal: killing");
             pool.kill();
             stopping.await

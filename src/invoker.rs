@@ -131,7 +131,10 @@ pub struct Factory {
 
 impl std::fmt::Debug for Factory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Factory").field("live", &self.live()).field("high_water", &self.high_water()).finish_non_exhaustive()
+        f.debug_struct("Factory")
+            .field("live", &self.live())
+            .field("high_water", &self.high_water())
+            .finish_non_exhaustive()
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The server's modules from top to bottom: each may use those below it, and itself.
-const WRAPPER: [&str; 17] = [
+const WRAPPER: [&str; 16] = [
     "main",
     "command",
     "server",
@@ -21,7 +21,6 @@ const WRAPPER: [&str; 17] = [
     "process_tree",
     "shutdown",
     "lib",
-    "",
 ];
 
 fn root() -> PathBuf {

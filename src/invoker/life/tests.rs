@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 const DEADLINES: Deadlines =
-    Deadlines { start: Duration::from_secs(30), silence: Duration::from_secs(120), turn: Duration::from_secs(600) };
+    Deadlines { start: Duration::from_secs(30), silence: Duration::from_mins(2), turn: Duration::from_mins(10) };
 
 /// An invoker that is ready, and the time.
 fn ready() -> (Life, Instant) {
@@ -75,7 +75,10 @@ fn a_talkative_turn_ends_at_the_total_deadline() {
         life.handle(Input::Activity, after(now, seconds));
     }
     let actions = life.handle(Input::Tick, after(now, 600));
-    assert!(matches!(actions[0], Action::EndTurn(Ending::Deadline(_, length)) if length == DEADLINES.turn), "{actions:?}");
+    assert!(
+        matches!(actions[0], Action::EndTurn(Ending::Deadline(_, length)) if length == DEADLINES.turn),
+        "{actions:?}"
+    );
 }
 
 #[test]

@@ -327,7 +327,7 @@ fn a_full_queue_refuses_one_more_and_serves_the_rest() {
     assert!(tickets[..4].iter().all(|t| sim.world.ended[t] == "served"));
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Step {
     Request,
     Withdraw(prop::sample::Index),
@@ -355,8 +355,8 @@ fn steps() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn pick(index: &prop::sample::Index, ids: Vec<Id>) -> Option<Id> {
-    (!ids.is_empty()).then(|| *index.get(&ids))
+fn pick(index: prop::sample::Index, ids: &[Id]) -> Option<Id> {
+    (!ids.is_empty()).then(|| *index.get(ids))
 }
 
 impl Sim {
@@ -364,30 +364,30 @@ impl Sim {
         match step {
             Step::Request => drop(self.request()),
             Step::Withdraw(index) => {
-                let waiting = self.core.waiting.iter().copied().collect();
-                if let Some(ticket) = pick(&index, waiting) {
+                let waiting: Vec<Id> = self.core.waiting.iter().copied().collect();
+                if let Some(ticket) = pick(index, &waiting) {
                     self.core.withdraw(ticket);
                     self.world.end(ticket, "withdrawn");
                 }
             }
             Step::Ready(index) => {
-                if let Some(id) = pick(&index, self.world.starting.iter().copied().collect()) {
+                if let Some(id) = pick(index, &self.world.starting.iter().copied().collect::<Vec<_>>()) {
                     self.ready(id);
                 }
             }
             Step::Finish(index, clears) => {
-                if let Some(id) = pick(&index, self.world.busy.keys().copied().collect()) {
+                if let Some(id) = pick(index, &self.world.busy.keys().copied().collect::<Vec<_>>()) {
                     self.finish(id, clears);
                 }
             }
             Step::Crash(index, unusable) => {
                 let ids = self.world.idle.iter().chain(&self.world.starting).chain(self.world.busy.keys());
-                if let Some(id) = pick(&index, ids.copied().collect()) {
+                if let Some(id) = pick(index, &ids.copied().collect::<Vec<_>>()) {
                     self.crash(id, unusable);
                 }
             }
             Step::Gone(index) => {
-                if let Some(id) = pick(&index, self.world.stopping.keys().copied().collect()) {
+                if let Some(id) = pick(index, &self.world.stopping.keys().copied().collect::<Vec<_>>()) {
                     self.gone(id);
                 }
             }
