@@ -1,5 +1,7 @@
 //! The command line: verbs, logging, signals, exit codes.
 
+use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -61,14 +63,15 @@ enum LogFormat {
     Json,
 }
 
-/// The whole program.
+/// The whole program: `args` is the command line, the program's own name first.
 #[must_use]
-pub fn main() -> ExitCode {
-    let mut args = std::env::args_os();
-    if args.nth(1).is_some_and(|verb| verb == keeper::VERB) {
+pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let mut args = args.peekable();
+    let name = args.next().unwrap_or_default();
+    if args.next_if(|verb| verb == keeper::VERB).is_some() {
         return keeper::main(args);
     }
-    let Verb::Serve(options) = Cli::parse().verb;
+    let Verb::Serve(options) = Cli::parse_from(std::iter::once(name).chain(args)).verb;
     match serve(options) {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(error) => {
@@ -81,7 +84,10 @@ pub fn main() -> ExitCode {
 
 fn serve(options: Serve) -> anyhow::Result<Exit> {
     let filter = tracing_subscriber::EnvFilter::try_new(&options.log).context("--log is not understood")?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match options.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),
@@ -92,7 +98,7 @@ fn serve(options: Serve) -> anyhow::Result<Exit> {
         let config = options.config;
         let listener = bind(&config).await?;
         let address = listener.local_addr().context("reading the address of the listener")?;
-        let server = Server::start(listener, config, Vec::<Arc<dyn Observer>>::new()).await?;
+        let server = Server::start(listener, config, Vec::<Arc<dyn Observer>>::new())?;
         tracing::info!(%address, "serving; POST to http://{address}/v1/chat/completions");
         stop_on_signal(server).await
     })
@@ -125,7 +131,7 @@ pub async fn stop_on_signal(server: Server) -> anyhow::Result<Exit> {
     let mut stopping = std::pin::pin!(server.stop());
     let stopped = tokio::select! {
         stopped = &mut stopping => stopped,
-        _ = async { tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} } } => {
+        () = async { tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} } } => {
             tracing::warn!("second signal: killing");
             pool.kill();
             stopping.await

@@ -24,8 +24,8 @@ use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
 use crate::config::Config;
-use crate::pool::{Pool, TreeMemory, Turn};
 use crate::pool::status::PoolStatus;
+use crate::pool::{Pool, TreeMemory, Turn};
 use crate::shutdown::Tasks;
 use crate::turn::{Prompt, TurnError};
 

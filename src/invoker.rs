@@ -131,7 +131,10 @@ pub struct Factory {
 
 impl std::fmt::Debug for Factory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Factory").field("live", &self.live()).field("high_water", &self.high_water()).finish_non_exhaustive()
+        f.debug_struct("Factory")
+            .field("live", &self.live())
+            .field("high_water", &self.high_water())
+            .finish_non_exhaustive()
     }
 }
 
@@ -204,13 +207,14 @@ impl Factory {
 /// One live invoker, counted from before its process is asked for until its tree is empty.
 struct Live {
     factory: Factory,
+    counted: bool,
 }
 
 impl Live {
     fn begin(factory: Factory) -> Self {
         let live = factory.shared.live.fetch_add(1, Ordering::SeqCst) + 1;
         factory.shared.high_water.fetch_max(live, Ordering::SeqCst);
-        Self { factory }
+        Self { factory, counted: true }
     }
 
     fn note_keeper(&self, id: u64, pid: Option<i32>) {
@@ -222,9 +226,18 @@ impl Live {
     }
 }
 
+impl Live {
+    /// Its tree is empty. To be called before anybody is told, because whoever is told may start the next one.
+    fn end(&mut self) {
+        if std::mem::take(&mut self.counted) {
+            self.factory.shared.live.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
 impl Drop for Live {
     fn drop(&mut self) {
-        self.factory.shared.live.fetch_sub(1, Ordering::SeqCst);
+        self.end();
     }
 }
 

@@ -87,7 +87,9 @@ fn tell(message: &str) {
 }
 
 fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Task, Failure> {
-    let usage = || (exit::KEEPER, "usage: keep --parent PID --scratch FOLDER -- CLI [ARG …]; only the server calls it".to_owned());
+    let usage = || {
+        (exit::KEEPER, "usage: keep --parent PID --scratch FOLDER -- CLI [ARG …]; only the server calls it".to_owned())
+    };
     let (mut parent, mut scratch) = (None, None);
     while let Some(flag) = args.next() {
         match flag.to_str() {

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cc_openai_wrapper::command::main()
+    cc_openai_wrapper::command::main(std::env::args_os())
 }

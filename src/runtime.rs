@@ -117,7 +117,11 @@ fn private_folder(path: &Path) -> Result<(), RuntimeError> {
     let metadata: Metadata = std::fs::symlink_metadata(path).map_err(io)?;
     let ours = metadata.uid() == rustix::process::getuid().as_raw();
     let others_may_write = metadata.mode() & 0o022 != 0;
-    if metadata.is_dir() && ours && !others_may_write { Ok(()) } else { Err(RuntimeError::NotPrivate(path.to_path_buf())) }
+    if metadata.is_dir() && ours && !others_may_write {
+        Ok(())
+    } else {
+        Err(RuntimeError::NotPrivate(path.to_path_buf()))
+    }
 }
 
 /// Ends what carries the mark of a server that is gone, and removes its folder. Gives how many processes it ended.

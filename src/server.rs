@@ -46,12 +46,8 @@ pub struct Stopped {
 const HARD_STOP: Duration = Duration::from_secs(9);
 
 impl Server {
-    /// Starts the invokers and serves HTTP on `listener`.
-    pub async fn start(
-        listener: TcpListener,
-        config: Config,
-        observers: Vec<Arc<dyn Observer>>,
-    ) -> Result<Self, StartError> {
+    /// Starts the invokers and serves HTTP on `listener`. To be called within a tokio runtime.
+    pub fn start(listener: TcpListener, config: Config, observers: Vec<Arc<dyn Observer>>) -> Result<Self, StartError> {
         let address = listener.local_addr()?;
         if !address.ip().is_loopback() && config.api_key.is_none() {
             return Err(StartError::KeyMissing(address));

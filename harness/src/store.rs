@@ -113,3 +113,52 @@ fn advice(source: &io::Error) -> &'static str {
         _ => "Nothing was changed there; choose another folder, or mend this one, and run again",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::Environment;
+
+    fn run() -> Run {
+        Run { format: FORMAT, seed: 3, environment: Environment::default(), controls: vec![], targets: vec![] }
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded_again_and_nothing_is_left_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/run.json");
+        save(&path, &run()).unwrap();
+        save(&path, &Run { seed: 4, ..run() }).unwrap();
+        assert_eq!(load(&path).unwrap(), Run { seed: 4, ..run() });
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_run_of_another_format_is_told_apart_from_a_broken_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.json");
+        fs::write(&path, r#"{"format": 99, "unknown": true}"#).unwrap();
+        let error = load(&path).unwrap_err();
+        assert!(matches!(error, StoreError::OtherFormat { found: 99, .. }), "{error}");
+        fs::write(&path, r#"{"format": 1, "seed""#).unwrap();
+        assert!(matches!(load(&path).unwrap_err(), StoreError::NotARun { .. }));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_named_with_what_to_do_and_the_old_one_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.json");
+        save(&path, &run()).unwrap();
+        let below = path.join("run.json");
+        let error = save(&below, &run()).unwrap_err().to_string();
+        assert!(error.contains(&below.display().to_string()) && error.contains("choose another folder"), "{error}");
+        assert_eq!(load(&path).unwrap(), run());
+    }
+
+    #[test]
+    fn a_full_disk_is_called_by_its_name() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let error = StoreError::Write { path: "run.json".into(), source: full }.to_string();
+        assert!(error.contains("run.json") && error.contains("free some space"), "{error}");
+    }
+}

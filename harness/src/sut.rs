@@ -3,7 +3,6 @@
 //! `sut` runs it on the system's allocator, `sut-heap` under dhat. Everything that a request or a restart touches is
 //! the product's code; what is added here allocates at the start and then no more, except for what a plant leaks.
 
-use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,6 +22,8 @@ use crate::plant::{Plant, Spec};
 pub mod channel;
 pub mod sleeper;
 
+/// The verb under which this is the shipped program itself, for tests that need it as it is.
+const WRAPPER: &str = "wrapper";
 /// Threads that run the server's tasks: fixed, so that every machine measures the same server.
 const WORKERS: usize = 2;
 
@@ -56,9 +57,13 @@ struct Serve {
 /// The whole program; `profiled` under dhat's allocator.
 #[must_use]
 pub fn main(profiled: bool) -> ExitCode {
-    let mut args = std::env::args_os();
-    if args.nth(1).is_some_and(|verb: OsString| verb == keeper::VERB) {
+    let mut args = std::env::args_os().peekable();
+    let name = args.next().unwrap_or_default();
+    if args.next_if(|verb| verb == keeper::VERB).is_some() {
         return keeper::main(args);
+    }
+    if args.next_if(|verb| verb == WRAPPER).is_some() {
+        return command::main(std::iter::once(name).chain(args));
     }
     let result = match Cli::parse().verb {
         Verb::Serve(serve) => run(*serve, profiled),
@@ -91,7 +96,7 @@ async fn until_stopped(serve: Serve, profiled: bool) -> anyhow::Result<Exit> {
     let address = listener.local_addr().context("reading the address of the listener")?;
     let plant = serve.plant.map(|spec| Arc::new(Plant::new(spec)));
     let observers = plant.iter().map(|plant| Arc::clone(plant) as Arc<dyn Observer>).collect();
-    let server = Server::start(listener, serve.config, observers).await?;
+    let server = Server::start(listener, serve.config, observers)?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let (stop, stopped) = oneshot::channel();
     let thread = channel::start(address, server.pool().clone(), profiled, stop)?;

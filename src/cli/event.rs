@@ -76,7 +76,7 @@ pub struct TurnResult {
     #[serde(default)]
     pub stop_reason: Option<String>,
     #[serde(default, rename = "usage")]
-    tokens: Tokens,
+    pub(crate) tokens: Tokens,
 }
 
 impl TurnResult {
@@ -90,21 +90,25 @@ impl TurnResult {
     #[must_use]
     pub fn usage(&self) -> Usage {
         Usage {
-            input: self.tokens.input_tokens,
-            cache_creation: self.tokens.cache_creation_input_tokens,
-            cache_read: self.tokens.cache_read_input_tokens,
-            output: self.tokens.output_tokens,
+            input: self.tokens.input,
+            cache_creation: self.tokens.cache_creation,
+            cache_read: self.tokens.cache_read,
+            output: self.tokens.output,
         }
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
 #[serde(default)]
-struct Tokens {
-    input_tokens: u64,
-    cache_creation_input_tokens: u64,
-    cache_read_input_tokens: u64,
-    output_tokens: u64,
+pub(crate) struct Tokens {
+    #[serde(rename = "input_tokens")]
+    input: u64,
+    #[serde(rename = "cache_creation_input_tokens")]
+    cache_creation: u64,
+    #[serde(rename = "cache_read_input_tokens")]
+    cache_read: u64,
+    #[serde(rename = "output_tokens")]
+    output: u64,
 }
 
 /// Why a line is not an event.
@@ -223,7 +227,8 @@ pub fn parse(line: &[u8]) -> Result<CliEvent, EventError> {
         ("rate_limit_event", _) => rate_limit(&serde_json::from_slice::<RateLimitLine>(line)?.rate_limit_info),
         ("control_response", _) => {
             let answer = serde_json::from_slice::<ControlResponseLine>(line)?.response;
-            let error = (answer.subtype == "error").then(|| answer.error.unwrap_or_else(|| "no reason given".to_owned()));
+            let error =
+                (answer.subtype == "error").then(|| answer.error.unwrap_or_else(|| "no reason given".to_owned()));
             CliEvent::ControlResponse { request_id: answer.request_id, error }
         }
         ("control_request", _) => {
@@ -298,7 +303,8 @@ mod tests {
 
     #[test]
     fn an_api_error_is_no_success() {
-        let line = br#"{"is_error":true,"subtype":"success","api_error_status":529,"result":"API Error: x","type":"result"}"#;
+        let line =
+            br#"{"is_error":true,"subtype":"success","api_error_status":529,"result":"API Error: x","type":"result"}"#;
         let Ok(CliEvent::Result(result)) = parse(line) else { panic!("no result") };
         assert!(!result.is_success());
         assert_eq!(result.api_error_status, Some(529));
@@ -331,7 +337,9 @@ mod tests {
 
     #[test]
     fn a_warning_about_the_quota_is_no_refusal() {
-        let line = |status| format!(r#"{{"type":"rate_limit_event","rate_limit_info":{{"status":"{status}","resetsAt":1790000000}}}}"#);
+        let line = |status| {
+            format!(r#"{{"type":"rate_limit_event","rate_limit_info":{{"status":"{status}","resetsAt":1790000000}}}}"#)
+        };
         let warning = parse(line("allowed_warning").as_bytes()).unwrap();
         assert_eq!(warning, CliEvent::RateLimit { rejected: false, resets_at: Some(1_790_000_000) });
         let refusal = parse(line("rejected").as_bytes()).unwrap();
@@ -348,7 +356,7 @@ mod tests {
         #[test]
         fn any_prompt_is_one_line_that_says_the_same(text in any::<String>()) {
             let line = user_message(&text);
-            prop_assert_eq!(line.iter().filter(|b| **b == b'\n').count(), 1);
+            prop_assert_eq!(line.split(|b| *b == b'\n').count(), 2, "one newline, at the end");
             let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
             prop_assert_eq!(value["message"]["content"].as_str(), Some(text.as_str()));
         }

@@ -104,7 +104,7 @@ fn now() -> Instant {
 
 impl Actor {
     fn new(id: u64, live: Live, commands: mpsc::Receiver<Command>, sink: Sink, cli: Cli) -> Self {
-        let (life, _) = Life::begin(live.factory.shared.deadlines, now());
+        let (begun, _) = Life::begin(live.factory.shared.deadlines, now());
         let pid = cli.keeper.id().and_then(|pid| i32::try_from(pid).ok());
         live.note_keeper(id, pid);
         let max_line = live.factory.shared.max_line;
@@ -112,7 +112,7 @@ impl Actor {
             id,
             live,
             sink,
-            life,
+            life: begun,
             commands,
             commands_open: true,
             keeper: cli.keeper,
@@ -232,6 +232,7 @@ impl Actor {
         let code = status.and_then(|s| s.code()).and_then(|c| u8::try_from(c).ok());
         let unusable = matches!(code, Some(keeper::exit::NOT_FOUND | keeper::exit::NOT_EXECUTABLE));
         self.live.note_keeper(self.id, None);
+        self.live.end();
         self.report(Report::Gone { cause, unusable });
     }
 }

@@ -281,9 +281,7 @@ impl Life {
     fn turn_ended(&mut self, now: Instant) -> Vec<Action> {
         match self.phase {
             Phase::Busy { stop_after: Some(cause), .. } => {
-                let mut actions = vec![Action::EndTurn(Ending::Completed)];
-                actions.extend(self.stop(Cause::Planned(cause), now));
-                actions
+                self.leave(vec![Action::EndTurn(Ending::Completed)], Cause::Planned(cause), now)
             }
             Phase::Busy { clear_after, .. } => {
                 let mut actions = vec![Action::EndTurn(Ending::Completed)];
@@ -321,9 +319,7 @@ impl Life {
     fn given_up(&mut self, ending: Ending, now: Instant) -> Vec<Action> {
         match self.phase {
             Phase::Busy { stop_after: Some(cause), .. } => {
-                let mut actions = vec![Action::EndTurn(ending)];
-                actions.extend(self.stop(Cause::Planned(cause), now));
-                actions
+                self.leave(vec![Action::EndTurn(ending)], Cause::Planned(cause), now)
             }
             Phase::Busy { clear_after, .. } => {
                 self.phase = Phase::Interrupting { deadline: now + INTERRUPT, clear_after };
@@ -368,11 +364,14 @@ impl Life {
 
     /// Steps onto the ladder. Does nothing to who is on it already: the first cause is the true one.
     fn stop(&mut self, cause: Cause, now: Instant) -> Vec<Action> {
-        let mut actions = match &self.phase {
-            Phase::Stopping { .. } | Phase::Gone => return Vec::new(),
-            Phase::Busy { .. } => vec![Action::EndTurn(ending(&cause))],
-            _ => Vec::new(),
-        };
+        match &self.phase {
+            Phase::Stopping { .. } | Phase::Gone => Vec::new(),
+            Phase::Busy { .. } => self.leave(vec![Action::EndTurn(ending(&cause))], cause, now),
+            _ => self.leave(Vec::new(), cause, now),
+        }
+    }
+
+    fn leave(&mut self, mut actions: Vec<Action>, cause: Cause, now: Instant) -> Vec<Action> {
         actions.extend([Action::ReportLeaving(cause.clone()), Action::CloseStdin]);
         self.phase = Phase::Stopping { rung: Rung::StdinClosed, deadline: Some(now + RUNG), cause };
         actions

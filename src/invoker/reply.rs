@@ -114,7 +114,8 @@ mod tests {
 
     #[test]
     fn an_api_error_is_never_a_reply() {
-        let result = TurnResult { is_error: true, api_error_status: Some(529), ..success(Some("API Error: overloaded")) };
+        let result =
+            TurnResult { is_error: true, api_error_status: Some(529), ..success(Some("API Error: overloaded")) };
         let TurnError::Api { status, retry_after, .. } = finish(&[], result).outcome.unwrap_err() else { panic!() };
         assert_eq!((status, retry_after), (Some(529), Some(RETRY_AFTER)));
     }

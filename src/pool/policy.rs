@@ -173,12 +173,12 @@ mod tests {
         #[test]
         fn intensity_is_exceeded_exactly_when_more_than_most_lie_in_the_window(gaps in prop::collection::vec(0_u64..20, 1..60)) {
             let start = Instant::now();
-            let mut intensity = Intensity::new(5, Duration::from_secs(60));
+            let mut intensity = Intensity::new(5, Duration::from_mins(1));
             let mut at = Vec::new();
             for gap in gaps {
                 let now = at.last().copied().unwrap_or(start) + Duration::from_secs(gap);
                 at.push(now);
-                let recent = at.iter().filter(|t| now.duration_since(**t) <= Duration::from_secs(60)).count();
+                let recent = at.iter().filter(|t| now.duration_since(**t) <= Duration::from_mins(1)).count();
                 prop_assert_eq!(intensity.failed(now), recent > 5);
             }
         }

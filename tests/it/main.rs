@@ -7,7 +7,9 @@
 )]
 
 mod judge;
+mod layering;
 mod load;
+mod mock;
 mod probe;
 mod report;
 mod runs;

@@ -58,6 +58,13 @@ fn verdict_json() {
 }
 
 #[test]
+fn verdict_json_can_be_read_back() {
+    let verdict = judge(&saturating());
+    let text = serde_json::to_string(&verdict).unwrap();
+    assert_eq!(serde_json::from_str::<leakgate::verdict::Verdict>(&text).unwrap(), verdict);
+}
+
+#[test]
 fn no_line_is_wider_than_a_hundred_columns() {
     let mut ugly = leak();
     set(&mut ugly.targets[0], Signal::Tasks, &[0, u64::MAX]);

@@ -153,27 +153,32 @@ fn bounds(page: &mut Page, verdict: &Verdict, run: &Run) -> fmt::Result {
     page.heading("Bounds")?;
     for (target, judged) in run.targets.iter().zip(&verdict.targets) {
         let (seen, plan) = (target.bounds, &target.plan);
+        let (live, system, allowed) = (seen.live_invokers_max, seen.cli_processes_max, judged.live_invokers_allowed);
         page.item(format_args!(
-            "{} on {}: {} live invokers at most (system: {}, allowed: {}), server RSS {:.1} of {} MB, tree RSS {:.1} of {} MB",
-            target.scenario,
-            target.target,
-            seen.live_invokers_max,
-            seen.cli_processes_max,
-            judged.live_invokers_allowed,
+            "{} on {}: {live} live invokers at most (system: {system}, allowed: {allowed})",
+            target.scenario, target.target,
+        ))?;
+        page.item(format_args!(
+            "- RSS: server {:.1} MB{}, tree {:.1} MB{}",
             seen.server_rss_max_mb,
-            plan.server_rss_cap_mb,
+            cap(plan.server_rss_cap_mb),
             seen.tree_rss_max_mb,
-            plan.tree_rss_cap_mb,
+            cap(plan.tree_rss_cap_mb),
         ))?;
     }
     Ok(())
+}
+
+fn cap(mb: u64) -> String {
+    if mb == 0 { String::new() } else { format!(" (cap {mb} MB)") }
 }
 
 fn missed(page: &mut Page, verdict: &Verdict) -> fmt::Result {
     page.heading("What it could have missed")?;
     page.item(
         "Any steady leak below the last column of the tables. A count that leaks now and then, with probability p at \
-         each of N restarts, is seen with 95 % when p is 3/N or more; a heap when it is three times the last column.",
+         each of N restarts, is seen with 95 % when p is 3/N or more. A heap that leaks now and then, at three times the \
+         last column or more, does not pass; it may be called SATURATING instead of LEAK.",
     )?;
     for claim in &verdict.false_alarms {
         page.item(format_args!("False alarms, {}: {}.", class(claim.class), claim.bound))?;

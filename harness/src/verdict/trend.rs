@@ -70,17 +70,20 @@ pub fn is_profiled(run: &TargetRun) -> bool {
 /// The server's own process accounts for at least half of what the tree grew by: then it is the server's memory, and
 /// what its exact heap says about it counts.
 pub(super) fn is_the_servers_own(run: &TargetRun) -> bool {
-    let grown = |of: fn(&TracePoint) -> u64| windows(&run.trace, of).map_or(0.0, |windows| windows.overall());
+    let grown = |of: fn(&TracePoint) -> u64| windows(&run.trace, of).map_or(0.0, Windows::overall);
     let tree = grown(|point| point.anon_pss);
     tree > 0.0 && grown(|point| point.server_rss) >= tree / 2.0
 }
 
 fn decide(windows: Windows, b: f64) -> (Finding, String) {
     let rates = windows.rates();
-    let least = rates.iter().copied().fold(f64::INFINITY, f64::min);
+    let slowest = rates.iter().copied().fold(f64::INFINITY, f64::min);
     let overall = bytes(windows.overall());
-    if least <= b {
-        return (Finding::Pass, format!("anon_pss does not keep growing (at least {} in some window)", bytes(least)));
+    if slowest <= b {
+        return (
+            Finding::Pass,
+            format!("anon_pss does not keep growing (in one window by {} per restart)", bytes(slowest)),
+        );
     }
     let [first, .., last] = rates;
     if last >= first / 2.0 {

@@ -6,7 +6,7 @@ use super::{heap, trend};
 use crate::sample::{Outcome, Signal, TargetRun};
 
 /// The readings that an exact signal needs: one after the warm-up and one at the end.
-pub const CHECKPOINTS: usize = 2;
+pub const CHECKPOINTS: u64 = 2;
 
 /// Why this run proves nothing, each reason in words; empty when it is valid.
 pub fn problems(run: &TargetRun) -> Vec<String> {
@@ -59,8 +59,8 @@ fn errors(run: &TargetRun) -> Option<String> {
 fn enough_checkpoints(run: &TargetRun) -> Option<String> {
     let (needed, what) =
         if trend::is_profiled(run) { (heap::CHECKPOINTS, "a heap's growth") } else { (CHECKPOINTS, "growth") };
-    let found = run.checkpoints.len();
-    (found < needed).then(|| format!("{found} checkpoints were taken, and {what} needs {needed}"))
+    let found = u64::try_from(run.checkpoints.len()).unwrap_or(u64::MAX);
+    (found < needed).then(|| format!("there is only {}, and {what} needs {needed}", plural(found, "checkpoint")))
 }
 
 /// Signals that some checkpoints have and others lack. One that all lack is not readable on this target, which is no

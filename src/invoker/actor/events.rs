@@ -2,7 +2,11 @@
 
 use std::process::ExitStatus;
 
-use super::*;
+use super::{
+    Actor, Assignment, BytesMut, CliEvent, Command, DRAIN, Duration, EXIT_AFTER_EOF, Ending, EventError, INITIALIZE,
+    Input, LineError, RESERVED, Reply, Report, Running, STDERR_KEPT, STDERR_SHOWN, SystemTime, TurnError, TurnEvent,
+    VecDeque, event, mpsc, now,
+};
 
 type Line = Result<BytesMut, LineError>;
 
@@ -56,7 +60,7 @@ impl Actor {
                 self.report(Report::RateLimited { resets_in });
             }
             // The CLI would go on trying a key that cannot become right, for minutes.
-            CliEvent::ApiRetry { status: Some(status @ (401 | 403)), error } => self.refuse(status, error),
+            CliEvent::ApiRetry { status: Some(status @ (401 | 403)), error } => self.refuse(status, &error),
             CliEvent::TextDelta(text) => self.on_text(text),
             CliEvent::Init { model } => self.reply(|reply| reply.model(model)),
             CliEvent::StopReason(reason) => self.reply(|reply| reply.stop_reason(reason)),
@@ -84,7 +88,7 @@ impl Actor {
         turn.pass_on();
     }
 
-    fn refuse(&mut self, status: u16, error: String) {
+    fn refuse(&mut self, status: u16, error: &str) {
         let message = format!("{error} (the CLI's account or key was refused)");
         self.finish_turn(&Err(TurnError::Api { status: Some(status), message, retry_after: None }), None);
         self.handle(Input::GiveUp);

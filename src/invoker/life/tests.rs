@@ -1,0 +1,185 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const DEADLINES: Deadlines =
+    Deadlines { start: Duration::from_secs(30), silence: Duration::from_mins(2), turn: Duration::from_mins(10) };
+
+/// An invoker that is ready, and the time.
+fn ready() -> (Life, Instant) {
+    let now = Instant::now();
+    let (mut life, first) = Life::begin(DEADLINES, now);
+    assert_eq!(first, [Action::Send(Message::Initialize)]);
+    assert_eq!(life.handle(Input::Initialized(Ok(())), now), [Action::ReportReady]);
+    (life, now)
+}
+
+fn busy() -> (Life, Instant) {
+    let (mut life, now) = ready();
+    assert_eq!(life.handle(Input::Lease { clear_after: true }, now), [Action::Send(Message::User)]);
+    (life, now)
+}
+
+fn after(now: Instant, seconds: u64) -> Instant {
+    now + Duration::from_secs(seconds)
+}
+
+#[test]
+fn a_turn_is_followed_by_a_clear_and_only_the_reset_proves_it() {
+    let (mut life, now) = busy();
+    let ended = life.handle(Input::TurnEnded, now);
+    assert_eq!(ended, [Action::EndTurn(Ending::Completed), Action::Send(Message::Clear)]);
+    assert_eq!(life.handle(Input::Reset, now), []);
+    assert_eq!(life.handle(Input::TurnEnded, now), [Action::ReportIdle { cleared: true }]);
+    assert_eq!(*life.phase(), Phase::Ready);
+}
+
+#[test]
+fn a_clear_without_a_reset_ends_the_invoker_as_planned() {
+    let (mut life, now) = busy();
+    life.handle(Input::TurnEnded, now);
+    let actions = life.handle(Input::TurnEnded, now);
+    assert_eq!(actions, [Action::ReportLeaving(Cause::NotCleared { unable: true }), Action::CloseStdin]);
+}
+
+#[test]
+fn the_ladder_has_four_rungs_and_the_exit_ends_it() {
+    let (mut life, mut now) = ready();
+    let first = life.handle(Input::Stop { cause: "turns", now: false }, now);
+    assert_eq!(first, [Action::ReportLeaving(Cause::Planned("turns")), Action::CloseStdin]);
+    for action in [Action::Terminate, Action::KillTree, Action::Abandon] {
+        assert_eq!(life.handle(Input::Tick, now), [], "before its time");
+        now = life.deadline().unwrap();
+        assert_eq!(life.handle(Input::Tick, now), [action]);
+    }
+    assert_eq!(life.deadline(), None);
+    assert_eq!(life.handle(Input::Exited(String::new()), now), [Action::ReportGone(Cause::Planned("turns"))]);
+}
+
+#[test]
+fn a_silent_turn_is_interrupted_and_any_event_puts_that_off() {
+    let (mut life, now) = busy();
+    life.handle(Input::Activity, after(now, 100));
+    assert_eq!(life.handle(Input::Tick, after(now, 121)), []);
+    let actions = life.handle(Input::Tick, after(now, 220));
+    let Some(Action::EndTurn(Ending::Deadline(_, length))) = actions.first() else { panic!("{actions:?}") };
+    assert_eq!(*length, DEADLINES.silence);
+    assert_eq!(actions[1..], [Action::Send(Message::Interrupt)]);
+    assert_eq!(life.handle(Input::TurnEnded, after(now, 221)), [Action::Send(Message::Clear)]);
+}
+
+#[test]
+fn a_talkative_turn_ends_at_the_total_deadline() {
+    let (mut life, now) = busy();
+    for seconds in (0..600).step_by(60) {
+        life.handle(Input::Activity, after(now, seconds));
+    }
+    let actions = life.handle(Input::Tick, after(now, 600));
+    assert!(
+        matches!(actions[0], Action::EndTurn(Ending::Deadline(_, length)) if length == DEADLINES.turn),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn an_interrupt_that_is_not_obeyed_ends_the_invoker() {
+    let (mut life, now) = busy();
+    let given_up = life.handle(Input::GiveUp, now);
+    assert_eq!(given_up, [Action::EndTurn(Ending::GivenUp), Action::Send(Message::Interrupt)]);
+    let actions = life.handle(Input::Tick, after(now, 5));
+    assert!(matches!(actions[..], [Action::ReportLeaving(Cause::Failed(_)), Action::CloseStdin]), "{actions:?}");
+}
+
+#[test]
+fn a_second_result_ends_the_invoker() {
+    let (mut life, now) = ready();
+    let actions = life.handle(Input::TurnEnded, now);
+    assert!(matches!(actions[..], [Action::ReportLeaving(Cause::Failed(_)), Action::CloseStdin]), "{actions:?}");
+}
+
+#[test]
+fn told_to_stop_a_busy_invoker_ends_its_turn_first_and_does_not_clear() {
+    let (mut life, now) = busy();
+    assert_eq!(life.handle(Input::Stop { cause: "turns", now: false }, now), []);
+    let actions = life.handle(Input::TurnEnded, now);
+    let leaving = Action::ReportLeaving(Cause::Planned("turns"));
+    assert_eq!(actions, [Action::EndTurn(Ending::Completed), leaving, Action::CloseStdin]);
+}
+
+#[test]
+fn told_to_stop_now_it_gives_its_turn_up() {
+    let (mut life, now) = busy();
+    let actions = life.handle(Input::Stop { cause: "stopping", now: true }, now);
+    assert_eq!(actions[0], Action::EndTurn(Ending::Stopping));
+}
+
+#[test]
+fn an_exit_in_the_middle_of_a_turn_fails_both() {
+    let (mut life, now) = busy();
+    let how = "code 1".to_owned();
+    let actions = life.handle(Input::Exited(how.clone()), now);
+    assert_eq!(actions, [Action::EndTurn(Ending::Failed(how.clone())), Action::ReportGone(Cause::Failed(how))]);
+}
+
+fn inputs() -> impl Strategy<Value = Input> {
+    prop_oneof![
+        4 => Just(Input::Initialized(Ok(()))),
+        1 => Just(Input::Initialized(Err("no".to_owned()))),
+        4 => any::<bool>().prop_map(|clear_after| Input::Lease { clear_after }),
+        2 => Just(Input::Activity),
+        6 => Just(Input::TurnEnded),
+        3 => Just(Input::Reset),
+        2 => Just(Input::GiveUp),
+        1 => any::<bool>().prop_map(|now| Input::Stop { cause: "x", now }),
+        1 => Just(Input::Kill),
+        1 => Just(Input::Broken("b".to_owned())),
+        1 => Just(Input::Exited("e".to_owned())),
+        4 => Just(Input::Tick),
+    ]
+}
+
+proptest! {
+    /// Whatever happens: a lease ends exactly once, leaving is reported at most once and gone last, nothing follows
+    /// gone, and then time and an exit alone bring every life to its end.
+    #[test]
+    fn any_life_keeps_its_promises(steps in prop::collection::vec((inputs(), 0_u64..200), 0..60)) {
+        let mut now = Instant::now();
+        let (mut life, _) = Life::begin(DEADLINES, now);
+        let (mut leased, mut left, mut gone) = (false, 0, 0);
+        let mut check = |life: &mut Life, input: Input, now: Instant| {
+            let was_gone = *life.phase() == Phase::Gone;
+            let is_lease = matches!(input, Input::Lease { .. });
+            if is_lease && (leased || was_gone) {
+                return; // The owner leases one turn at a time, and not to the dead.
+            }
+            leased |= is_lease;
+            for action in life.handle(input, now) {
+                assert!(!was_gone, "{action:?} after the end");
+                match action {
+                    Action::EndTurn(_) => assert!(std::mem::take(&mut leased), "ended twice"),
+                    Action::ReportLeaving(_) => left += 1,
+                    Action::ReportGone(_) => gone += 1,
+                    Action::ReportIdle { .. } => assert!(!leased && left == 0),
+                    _ => {}
+                }
+            }
+            assert!(left <= 1 && gone <= 1);
+            let waits = matches!(life.phase(), Phase::Ready | Phase::Gone | Phase::Stopping { rung: Rung::Abandoned, .. });
+            assert_eq!(life.deadline().is_none(), waits, "{:?} has no deadline", life.phase());
+        };
+        for (input, seconds) in steps {
+            now += Duration::from_secs(seconds);
+            check(&mut life, input, now);
+        }
+        check(&mut life, Input::Stop { cause: "end", now: false }, now);
+        for _ in 0..12 {
+            now = life.deadline().unwrap_or(now);
+            check(&mut life, Input::Tick, now);
+        }
+        let at_the_end = matches!(life.phase(), Phase::Gone | Phase::Stopping { rung: Rung::Abandoned, .. });
+        assert!(at_the_end, "{:?}", life.phase());
+        check(&mut life, Input::Exited("e".to_owned()), now);
+        assert_eq!(gone, 1);
+        assert!(!leased, "a turn never ended");
+    }
+}

@@ -1,6 +1,6 @@
 //! What each report of an invoker changes.
 
-use super::*;
+use super::{Cause, Core, Effects, Id, Instant, LastRestart, LifeEvent, Phase, Previous, Suspension, Usage, backoff};
 
 impl Core {
     pub(super) fn became_ready(&mut self, id: Id, rss: u64, now: Instant, fx: &mut dyn Effects) {

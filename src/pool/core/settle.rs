@@ -1,6 +1,9 @@
 //! Bringing the pool to where it should be, as far as the bounds allow.
 
-use super::*;
+use super::{
+    Cause, Core, Effects, Id, Instant, Isolation, LifeEvent, Limits, Member, Phase, PoolState, Previous, STANDBY_AT,
+    Standby, Stop, TurnError, Wear,
+};
 
 impl Core {
     /// Does everything that can be done now. Called after each input; doing it twice changes nothing.
@@ -122,7 +125,8 @@ impl Core {
             let id = fx.start();
             let wear = Wear { turns: 0, tokens: 0, started: now, idle_since: now, rss: 0 };
             let phase = Phase::Starting;
-            self.members.insert(id, Member { phase, slot, wear, first_rss: 0, forced: None, why: None, told: Stop::No });
+            self.members
+                .insert(id, Member { phase, slot, wear, first_rss: 0, forced: None, why: None, told: Stop::No });
             if let Some(slot) = slot {
                 self.slots[slot].invoker = Some(id);
             }

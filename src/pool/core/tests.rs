@@ -1,0 +1,432 @@
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Invokers and requests that do as they are told, one step at a time.
+#[derive(Default)]
+struct World {
+    next: Id,
+    starting: BTreeSet<Id>,
+    idle: BTreeSet<Id>,
+    busy: BTreeMap<Id, Ticket>,
+    clearing: BTreeSet<Id>,
+    stopping: BTreeMap<Id, &'static str>,
+    stop_after: BTreeMap<Id, &'static str>,
+    /// Tickets that have ended: served, refused or withdrawn.
+    ended: BTreeMap<Ticket, &'static str>,
+    events: Vec<LifeEvent>,
+}
+
+impl World {
+    fn live(&self) -> usize {
+        self.starting.len() + self.idle.len() + self.busy.len() + self.clearing.len() + self.stopping.len()
+    }
+
+    fn end(&mut self, ticket: Ticket, how: &'static str) {
+        assert_eq!(self.ended.insert(ticket, how), None, "request {ticket} ended twice");
+    }
+}
+
+impl Effects for World {
+    fn start(&mut self) -> Id {
+        self.next += 1;
+        self.starting.insert(self.next);
+        self.next
+    }
+
+    fn assign(&mut self, id: Id, ticket: Ticket, clear_after: bool) -> bool {
+        assert!(self.idle.remove(&id), "{id} is not idle");
+        assert!(!self.ended.contains_key(&ticket));
+        self.busy.insert(id, ticket);
+        if clear_after {
+            self.clearing.remove(&id);
+        }
+        true
+    }
+
+    fn refuse(&mut self, ticket: Ticket, _: TurnError) {
+        self.end(ticket, "refused");
+    }
+
+    fn stop(&mut self, id: Id, cause: &'static str, now: bool) {
+        if self.busy.contains_key(&id) && !now {
+            self.stop_after.insert(id, cause);
+        } else if let Some(ticket) = self.busy.remove(&id) {
+            self.end(ticket, "stopped");
+            self.stopping.insert(id, cause);
+        } else if self.idle.remove(&id) || self.clearing.remove(&id) || self.starting.remove(&id) {
+            self.stopping.insert(id, cause);
+        }
+    }
+
+    fn kill(&mut self, id: Id) {
+        self.stop(id, "killed", true);
+    }
+
+    fn emit(&mut self, event: LifeEvent) {
+        self.events.push(event);
+    }
+}
+
+/// A core and its world, with the bounds checked after every step.
+struct Sim {
+    core: Core,
+    world: World,
+    now: Instant,
+    tickets: Ticket,
+    slots: usize,
+}
+
+impl Sim {
+    fn new(config: &Config) -> Self {
+        let core = Core::new(Rules::from(config), 7);
+        let (now, slots) = (Instant::now(), config.slots.get());
+        let mut sim = Self { core, world: World::default(), now, tickets: 0, slots };
+        sim.core.tick(sim.now, &mut sim.world);
+        sim.check();
+        sim
+    }
+
+    fn check(&self) {
+        let status = self.core.status(self.now);
+        assert!(self.world.live() <= self.slots + 1, "{} live with {} slots", self.world.live(), self.slots);
+        assert_eq!(status.live, self.world.live());
+        assert!(status.high_water <= self.slots + 1);
+        assert!(self.world.busy.len() <= self.slots, "more turns run than there are slots");
+    }
+
+    fn report(&mut self, id: Id, notice: Notice) {
+        self.core.report(id, notice, self.now, &mut self.world);
+        self.check();
+    }
+
+    fn request(&mut self) -> Ticket {
+        self.tickets += 1;
+        let ticket = self.tickets;
+        if self.core.request(ticket, self.now, &mut self.world).is_err() {
+            self.world.end(ticket, "refused");
+        }
+        self.check();
+        ticket
+    }
+
+    fn ready(&mut self, id: Id) {
+        self.world.starting.remove(&id);
+        self.world.idle.insert(id);
+        self.report(id, Notice::Ready { rss: 1 });
+    }
+
+    /// The turn works; then the invoker clears and is idle again, or stops as it was told.
+    fn finish(&mut self, id: Id, clears: bool) {
+        let ticket = self.world.busy.remove(&id).unwrap();
+        self.world.end(ticket, "served");
+        if let Some(cause) = self.world.stop_after.remove(&id) {
+            self.world.stopping.insert(id, cause);
+            self.report(id, Notice::TurnOver { usage: Some(Usage::default()) });
+            self.report(id, Notice::Leaving { cause: Cause::Planned(cause), rss: 1 });
+        } else {
+            self.world.clearing.insert(id);
+            self.report(id, Notice::TurnOver { usage: Some(Usage::default()) });
+            if clears && self.world.clearing.remove(&id) {
+                self.world.idle.insert(id);
+                self.report(id, Notice::Idle { cleared: true, rss: 1 });
+            } else if self.world.clearing.remove(&id) {
+                self.world.stopping.insert(id, "isolation");
+                self.report(id, Notice::Leaving { cause: Cause::NotCleared { unable: true }, rss: 1 });
+            }
+        }
+    }
+
+    /// Whatever the invoker does, its process ends by itself.
+    fn crash(&mut self, id: Id, unusable: bool) {
+        let ticket = self.world.busy.remove(&id);
+        self.world.stop_after.remove(&id);
+        let there = self.world.starting.remove(&id) || self.world.idle.remove(&id) || self.world.clearing.remove(&id);
+        if ticket.is_none() && !there {
+            return;
+        }
+        self.world.stopping.insert(id, "crash");
+        let cause = Cause::Failed("crash".to_owned());
+        if let Some(ticket) = ticket {
+            self.core.report(id, Notice::TurnOver { usage: None }, self.now, &mut self.world);
+            self.core.report(id, Notice::Leaving { cause: cause.clone(), rss: 1 }, self.now, &mut self.world);
+            self.report(id, Notice::Returned(ticket));
+        }
+        self.world.stopping.remove(&id);
+        self.core.report(id, Notice::Gone { cause, unusable }, self.now, &mut self.world);
+        self.check();
+    }
+
+    fn gone(&mut self, id: Id) {
+        if let Some(cause) = self.world.stopping.remove(&id) {
+            self.report(id, Notice::Gone { cause: Cause::Planned(cause), unusable: false });
+        }
+    }
+
+    fn advance(&mut self, by: Duration) {
+        self.now += by;
+        self.core.tick(self.now, &mut self.world);
+        self.check();
+    }
+
+    /// Everybody does what is expected, until nothing is left to do.
+    fn run_out(&mut self) {
+        for _ in 0..10_000 {
+            let pick = |set: &BTreeSet<Id>| set.first().copied();
+            if let Some(id) = pick(&self.world.starting) {
+                self.ready(id);
+            } else if let Some(id) = self.world.busy.keys().next().copied() {
+                self.finish(id, true);
+            } else if let Some(id) = pick(&self.world.clearing) {
+                self.world.clearing.remove(&id);
+                self.world.idle.insert(id);
+                self.report(id, Notice::Idle { cleared: true, rss: 1 });
+            } else if let Some(id) = self.world.stopping.keys().next().copied() {
+                self.gone(id);
+            } else if let Some(at) = self.core.next_tick(self.now).filter(|_| !self.core.status(self.now).settled) {
+                self.advance(at - self.now);
+            } else {
+                return;
+            }
+        }
+        panic!("never comes to rest: {:?}", self.core.status(self.now));
+    }
+}
+
+fn config(slots: usize, standby: Standby) -> Config {
+    Config { slots: NonZeroUsize::new(slots).unwrap(), standby, ..Config::default() }
+}
+
+#[test]
+fn one_slot_restarts_without_a_stall_and_with_two_live_at_most() {
+    let mut sim = Sim::new(&config(1, Standby::Jit));
+    sim.ready(1);
+    for turn in 1..=7 {
+        sim.request();
+        sim.finish(1, true);
+        assert_eq!(sim.world.live(), 1, "after turn {turn}");
+    }
+    sim.request();
+    assert_eq!(sim.world.starting.len(), 1, "at 80 % a standby is started");
+    sim.finish(1, true);
+    sim.request();
+    assert!(sim.world.busy.contains_key(&1), "meanwhile the old one serves on");
+    sim.ready(2);
+    assert_eq!(sim.core.status(sim.now).restarts.turns, 1);
+    sim.request();
+    assert_eq!(sim.world.busy.len(), 1, "with one slot one turn runs at a time");
+    sim.finish(1, true);
+    assert!(sim.world.busy.contains_key(&2), "the new one serves while the old one stops");
+    sim.gone(1);
+    sim.run_out();
+    assert!(sim.core.status(sim.now).settled);
+}
+
+#[test]
+fn a_hundred_requests_during_one_restart_start_one_process() {
+    let mut sim = Sim::new(&Config { max_turns: 1, ..config(1, Standby::Jit) });
+    sim.ready(1);
+    for _ in 0..100 {
+        sim.request();
+    }
+    assert_eq!(sim.core.status(sim.now).started, 2);
+}
+
+#[test]
+fn without_standbys_the_old_one_stops_first() {
+    let mut sim = Sim::new(&Config { max_turns: 1, ..config(1, Standby::Off) });
+    sim.ready(1);
+    sim.request();
+    assert_eq!(sim.world.live(), 1);
+    sim.finish(1, true);
+    assert_eq!((sim.world.stopping.len(), sim.world.starting.len()), (1, 1));
+}
+
+#[test]
+fn a_crash_costs_no_wait_and_a_crash_loop_ends_offline_with_a_probe() {
+    let mut sim = Sim::new(&config(1, Standby::Jit));
+    sim.ready(1);
+    sim.request();
+    sim.finish(1, true);
+    sim.crash(1, false);
+    assert_eq!(sim.world.starting.len(), 1, "the next one starts at once");
+    for _ in 0..5 {
+        let id = *sim.world.starting.first().unwrap();
+        sim.crash(id, false);
+        if let Some(at) = sim.core.next_tick(sim.now) {
+            sim.advance(at - sim.now);
+        }
+    }
+    let status = sim.core.status(sim.now);
+    assert_eq!((status.state, status.started), (PoolState::Offline, 7), "the advance to the probe starts one more");
+    sim.request();
+    assert_eq!(sim.world.ended.values().filter(|how| **how == "refused").count(), 1);
+    let probe = *sim.world.starting.first().unwrap();
+    sim.ready(probe);
+    assert_eq!(sim.core.status(sim.now).state, PoolState::Ready);
+    let served = sim.request();
+    sim.run_out();
+    assert_eq!(sim.world.ended[&served], "served");
+}
+
+#[test]
+fn a_cli_that_is_missing_is_offline_at_once() {
+    let mut sim = Sim::new(&config(1, Standby::Jit));
+    sim.crash(1, true);
+    assert_eq!(sim.core.status(sim.now).state, PoolState::Offline);
+    assert_eq!(sim.world.live(), 0, "no loop of starts");
+}
+
+#[test]
+fn a_used_up_quota_holds_the_pool_until_it_is_renewed() {
+    let mut sim = Sim::new(&config(1, Standby::Jit));
+    sim.ready(1);
+    sim.report(1, Notice::RateLimited { resets_in: Duration::from_secs(100) });
+    let refusal = sim.core.request(99, sim.now, &mut sim.world).unwrap_err();
+    assert_eq!(refusal, TurnError::RateLimited { retry_after: Duration::from_secs(100) });
+    sim.advance(Duration::from_secs(100));
+    let served = sim.request();
+    sim.run_out();
+    assert_eq!(sim.world.ended[&served], "served");
+}
+
+#[test]
+fn a_cli_that_cannot_clear_serves_one_turn_and_the_next_one_is_prewarmed() {
+    let mut sim = Sim::new(&config(1, Standby::Jit));
+    sim.ready(1);
+    sim.request();
+    sim.finish(1, false);
+    sim.run_out();
+    assert_eq!(sim.core.status(sim.now).restarts.isolation, 1);
+    sim.request();
+    assert_eq!(sim.world.starting.len(), 1, "while it serves, the next one starts");
+    sim.run_out();
+    assert_eq!(sim.core.status(sim.now).restarts.isolation, 2);
+}
+
+#[test]
+fn an_idle_pool_renews_its_invokers_by_time_alone() {
+    let mut sim = Sim::new(&config(2, Standby::Jit));
+    sim.run_out();
+    let before = sim.core.status(sim.now).restarts.total();
+    sim.advance(Duration::from_hours(4));
+    sim.run_out();
+    assert_eq!(sim.core.status(sim.now).restarts.idle - before, 2);
+}
+
+#[test]
+fn a_full_queue_refuses_one_more_and_serves_the_rest() {
+    let mut sim = Sim::new(&Config { queue: 3, ..config(1, Standby::Jit) });
+    sim.ready(1);
+    let tickets: Vec<Ticket> = (0..6).map(|_| sim.request()).collect();
+    assert_eq!(sim.world.ended.len(), 2, "one runs, three wait");
+    sim.run_out();
+    assert!(tickets[..4].iter().all(|t| sim.world.ended[t] == "served"));
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Request,
+    Withdraw(prop::sample::Index),
+    Ready(prop::sample::Index),
+    Finish(prop::sample::Index, bool),
+    Crash(prop::sample::Index, bool),
+    Gone(prop::sample::Index),
+    Advance(u64),
+    Restart,
+    Drain,
+    StopNow,
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    let index = any::<prop::sample::Index>;
+    prop_oneof![
+        20 => Just(Step::Request),
+        2 => index().prop_map(Step::Withdraw),
+        12 => index().prop_map(Step::Ready),
+        20 => (index(), prop::bool::weighted(0.98)).prop_map(|(i, clears)| Step::Finish(i, clears)),
+        4 => (index(), prop::bool::weighted(0.1)).prop_map(|(i, unusable)| Step::Crash(i, unusable)),
+        10 => index().prop_map(Step::Gone),
+        3 => (0_u64..40_000).prop_map(Step::Advance),
+        2 => Just(Step::Restart),
+    ]
+}
+
+fn pick(index: prop::sample::Index, ids: &[Id]) -> Option<Id> {
+    (!ids.is_empty()).then(|| *index.get(ids))
+}
+
+impl Sim {
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Request => drop(self.request()),
+            Step::Withdraw(index) => {
+                let waiting: Vec<Id> = self.core.waiting.iter().copied().collect();
+                if let Some(ticket) = pick(index, &waiting) {
+                    self.core.withdraw(ticket);
+                    self.world.end(ticket, "withdrawn");
+                }
+            }
+            Step::Ready(index) => {
+                if let Some(id) = pick(index, &self.world.starting.iter().copied().collect::<Vec<_>>()) {
+                    self.ready(id);
+                }
+            }
+            Step::Finish(index, clears) => {
+                if let Some(id) = pick(index, &self.world.busy.keys().copied().collect::<Vec<_>>()) {
+                    self.finish(id, clears);
+                }
+            }
+            Step::Crash(index, unusable) => {
+                let ids = self.world.idle.iter().chain(&self.world.starting).chain(self.world.busy.keys());
+                if let Some(id) = pick(index, &ids.copied().collect::<Vec<_>>()) {
+                    self.crash(id, unusable);
+                }
+            }
+            Step::Gone(index) => {
+                if let Some(id) = pick(index, &self.world.stopping.keys().copied().collect::<Vec<_>>()) {
+                    self.gone(id);
+                }
+            }
+            Step::Advance(ms) => self.advance(Duration::from_millis(ms)),
+            Step::Restart => drop(self.core.restart(self.now, &mut self.world)),
+            Step::Drain => self.core.drain(self.now, &mut self.world),
+            Step::StopNow => self.core.stop_now(self.now, &mut self.world),
+        }
+        self.check();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Whatever happens, the bounds hold (`Sim::check`), no request ends twice, and once the faults stop every
+    /// request has ended and the pool comes to rest.
+    #[test]
+    fn any_history_keeps_the_bounds_and_ends_every_request(
+        slots in 1_usize..5,
+        standby in prop::sample::select(vec![Standby::Jit, Standby::Always, Standby::Off]),
+        max_turns in 1_u32..12,
+        history in prop::collection::vec(steps(), 0..300),
+        ending in prop::sample::select(vec![None, Some(Step::Drain), Some(Step::StopNow)]),
+    ) {
+        let mut sim = Sim::new(&Config { max_turns, queue: 20, ..config(slots, standby) });
+        for step in history {
+            sim.step(step);
+        }
+        let stops = ending.is_some();
+        if let Some(ending) = ending {
+            sim.step(ending);
+        }
+        sim.run_out();
+        prop_assert_eq!(sim.world.ended.len() as u64, sim.tickets, "every request has ended");
+        if stops {
+            prop_assert!(sim.core.is_empty());
+        } else {
+            prop_assert!(sim.core.status(sim.now).settled, "{:?}", sim.core.status(sim.now));
+        }
+    }
+}

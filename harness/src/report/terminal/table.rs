@@ -12,21 +12,21 @@ pub(super) fn draw(page: &mut Page, rows: &[&SignalVerdict]) -> fmt::Result {
         return page.item("no signal could be judged");
     }
     let header =
-        line(["signal", "first", "last", "per restart"], format!("{:<12}", "verdict"), "would catch, per restart");
+        line(["signal", "first", "last", "per restart"], &format!("{:<12}", "verdict"), "would catch, per restart");
     writeln!(page.out, "{header}")?;
     for row in rows {
         let verdict = page.finding(row.verdict, format!("{:<12}", row.verdict));
         let first = row.first.map_or("-".to_owned(), |value| amount(row.name, float(value)));
         let last = row.last.or(row.max).map_or("-".to_owned(), |value| amount(row.name, float(value)));
         let growth = row.growth_per_restart.map_or("-".to_owned(), |growth| rate(row.name, growth));
-        let text = line([name(row.name), &first, &last, &growth], verdict, &would_catch(row));
+        let text = line([name(row.name), &first, &last, &growth], &verdict, &would_catch(row));
         writeln!(page.out, "{text}")?;
     }
     Ok(())
 }
 
 /// The verdict comes padded, because its colour has no width.
-fn line([signal, first, last, growth]: [&str; 4], verdict: String, catches: &str) -> String {
+fn line([signal, first, last, growth]: [&str; 4], verdict: &str, catches: &str) -> String {
     format!("  {signal:<14}{first:>10}{last:>10}{growth:>13}  {verdict}  {catches}").trim_end().to_owned()
 }
 

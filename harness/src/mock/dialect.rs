@@ -1,0 +1,160 @@
+//! What a CLI version says in general, for what a single recording does not hold.
+//!
+//! Taken from the bundled recordings of that version, or of the newest where that version has none; each is parsed only
+//! when it is needed.
+
+use std::cell::OnceCell;
+
+use serde_json::Value;
+
+use super::input::Control;
+use super::line::{Kind, swap};
+use super::script::{ControlAnswer, Script, Step, Turn};
+use crate::recording::{self, End, Session};
+
+/// The manners of one CLI version.
+pub(super) struct Dialect {
+    version: String,
+    own: Script,
+    controls: OnceCell<Script>,
+    interrupt: OnceCell<Script>,
+    clear: OnceCell<Script>,
+    bad_input: OnceCell<Script>,
+}
+
+/// An answer to a control request.
+pub(super) struct Answer {
+    /// The line to write.
+    pub(super) line: String,
+    /// How long the CLI took.
+    pub(super) gap: std::time::Duration,
+    /// The model that it switches to.
+    pub(super) model: Option<String>,
+}
+
+impl Dialect {
+    pub(super) fn new(session: &Session) -> Self {
+        Self {
+            version: session.header.cli.clone(),
+            own: Script::new(session),
+            controls: OnceCell::new(),
+            interrupt: OnceCell::new(),
+            clear: OnceCell::new(),
+            bad_input: OnceCell::new(),
+        }
+    }
+
+    /// The recording that is played.
+    pub(super) fn own(&self) -> &Script {
+        &self.own
+    }
+
+    /// The answer to a control request, with the caller's id; `None` where this version never answers.
+    pub(super) fn answer(&self, asked: &Control) -> Option<Answer> {
+        let recorded = self.recorded_answer(asked);
+        let (found, line) = match recorded {
+            Some(found) => (found, found.line.raw.clone()),
+            None => self.refuse(asked)?,
+        };
+        let mut line = swap(&line, &found.asked.id, &asked.id);
+        let mut model = None;
+        if let (true, Some(wanted)) = (recorded.is_some() && asked.subtype == "set_model", &asked.model) {
+            let resolved = self.resolve(wanted);
+            if let Some(recorded) = &found.line.model {
+                line = swap(&line, recorded, &resolved);
+            }
+            model = Some(resolved);
+        }
+        Some(Answer { line, gap: found.gap, model })
+    }
+
+    /// The steps with which an interrupted turn ends.
+    ///
+    /// They come with the whole turn that they were recorded in.
+    pub(super) fn after_interrupt(&self) -> Option<(&Turn, &[Step])> {
+        self.own.after_interrupt().or_else(|| self.interrupt().after_interrupt())
+    }
+
+    /// The answer to the `n`th `/clear` of a process, from 0, and whether it was used before.
+    pub(super) fn clear(&self, n: usize) -> Option<(&Turn, bool)> {
+        let clears = match &self.own.clears[..] {
+            [] => &self.clear.get_or_init(|| self.bundled("clear-between-turns")).clears,
+            own => own,
+        };
+        let turn = clears.get(n.checked_rem(clears.len())?)?;
+        Some((turn, n >= clears.len()))
+    }
+
+    /// What stderr says to a line that is not JSON.
+    pub(super) fn bad_input(&self, line: &[u8]) -> String {
+        let line = String::from_utf8_lossy(line);
+        let script = match self.own.bad_input {
+            Some(_) => &self.own,
+            None => self.bad_input.get_or_init(|| self.bundled("bad-input-line")),
+        };
+        let Some((input, complaint)) = &script.bad_input else {
+            return "Error parsing streaming input line".to_owned();
+        };
+        let length = |text: &str| format!("{} chars", text.encode_utf16().count());
+        complaint.replace(&length(input), &length(&line)).replace(input, &line)
+    }
+
+    /// How a process of this version ends after SIGTERM.
+    pub(super) fn end_after_sigterm(&self) -> End {
+        let recorded = find(&self.version, "sigterm-mid-turn").and_then(|entry| {
+            let last = entry.text().trim_end().lines().next_back()?;
+            let event: Value = serde_json::from_str(last).ok()?;
+            serde_json::from_value(event.get("exit")?.clone()).ok()
+        });
+        recorded.unwrap_or(End::Signal(15))
+    }
+
+    fn recorded_answer(&self, asked: &Control) -> Option<&ControlAnswer> {
+        let is_answer = |found: &&ControlAnswer| found.line.kind == Kind::Response;
+        let own = self.own.answer_to(asked).filter(is_answer);
+        own.or_else(|| self.controls().answer_to(asked).filter(is_answer))
+            .or_else(|| self.interrupt().answer_to(asked).filter(is_answer))
+    }
+
+    /// The error to a request that this version does not know, if it sends one.
+    fn refuse(&self, asked: &Control) -> Option<(&ControlAnswer, String)> {
+        let errors = self.controls().controls.iter();
+        let found = errors.into_iter().find(|control| control.line.kind == Kind::ErrorResponse)?;
+        let with_id = swap(&found.line.raw, &found.asked.id, &asked.id);
+        Some((found, with_id.replace(&found.asked.subtype, &asked.subtype)))
+    }
+
+    /// The full name of a model: as the version's recordings resolve it, or else the name itself.
+    fn resolve(&self, wanted: &str) -> String {
+        let controls = self.controls();
+        let renamed = controls.controls.iter().find(|control| control.asked.model.as_deref() == Some(wanted));
+        let from_turn = renamed.and_then(|_| controls.turns.first()?.model()).map(str::to_owned);
+        from_turn.or_else(|| self.listed(wanted)).unwrap_or_else(|| wanted.to_owned())
+    }
+
+    /// The full name that the answer to `initialize` lists for a model.
+    fn listed(&self, wanted: &str) -> Option<String> {
+        let initialize = Control { id: String::new(), subtype: "initialize".to_owned(), model: None };
+        let answer: Value = serde_json::from_str(&self.recorded_answer(&initialize)?.line.raw).ok()?;
+        let models = answer.pointer("/response/response/models")?.as_array()?;
+        let model = models.iter().find(|model| model.get("value").and_then(Value::as_str) == Some(wanted))?;
+        model.get("resolvedModel")?.as_str().map(str::to_owned)
+    }
+
+    fn controls(&self) -> &Script {
+        self.controls.get_or_init(|| self.bundled("control-requests"))
+    }
+
+    fn interrupt(&self) -> &Script {
+        self.interrupt.get_or_init(|| self.bundled("interrupt"))
+    }
+
+    fn bundled(&self, name: &str) -> Script {
+        let session = find(&self.version, name).and_then(|entry| entry.parse().ok());
+        session.map(|session| Script::new(&session)).unwrap_or_default()
+    }
+}
+
+fn find(version: &str, name: &str) -> Option<recording::Builtin> {
+    recording::find(version, name).or_else(|| recording::builtin().into_iter().rev().find(|entry| entry.name == name))
+}

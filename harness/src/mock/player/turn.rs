@@ -1,0 +1,229 @@
+//! One turn of a [`Player`], and what is alike: the answer to a `/clear`.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::{Player, Stop, complain, interrupt};
+use crate::mock::input::User;
+use crate::mock::line::{Kind, Line, swap};
+use crate::mock::mark;
+use crate::mock::script::{Act, Ending, Step, Turn};
+
+/// Deltas that are sent before a fault strikes: enough to be in the middle of a text.
+const DELTAS_BEFORE_FAULT: usize = 3;
+
+/// What a running turn has said so far: what its end by an interrupt depends on.
+#[derive(Default)]
+struct Said {
+    /// The id of the API's message.
+    message: Option<String>,
+    message_is_open: bool,
+    /// The index of the content block that is open, and its text.
+    block: Option<(u64, String)>,
+    swaps: Swaps,
+}
+
+/// Ids to put in place of recorded ones.
+#[derive(Default)]
+struct Swaps(Vec<(String, String)>);
+
+impl Player {
+    /// Plays the next turn of the recording, from the first again after the last.
+    pub(super) fn play_turn(&mut self, user: &User) -> Result<(), Stop> {
+        let dialect = Rc::clone(&self.dialect);
+        let turns = &dialect.own().turns;
+        let next = usize::try_from(self.turns - 1).ok().and_then(|turn| turn.checked_rem(turns.len()));
+        match next.and_then(|next| turns.get(next)) {
+            Some(turn) => self.play_steps(turn, user),
+            // The recording holds no turn at all: what follows a user message is not known.
+            None => self.fall_silent(&Turn { steps: Vec::new(), ending: Ending::Cut }, &Said::default()),
+        }
+    }
+
+    fn play_steps(&mut self, turn: &Turn, user: &User) -> Result<(), Stop> {
+        let woven = match &user.mark {
+            Some(mark) if self.options.echo_mark => mark::weave(turn, mark, self.options.partials),
+            _ => HashMap::new(),
+        };
+        let mut said = Said { swaps: self.swaps(turn), ..Said::default() };
+        let faults = self.faults.in_turn(self.turns);
+        let (early, late): (Vec<_>, Vec<_>) = faults.into_iter().partition(|fault| fault.is_grandchild());
+        self.strike_all(&early)?;
+        let fault_at = fault_point(turn);
+        let mut acknowledged = None;
+        for (index, step) in turn.steps.iter().enumerate() {
+            if index == fault_at {
+                self.strike_all(&late)?;
+            }
+            match &step.act {
+                Act::AwaitInterrupt => acknowledged = Some(self.await_interrupt()?),
+                Act::AwaitAnswer(id) => {
+                    self.wait_until(|player| player.answers.contains(id) || player.interrupt.is_some())?;
+                }
+                act => self.perform(act, step, woven.get(&index), &mut said, acknowledged.as_deref())?,
+            }
+            if self.interrupt.is_some() && acknowledged.is_none() {
+                return self.end_by_interrupt(turn, &said);
+            }
+        }
+        if fault_at >= turn.steps.len() {
+            self.strike_all(&late)?;
+        }
+        if turn.ending == Ending::Cut { self.fall_silent(turn, &said) } else { Ok(()) }
+    }
+
+    /// Says what a step says, unless an interrupt comes first. `interrupted` is the id of one that has come already.
+    fn perform(
+        &mut self,
+        act: &Act,
+        step: &Step,
+        woven: Option<&String>,
+        said: &mut Said,
+        interrupted: Option<&str>,
+    ) -> Result<(), Stop> {
+        self.pause(step.gap)?;
+        if self.interrupt.is_some() && interrupted.is_none() {
+            return Ok(());
+        }
+        match act {
+            Act::Say(line) => {
+                let text = woven.map(String::as_str);
+                self.say(line, text, &said.swaps)?;
+                said.note(line, text);
+            }
+            Act::Acknowledge(line) => {
+                let recorded = line.id.as_deref().unwrap_or_default();
+                self.out.push(&swap(&line.raw, recorded, interrupted.unwrap_or_default()))?;
+            }
+            Act::Complain(text) => complain(text),
+            Act::AwaitAnswer(_) | Act::AwaitInterrupt => {}
+        }
+        Ok(())
+    }
+
+    /// Says the recorded answer to a `/clear`, with which a new session begins.
+    pub(super) fn answer_clear(&mut self) -> Result<(), Stop> {
+        let dialect = Rc::clone(&self.dialect);
+        let Some((clear, is_repeated)) = dialect.clear(self.clears) else { return Ok(()) };
+        self.clears += 1;
+        let mut swaps = self.swaps(clear);
+        if let Some((from, to)) = clear.sessions().filter(|(from, to)| from != to) {
+            // The recorded id once, then ids that no recording has.
+            let fresh =
+                if is_repeated { format!("00000000-0000-4000-9000-{:012}", self.clears) } else { to.to_owned() };
+            swaps = Swaps::default();
+            swaps.add(Some(from), self.session.as_deref());
+            swaps.add(Some(to), Some(&fresh));
+            swaps.add(clear.model(), self.model.as_deref());
+            self.session = Some(fresh);
+        }
+        for step in &clear.steps {
+            self.pause(step.gap)?;
+            if let Act::Say(line) = &step.act {
+                self.say(line, None, &swaps)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a turn as an interrupt does: acknowledged, what was said so far, then a result that is no answer.
+    fn end_by_interrupt(&mut self, turn: &Turn, said: &Said) -> Result<(), Stop> {
+        if let Some(id) = self.interrupt.take() {
+            self.answer_control(&interrupt(id))?;
+        }
+        let dialect = Rc::clone(&self.dialect);
+        let Some((recorded, tail)) = dialect.after_interrupt() else { return Ok(()) };
+        let mut swaps = Swaps::default();
+        swaps.add(recorded.sessions().map(|(from, _)| from), self.session.as_deref());
+        swaps.add(recorded.model(), self.model.as_deref().or(turn.model()));
+        swaps.add(recorded.lines().find_map(|line| line.message.as_deref()), said.message.as_deref());
+        for step in tail {
+            let Act::Say(line) = &step.act else { continue };
+            self.pause(step.gap)?;
+            match (line.kind, &said.block) {
+                (Kind::AssistantText, Some((_, text))) if !text.is_empty() => self.say(line, Some(text), &swaps)?,
+                (Kind::BlockStop, Some((block, _))) => self.say(&line.in_block(*block), None, &swaps)?,
+                (Kind::AssistantText | Kind::BlockStop, _) => {}
+                (Kind::MessageDelta | Kind::MessageStop, _) if !said.message_is_open => {}
+                _ => self.say(line, None, &swaps)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn await_interrupt(&mut self) -> Result<String, Stop> {
+        self.wait_until(|player| player.interrupt.is_some())?;
+        Ok(self.interrupt.take().unwrap_or_default())
+    }
+
+    /// The recording cut this turn: nothing more comes, unless it is interrupted.
+    fn fall_silent(&mut self, turn: &Turn, said: &Said) -> Result<(), Stop> {
+        self.wait_until(|player| player.interrupt.is_some())?;
+        self.end_by_interrupt(turn, said)
+    }
+
+    fn swaps(&self, turn: &Turn) -> Swaps {
+        let mut swaps = Swaps::default();
+        swaps.add(turn.sessions().map(|(from, _)| from), self.session.as_deref());
+        swaps.add(turn.model(), self.model.as_deref());
+        swaps
+    }
+
+    fn say(&mut self, line: &Line, text: Option<&str>, swaps: &Swaps) -> Result<(), Stop> {
+        if line.kind.is_partial() && !self.options.partials {
+            return Ok(());
+        }
+        let changed = text.map(|text| line.with_text(text));
+        let raw = changed.as_deref().unwrap_or(&line.raw);
+        match &swaps.0[..] {
+            [] => self.out.push(raw)?,
+            swaps => {
+                let swapped = swaps.iter().fold(raw.to_owned(), |line, (from, to)| swap(&line, from, to));
+                self.out.push(&swapped)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Said {
+    fn note(&mut self, line: &Line, text: Option<&str>) {
+        match line.kind {
+            Kind::MessageStart => {
+                self.message_is_open = true;
+                self.message.clone_from(&line.message);
+            }
+            Kind::MessageStop => self.message_is_open = false,
+            Kind::BlockStart => self.block = Some((line.block.unwrap_or_default(), String::new())),
+            // The text is out: an interrupt after it does not say it again.
+            Kind::AssistantText => self.block = self.block.take().map(|(block, _)| (block, String::new())),
+            Kind::BlockStop => self.block = None,
+            Kind::TextDelta => {
+                if let Some((_, block)) = &mut self.block {
+                    block.push_str(text.or(line.text()).unwrap_or_default());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Swaps {
+    /// Adds a pair; nothing where either is not known or both are the same.
+    fn add(&mut self, from: Option<&str>, to: Option<&str>) {
+        if let (Some(from), Some(to)) = (from, to)
+            && from != to
+        {
+            self.0.push((from.to_owned(), to.to_owned()));
+        }
+    }
+}
+
+/// The index of the step before which a fault strikes: after a few deltas, or before the result where there are none.
+fn fault_point(turn: &Turn) -> usize {
+    let is = |step: &Step, wanted: fn(Kind) -> bool| matches!(&step.act, Act::Say(line) if wanted(line.kind));
+    let deltas = turn.steps.iter().enumerate().filter(|(_, step)| is(step, |kind| kind == Kind::TextDelta));
+    let last_delta = deltas.take(DELTAS_BEFORE_FAULT).map(|(index, _)| index + 1).last();
+    let result = || turn.steps.iter().position(|step| is(step, Kind::ends_turn));
+    last_delta.or_else(result).unwrap_or(turn.steps.len())
+}

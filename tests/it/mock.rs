@@ -1,0 +1,6 @@
+//! `mock-claude` against the recordings it plays.
+
+mod behaviour;
+mod faults;
+mod process;
+mod replay;

@@ -1,0 +1,252 @@
+//! A real server process for a test, and a plain client.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use cc_openai_wrapper::process_tree::{self, ProcessId};
+use cc_openai_wrapper::runtime::MARK;
+use serde_json::{Value, json};
+
+/// Longer than any protocol timer: a test that waits this long has failed.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for a condition.
+#[track_caller]
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// `cc-openai-wrapper serve` as a process of its own, in front of `mock-claude`.
+pub struct Server {
+    child: Child,
+    id: ProcessId,
+    pub address: SocketAddr,
+    log: Arc<Mutex<String>>,
+    folder: tempfile::TempDir,
+}
+
+/// How a server is started.
+pub struct Options {
+    args: Vec<String>,
+    cli: PathBuf,
+}
+
+impl Options {
+    pub fn new() -> Self {
+        Self { args: Vec::new(), cli: PathBuf::from(env!("CARGO_BIN_EXE_mock-claude")) }
+    }
+
+    /// Flags of `serve`.
+    pub fn flags(mut self, flags: &[&str]) -> Self {
+        self.args.extend(flags.iter().map(|&f| f.to_owned()));
+        self
+    }
+
+    /// Flags of `mock-claude`.
+    pub fn mock(mut self, flags: &[&str]) -> Self {
+        self.args.extend(flags.iter().map(|f| format!("--cli-arg={f}")));
+        self
+    }
+
+    pub fn cli(mut self, cli: &Path) -> Self {
+        self.cli = cli.to_owned();
+        self
+    }
+
+    /// Starts it and waits until it listens.
+    pub fn start(self) -> Server {
+        Server::start(&self)
+    }
+}
+
+impl Server {
+    fn start(options: &Options) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        #[expect(clippy::disallowed_methods, reason = "the test's own server; Server::drop ends it")]
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sut"))
+            .args(["wrapper", "serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--cli"])
+            .arg(&options.cli)
+            .args(&options.args)
+            .env("CCW_RUNTIME_DIR", folder.path().join("runtime"))
+            .env("HOME", folder.path())
+            .env("TMPDIR", folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut early = String::new();
+        let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
+            early = format!("{early}{line}\n");
+            let line: Value = serde_json::from_str(&line).ok()?;
+            line["fields"]["address"].as_str()?.parse().ok()
+        });
+        let address = address.unwrap_or_else(|| panic!("the server did not start:\n{early}"));
+        let log = Arc::new(Mutex::new(early));
+        let kept = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let mut kept = kept.lock().unwrap();
+                kept.push_str(&line);
+                kept.push('\n');
+            }
+        });
+        let id = ProcessId::of(child.id().try_into().unwrap()).unwrap();
+        Self { child, id, address, log, folder }
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.id.pid
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Every process below it, wherever it has moved to: they all carry the mark of this server.
+    pub fn below(&self) -> Vec<ProcessId> {
+        let instance = format!("{}-{}-", self.id.pid, self.id.start_time);
+        process_tree::with_environment(MARK, |mark| mark.starts_with(&instance))
+    }
+
+    pub fn files_left(&self) -> Vec<PathBuf> {
+        fn files(folder: &Path) -> Vec<PathBuf> {
+            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            entries.flat_map(|e| if e.path().is_dir() { files(&e.path()) } else { vec![e.path()] }).collect()
+        }
+        files(self.folder.path())
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        signal_pid(self.id.pid, signal);
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        until("the server has ended", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    /// SIGTERM, then a clean end with nothing left.
+    #[track_caller]
+    pub fn stop(mut self) {
+        self.signal(rustix::process::Signal::TERM);
+        let status = self.wait();
+        assert!(status.success(), "{status}:\n{}", self.log());
+        assert_eq!(self.below(), [], "processes are left:\n{}", self.log());
+        assert_eq!(self.files_left(), [] as [PathBuf; 0]);
+    }
+
+    pub fn get(&self, path: &str) -> Reply {
+        exchange(self.address, &format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"))
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Reply {
+        exchange(self.address, &request(path, body))
+    }
+
+    pub fn health(&self) -> Value {
+        self.get("/health").json()
+    }
+
+    /// One whole completion of `prompt`.
+    pub fn ask(&self, prompt: &str) -> Reply {
+        self.post("/v1/chat/completions", &chat(prompt, false))
+    }
+
+    /// A stream whose first bytes have been read; the connection is open.
+    pub fn stream(&self, prompt: &str) -> (TcpStream, String) {
+        let mut stream = connect(self.address);
+        stream.write_all(request("/v1/chat/completions", &chat(prompt, true)).as_bytes()).unwrap();
+        let mut read = String::new();
+        while !read.contains("\"content\":\"{") {
+            let mut bytes = [0; 4096];
+            let n = stream.read(&mut bytes).unwrap();
+            assert!(n > 0, "the stream ended early: {read}");
+            read.push_str(&String::from_utf8_lossy(&bytes[..n]));
+        }
+        (stream, read)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if !std::thread::panicking() {
+            until("nothing is left below a killed server", || self.below().is_empty());
+        }
+    }
+}
+
+pub fn signal_pid(pid: i32, signal: rustix::process::Signal) {
+    let _ = rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal);
+}
+
+/// What a server answered.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: String,
+    pub body: String,
+}
+
+impl Reply {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+
+    /// The text of a whole completion.
+    #[track_caller]
+    pub fn text(&self) -> String {
+        assert_eq!(self.status, 200, "{self:?}");
+        self.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.headers.lines().filter_map(|line| line.split_once(": "));
+        lines.into_iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+}
+
+fn chat(prompt: &str, stream: bool) -> Value {
+    json!({"model": "haiku", "stream": stream, "messages": [{"role": "user", "content": prompt}]})
+}
+
+fn request(path: &str, body: &Value) -> String {
+    let body = body.to_string();
+    let length = body.len();
+    format!("POST {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
+}
+
+pub fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// HTTP/1.0, so that the end of the connection is the end of the reply.
+fn exchange(address: SocketAddr, request: &str) -> Reply {
+    let mut stream = connect(address);
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut reply = Vec::new();
+    stream.read_to_end(&mut reply).unwrap();
+    let reply = String::from_utf8(reply).unwrap();
+    let (head, body) = reply.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no reply: {reply:?}"));
+    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap();
+    Reply { status, headers: head.to_owned(), body: body.to_owned() }
+}

@@ -1,0 +1,5 @@
+//! The server as a real process, in front of a CLI that is one.
+
+mod faults;
+mod life;
+mod usage;

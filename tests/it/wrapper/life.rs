@@ -1,0 +1,160 @@
+//! Restarts, stops, and what is left after them.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use rustix::process::Signal;
+
+use crate::support::{Options, Server, signal_pid, until};
+
+const MARKED: [&str; 1] = ["--mock-echo-mark"];
+
+/// Asks with a mark and checks that the reply is its own, all of it.
+fn ask_marked(server: &Server, mark: &str) {
+    let text = server.ask(&format!("[[mark:{mark}]] hello")).text();
+    assert!(text.starts_with(&format!("⟦{mark}⟧")) && text.ends_with(&format!("⟦/{mark}⟧")), "{text}");
+    assert_eq!(text.matches('⟦').count(), text.matches(&format!("⟦{mark}⟧")).count() + 1, "{text}");
+}
+
+#[test]
+fn restarts_are_proactive_lose_nothing_and_never_exceed_slots_plus_one() {
+    for (slots, recording) in [("1", "2.1.330/ten-turns"), ("3", "2.1.330/ten-turns"), ("2", "2.1.19/ten-turns")] {
+        let recording = format!("--mock-recording={recording}");
+        let options = Options::new().flags(&["--slots", slots, "--max-turns", "3"]).mock(&MARKED).mock(&[&recording]);
+        let server = options.start();
+        std::thread::scope(|scope| {
+            for client in 0..4 {
+                let server = &server;
+                scope.spawn(move || (0..15).for_each(|n| ask_marked(server, &format!("c{client}{n:02}"))));
+            }
+        });
+        let health = server.health();
+        let number = |path: &str| health.pointer(path).and_then(serde_json::Value::as_u64).unwrap();
+        assert_eq!(number("/turns"), 60, "{health}");
+        assert!(number("/restarts/total") >= 15, "{health}");
+        assert_eq!(number("/restarts/recovery"), 0, "{health}");
+        assert!(number("/invokers/high_water") <= slots.parse::<u64>().unwrap() + 1, "{health}");
+        server.stop();
+    }
+}
+
+#[test]
+fn a_restart_on_demand_replaces_every_slot() {
+    let server = Options::new().flags(&["--slots", "3"]).start();
+    until("it is ready", || server.health()["invokers"]["live"] == 3 && server.get("/readyz").status == 200);
+    assert_eq!(server.post("/admin/restart", &serde_json::json!({})).json()["restarted"], 3);
+    let health = server.health();
+    assert_eq!(health["restarts"]["admin"], 3, "{health}");
+    assert!(health["last_restart"]["memory_after_mb"].as_f64().unwrap() > 1.0, "{health}");
+    server.stop();
+}
+
+#[test]
+fn sigterm_lets_a_running_request_finish() {
+    let server = Options::new().mock(&["--mock-recording=long-reply", "--mock-pace=recorded"]).start();
+    let text = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| server.ask("hello").text());
+        until("the turn runs", || server.health()["invokers"]["busy"] == 1);
+        server.signal(Signal::TERM);
+        asked.join().unwrap()
+    });
+    assert!(text.len() > 20_000, "{} bytes", text.len());
+    server.stop();
+}
+
+#[test]
+fn a_second_sigterm_kills_what_hangs() {
+    let mut server = Options::new().mock(&["--mock-fault=hang,ignore-sigterm"]).start();
+    std::thread::scope(|scope| {
+        scope.spawn(|| assert_eq!(server.ask("hello").status, 503));
+        until("the turn runs", || server.health()["invokers"]["busy"] == 1);
+        server.signal(Signal::TERM);
+        until("it stops", || server.log().contains("SIGTERM"));
+        server.signal(Signal::TERM);
+    });
+    assert!(server.wait().success(), "{}", server.log());
+    assert_eq!(server.below(), []);
+}
+
+#[test]
+fn a_grandchild_in_its_own_session_ends_with_its_invoker() {
+    for fault in ["grandchild", "grandchild-stdout"] {
+        let fault = format!("--mock-fault={fault}");
+        let server = Options::new().flags(&["--max-turns", "1"]).mock(&[&fault]).start();
+        for _ in 0..5 {
+            server.ask("hello").text();
+        }
+        until("only the last invoker is left: keeper, CLI, and at most one grandchild", || server.below().len() <= 3);
+        server.stop();
+    }
+}
+
+#[test]
+fn a_cli_that_ignores_sigterm_is_killed_by_the_ladder() {
+    let server = Options::new().mock(&["--mock-fault=ignore-sigterm"]).start();
+    server.ask("hello").text();
+    server.stop();
+}
+
+#[test]
+fn a_killed_keeper_leaves_nothing_and_the_next_request_is_served() {
+    let server = Options::new().mock(&["--mock-fault=grandchild"]).start();
+    server.ask("hello").text();
+    let keeper = cc_openai_wrapper::process_tree::children(server.pid())[0];
+    let before = server.below();
+    signal_pid(keeper, Signal::KILL);
+    until("what it kept is gone", || before.iter().all(|process| !process.is_running()));
+    server.ask("hello").text();
+    until("the orphans are reaped", || cc_openai_wrapper::process_tree::children(server.pid()).len() == 1);
+    server.stop();
+}
+
+#[test]
+fn the_next_start_clears_what_a_killed_server_and_keeper_left() {
+    let runtime = tempfile::tempdir().unwrap();
+    let flags = ["--runtime-dir", runtime.path().to_str().unwrap()];
+    let mut server = Options::new().flags(&flags).mock(&["--mock-fault=grandchild,ignore-sigterm"]).start();
+    server.ask("hello").text();
+    let keeper = cc_openai_wrapper::process_tree::children(server.pid())[0];
+    // A keeper that is stopped does not notice that its server is gone.
+    signal_pid(keeper, Signal::STOP);
+    server.signal(Signal::KILL);
+    server.wait();
+    let left = server.below();
+    assert!(left.len() >= 3, "{left:?}");
+    let next = Options::new().flags(&flags).start();
+    until("it is cleared", || left.iter().all(|process| !process.is_running()));
+    assert_eq!(std::fs::read_dir(runtime.path()).unwrap().count(), 1, "only the folder of the next server");
+    next.stop();
+}
+
+/// At a moment that depends on the machine alone: after so many replies, with turns and restarts under way.
+#[test]
+fn a_sigkill_of_the_server_under_load_leaves_no_process() {
+    for round in 0..20 {
+        let flags = ["--slots", "2", "--max-turns", "2"];
+        let mut server = Options::new().flags(&flags).mock(&["--mock-fault=grandchild@p=0.5"]).start();
+        let (replies, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        let Ok(mut stream) = std::net::TcpStream::connect(server.address) else { return };
+                        let body = r#"{"messages":[{"role":"user","content":"hello"}]}"#;
+                        let head = "POST /v1/chat/completions HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json";
+                        let _ = write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+                        replies.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            until("some replies have come", || replies.load(Ordering::Relaxed) >= round);
+            server.signal(Signal::KILL);
+            stop.store(true, Ordering::Relaxed);
+        });
+        server.wait();
+        until("the tree is empty", || server.below().is_empty());
+        let files = server.files_left();
+        assert!(files.is_empty(), "{files:?}");
+    }
+}
