@@ -77,7 +77,7 @@ fn a_recording_can_be_a_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("own.jsonl");
     let entry = recording::find("2.1.330", "unicode").expect("bundled");
-    std::fs::write(&path, entry.text).expect("written");
+    std::fs::write(&path, entry.text()).expect("written");
     let mut mock = Mock::ready(&["--mock-recording", path.to_str().expect("UTF-8")]);
     mock.say("hello");
     let expected: Vec<String> = recorded("2.1.330/unicode").into_iter().skip(1).collect();
