@@ -102,7 +102,7 @@ impl Dialect {
     /// How a process of this version ends after SIGTERM.
     pub(super) fn end_after_sigterm(&self) -> End {
         let recorded = find(&self.version, "sigterm-mid-turn").and_then(|entry| {
-            let last = entry.text.trim_end().lines().next_back()?;
+            let last = entry.text().trim_end().lines().next_back()?;
             let event: Value = serde_json::from_str(last).ok()?;
             serde_json::from_value(event.get("exit")?.clone()).ok()
         });

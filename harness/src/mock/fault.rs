@@ -122,22 +122,22 @@ impl Fault {
 /// The faults of one process.
 #[derive(Debug)]
 pub(super) struct Faults {
-    faults: Vec<Fault>,
+    all: Vec<Fault>,
     process: u64,
     random: ChaCha8Rng,
 }
 
 impl Faults {
     /// `process` is the number of this process; without a seed it draws what no other process draws.
-    pub(super) fn new(faults: Vec<Fault>, seed: Option<u64>, process: u64) -> Self {
+    pub(super) fn new(all: Vec<Fault>, seed: Option<u64>, process: u64) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed.unwrap_or_else(|| u64::from(std::process::id())));
         random.set_stream(process);
-        Self { faults, process, random }
+        Self { all, process, random }
     }
 
     /// What happens at the start of the process.
     pub(super) fn at_start(&mut self) -> Vec<Kind> {
-        self.due(|fault| fault.is_at_start())
+        self.due(Fault::is_at_start)
     }
 
     /// What happens in this turn, from 1.
@@ -146,8 +146,8 @@ impl Faults {
     }
 
     fn due(&mut self, applies: impl Fn(&Fault) -> bool) -> Vec<Kind> {
-        let Self { faults, process, random } = self;
-        let due = faults.iter().filter(|fault| {
+        let Self { all, process, random } = self;
+        let due = all.iter().filter(|fault| {
             applies(fault)
                 && fault.every.is_none_or(|every| process.is_multiple_of(every))
                 && fault.probability.is_none_or(|p| random.random_bool(p))
@@ -158,6 +158,13 @@ impl Faults {
 
 /// Adds this process to the count in a file, and returns its number, from 1.
 pub(super) fn count_process(counter: &Path) -> std::io::Result<u64> {
+    add_one(counter).map_err(|error| {
+        let what = format!("cannot count this process in {}: {error}; it is a file with one number", counter.display());
+        std::io::Error::new(error.kind(), what)
+    })
+}
+
+fn add_one(counter: &Path) -> std::io::Result<u64> {
     let mut file = File::options().read(true).write(true).create(true).truncate(false).open(counter)?;
     file.lock()?;
     let mut text = String::new();

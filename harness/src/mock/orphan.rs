@@ -9,7 +9,7 @@ pub(super) const VERB: &str = "--mock-orphan";
 
 /// How long it lives when nobody ends it: longer than any run looks for orphans, and not for ever on a developer's
 /// machine.
-const LIFE: Duration = Duration::from_secs(3600);
+const LIFE: Duration = Duration::from_hours(1);
 
 /// Starts the child and returns once it is in its own session, so that whoever kills the mock's group misses it.
 pub(super) fn spawn(holds_stdout: bool) -> std::io::Result<()> {
@@ -17,7 +17,6 @@ pub(super) fn spawn(holds_stdout: bool) -> std::io::Result<()> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(VERB).stdin(Stdio::null()).stderr(Stdio::piped());
     command.stdout(if holds_stdout { Stdio::inherit() } else { Stdio::null() });
-    #[expect(clippy::zombie_processes, reason = "it outlives this process and is never waited for")]
     let mut child = command.spawn()?;
     if let Some(stderr) = child.stderr.as_mut() {
         stderr.read_exact(&mut [0])?;

@@ -17,6 +17,7 @@ use super::input::{self, Control, Input, User};
 use super::options::{Options, Pace};
 use super::orphan;
 use super::stdio::{Inbound, Inbox, Outbox, complain};
+use crate::exit::Exit;
 use crate::recording::{End, Session};
 
 mod turn;
@@ -65,10 +66,11 @@ impl From<std::io::Error> for Stop {
 }
 
 impl Player {
-    /// Takes memory, signals and stdin, and does what faults do at the start.
+    /// Takes signals, stdin and memory, and is counted.
     pub(super) fn start(options: Options, session: &Session) -> std::io::Result<Self> {
-        let process = options.counter.as_deref().map(count_process).transpose()?.unwrap_or(1);
         let dialect = Rc::new(Dialect::new(session));
+        let sigterm_exits = obey_sigterm(&dialect)?;
+        let process = options.counter.as_deref().map(count_process).transpose()?.unwrap_or(1);
         let first_session = dialect.own().turns.iter().find_map(|turn| Some(turn.sessions()?.0.to_owned()));
         let mut player = Self {
             dialect,
@@ -85,12 +87,11 @@ impl Player {
             session: first_session,
             model: None,
             outlives_sigterm: false,
-            sigterm_exits: Arc::new(AtomicBool::new(true)),
+            sigterm_exits,
             ballast: Vec::new(),
             options,
         };
         player.grow(player.options.rss);
-        player.obey_sigterm()?;
         Ok(player)
     }
 
@@ -244,17 +245,9 @@ impl Player {
                 signal_hook::flag::register(SIGTERM, Arc::new(AtomicBool::new(false)))?;
                 Ok(())
             }
-            FaultKind::Grandchild => Ok(orphan::spawn(false)?),
-            FaultKind::GrandchildStdout => Ok(orphan::spawn(true)?),
+            FaultKind::Grandchild => leave_orphan(false),
+            FaultKind::GrandchildStdout => leave_orphan(true),
         }
-    }
-
-    /// Sees to it that SIGTERM ends the process as it ended the recorded version.
-    fn obey_sigterm(&self) -> std::io::Result<()> {
-        if let End::Code(code) = self.dialect.end_after_sigterm() {
-            signal_hook::flag::register_conditional_shutdown(SIGTERM, code, Arc::clone(&self.sigterm_exits))?;
-        }
-        Ok(())
     }
 
     /// Holds this many bytes more, touched.
@@ -263,6 +256,23 @@ impl Player {
             self.ballast.push(black_box(vec![1; bytes]));
         }
     }
+}
+
+/// Sees to it that SIGTERM ends the process as it ended the recorded version; the flag can take that back.
+fn obey_sigterm(dialect: &Dialect) -> std::io::Result<Arc<AtomicBool>> {
+    let exits = Arc::new(AtomicBool::new(true));
+    if let End::Code(code) = dialect.end_after_sigterm() {
+        signal_hook::flag::register_conditional_shutdown(SIGTERM, code, Arc::clone(&exits))?;
+    }
+    Ok(exits)
+}
+
+/// Leaves a child behind. Should that fail, a run must not go on as if there were one.
+fn leave_orphan(holds_stdout: bool) -> Result<(), Stop> {
+    orphan::spawn(holds_stdout).map_err(|error| {
+        complain(&format!("mock-claude: cannot start a grandchild: {error}"));
+        Stop::Exit(Exit::Harness as u8)
+    })
 }
 
 fn interrupt(id: String) -> Control {

@@ -42,12 +42,11 @@ fn a_mark_is_in_every_delta_and_the_whole_is_the_same_three_times() {
         "2.1.330/ten-turns",
         "2.1.330/thinking",
         "2.1.330/empty-reply",
-        "2.1.19/long",
+        "2.1.19/ten-large-turns",
         "2.1.19/unicode",
     ] {
-        let spec = spec.replace("2.1.19/long", "2.1.19/ten-large-turns");
-        let plain = Mock::ready(&["--mock-recording", &spec]).turn("no mark");
-        let marked = Mock::ready(&["--mock-recording", &spec, "--mock-echo-mark"]).turn("hi [[mark:c0ffee]]");
+        let plain = Mock::ready(&["--mock-recording", spec]).turn("no mark");
+        let marked = Mock::ready(&["--mock-recording", spec, "--mock-echo-mark"]).turn("hi [[mark:c0ffee]]");
         let text = result(&marked);
         assert_eq!((deltas(&marked), texts(&marked)), (text.to_owned(), text.to_owned()), "{spec}");
         assert_eq!(text.replace("⟦c0ffee⟧", "").replace("⟦/c0ffee⟧", ""), result(&plain), "{spec}");
@@ -217,9 +216,9 @@ fn a_line_that_is_no_json_ends_the_process() {
 #[test]
 fn a_reader_that_is_gone_ends_it_quietly() {
     let mut mock = Mock::spawn({
-        let mut shell = command(&[]);
-        shell.env("MOCK_CLAUDE_RECORDING", "long-reply");
-        shell
+        let mut command = command(&[]);
+        command.env("MOCK_CLAUDE_RECORDING", "long-reply");
+        command
     });
     mock.initialize();
     mock.stop_reading();
@@ -232,18 +231,14 @@ fn a_reader_that_is_gone_ends_it_quietly() {
 
 #[test]
 fn memory_is_held_from_the_start_and_grows_by_the_turn() {
-    let rss = |mock: &Mock| {
-        let status = procfs::process::Process::new(mock.pid()).and_then(|process| process.status()).expect("running");
-        status.vmrss.expect("a process with memory") * 1024
-    };
     let bare = Mock::ready(&[]);
     let mut mock = Mock::ready(&["--mock-rss", "50", "--mock-rss-per-turn", "2000"]);
-    let start = rss(&mock);
-    assert!(start > rss(&bare) + 45_000_000, "{start}");
+    let start = mock.rss();
+    assert!(start > bare.rss() + 45_000_000, "{start}");
     for _ in 0..10 {
         mock.turn("grow");
     }
-    assert!(rss(&mock) > start + 18_000_000, "{}", rss(&mock));
+    assert!(mock.rss() > start + 18_000_000, "{}", mock.rss());
 }
 
 #[test]

@@ -11,7 +11,7 @@ struct Orphan(i32);
 
 impl Drop for Orphan {
     fn drop(&mut self) {
-        drop(kill_process(Pid::from_raw(self.0).expect("a pid"), Signal::KILL));
+        let _ = kill_process(Pid::from_raw(self.0).expect("a pid"), Signal::KILL);
     }
 }
 
@@ -60,8 +60,8 @@ fn what_hangs_says_nothing_more_until_sigterm() {
     let mut at_start = Mock::start(&["--mock-fault", "hang-start"]);
     at_start.send(INITIALIZE);
     at_start.close_stdin();
+    at_start.wait_until_it_handles_sigterm();
     assert!(at_start.is_running());
-    at_start.wait_until_asleep();
     at_start.signal(Signal::TERM);
     assert_eq!(at_start.end(), (End::Code(143), Vec::new(), String::new()));
 
@@ -70,7 +70,6 @@ fn what_hangs_says_nothing_more_until_sigterm() {
     in_turn.say("2");
     in_turn.until(|line| line.pointer("/event/delta/text").is_some());
     in_turn.close_stdin();
-    in_turn.wait_until_asleep();
     in_turn.signal(Signal::TERM);
     let (end, rest, _) = in_turn.end();
     assert!(!rest.iter().any(|line| line.contains("\"type\":\"result\"")));
@@ -85,8 +84,8 @@ fn sigterm_and_the_end_of_stdin_can_be_ignored() {
         mock.signal(Signal::TERM);
         mock.turn("still here");
         mock.close_stdin();
-        mock.wait_until_asleep();
         mock.signal(Signal::TERM);
+        mock.wait_until_signals_are_taken();
         assert!(mock.is_running());
         mock.signal(Signal::KILL);
         assert_eq!(mock.end().0, End::Signal(9));

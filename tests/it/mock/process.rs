@@ -8,11 +8,12 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use leakgate::recording::End;
+use procfs::process::{Process, Status};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 /// Far beyond what any of these tests takes on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) const INITIALIZE: &str =
     r#"{"type":"control_request","request_id":"r1","request":{"subtype":"initialize"}}"#;
@@ -114,11 +115,24 @@ impl Mock {
         self.stdout = sync_channel(1).1;
     }
 
-    /// Waits until the main thread waits for something.
-    pub(crate) fn wait_until_asleep(&self) {
-        let stat = format!("/proc/{pid}/task/{pid}/stat", pid = self.pid());
-        let sleeps = |stat: String| stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('S'));
-        wait_until("the mock waits", || std::fs::read_to_string(&stat).is_ok_and(sleeps));
+    /// Waits until the mock has its own handler for SIGTERM.
+    pub(crate) fn wait_until_it_handles_sigterm(&self) {
+        let sigterm = 1 << (Signal::TERM.as_raw() - 1);
+        wait_until("SIGTERM is handled", || self.status().sigcgt & sigterm != 0);
+    }
+
+    /// Waits until it has taken every signal that was sent to it.
+    pub(crate) fn wait_until_signals_are_taken(&self) {
+        wait_until("no signal is pending", || self.status().shdpnd == 0);
+    }
+
+    /// Its resident memory, in bytes.
+    pub(crate) fn rss(&self) -> u64 {
+        self.status().vmrss.expect("a process with memory") * 1024
+    }
+
+    fn status(&self) -> Status {
+        Process::new(self.pid()).and_then(|process| process.status()).expect("running")
     }
 
     /// Waits for the end; what stdout still held and all of stderr come with it.

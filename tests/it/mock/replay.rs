@@ -14,15 +14,15 @@ fn replay(entry: Builtin, pace: &str) {
     let mut command = command(&["--mock-recording", &spec, "--mock-pace", pace]);
     command.args(&session.header.args);
     let mut mock = Mock::spawn(command);
-    let mut expected_complaints = String::new();
+    let mut expected_complaints = Vec::new();
     for (index, event) in session.events.iter().enumerate() {
         match &event.what {
             What::In(line) => mock.send(line),
             What::Out(line) => assert_eq!(&mock.next(), line, "{spec}, line {}", index + 2),
-            What::Err(line) => expected_complaints += &format!("{line}\n"),
+            What::Err(line) => expected_complaints.push(line.clone() + "\n"),
             What::Exit { end, after } => {
                 bring_about(&mut mock, after, &spec);
-                assert_eq!(mock.end(), (*end, Vec::new(), expected_complaints), "{spec}");
+                assert_eq!(mock.end(), (*end, Vec::new(), expected_complaints.concat()), "{spec}");
                 return;
             }
         }
@@ -49,7 +49,9 @@ fn bring_about(mock: &mut Mock, after: &str, spec: &str) {
 fn replay_version(version: &str) {
     let entries: Vec<Builtin> = recording::builtin().into_iter().filter(|entry| entry.version == version).collect();
     assert!(entries.len() >= 18, "{version} is bundled");
-    entries.into_iter().for_each(|entry| replay(entry, "full"));
+    for entry in entries {
+        replay(entry, "full");
+    }
 }
 
 #[test]
@@ -75,7 +77,7 @@ fn a_recording_can_be_a_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("own.jsonl");
     let entry = recording::find("2.1.330", "unicode").expect("bundled");
-    std::fs::write(&path, entry.text).expect("written");
+    std::fs::write(&path, entry.text()).expect("written");
     let mut mock = Mock::ready(&["--mock-recording", path.to_str().expect("UTF-8")]);
     mock.say("hello");
     let expected: Vec<String> = recorded("2.1.330/unicode").into_iter().skip(1).collect();

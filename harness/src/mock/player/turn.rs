@@ -89,7 +89,7 @@ impl Player {
             Act::Say(line) => {
                 let text = woven.map(String::as_str);
                 self.say(line, text, &said.swaps)?;
-                said.note(line, text.map(str::to_owned));
+                said.note(line, text);
             }
             Act::Acknowledge(line) => {
                 let recorded = line.id.as_deref().unwrap_or_default();
@@ -187,7 +187,7 @@ impl Player {
 }
 
 impl Said {
-    fn note(&mut self, line: &Line, text: Option<String>) {
+    fn note(&mut self, line: &Line, text: Option<&str>) {
         match line.kind {
             Kind::MessageStart => {
                 self.message_is_open = true;
@@ -200,7 +200,7 @@ impl Said {
             Kind::BlockStop => self.block = None,
             Kind::TextDelta => {
                 if let Some((_, block)) = &mut self.block {
-                    block.push_str(text.as_deref().or(line.text()).unwrap_or_default());
+                    block.push_str(text.or(line.text()).unwrap_or_default());
                 }
             }
             _ => {}
