@@ -21,7 +21,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, getpid, getppid, pidfd_open, pidfd_send_signal, waitpid};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, getpid, getppid, pidfd_open, pidfd_send_signal, wait};
 use signal_hook::consts::{SIGCHLD, SIGQUIT, SIGTERM};
 
 use crate::process_tree;
@@ -210,7 +210,7 @@ struct Reaped {
 fn reap(cli: Option<Pid>) -> Reaped {
     let mut reaped = Reaped { cli: None, none_left: false };
     loop {
-        match waitpid(None, WaitOptions::NOHANG) {
+        match wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) if Some(pid) == cli => {
                 let code = status.exit_status().or_else(|| status.terminating_signal().map(|s| 128 + s));
                 reaped.cli = Some(code.and_then(|c| u8::try_from(c).ok()).unwrap_or(exit::KEEPER));
