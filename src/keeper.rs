@@ -22,7 +22,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, getpid, getppid, pidfd_open, pidfd_send_signal, wait};
-use signal_hook::consts::{SIGCHLD, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use crate::process_tree;
 
@@ -298,6 +298,11 @@ impl Signals {
         let (wake, write) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         let (terminate, quit) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        // When the server dies while a process of this group is stopped, the kernel sends SIGHUP to all of the group.
+        // A handler rather than SIG_IGN, because the CLI would inherit that.
+        for signal in [SIGHUP, SIGINT] {
+            signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+        }
         signal_hook::flag::register(SIGTERM, Arc::clone(&terminate))?;
         signal_hook::flag::register(SIGQUIT, Arc::clone(&quit))?;
         // After the flags: handlers run in the order of registration, and whoever is woken must see the flag.
