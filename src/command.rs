@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::Config;
 use crate::keeper;
@@ -95,12 +95,14 @@ fn serve(options: Serve) -> anyhow::Result<Exit> {
     adopt_orphans();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {
+        // Before anything is started: a signal that comes earlier would end this process on the spot.
+        let signals = StopSignals::listen().context("listening for SIGTERM and SIGINT")?;
         let config = options.config;
         let listener = bind(&config).await?;
         let address = listener.local_addr().context("reading the address of the listener")?;
         let server = Server::start(listener, config, Vec::<Arc<dyn Observer>>::new())?;
         tracing::info!(%address, "serving; POST to http://{address}/v1/chat/completions");
-        stop_on_signal(server).await
+        Ok(stop_on_signal(server, signals).await)
     })
 }
 
@@ -112,31 +114,47 @@ pub fn adopt_orphans() {
 }
 
 /// Binds the configured address, or says who may have it.
-pub async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
+async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
     let address = config.listen;
     TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}; is another server running there? Choose another with --listen, or port 0")
     })
 }
 
-/// Serves until SIGTERM or SIGINT, then stops in good order; a second signal kills what is left.
-pub async fn stop_on_signal(server: Server) -> anyhow::Result<Exit> {
-    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: stopping; once more to kill"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: stopping; once more to kill"),
+/// SIGTERM and SIGINT.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
+
+    /// The name of the next one.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Serves until a signal, then stops in good order; a second signal kills what is left.
+async fn stop_on_signal(server: Server, mut signals: StopSignals) -> Exit {
+    let name = signals.next().await;
+    tracing::info!("{name}: stopping; once more to kill");
     let pool = server.pool().clone();
     let mut stopping = std::pin::pin!(server.stop());
     let stopped = tokio::select! {
         stopped = &mut stopping => stopped,
-        () = async { tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} } } => {
-            tracing::warn!("second signal: killing");
+        name = signals.next() => {
+            tracing::warn!("{name} again: killing");
             pool.kill();
             stopping.await
         }
     };
     tracing::info!(clean = stopped.clean, "stopped");
-    Ok(if stopped.clean { Exit::Clean } else { Exit::Failed })
+    if stopped.clean { Exit::Clean } else { Exit::Failed }
 }

@@ -21,8 +21,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, getpid, getppid, pidfd_open, pidfd_send_signal, waitpid};
-use signal_hook::consts::{SIGCHLD, SIGQUIT, SIGTERM};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, getpid, getppid, pidfd_open, pidfd_send_signal, wait};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use crate::process_tree;
 
@@ -210,7 +210,7 @@ struct Reaped {
 fn reap(cli: Option<Pid>) -> Reaped {
     let mut reaped = Reaped { cli: None, none_left: false };
     loop {
-        match waitpid(None, WaitOptions::NOHANG) {
+        match wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) if Some(pid) == cli => {
                 let code = status.exit_status().or_else(|| status.terminating_signal().map(|s| 128 + s));
                 reaped.cli = Some(code.and_then(|c| u8::try_from(c).ok()).unwrap_or(exit::KEEPER));
@@ -298,6 +298,11 @@ impl Signals {
         let (wake, write) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         let (terminate, quit) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        // When the server dies while a process of this group is stopped, the kernel sends SIGHUP to all of the group.
+        // A handler rather than SIG_IGN, because the CLI would inherit that.
+        for signal in [SIGHUP, SIGINT] {
+            signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+        }
         signal_hook::flag::register(SIGTERM, Arc::clone(&terminate))?;
         signal_hook::flag::register(SIGQUIT, Arc::clone(&quit))?;
         // After the flags: handlers run in the order of registration, and whoever is woken must see the flag.

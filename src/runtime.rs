@@ -9,6 +9,7 @@
 //! be left, and then the next start finds the folder of a server that is gone, ends what carries its mark, and
 //! removes it.
 
+use std::collections::BTreeSet;
 use std::fs::{DirBuilder, Metadata};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -89,11 +90,9 @@ impl RuntimeFolder {
     pub fn clear(&self, invoker: u64, keeper: Option<i32>) -> usize {
         let mark = self.mark(invoker);
         let ended = end_marked(|value| value == mark);
-        if let Some(keeper) = keeper {
-            reap_orphans(keeper);
-        }
+        reap_orphans(&ended, keeper);
         let _ = std::fs::remove_dir_all(self.scratch(invoker));
-        ended
+        ended.len()
     }
 }
 
@@ -132,7 +131,7 @@ fn sweep(root: &Path) -> usize {
         let name = entry.file_name().to_string_lossy().into_owned();
         if owner(&name).is_some_and(|server| !server.is_running()) {
             let mark = format!("{name}.");
-            ended += end_marked(|value| value.starts_with(&mark));
+            ended += end_marked(|value| value.starts_with(&mark)).len();
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
@@ -150,14 +149,14 @@ fn owner(name: &str) -> Option<ProcessId> {
 const PASSES: usize = 20;
 
 /// Kills every process whose mark `matches`.
-fn end_marked(matches: impl Fn(&str) -> bool) -> usize {
-    let mut ended = 0;
+fn end_marked(matches: impl Fn(&str) -> bool) -> BTreeSet<ProcessId> {
+    let mut ended = BTreeSet::new();
     for _ in 0..PASSES {
         let marked = process_tree::with_environment(MARK, &matches);
         if marked.is_empty() {
             break;
         }
-        ended += marked.iter().filter(|process| end(**process)).count();
+        ended.extend(marked.into_iter().filter(|process| end(*process)));
         std::thread::sleep(PAUSE);
     }
     ended
@@ -166,11 +165,13 @@ fn end_marked(matches: impl Fn(&str) -> bool) -> usize {
 /// Between two looks. A SIGKILL takes effect within this.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(2);
 
-/// Where a server is child subreaper, the orphans of a killed keeper become its children. They are known by the
-/// keeper's process group.
-fn reap_orphans(keeper: i32) {
+/// Where a server is child subreaper, the orphans of a killed keeper have become its children: those that were ended
+/// just now, and those of the keeper's process group that had ended before.
+fn reap_orphans(ended: &BTreeSet<ProcessId>, keeper: Option<i32>) {
     for pid in process_tree::children(rustix::process::getpid().as_raw_nonzero().get()) {
-        if let (true, Some(pid)) = (pid != keeper && process_tree::group(pid) == Some(keeper), Pid::from_raw(pid)) {
+        let was_kept = Some(pid) != keeper && keeper.is_some() && process_tree::group(pid) == keeper;
+        let is_ended = ProcessId::of(pid).is_some_and(|process| ended.contains(&process));
+        if let (true, Some(pid)) = (was_kept || is_ended, Pid::from_raw(pid)) {
             let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG);
         }
     }

@@ -5,6 +5,7 @@
 //! input    one line of stdin                      line    one line of stdout and the text in it that may change
 //! mark     the caller's mark, woven into a reply  fault   how and when to break
 //! dialect  what a CLI version says in general     player  the process: reads, waits, speaks, breaks
+//! stdio    the standard streams                   orphan  the child that a fault leaves behind
 //! ```
 //!
 //! Recorded lines are written byte for byte, except for what has to differ: request ids, the session id after a

@@ -66,11 +66,18 @@ impl Reply {
 fn refusal(result: TurnResult) -> TurnError {
     let message = result.result.unwrap_or_else(|| format!("the CLI ended the turn with {:?}", result.subtype));
     if result.subtype == "success" {
-        let retry_after = matches!(result.api_error_status, Some(429 | 503 | 529)).then_some(RETRY_AFTER);
-        TurnError::Api { status: result.api_error_status, message, retry_after }
+        let status = result.api_error_status.or_else(|| status_in(&message));
+        let retry_after = matches!(status, Some(429 | 503 | 529)).then_some(RETRY_AFTER);
+        TurnError::Api { status, message, retry_after }
     } else {
         TurnError::Cli(message)
     }
+}
+
+/// Older versions (2.1.19) tell the status in the words alone: `API Error: 529 {…}`.
+fn status_in(message: &str) -> Option<u16> {
+    let status = message.strip_prefix("API Error: ")?.split(' ').next()?.parse().ok()?;
+    (400..600).contains(&status).then_some(status)
 }
 
 /// The CLI does not pass the API's own Retry-After on; it has already tried again with growing delays by itself.
@@ -118,6 +125,17 @@ mod tests {
             TurnResult { is_error: true, api_error_status: Some(529), ..success(Some("API Error: overloaded")) };
         let TurnError::Api { status, retry_after, .. } = finish(&[], result).outcome.unwrap_err() else { panic!() };
         assert_eq!((status, retry_after), (Some(529), Some(RETRY_AFTER)));
+    }
+
+    #[test]
+    fn an_older_cli_tells_the_status_in_its_words() {
+        for (words, status) in
+            [("API Error: 529 {\"type\":\"error\"}", Some(529)), ("API Error: 7", None), ("no", None)]
+        {
+            let result = TurnResult { is_error: true, ..success(Some(words)) };
+            let Err(TurnError::Api { status: found, .. }) = finish(&[], result).outcome else { panic!("{words}") };
+            assert_eq!(found, status);
+        }
     }
 
     #[test]

@@ -1,15 +1,17 @@
-//! One integration binary for the whole workspace.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking; clippy's own exception covers the test functions but not their helpers"
-)]
+//! Integration tests: one binary. Real processes, real pipes, real signals.
 
+// `cfg(test)` tells clippy that the helpers are tests too.
+#[cfg(test)]
 mod judge;
+#[cfg(test)]
 mod layering;
-mod load;
+#[cfg(test)]
 mod mock;
-mod probe;
+#[cfg(test)]
 mod report;
+#[cfg(test)]
 mod runs;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod wrapper;

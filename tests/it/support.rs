@@ -173,7 +173,7 @@ impl Server {
         let mut stream = connect(self.address);
         stream.write_all(request("/v1/chat/completions", &chat(prompt, true)).as_bytes()).unwrap();
         let mut read = String::new();
-        while !read.contains("\"content\":\"{") {
+        while !read.contains("\"delta\":{\"content\":") {
             let mut bytes = [0; 4096];
             let n = stream.read(&mut bytes).unwrap();
             assert!(n > 0, "the stream ended early: {read}");
@@ -230,7 +230,9 @@ fn chat(prompt: &str, stream: bool) -> Value {
 fn request(path: &str, body: &Value) -> String {
     let body = body.to_string();
     let length = body.len();
-    format!("POST {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
+    format!(
+        "POST {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
 }
 
 pub fn connect(address: SocketAddr) -> TcpStream {

@@ -1,7 +1,11 @@
-//! The wrapper under test, on the system's allocator.
+//! The wrapper under test.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    leakgate::sut::main(false)
+    let mut args: Vec<_> = std::env::args_os().collect();
+    if args.get(1).is_some_and(|a| a == "wrapper") {
+        args.remove(1);
+    }
+    cc_openai_wrapper::command::main(args.into_iter())
 }

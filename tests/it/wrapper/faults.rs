@@ -81,11 +81,11 @@ fn a_cli_that_does_not_start_is_given_up_at_the_deadline() {
 
 #[test]
 fn a_silent_turn_is_a_504_and_the_next_request_is_served() {
-    let flags = ["--silence-timeout", "0.3"];
-    let server = Options::new().flags(&flags).mock(&["--mock-fault=hang@turn=1"]).start();
-    let reply = server.ask("hello");
-    assert_eq!(reply.status, 504, "{reply:?}");
-    server.ask("hello").text();
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["--silence-timeout", "0.3", "--max-turns", "1"];
+    let server = Options::new().flags(&flags).mock(&["--mock-fault=hang@every=2", &counter(&folder)]).start();
+    let statuses: Vec<u16> = (0..4).map(|_| server.ask("hello").status).collect();
+    assert_eq!(statuses, [200, 504, 200, 504]);
     server.stop();
 }
 

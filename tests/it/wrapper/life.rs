@@ -116,16 +116,29 @@ fn the_next_start_clears_what_a_killed_server_and_keeper_left() {
     let mut server = Options::new().flags(&flags).mock(&["--mock-fault=grandchild,ignore-sigterm"]).start();
     server.ask("hello").text();
     let keeper = cc_openai_wrapper::process_tree::children(server.pid())[0];
-    // A keeper that is stopped does not notice that its server is gone.
-    signal_pid(keeper, Signal::STOP);
+    // A server that is stopped cannot clear up after its keeper.
+    server.signal(Signal::STOP);
+    signal_pid(keeper, Signal::KILL);
     server.signal(Signal::KILL);
     server.wait();
     let left = server.below();
-    assert!(left.len() >= 3, "{left:?}");
+    assert_eq!(left.len(), 2, "the CLI and its grandchild: {left:?}");
     let next = Options::new().flags(&flags).start();
     until("it is cleared", || left.iter().all(|process| !process.is_running()));
     assert_eq!(std::fs::read_dir(runtime.path()).unwrap().count(), 1, "only the folder of the next server");
     next.stop();
+}
+
+#[test]
+fn a_server_that_is_killed_while_its_cli_is_stopped_leaves_nothing() {
+    let mut server = Options::new().mock(&["--mock-fault=grandchild"]).start();
+    server.ask("hello").text();
+    let keeper = cc_openai_wrapper::process_tree::children(server.pid())[0];
+    let cli = cc_openai_wrapper::process_tree::children(keeper)[0];
+    signal_pid(cli, Signal::STOP);
+    server.signal(Signal::KILL);
+    server.wait();
+    until("the tree is empty", || server.below().is_empty());
 }
 
 /// At a moment that depends on the machine alone: after so many replies, with turns and restarts under way.
@@ -141,7 +154,8 @@ fn a_sigkill_of_the_server_under_load_leaves_no_process() {
                     while !stop.load(Ordering::Relaxed) {
                         let Ok(mut stream) = std::net::TcpStream::connect(server.address) else { return };
                         let body = r#"{"messages":[{"role":"user","content":"hello"}]}"#;
-                        let head = "POST /v1/chat/completions HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json";
+                        let head =
+                            "POST /v1/chat/completions HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json";
                         let _ = write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
                         let _ = std::io::copy(&mut stream, &mut std::io::sink());
                         replies.fetch_add(1, Ordering::Relaxed);
