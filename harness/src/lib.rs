@@ -4,10 +4,24 @@
 //! [`verdict::judge`] reads a `Run`, now or a year later, and knows nothing of processes, clocks or files.
 //! [`report`] turns a verdict into text and decides nothing.
 
+pub mod cli;
+pub mod control;
+pub mod environment;
+pub mod event;
 pub mod exit;
+pub mod load;
 pub mod mock;
+pub mod plant;
+pub mod probe;
+pub mod progress;
 pub mod recording;
 pub mod report;
+pub mod run;
 pub mod sample;
+pub mod scenario;
+pub mod siblings;
 pub mod store;
+pub mod strays;
+pub mod sut;
+pub mod target;
 pub mod verdict;

@@ -1,1 +1,7 @@
-fn main() {}
+//! `leakgate`: see [`leakgate::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    leakgate::cli::main()
+}

@@ -1,1 +1,11 @@
-fn main() {}
+//! The wrapper under test, under dhat.
+
+use std::process::ExitCode;
+
+/// The only global allocator of the workspace.
+#[global_allocator]
+static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+
+fn main() -> ExitCode {
+    leakgate::sut::main(true)
+}

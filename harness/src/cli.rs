@@ -1,0 +1,78 @@
+//! The command line: verbs, messages, exit codes.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::Exit;
+
+pub mod judge;
+pub mod run;
+
+/// Proves whether a server that restarts its CLI leaks.
+#[derive(Debug, Parser)]
+#[command(
+    name = "leakgate",
+    version,
+    after_help = "Exit codes: 0 pass, 1 leak, 2 usage, 3 not conclusive, 4 invalid (the run proves nothing), \
+                  5 leakgate itself failed."
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the controls, then scenarios, and judge what was measured.
+    Run(run::Args),
+    /// Judge stored runs again.
+    Judge(judge::Args),
+}
+
+/// A command that could not do its work: how it ends, and what to tell.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+impl Failure {
+    /// The command line or the configuration is wrong.
+    pub fn usage(error: impl ToString) -> Self {
+        Self { exit: Exit::Usage, message: error.to_string() }
+    }
+
+    /// leakgate could not go on.
+    pub fn harness(error: impl ToString) -> Self {
+        Self { exit: Exit::Harness, message: error.to_string() }
+    }
+}
+
+/// The whole program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().verb {
+        Verb::Run(args) => run::run(&args),
+        Verb::Judge(args) => judge::run(&args),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(Failure { exit, message }) => {
+            // Nobody is left to be told that stderr is closed.
+            let _ = writeln!(io::stderr(), "leakgate: {message}");
+            exit.into()
+        }
+    }
+}
+
+/// Writes to stdout, with colours where they can be seen. A reader that has seen enough is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    match anstream::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::harness(format!("cannot write the report to stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

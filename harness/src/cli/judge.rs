@@ -1,0 +1,33 @@
+//! `leakgate judge`: the verdict again, from stored data.
+
+use std::path::PathBuf;
+
+use crate::cli::{Failure, print};
+use crate::exit::Exit;
+use crate::report::terminal::{Style, WIDEST, render};
+use crate::{store, verdict};
+
+/// Options of `judge`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The `run.json` of each run.
+    #[arg(required = true, value_name = "RUN.json")]
+    runs: Vec<PathBuf>,
+}
+
+/// Judges each run; the exit code is that of the worst.
+pub fn run(args: &Args) -> Result<Exit, Failure> {
+    let mut worst: Option<verdict::Verdict> = None;
+    for path in &args.runs {
+        let run = store::load(path).map_err(Failure::usage)?;
+        let verdict = verdict::judge(&run);
+        if args.runs.len() > 1 {
+            print(&format!("{}\n", path.display()))?;
+        }
+        print(&render(&verdict, &run, Style { width: WIDEST, colour: true }))?;
+        if worst.as_ref().is_none_or(|worst| worst.verdict < verdict.verdict) {
+            worst = Some(verdict);
+        }
+    }
+    Ok(worst.map_or(Exit::Usage, |verdict| verdict.exit()))
+}

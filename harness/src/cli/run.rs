@@ -1,0 +1,163 @@
+//! `leakgate run`: measures, stores, judges, reports.
+
+use std::future::Future;
+use std::io::{IsTerminal, Write, stderr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::{Failure, print};
+use crate::control::Control;
+use crate::event::Listener;
+use crate::exit::Exit;
+use crate::progress::{Bar, Lines};
+use crate::report::terminal::{Style, WIDEST, render};
+use crate::run::{Program, Request};
+use crate::sample::Run;
+use crate::scenario::Scenario;
+use crate::siblings::Siblings;
+use crate::{store, strays, verdict};
+
+/// Options of `run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to run: restarts, overnight, crashes or streams.
+    #[arg(value_name = "SCENARIO", default_value = "restarts", value_parser = scenario)]
+    scenarios: Vec<Scenario>,
+
+    /// The folder for run.json and verdict.json.
+    #[arg(long, value_name = "DIR", default_value = "reports/latest")]
+    out: PathBuf,
+
+    /// Restarts after the warm-up, instead of the scenario's own number.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(4..=1_000_000))]
+    restarts: Option<u64>,
+
+    /// Repeats a run exactly: the same requests, the same clients leaving, the same faults.
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+
+    /// Slots of the server, instead of the scenario's own number.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
+    slots: Option<u64>,
+
+    /// Plant this leak in the scenario, and leave the controls out; `kept-invoker` is the original bug.
+    #[arg(long, value_name = "NAME[,every=K]", value_parser = plant)]
+    plant: Option<Control>,
+
+    /// Leave the controls out: quicker, and the verdict is worth less.
+    #[arg(long)]
+    no_controls: bool,
+
+    /// What the CLI replays in the scenarios: a bundled recording (NAME or VERSION/NAME) or a .jsonl file.
+    #[arg(long, value_name = "SPEC")]
+    recording: Option<String>,
+
+    /// A program to run as the CLI instead of mock-claude; it has to take the mock's flags.
+    #[arg(long, value_name = "PATH")]
+    cli: Option<PathBuf>,
+}
+
+fn scenario(name: &str) -> Result<Scenario, String> {
+    let known: Vec<String> =
+        Scenario::all().iter().map(|scenario| format!("{} ({})", scenario.name, scenario.about)).collect();
+    Scenario::named(name).ok_or_else(|| format!("choose from: {}", known.join("; ")))
+}
+
+fn plant(text: &str) -> Result<Control, String> {
+    let known: Vec<&str> = Control::all().iter().filter(|c| !c.planted.is_empty()).map(|c| c.name).collect();
+    Control::named(text)
+        .filter(|control| !control.planted.is_empty())
+        .ok_or_else(|| format!("choose from: {}; those that strike at restarts also take ,every=K", known.join(", ")))
+}
+
+/// Measures and judges. Whatever was started is gone when this returns.
+pub fn run(args: &Args) -> Result<Exit, Failure> {
+    check_out(&args.out)?;
+    check_cli(args.cli.as_deref())?;
+    let siblings = Siblings::find().map_err(Failure::harness)?;
+    let program = request(args, siblings).plan().map_err(Failure::usage)?;
+    strays::adopt()
+        .map_err(|error| Failure::harness(format!("cannot adopt orphans: {error}; leakgate needs Linux")))?;
+    let measured = measure(program);
+    strays::end_all();
+    let run = measured?;
+    let verdict = verdict::judge(&run);
+    print(&render(&verdict, &run, Style { width: WIDEST, colour: true }))?;
+    let (raw, judged) = (args.out.join("run.json"), args.out.join("verdict.json"));
+    store::save(&raw, &run).map_err(Failure::harness)?;
+    store::save_json(&judged, &verdict).map_err(Failure::harness)?;
+    print(&format!("\nStored: {} (judge it again with `leakgate judge`) and {}\n", raw.display(), judged.display()))?;
+    Ok(verdict.exit())
+}
+
+fn request(args: &Args, siblings: Siblings) -> Request {
+    let mut scenarios = args.scenarios.clone();
+    for scenario in &mut scenarios {
+        scenario.restarts = args.restarts.unwrap_or(scenario.restarts);
+        scenario.slots = args.slots.unwrap_or(scenario.slots);
+        scenario.recording = args.recording.clone().unwrap_or_else(|| scenario.recording.clone());
+    }
+    Request {
+        scenarios,
+        controls: !args.no_controls && args.plant.is_none(),
+        plant: args.plant.clone(),
+        seed: args.seed.unwrap_or_else(some_seed),
+        siblings,
+        cli: args.cli.clone(),
+    }
+}
+
+/// Another one each time; it is printed and stored.
+fn some_seed() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| u64::from(since.subsec_nanos()))
+}
+
+fn measure(program: Program) -> Result<Run, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::harness(format!("cannot start leakgate's runtime: {error}")))?;
+    let listener: Arc<dyn Listener> = if stderr().is_terminal() { Arc::new(Bar::new()) } else { Arc::new(Lines) };
+    // Dropping the runtime drops every target that still runs, and so kills it.
+    runtime.block_on(unless_interrupted(program.run(listener)))
+}
+
+async fn unless_interrupted(run: impl Future<Output = Run>) -> Result<Run, Failure> {
+    let handler = |kind| signal(kind).map_err(|error| Failure::harness(format!("cannot listen for signals: {error}")));
+    let (mut interrupt, mut terminate) = (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
+    let name = tokio::select! {
+        run = run => return Ok(run),
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    };
+    Err(Failure::harness(format!("{name}: nothing was judged, and everything that was started is ended")))
+}
+
+/// Before anything is measured: a run whose result cannot be stored is a waste.
+fn check_out(folder: &Path) -> Result<(), Failure> {
+    let tried = std::fs::create_dir_all(folder)
+        .and_then(|()| tempfile::NamedTempFile::new_in(folder))
+        .and_then(|mut file| file.write_all(&[0; 4096]).and_then(|()| file.as_file().sync_all()));
+    tried.map_err(|error| {
+        let advice = "choose another with --out, or free some space there";
+        Failure::harness(format!("cannot write reports into {}: {error}; {advice}", folder.display()))
+    })
+}
+
+/// A CLI that cannot even tell its version is refused before every target fails over it.
+fn check_cli(cli: Option<&Path>) -> Result<(), Failure> {
+    let Some(cli) = cli else { return Ok(()) };
+    #[expect(clippy::disallowed_methods, reason = "waited for right here")]
+    let mut command = Command::new(cli);
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let advice = "name a program that speaks the CLI's protocol, or leave --cli out for the mock";
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(Failure::usage(format!("{} --version ended with {status}; {advice}", cli.display()))),
+        Err(error) => Err(Failure::usage(format!("cannot run {}: {error}; {advice}", cli.display()))),
+    }
+}

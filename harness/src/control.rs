@@ -1,0 +1,179 @@
+//! Runs with a leak planted on purpose, one for each signal, and a clean one: the gate proves that it can see.
+
+use std::time::Duration;
+
+use crate::sample::Signal;
+use crate::scenario::{Scenario, restarts};
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Control {
+    /// Its name; `--plant` takes it too.
+    pub name: &'static str,
+    /// The signals of which at least one has to show the leak; empty for the clean one.
+    pub planted: Vec<Signal>,
+    /// Under dhat.
+    pub profiled: bool,
+    /// What changes in a scenario.
+    pub change: Change,
+    /// Restarts that it needs after its warm-up.
+    pub restarts: u64,
+}
+
+/// What a planted leak changes in a scenario.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Change {
+    /// What the target is told to plant.
+    pub plant: Option<String>,
+    /// More flags for the server.
+    pub server_flags: Vec<String>,
+    /// More flags for the mock CLI.
+    pub cli_flags: Vec<String>,
+    /// Another deadline for requests.
+    pub deadline: Option<Duration>,
+}
+
+/// Restarts of a control: enough for a leak at every restart to show in every exact rule.
+const RESTARTS: u64 = 60;
+/// Restarts before its first checkpoint.
+const WARM_UP: u64 = 10;
+/// An intermittent leak strikes at one restart of ten: so many show it for certain.
+const INTERMITTENT: u64 = 100;
+/// The slow one is seen in memory alone, where only time tells a leak from noise.
+const SLOW: u64 = 150;
+
+impl Control {
+    /// All controls, the longest first, so that none is left alone at the end.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let planted = |name, signals: &[Signal]| Self {
+            name,
+            planted: signals.to_vec(),
+            profiled: false,
+            change: Change { plant: Some(name.to_owned()), ..Change::default() },
+            restarts: RESTARTS,
+        };
+        let heap = |name, signals: &[Signal]| Self { profiled: true, ..planted(name, signals) };
+        let mut intermittent = heap("intermittent", &[Signal::HeapBlocks]);
+        intermittent.change.plant = Some("heap-block,every=10".to_owned());
+        intermittent.restarts = INTERMITTENT;
+        vec![
+            Self { restarts: SLOW, ..planted("slow", &[Signal::AnonPss]) },
+            intermittent,
+            planted("kept-invoker", &[Signal::LiveInvokers]),
+            lost(planted("lost", &[Signal::Lost])),
+            heap("heap-block", &[Signal::HeapBlocks]),
+            heap("heap-bytes", &[Signal::HeapBytes]),
+            Self { change: Change::default(), ..heap("clean", &[]) },
+            planted("process", &[Signal::Processes]),
+            planted("zombie", &[Signal::Zombies]),
+            planted("fd", &[Signal::FdsFile]),
+            planted("fd-pipe", &[Signal::FdsPipe]),
+            planted("fd-socket", &[Signal::FdsSocket]),
+            planted("fd-anon", &[Signal::FdsAnon]),
+            planted("thread", &[Signal::Threads]),
+            planted("task", &[Signal::Tasks]),
+            planted("file", &[Signal::Files]),
+            planted("file-left", &[Signal::FilesLeft]),
+            planted("orphan", &[Signal::Orphans]),
+            mixed_up(planted("mixed-up", &[Signal::MixedUp])),
+        ]
+    }
+
+    /// The control of this name, which may carry an `,every=K` for the target.
+    #[must_use]
+    pub fn named(plant: &str) -> Option<Self> {
+        let (name, every) = plant.split_once(',').map_or((plant, None), |(name, every)| (name, Some(every)));
+        let mut control = Self::all().into_iter().find(|control| control.name == name)?;
+        match (&mut control.change.plant, every) {
+            (Some(planted), Some(every)) => *planted = format!("{name},{every}"),
+            (None, Some(_)) => return None,
+            (_, None) => {}
+        }
+        Some(control)
+    }
+
+    /// The short scenario in which it runs: a restart at every turn.
+    #[must_use]
+    pub fn scenario(&self) -> Scenario {
+        let scenario = Scenario {
+            name: self.name,
+            max_turns: 1,
+            warm_up: WARM_UP,
+            restarts: self.restarts,
+            server_rss_cap_mb: 0,
+            ..restarts::scenario()
+        };
+        self.change.applied_to(scenario)
+    }
+}
+
+impl Change {
+    /// `scenario` with this leak in it.
+    #[must_use]
+    pub fn applied_to(&self, mut scenario: Scenario) -> Scenario {
+        scenario.server_flags.extend(self.plant.iter().map(|plant| format!("--plant={plant}")));
+        scenario.server_flags.extend(self.server_flags.iter().cloned());
+        scenario.cli_flags.extend(self.cli_flags.iter().cloned());
+        scenario.deadline = self.deadline.unwrap_or(scenario.deadline);
+        scenario
+    }
+}
+
+/// A CLI that falls silent, and a server that has no deadline for it: the client waits in vain.
+fn lost(mut control: Control) -> Control {
+    control.change = Change {
+        plant: None,
+        server_flags: ["--silence-timeout=3600", "--turn-timeout=3600"].map(str::to_owned).to_vec(),
+        cli_flags: vec!["--mock-fault=hang@turn=1@every=40".to_owned()],
+        deadline: Some(Duration::from_millis(1_500)),
+    };
+    control
+}
+
+/// A CLI that puts another request's mark into a reply, which is what a server that mixes replies up would do.
+fn mixed_up(mut control: Control) -> Control {
+    let flags = vec!["--mock-fault=wrong-mark@every=20".to_owned()];
+    control.change = Change { cli_flags: flags, ..Change::default() };
+    control
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_signal_that_is_judged_has_a_control() {
+        let planted: Vec<Signal> = Control::all().into_iter().flat_map(|control| control.planted).collect();
+        for signal in [
+            Signal::LiveInvokers,
+            Signal::HeapBlocks,
+            Signal::HeapBytes,
+            Signal::FdsPipe,
+            Signal::FdsSocket,
+            Signal::FdsFile,
+            Signal::FdsAnon,
+            Signal::Threads,
+            Signal::Tasks,
+            Signal::Processes,
+            Signal::Zombies,
+            Signal::Files,
+            Signal::Orphans,
+            Signal::FilesLeft,
+            Signal::Lost,
+            Signal::MixedUp,
+            Signal::AnonPss,
+        ] {
+            assert!(planted.contains(&signal), "{signal:?}");
+        }
+        assert!(Control::all().iter().any(|control| control.planted.is_empty()));
+    }
+
+    #[test]
+    fn a_plant_may_say_how_often() {
+        assert_eq!(Control::named("fd,every=3").unwrap().change.plant.unwrap(), "fd,every=3");
+        assert_eq!(Control::named("fd").unwrap().change.plant.unwrap(), "fd");
+        assert!(Control::named("lost,every=3").is_none());
+        assert!(Control::named("nothing").is_none());
+    }
+}

@@ -1,0 +1,37 @@
+//! Where and with what a run is made.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::process::Command;
+use std::thread::available_parallelism;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::sample::Environment;
+
+/// Describes this process and its machine; `cli_versions` are those of the recordings.
+#[must_use]
+pub fn describe(cli_versions: BTreeSet<String>) -> Environment {
+    Environment {
+        command: env::args().collect::<Vec<_>>().join(" "),
+        started_unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        leakgate: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: commit(),
+        rustc: env!("LEAKGATE_RUSTC").to_owned(),
+        kernel: sysinfo::System::kernel_version().unwrap_or_default(),
+        cli_versions: cli_versions.into_iter().collect(),
+        cpus: available_parallelism().map_or(1, |cpus| cpus.get() as u64),
+    }
+}
+
+/// The commit of the working folder, where git knows one.
+fn commit() -> Option<String> {
+    let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
+    let is_dirty = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| !changes.is_empty());
+    Some(if is_dirty { format!("{commit}+changes") } else { commit })
+}
+
+fn git(args: &[&str]) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "git is waited for right here")]
+    let output = Command::new("git").args(args).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}

@@ -1,0 +1,215 @@
+//! One client: a persistent connection, one request at a time.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Method, Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use crate::load::script::Script;
+use crate::load::sse::Stream;
+use crate::load::{Ask, Ending, check};
+
+/// The longest reply accepted, in bytes.
+const MAX_BODY: usize = 64 << 20;
+
+/// A client of a server. Dropping it closes its connection.
+#[derive(Debug)]
+pub struct Client {
+    address: SocketAddr,
+    deadline: Duration,
+    connection: Option<Connection>,
+    refused: bool,
+}
+
+#[derive(Debug)]
+struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    driver: JoinSet<()>,
+}
+
+#[derive(Deserialize)]
+struct Completion {
+    choices: Vec<Choice>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    message: Message,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    content: Option<String>,
+}
+
+impl Client {
+    /// A client of the server at `address`, not connected yet; a request without an ending after `deadline` is lost.
+    #[must_use]
+    pub fn new(address: SocketAddr, deadline: Duration) -> Self {
+        Self { address, deadline, connection: None, refused: false }
+    }
+
+    /// Whether the server did not let the latest request connect.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.refused
+    }
+
+    /// Closes the connection, if there is one, and waits until it is closed.
+    pub async fn close(&mut self) {
+        if let Some(Connection { sender, mut driver }) = self.connection.take() {
+            drop(sender);
+            // The driver ends as soon as it has no sender; one that waits for the server's last bytes is cut off.
+            let _ = timeout_at(Instant::now() + Duration::from_millis(200), driver.join_next()).await;
+            driver.shutdown().await;
+        }
+    }
+
+    /// Sends one request and follows its reply to the end.
+    pub async fn request(&mut self, ask: &Ask, script: &Script) -> Ending {
+        let deadline = Instant::now() + self.deadline;
+        let ended = timeout_at(deadline, self.exchange(ask, script)).await;
+        let ending = ended.unwrap_or_else(|_| Ending::Lost(format!("no ending within {:?}", self.deadline)));
+        if matches!(ending, Ending::Lost(_) | Ending::Cancelled) {
+            self.close().await;
+        }
+        ending
+    }
+
+    async fn exchange(&mut self, ask: &Ask, script: &Script) -> Ending {
+        let response = match self.send(ask, script).await {
+            Ok(response) => response,
+            Err(what) => return Ending::Lost(what),
+        };
+        let status = response.status();
+        let is_stream = response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        if status == StatusCode::OK && ask.stream && is_stream {
+            return follow(response.into_body(), ask, script).await;
+        }
+        match Limited::new(response.into_body(), MAX_BODY).collect().await {
+            Ok(body) => whole(status, &body.to_bytes(), ask, script),
+            Err(error) => Ending::Lost(format!("the connection ended in the middle of the reply: {error}")),
+        }
+    }
+
+    /// Sends the request; again on a new connection where the server had closed the old one before it could be sent.
+    async fn send(&mut self, ask: &Ask, script: &Script) -> Result<Response<Incoming>, String> {
+        let body = body(ask, script);
+        for last in [false, true] {
+            let request = request(self.address, body.clone())?;
+            match self.connected().await?.sender.send_request(request).await {
+                Ok(response) => return Ok(response),
+                Err(error) if error.is_canceled() && !last => self.close().await,
+                Err(error) => return Err(format!("no response: {error}")),
+            }
+        }
+        Err("no response".to_owned())
+    }
+
+    async fn connected(&mut self) -> Result<&mut Connection, String> {
+        let is_open = match &mut self.connection {
+            Some(connection) => connection.sender.ready().await.is_ok(),
+            None => false,
+        };
+        if !is_open {
+            self.connection = None;
+        }
+        match &mut self.connection {
+            Some(connection) => Ok(connection),
+            slot => {
+                self.refused = true;
+                let connection = connect(self.address).await?;
+                self.refused = false;
+                Ok(slot.insert(connection))
+            }
+        }
+    }
+}
+
+async fn connect(address: SocketAddr) -> Result<Connection, String> {
+    let stream = TcpStream::connect(address).await.map_err(|error| format!("cannot connect: {error}"))?;
+    stream.set_nodelay(true).map_err(|error| format!("cannot connect: {error}"))?;
+    let (sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| format!("cannot connect: {error}"))?;
+    let mut driver = JoinSet::new();
+    driver.spawn(async move {
+        // Its error reaches the request that it belongs to as well.
+        let _ = connection.await;
+    });
+    Ok(Connection { sender, driver })
+}
+
+fn body(ask: &Ask, script: &Script) -> Bytes {
+    let content = format!("{}\n{}", script.prompt(ask.number), check::marker(&ask.mark));
+    let body = serde_json::json!({
+        "model": "haiku",
+        "messages": [{"role": "user", "content": content}],
+        "stream": ask.stream,
+    });
+    Bytes::from(body.to_string())
+}
+
+fn request(address: SocketAddr, body: Bytes) -> Result<Request<Full<Bytes>>, String> {
+    Request::builder()
+        .method(Method::POST)
+        .uri("/v1/chat/completions")
+        .header(header::HOST, address.to_string())
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(body))
+        .map_err(|error| format!("cannot build a request: {error}"))
+}
+
+fn whole(status: StatusCode, body: &Bytes, ask: &Ask, script: &Script) -> Ending {
+    if status != StatusCode::OK {
+        return Ending::Error(format!("{status}: {}", check::shorten(&String::from_utf8_lossy(body))));
+    }
+    let text = serde_json::from_slice::<Completion>(body)
+        .ok()
+        .and_then(|completion| completion.choices.into_iter().next())
+        .and_then(|choice| choice.message.content);
+    if let Some(text) = text {
+        return check::reply(&text, &ask.mark, script);
+    }
+    Ending::MixedUp(format!("it is no completion: {}", check::shorten(&String::from_utf8_lossy(body))))
+}
+
+async fn follow(mut body: Incoming, ask: &Ask, script: &Script) -> Ending {
+    let mut stream = Stream::default();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = match frame {
+            Ok(frame) => frame,
+            // After an error event nothing more is owed.
+            Err(error) if stream.error.is_none() => {
+                return Ending::Lost(format!("the connection ended in the middle of the stream: {error}"));
+            }
+            Err(_) => break,
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        length += data.len();
+        stream.feed(&data);
+        if length > MAX_BODY {
+            return Ending::MixedUp(format!("it is longer than {MAX_BODY} bytes"));
+        }
+        if ask.leave_after.is_some_and(|pieces| stream.pieces >= pieces) && !stream.done {
+            return Ending::Cancelled;
+        }
+    }
+    match stream {
+        Stream { error: Some(error), .. } => Ending::Error(error),
+        Stream { done: false, .. } => Ending::MixedUp("the stream is cut: it ends without [DONE]".to_owned()),
+        Stream { text, .. } => check::reply(&text, &ask.mark, script),
+    }
+}

@@ -1,0 +1,63 @@
+//! Leaks that are planted on purpose, to prove that the gate sees them.
+//!
+//! They hang on the pool's public observer: the product holds no code for them. Each takes one thing at a restart and
+//! does not give it back before [`Plant::release`].
+
+use std::sync::{Mutex, PoisonError};
+
+use cc_openai_wrapper::invoker::Factory;
+use cc_openai_wrapper::pool::observer::{LifeEvent, Observer};
+
+pub mod kept;
+pub mod spec;
+
+pub use self::kept::Kept;
+pub use self::spec::{Kind, Spec};
+
+/// A planted leak.
+#[derive(Debug)]
+pub struct Plant {
+    spec: Spec,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    restarts: u64,
+    kept: Kept,
+}
+
+impl Plant {
+    /// A leak that begins with the first restart.
+    #[must_use]
+    pub fn new(spec: Spec) -> Self {
+        Self { spec, state: Mutex::new(State { restarts: 0, kept: Kept::new() }) }
+    }
+
+    /// Gives everything back, except for what is planted to outlive the server.
+    pub fn release(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).kept.release();
+    }
+}
+
+impl Observer for Plant {
+    fn event(&self, event: &LifeEvent, factory: &Factory) {
+        if !matches!(event, LifeEvent::Switched { .. }) {
+            return;
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.restarts += 1;
+        if self.spec.strikes(state.restarts) {
+            let restart = state.restarts;
+            if let Err(error) = state.kept.take(self.spec.kind, restart, factory) {
+                // The control then finds nothing, and fails with what is on stderr.
+                tell(&format!("cannot plant {}: {error}", self.spec));
+            }
+        }
+    }
+}
+
+fn tell(message: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{message}");
+}

@@ -1,0 +1,122 @@
+//! What a planted leak has taken and not given back.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use cc_openai_wrapper::invoker::{Factory, Invoker};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::task::JoinSet;
+
+use super::Kind;
+
+/// Room made at the start, so that keeping a thing costs no heap beyond the thing itself.
+const ROOM: usize = 4096;
+/// The bytes of one leaked block.
+const BLOCK: usize = 64;
+/// The words that a growing vector gains at a time.
+const WORDS: usize = 64;
+/// The bytes of one slow step. An allocation of this size comes from the allocator's heap and not from an mmap.
+const SLOW: usize = 16 * 1024;
+/// How long a leaked process lives if nobody ends it.
+const LIFETIME: &str = "600";
+
+/// Everything that was taken.
+#[derive(Debug)]
+pub struct Kept {
+    invokers: Vec<Invoker>,
+    children: Vec<Child>,
+    fds: Vec<OwnedFd>,
+    threads: Vec<JoinHandle<()>>,
+    tasks: JoinSet<()>,
+    blocks: Vec<Box<[u8]>>,
+    words: Vec<u64>,
+    over: Arc<AtomicBool>,
+}
+
+impl Kept {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            invokers: Vec::with_capacity(ROOM),
+            children: Vec::with_capacity(ROOM),
+            fds: Vec::with_capacity(ROOM),
+            threads: Vec::with_capacity(ROOM),
+            tasks: JoinSet::new(),
+            blocks: Vec::with_capacity(ROOM),
+            words: Vec::new(),
+            over: Arc::new(AtomicBool::new(false)),
+        }
+    }
+
+    /// Takes one more of `kind`. Called within the runtime.
+    pub fn take(&mut self, kind: Kind, restart: u64, factory: &Factory) -> io::Result<()> {
+        match kind {
+            Kind::KeptInvoker => self.invokers.push(factory.start()),
+            Kind::Process => self.children.push(sleeper(&[LIFETIME])?),
+            Kind::Zombie => self.children.push(sleeper(&["0"])?),
+            Kind::Fd => self.fds.push(File::open("/dev/null")?.into()),
+            Kind::FdPipe => self.fds.extend(<[OwnedFd; 2]>::from(pipe_with(PipeFlags::CLOEXEC)?)),
+            Kind::FdSocket => self.fds.extend(<[UnixStream; 2]>::from(UnixStream::pair()?).map(OwnedFd::from)),
+            Kind::FdAnon => self.fds.push(eventfd(0, EventfdFlags::CLOEXEC)?),
+            Kind::Thread => self.threads.push(idle_thread(Arc::clone(&self.over))?),
+            Kind::Task => drop(self.tasks.spawn(std::future::pending())),
+            Kind::HeapBlock => self.blocks.push(vec![1; BLOCK].into_boxed_slice()),
+            Kind::HeapBytes => self.words.extend([restart; WORDS]),
+            Kind::Slow => self.blocks.push(vec![1; SLOW].into_boxed_slice()),
+            Kind::File | Kind::FileLeft => {
+                std::fs::write(std::env::temp_dir().join(format!("planted-{restart}")), b"leak")?;
+            }
+            // Dropped, and so never waited for: whoever adopts it will find it.
+            Kind::Orphan => drop(sleeper(&[LIFETIME, "--own-session"])?),
+        }
+        Ok(())
+    }
+
+    /// Gives everything back, except for files and orphans.
+    pub fn release(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            thread.thread().unpark();
+            // A thread that only waits has nothing to panic about.
+            let _ = thread.join();
+        }
+        for mut child in self.children.drain(..) {
+            // Fails only for one that has ended already; reaping it is what counts.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        self.invokers.clear();
+        self.tasks.abort_all();
+        self.fds.clear();
+        self.blocks.clear();
+        self.words.clear();
+    }
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn sleeper(args: &[&str]) -> io::Result<Child> {
+    #[expect(clippy::disallowed_methods, reason = "leaked on purpose: this is what the gate has to see")]
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("sleep").args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+}
+
+fn idle_thread(over: Arc<AtomicBool>) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("planted".to_owned()).spawn(move || {
+        while !over.load(Ordering::Relaxed) {
+            thread::park();
+        }
+    })
+}

@@ -1,0 +1,121 @@
+//! The processes of one target: its descendants, and those that no longer are.
+//!
+//! A process leaves its tree when its parent ends; it then belongs to the nearest subreaper, which is leakgate. It is
+//! recognized by having been seen in the tree before, or by its environment, which names the run's private folder.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use procfs::process::Process;
+use sysinfo::{ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System};
+
+/// A process, told from every other one that had or will have its pid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity {
+    /// Its pid.
+    pub pid: u32,
+    /// When it started, in clock ticks since the boot.
+    pub started: u64,
+}
+
+/// A process of a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Which process.
+    pub id: Identity,
+    /// Its parent's pid.
+    pub parent: u32,
+    /// It has ended and nobody has reaped it.
+    pub zombie: bool,
+    /// Its command line, or its name where that is empty.
+    pub command: Vec<String>,
+}
+
+impl Member {
+    /// Whether this is a process of the program `cli`.
+    #[must_use]
+    pub fn runs(&self, cli: &Path) -> bool {
+        self.command.first().is_some_and(|argv0| Path::new(argv0).file_name() == cli.file_name())
+    }
+}
+
+/// Finds a target's processes, again and again.
+#[derive(Debug)]
+pub struct Watcher {
+    root: u32,
+    own: u32,
+    mark: Vec<u8>,
+    system: System,
+    seen: BTreeSet<Identity>,
+}
+
+impl Watcher {
+    /// Watches the process `root`, whose environment names `folder`.
+    pub fn new(root: u32, folder: &Path) -> Result<Self, sysinfo::Error> {
+        let mark = folder.as_os_str().as_encoded_bytes().to_vec();
+        Ok(Self { root, own: std::process::id(), mark, system: System::new()?, seen: BTreeSet::new() })
+    }
+
+    /// The target's processes at this moment, by pid.
+    pub fn look(&mut self) -> Vec<Member> {
+        self.system.refresh_processes_specifics(ProcessesToUpdate::All, true, ProcessRefreshKind::nothing());
+        let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for (pid, process) in self.system.processes().iter().filter(|(_, p)| p.thread_kind().is_none()) {
+            let parent = process.parent().map_or(0, sysinfo::Pid::as_u32);
+            children.entry(parent).or_default().push(pid.as_u32());
+        }
+        let mut open = self.roots(&children);
+        let mut found = BTreeMap::new();
+        while let Some(pid) = open.pop() {
+            if found.contains_key(&pid) {
+                continue;
+            }
+            open.extend(children.get(&pid).into_iter().flatten());
+            if let Some(member) = self.member(pid) {
+                found.insert(pid, member);
+            }
+        }
+        self.seen = found.values().map(|m| m.id).collect();
+        found.into_values().collect()
+    }
+
+    /// Where the target's trees begin: at the server, at every process seen before, and at leakgate's own children
+    /// that carry the mark.
+    fn roots(&self, children: &BTreeMap<u32, Vec<u32>>) -> Vec<u32> {
+        let mut roots = vec![self.root];
+        roots.extend(self.seen.iter().filter(|id| identity(id.pid) == Some(**id)).map(|id| id.pid));
+        roots.extend(children.get(&self.own).into_iter().flatten().filter(|pid| self.is_marked(**pid)));
+        roots
+    }
+
+    fn is_marked(&self, pid: u32) -> bool {
+        std::fs::read(format!("/proc/{pid}/environ"))
+            .is_ok_and(|environ| environ.windows(self.mark.len()).any(|bytes| bytes == self.mark))
+    }
+
+    fn member(&self, pid: u32) -> Option<Member> {
+        let process = self.system.process(sysinfo::Pid::from_u32(pid))?;
+        let id = identity(pid)?;
+        let command = command(pid).unwrap_or_else(|| vec![process.name().to_string_lossy().into_owned()]);
+        let zombie = matches!(process.status(), ProcessStatus::Zombie | ProcessStatus::Dead);
+        Some(Member { id, parent: process.parent().map_or(0, sysinfo::Pid::as_u32), zombie, command })
+    }
+}
+
+/// The process that has `pid` now.
+#[must_use]
+pub fn identity(pid: u32) -> Option<Identity> {
+    let stat = Process::new(pid.try_into().ok()?).ok()?.stat().ok()?;
+    Some(Identity { pid, started: stat.starttime })
+}
+
+/// The number of threads of the process `pid`.
+#[must_use]
+pub fn threads(pid: u32) -> Option<u64> {
+    Process::new(pid.try_into().ok()?).ok()?.stat().ok()?.num_threads.try_into().ok()
+}
+
+fn command(pid: u32) -> Option<Vec<String>> {
+    let line = Process::new(pid.try_into().ok()?).ok()?.cmdline().ok()?;
+    (!line.is_empty()).then_some(line)
+}

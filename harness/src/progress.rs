@@ -1,0 +1,136 @@
+//! Shows what happens while a run is on: a bar on a terminal, a few lines elsewhere.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::event::{Event, Listener, Live, Subject};
+use crate::sample::Outcome;
+
+/// How often the bar's clock moves while nothing else does.
+const TICK: Duration = Duration::from_millis(500);
+
+/// A bar with the live numbers, on stderr.
+#[derive(Debug)]
+pub struct Bar {
+    bar: ProgressBar,
+    done: Mutex<Done>,
+}
+
+/// How far each of those that run at the same time has come.
+#[derive(Debug, Default)]
+struct Done {
+    finished: u64,
+    running: BTreeMap<(String, String), u64>,
+}
+
+impl Bar {
+    /// A bar that is empty until the run is planned.
+    #[must_use]
+    pub fn new() -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let template = "{elapsed_precise} [{bar:24}] {pos}/{len} restarts  {msg}";
+        // The template is a constant; were it wrong, the default would do.
+        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.enable_steady_tick(TICK);
+        Self { bar, done: Mutex::new(Done::default()) }
+    }
+
+    fn moved(&self, subject: Subject<'_>, live: Live) {
+        let key = (subject.name.to_owned(), subject.target.to_owned());
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.running.insert(key, live.restarts.min(subject.goal));
+        self.bar.set_position(done.total());
+        self.bar.set_message(format!("{}: {}", title(subject), numbers(live)));
+    }
+
+    fn ended(&self, subject: Subject<'_>) {
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.running.remove(&(subject.name.to_owned(), subject.target.to_owned()));
+        done.finished += subject.goal;
+        self.bar.set_position(done.total());
+    }
+}
+
+impl Done {
+    fn total(&self) -> u64 {
+        self.finished + self.running.values().sum::<u64>()
+    }
+}
+
+impl Default for Bar {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Listener for Bar {
+    fn event(&self, event: Event<'_>) {
+        match event {
+            Event::Planned { restarts } => self.bar.set_length(restarts),
+            Event::Began { subject } => self.bar.set_message(format!("{}: starting", title(subject))),
+            Event::Moved { subject, live } => self.moved(subject, live),
+            Event::Ended { subject, outcome, seconds } => {
+                self.ended(subject);
+                if !subject.control || *outcome != Outcome::Completed {
+                    self.bar.println(ended_line(subject, outcome, seconds));
+                }
+            }
+            Event::Repeated { subject } => {
+                self.bar.inc_length(subject.goal);
+                self.bar.println(repeated_line(subject));
+            }
+        }
+    }
+}
+
+/// One line for each target that has ended, on stderr.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Lines;
+
+impl Listener for Lines {
+    fn event(&self, event: Event<'_>) {
+        let line = match event {
+            Event::Planned { restarts } => format!("{restarts} restarts are planned"),
+            Event::Began { .. } | Event::Moved { .. } => return,
+            Event::Ended { subject, outcome, seconds } => ended_line(subject, outcome, seconds),
+            Event::Repeated { subject } => repeated_line(subject),
+        };
+        // Progress that nobody can read stops nothing.
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
+}
+
+fn title(subject: Subject<'_>) -> String {
+    let kind = if subject.control { "control " } else { "" };
+    format!("{kind}{} on {}", subject.name, subject.target)
+}
+
+fn numbers(live: Live) -> String {
+    let Live { restarts, invokers, server_rss, tree_rss } = live;
+    let plural = if invokers == 1 { "" } else { "s" };
+    let (server, tree) = (server_rss / 1_000_000, tree_rss / 1_000_000);
+    format!("restart {restarts}, {invokers} live invoker{plural}, server {server} MB, tree {tree} MB")
+}
+
+fn ended_line(subject: Subject<'_>, outcome: &Outcome, seconds: f64) -> String {
+    let what = match outcome {
+        Outcome::Completed => "measured".to_owned(),
+        Outcome::NotSettled { moving } => format!("did not come to rest: {moving}"),
+        Outcome::Failed { what } => format!("failed: {}", what.lines().next().unwrap_or_default()),
+    };
+    format!("{}: {what} ({seconds:.1} s)", title(subject))
+}
+
+fn repeated_line(subject: Subject<'_>) -> String {
+    format!("{}: leaks; measured once more in a fresh process", title(subject))
+}

@@ -1,0 +1,183 @@
+//! One `leakgate run`: the controls, then each scenario on each target.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::task::JoinSet;
+
+use crate::control::Control;
+use crate::environment;
+use crate::event::{Event, Listener};
+use crate::load::script::{NothingToReplay, Script};
+use crate::recording::{self, RecordingError};
+use crate::sample::{self, FORMAT, Run, TargetRun};
+use crate::scenario::Scenario;
+use crate::scenario::drive::{Assignment, drive};
+use crate::scenario::schedule::Schedule;
+use crate::siblings::Siblings;
+use crate::target::Launch;
+use crate::verdict::{Finding, target};
+
+/// Controls that run at the same time. Exact counts do not mind company, and most of a control's time is waiting.
+const CONTROLS_AT_ONCE: usize = 2;
+
+/// What is to be measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// The scenarios, in order.
+    pub scenarios: Vec<Scenario>,
+    /// Whether the controls run first.
+    pub controls: bool,
+    /// A leak that is planted in the scenarios.
+    pub plant: Option<Control>,
+    /// Seed of the loads and of the mock's faults.
+    pub seed: u64,
+    /// The programs.
+    pub siblings: Siblings,
+    /// The CLI to run, where it is not the mock.
+    pub cli: Option<PathBuf>,
+}
+
+/// Why nothing can be measured.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// A recording cannot be read.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
+    /// A recording holds nothing to replay.
+    #[error(transparent)]
+    Nothing(#[from] NothingToReplay),
+}
+
+/// Everything that a request amounts to.
+#[derive(Debug)]
+pub struct Program {
+    controls: Vec<(Control, Assignment)>,
+    targets: Vec<Assignment>,
+    versions: BTreeSet<String>,
+    seed: u64,
+    planted: bool,
+}
+
+impl Request {
+    /// Reads the recordings and lays out the run.
+    pub fn plan(&self) -> Result<Program, RunError> {
+        let mut program = Program {
+            controls: Vec::new(),
+            targets: Vec::new(),
+            versions: BTreeSet::new(),
+            seed: self.seed,
+            planted: self.plant.is_some(),
+        };
+        for control in Control::all().into_iter().filter(|_| self.controls) {
+            let assignment = self.assignment(control.scenario(), control.profiled, true, &mut program.versions)?;
+            program.controls.push((control, assignment));
+        }
+        for scenario in &self.scenarios {
+            let scenario = match &self.plant {
+                Some(planted) => planted.change.applied_to(scenario.clone()),
+                None => scenario.clone(),
+            };
+            for profiled in [false, true] {
+                let assignment = self.assignment(scenario.clone(), profiled, false, &mut program.versions)?;
+                program.targets.push(assignment);
+            }
+        }
+        Ok(program)
+    }
+
+    fn assignment(
+        &self,
+        scenario: Scenario,
+        profiled: bool,
+        control: bool,
+        versions: &mut BTreeSet<String>,
+    ) -> Result<Assignment, RunError> {
+        let session = recording::load(&scenario.recording)?;
+        versions.insert(session.header.cli.clone());
+        let schedule = if profiled { Schedule::doubling } else { Schedule::exact };
+        let program = if profiled { &self.siblings.sut_heap } else { &self.siblings.sut };
+        Ok(Assignment {
+            target: if profiled { "sut-heap" } else { "sut" },
+            launch: Launch { program: program.clone(), args: self.server_args(&scenario) },
+            cli: self.cli().clone(),
+            schedule: schedule(scenario.warm_up, scenario.restarts),
+            script: Arc::new(Script::of(&session)?),
+            seed: self.seed,
+            control,
+            scenario,
+        })
+    }
+
+    fn cli(&self) -> &PathBuf {
+        self.cli.as_ref().unwrap_or(&self.siblings.mock)
+    }
+
+    fn server_args(&self, scenario: &Scenario) -> Vec<OsString> {
+        let mut args: Vec<OsString> = ["serve", "--listen=127.0.0.1:0"].map(OsString::from).to_vec();
+        args.push("--cli".into());
+        args.push(self.cli().into());
+        args.push(format!("--slots={}", scenario.slots).into());
+        args.push(format!("--max-turns={}", scenario.max_turns).into());
+        args.extend(scenario.server_flags.iter().map(OsString::from));
+        let own = [
+            "--mock-echo-mark".to_owned(),
+            format!("--mock-recording={}", scenario.recording),
+            format!("--mock-seed={}", self.seed),
+        ];
+        args.extend(own.iter().chain(&scenario.cli_flags).map(|flag| format!("--cli-arg={flag}").into()));
+        args
+    }
+}
+
+impl Program {
+    /// Measures everything. The result holds whatever could be measured; judging it is not done here, except to know
+    /// whether a leak has to be shown a second time.
+    pub async fn run(self, listener: Arc<dyn Listener>) -> Run {
+        let mut environment = environment::describe(self.versions);
+        environment.command = format!("{} (seed {})", environment.command, self.seed);
+        let all = self.controls.iter().map(|(_, assignment)| assignment).chain(&self.targets);
+        listener.event(Event::Planned { restarts: all.map(|assignment| assignment.schedule.end()).sum() });
+        let controls = controls(self.controls, &listener).await;
+        let mut targets = Vec::new();
+        for assignment in &self.targets {
+            let run = drive(assignment, &*listener).await;
+            let leaks = target::judge(&run).0.verdict == Finding::Leak;
+            targets.push(run);
+            if leaks && !self.planted {
+                listener.event(Event::Repeated { subject: assignment.subject() });
+                targets.push(drive(assignment, &*listener).await);
+            }
+        }
+        Run { format: FORMAT, seed: self.seed, environment, controls, targets }
+    }
+}
+
+/// Runs the controls, some at a time, and gives their results in the order in which they were listed.
+async fn controls(controls: Vec<(Control, Assignment)>, listener: &Arc<dyn Listener>) -> Vec<sample::Control> {
+    let mut waiting = controls.into_iter().enumerate();
+    let mut running = JoinSet::new();
+    let mut done = Vec::new();
+    loop {
+        while running.len() < CONTROLS_AT_ONCE {
+            let Some((at, (control, assignment))) = waiting.next() else { break };
+            let listener = Arc::clone(listener);
+            running.spawn(async move { (at, control, drive(&assignment, &*listener).await) });
+        }
+        match running.join_next().await {
+            Some(Ok(result)) => done.push(result),
+            // A defect in leakgate itself: the control is missing from the results, and its panic is on stderr.
+            Some(Err(_)) => {}
+            None => break,
+        }
+    }
+    done.sort_by_key(|(at, ..)| *at);
+    done.into_iter().map(|(_, control, run)| stored(control, run)).collect()
+}
+
+fn stored(control: Control, run: TargetRun) -> sample::Control {
+    sample::Control { name: control.name.to_owned(), planted: control.planted, run }
+}

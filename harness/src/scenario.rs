@@ -1,0 +1,71 @@
+//! What is asked of a server: the load, the faults, the limits and the readings, as data; and [`drive`], which does it.
+
+use std::time::Duration;
+
+pub mod crashes;
+pub mod details;
+pub mod drive;
+pub mod overnight;
+pub mod restarts;
+pub mod schedule;
+pub mod settle;
+pub mod streams;
+
+/// A load plan, faults and limits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scenario {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it is, in one sentence.
+    pub about: &'static str,
+    /// Slots of the server.
+    pub slots: u64,
+    /// Turns after which the server replaces an invoker.
+    pub max_turns: u64,
+    /// Requests at the same time.
+    pub connections: u64,
+    /// Restarts before the first checkpoint.
+    pub warm_up: u64,
+    /// Restarts after it.
+    pub restarts: u64,
+    /// Requests at least, however many restarts they make.
+    pub requests: u64,
+    /// The recording that the CLI replays.
+    pub recording: String,
+    /// Share of requests that ask for a stream.
+    pub streamed: f64,
+    /// Share of those whose client leaves in the middle.
+    pub leaving: f64,
+    /// A request without an ending after this long is lost.
+    pub deadline: Duration,
+    /// More flags for the server.
+    pub server_flags: Vec<String>,
+    /// More flags for the mock CLI.
+    pub cli_flags: Vec<String>,
+    /// Share of requests that may end in an error.
+    pub errors_allowed: f64,
+    /// Cap on the server's own RSS, in MB (10^6 bytes).
+    pub server_rss_cap_mb: u64,
+    /// Cap on the tree's RSS for each slot and one more, in MB (10^6 bytes).
+    pub invoker_rss_cap_mb: u64,
+}
+
+impl Scenario {
+    /// All scenarios, the default one first.
+    #[must_use]
+    pub fn all() -> [Self; 4] {
+        [restarts::scenario(), overnight::scenario(), crashes::scenario(), streams::scenario()]
+    }
+
+    /// The scenario of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::all().into_iter().find(|scenario| scenario.name == name)
+    }
+
+    /// Cap on the whole tree's RSS, in MB: one server, and an invoker for each slot and one more.
+    #[must_use]
+    pub fn tree_rss_cap_mb(&self) -> u64 {
+        self.server_rss_cap_mb + self.invoker_rss_cap_mb * (self.slots + 1)
+    }
+}

@@ -1,0 +1,17 @@
+//! A CLI that crashes: every third restart is a recovery.
+
+use super::{Scenario, restarts};
+
+/// Plain requests to a CLI of which every third process crashes in the middle of a turn.
+#[must_use]
+pub fn scenario() -> Scenario {
+    Scenario {
+        name: "crashes",
+        about: "every third restart is a crash of the CLI",
+        cli_flags: vec!["--mock-fault=crash@turn=2@every=3".to_owned()],
+        // So many crashes in a row would otherwise take the server offline, which is another scenario's matter.
+        server_flags: vec!["--max-failures=1000000".to_owned()],
+        errors_allowed: 0.15,
+        ..restarts::scenario()
+    }
+}

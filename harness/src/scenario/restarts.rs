@@ -1,0 +1,29 @@
+//! The default: as many restarts as possible under plain load.
+
+use std::time::Duration;
+
+use super::Scenario;
+
+/// Plain requests, an invoker replaced every four turns.
+#[must_use]
+pub fn scenario() -> Scenario {
+    Scenario {
+        name: "restarts",
+        about: "plain requests, as many proactive restarts as possible",
+        slots: 1,
+        max_turns: 4,
+        connections: 2,
+        warm_up: 50,
+        restarts: 300,
+        requests: 0,
+        recording: "ten-turns".to_owned(),
+        streamed: 0.0,
+        leaving: 0.0,
+        deadline: Duration::from_secs(60),
+        server_flags: Vec::new(),
+        cli_flags: Vec::new(),
+        errors_allowed: 0.0,
+        server_rss_cap_mb: 64,
+        invoker_rss_cap_mb: 32,
+    }
+}

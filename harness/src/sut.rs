@@ -1,0 +1,119 @@
+//! The server under test: the wrapper's own library, with a stats channel on stdin and stdout and, on request, a leak.
+//!
+//! `sut` runs it on the system's allocator, `sut-heap` under dhat. Everything that a request or a restart touches is
+//! the product's code; what is added here allocates at the start and then no more, except for what a plant leaks.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use cc_openai_wrapper::config::Config;
+use cc_openai_wrapper::pool::observer::Observer;
+use cc_openai_wrapper::server::Server;
+use cc_openai_wrapper::{command, keeper};
+use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::exit::Exit;
+use crate::plant::{Plant, Spec};
+
+pub mod channel;
+pub mod sleeper;
+
+/// Threads that run the server's tasks: fixed, so that every machine measures the same server.
+const WORKERS: usize = 2;
+
+/// The verb behind which `sut` is the product's own command, for tests of its flags, messages and signals.
+const WRAPPER: &str = "wrapper";
+
+/// The wrapper under test; leakgate starts it.
+#[derive(Debug, Parser)]
+#[command(name = "sut", version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Serve, and answer `stats`, `restart` and `stop` on stdin.
+    Serve(Box<Serve>),
+    /// Do nothing for a while: what a leaked process does.
+    #[command(hide = true)]
+    Sleep(sleeper::Sleep),
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    #[command(flatten)]
+    config: Config,
+
+    /// A leak to plant at every restart: NAME or NAME,every=K.
+    #[arg(long, value_name = "NAME[,every=K]")]
+    plant: Option<Spec>,
+}
+
+/// The whole program; `profiled` under dhat's allocator.
+#[must_use]
+pub fn main(profiled: bool) -> ExitCode {
+    let mut args = std::env::args_os();
+    let name = args.next().unwrap_or_default();
+    let mut args = args.peekable();
+    if args.next_if(|verb: &OsString| verb == keeper::VERB).is_some() {
+        return keeper::main(args);
+    }
+    if args.next_if(|verb| verb == WRAPPER).is_some() {
+        return command::main(std::iter::once(name).chain(args));
+    }
+    let result = match Cli::parse().verb {
+        Verb::Serve(serve) => run(*serve, profiled),
+        Verb::Sleep(sleep) => sleep.run(),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            // Nobody is left to be told that stderr is closed.
+            let _ = writeln!(io::stderr(), "sut: {error:#}");
+            Exit::Harness.into()
+        }
+    }
+}
+
+fn run(serve: Serve, profiled: bool) -> anyhow::Result<Exit> {
+    // The counts need no stacks; four frames are the fewest that dhat takes.
+    let _profiler = profiled.then(|| dhat::Profiler::builder().testing().trim_backtraces(Some(4)).build());
+    command::adopt_orphans();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(until_stopped(serve, profiled))
+}
+
+async fn until_stopped(serve: Serve, profiled: bool) -> anyhow::Result<Exit> {
+    let listener = command::bind(&serve.config).await?;
+    let address = listener.local_addr().context("reading the address of the listener")?;
+    let plant = serve.plant.map(|spec| Arc::new(Plant::new(spec)));
+    let observers = plant.iter().map(|plant| Arc::clone(plant) as Arc<dyn Observer>).collect();
+    let server = Server::start(listener, serve.config, observers)?;
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let (stop, stopped) = oneshot::channel();
+    let thread = channel::start(address, server.pool().clone(), profiled, stop)?;
+    tokio::select! {
+        _ = stopped => {}
+        _ = terminate.recv() => {}
+    }
+    if let Some(plant) = &plant {
+        plant.release();
+    }
+    let clean = server.stop().await.clean;
+    // After a SIGTERM the thread still reads stdin, and ends with the process.
+    if thread.is_finished() && thread.join().is_err() {
+        anyhow::bail!("the stats channel panicked");
+    }
+    if clean { Ok(Exit::Pass) } else { anyhow::bail!("something did not end: the server could not stop cleanly") }
+}

@@ -1,0 +1,104 @@
+//! The stats channel: one line asks, one JSON line answers, over a server's stdin and stdout.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{ChildStdin, ChildStdout};
+use tokio::time::timeout;
+
+use crate::target::stats::Stats;
+
+/// How long an answer may take. A restart of all slots waits for running turns.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+/// The longest answer accepted, in bytes.
+const MAX_LINE: u64 = 1 << 20;
+
+/// The first line: the server tells where it listens.
+#[derive(Debug, Clone, Copy, Deserialize, serde::Serialize)]
+pub struct Listening {
+    /// The address, with the port that the system chose.
+    pub listening: SocketAddr,
+}
+
+/// The answer to `restart`.
+#[derive(Debug, Clone, Copy, Deserialize, serde::Serialize)]
+pub struct Restarted {
+    /// How many slots got a new invoker.
+    pub restarted: u64,
+}
+
+/// Why there was no answer.
+#[derive(Debug, Error)]
+pub enum ChannelError {
+    /// The server closed it.
+    #[error("it closed its stdout")]
+    Closed,
+    /// Nothing came.
+    #[error("no answer within {} s", ANSWER_DEADLINE.as_secs())]
+    Deadline,
+    /// Something else came.
+    #[error("it answered what is not expected: {line}")]
+    Unexpected {
+        /// The answer.
+        line: String,
+    },
+}
+
+/// The harness's end.
+#[derive(Debug)]
+pub struct Channel {
+    requests: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+    line: String,
+}
+
+impl Channel {
+    /// A channel over a server's stdin and stdout.
+    #[must_use]
+    pub fn new((requests, answers): (ChildStdin, ChildStdout)) -> Self {
+        Self { requests: Some(requests), answers: BufReader::new(answers), line: String::with_capacity(4096) }
+    }
+
+    /// Waits for the first line.
+    pub async fn listening(&mut self) -> Result<SocketAddr, ChannelError> {
+        self.answer::<Listening>().await.map(|line| line.listening)
+    }
+
+    /// Asks for the stats.
+    pub async fn stats(&mut self) -> Result<Stats, ChannelError> {
+        self.ask("stats\n").await
+    }
+
+    /// Asks for a restart of every slot.
+    pub async fn restart(&mut self) -> Result<(), ChannelError> {
+        self.ask::<Restarted>("restart\n").await.map(|_| ())
+    }
+
+    /// Tells the server to stop.
+    pub async fn close(&mut self) {
+        if let Some(mut requests) = self.requests.take() {
+            // A server that has closed its stdin is stopping already.
+            let _ = requests.write_all(b"stop\n").await;
+        }
+    }
+
+    async fn ask<T: DeserializeOwned>(&mut self, request: &str) -> Result<T, ChannelError> {
+        let requests = self.requests.as_mut().ok_or(ChannelError::Closed)?;
+        requests.write_all(request.as_bytes()).await.map_err(|_| ChannelError::Closed)?;
+        timeout(ANSWER_DEADLINE, self.answer()).await.map_err(|_| ChannelError::Deadline)?
+    }
+
+    async fn answer<T: DeserializeOwned>(&mut self) -> Result<T, ChannelError> {
+        self.line.clear();
+        let read = (&mut self.answers).take(MAX_LINE).read_line(&mut self.line).await;
+        if !matches!(read, Ok(1..)) {
+            return Err(ChannelError::Closed);
+        }
+        serde_json::from_str(&self.line)
+            .map_err(|_| ChannelError::Unexpected { line: self.line.trim_end().chars().take(200).collect() })
+    }
+}
