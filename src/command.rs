@@ -114,7 +114,7 @@ pub fn adopt_orphans() {
 }
 
 /// Binds the configured address, or says who may have it.
-async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
+pub async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
     let address = config.listen;
     TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}; is another server running there? Choose another with --listen, or port 0")

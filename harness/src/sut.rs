@@ -3,6 +3,7 @@
 //! `sut` runs it on the system's allocator, `sut-heap` under dhat. Everything that a request or a restart touches is
 //! the product's code; what is added here allocates at the start and then no more, except for what a plant leaks.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,10 +23,11 @@ use crate::plant::{Plant, Spec};
 pub mod channel;
 pub mod sleeper;
 
-/// The verb under which this is the shipped program itself, for tests that need it as it is.
-const WRAPPER: &str = "wrapper";
 /// Threads that run the server's tasks: fixed, so that every machine measures the same server.
 const WORKERS: usize = 2;
+
+/// The verb behind which `sut` is the product's own command, for tests of its flags, messages and signals.
+const WRAPPER: &str = "wrapper";
 
 /// The wrapper under test; leakgate starts it.
 #[derive(Debug, Parser)]
@@ -57,9 +59,10 @@ struct Serve {
 /// The whole program; `profiled` under dhat's allocator.
 #[must_use]
 pub fn main(profiled: bool) -> ExitCode {
-    let mut args = std::env::args_os().peekable();
+    let mut args = std::env::args_os();
     let name = args.next().unwrap_or_default();
-    if args.next_if(|verb| verb == keeper::VERB).is_some() {
+    let mut args = args.peekable();
+    if args.next_if(|verb: &OsString| verb == keeper::VERB).is_some() {
         return keeper::main(args);
     }
     if args.next_if(|verb| verb == WRAPPER).is_some() {

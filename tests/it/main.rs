@@ -1,17 +1,12 @@
-//! Integration tests: one binary. Real processes, real pipes, real signals.
+//! One integration binary for the whole workspace. Real processes, real pipes, real signals.
+#![cfg(test)]
 
-// `cfg(test)` tells clippy that the helpers are tests too.
-#[cfg(test)]
 mod judge;
-#[cfg(test)]
 mod layering;
-#[cfg(test)]
+mod load;
 mod mock;
-#[cfg(test)]
+mod probe;
 mod report;
-#[cfg(test)]
 mod runs;
-#[cfg(test)]
 mod support;
-#[cfg(test)]
 mod wrapper;
