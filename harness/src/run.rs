@@ -137,8 +137,7 @@ impl Program {
     /// Measures everything. The result holds whatever could be measured; judging it is not done here, except to know
     /// whether a leak has to be shown a second time.
     pub async fn run(self, listener: Arc<dyn Listener>) -> Run {
-        let mut environment = environment::describe(self.versions);
-        environment.command = format!("{} (seed {})", environment.command, self.seed);
+        let environment = environment::describe(self.versions, self.seed);
         let all = self.controls.iter().map(|(_, assignment)| assignment).chain(&self.targets);
         listener.event(Event::Planned { restarts: all.map(|assignment| assignment.schedule.end()).sum() });
         let controls = controls(self.controls, &listener).await;
