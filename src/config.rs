@@ -107,8 +107,8 @@ pub struct Config {
     pub stop_timeout: Duration,
 
     /// More failures than this within --failure-window take the server offline.
-    #[arg(long, env = "CCW_MAX_FAILURES", default_value = "5")]
-    pub max_failures: usize,
+    #[arg(long, env = "CCW_MAX_FAILURES", default_value = "5", value_parser = clap::value_parser!(u16).range(..=1000))]
+    pub max_failures: u16,
 
     /// The sliding window in which failures are counted, in seconds.
     #[arg(long, env = "CCW_FAILURE_WINDOW", default_value = "60", value_parser = parse_seconds)]

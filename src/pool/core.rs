@@ -100,7 +100,7 @@ impl From<&Config> for Rules {
             isolation: config.isolation,
             queue: config.queue,
             probe_interval: config.probe_interval,
-            max_failures: config.max_failures,
+            max_failures: config.max_failures.into(),
             failure_window: config.failure_window,
         }
     }

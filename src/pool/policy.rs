@@ -108,7 +108,8 @@ impl Intensity {
     /// More than `most` failures within `window` are too many.
     #[must_use]
     pub fn new(most: usize, window: Duration) -> Self {
-        Self { most, window, failures: VecDeque::new() }
+        // All the memory that it will ever need.
+        Self { most, window, failures: VecDeque::with_capacity(most + 2) }
     }
 
     /// Notes a failure; true: that was one too many.

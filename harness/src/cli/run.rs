@@ -15,7 +15,7 @@ use crate::event::Listener;
 use crate::exit::Exit;
 use crate::progress::{Bar, Lines};
 use crate::report::terminal::{Style, WIDEST, render};
-use crate::run::{Program, Request};
+use crate::run::{Kind, Program, Request};
 use crate::sample::Run;
 use crate::scenario::Scenario;
 use crate::siblings::Siblings;
@@ -55,6 +55,10 @@ pub struct Args {
     /// What the CLI replays in the scenarios: a bundled recording (NAME or VERSION/NAME) or a .jsonl file.
     #[arg(long, value_name = "SPEC")]
     recording: Option<String>,
+
+    /// Only this target, instead of both.
+    #[arg(long, value_enum)]
+    target: Option<Kind>,
 
     /// A program to run as the CLI instead of mock-claude; it has to take the mock's flags.
     #[arg(long, value_name = "PATH")]
@@ -108,6 +112,7 @@ fn request(args: &Args, siblings: Siblings) -> Request {
         seed: args.seed.unwrap_or_else(some_seed),
         siblings,
         cli: args.cli.clone(),
+        target: args.target,
     }
 }
 
