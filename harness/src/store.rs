@@ -1,11 +1,12 @@
 //! `run.json` and `verdict.json` on disk: written whole or not at all, read with an answer to "and now?".
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
+use tempfile::Builder;
 
 use crate::sample::{FORMAT, Run};
 
@@ -93,7 +94,8 @@ fn write_whole(path: &Path, text: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     // In the same folder, because a rename across file systems is a copy. Dropped on an error, which removes it.
-    let file = NamedTempFile::new_in(folder)?;
+    // Readable like any report, where the umask allows it: a temporary file is private otherwise.
+    let file = Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
     let mut writer = BufWriter::new(file);
     writer.write_all(text)?;
     let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;

@@ -1,6 +1,8 @@
 //! One integration binary for the whole workspace. Real processes, real pipes, real signals.
 #![cfg(test)]
 
+mod commands;
+mod gate;
 mod judge;
 mod layering;
 mod load;

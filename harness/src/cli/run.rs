@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(4..=1_000_000))]
     restarts: Option<u64>,
 
-    /// Repeats a run exactly: the same requests, the same clients leaving, the same faults.
+    /// Repeats the requests, the leaving clients and the faults of the run that had this seed.
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
 

@@ -1,0 +1,72 @@
+//! The gate: three hundred restarts of our own wrapper, on both allocators, judged like any other run.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use leakgate::event::Silent;
+use leakgate::run::{Kind, Request};
+use leakgate::sample::Signal;
+use leakgate::scenario::Scenario;
+use leakgate::siblings::Siblings;
+use leakgate::verdict::{self, Finding, Verdict};
+
+async fn measure(kind: Kind) -> Verdict {
+    let request = Request {
+        scenarios: vec![Scenario::named("restarts").unwrap()],
+        controls: false,
+        plant: None,
+        seed: 1,
+        siblings: Siblings {
+            sut: PathBuf::from(env!("CARGO_BIN_EXE_sut")),
+            sut_heap: PathBuf::from(env!("CARGO_BIN_EXE_sut-heap")),
+            mock: PathBuf::from(env!("CARGO_BIN_EXE_mock-claude")),
+        },
+        cli: None,
+        target: Some(kind),
+    };
+    let run = request.plan().unwrap().run(Arc::new(Silent)).await;
+    assert_eq!(run.targets.len(), 1, "a leak was repeated: {:?}", verdict::judge(&run).summary);
+    verdict::judge(&run)
+}
+
+fn passes(verdict: &Verdict, needed: &[Signal]) {
+    assert_eq!(verdict.verdict, Finding::Pass, "{} {:?}", verdict.summary, verdict.invalid);
+    assert!(verdict.proof.restarts >= 350, "{:?}", verdict.proof);
+    assert_eq!((verdict.proof.errors, verdict.proof.lost, verdict.proof.mixed_up), (0, 0, 0));
+    assert!(verdict.bounds.live_invokers_max <= 2, "{:?}", verdict.bounds);
+    for signal in needed {
+        let row = verdict.signals.iter().find(|row| row.name == *signal);
+        assert!(row.is_some_and(|row| row.verdict == Finding::Pass), "{signal:?}: {row:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_hundred_restarts_leave_processes_descriptors_and_memory_as_they_were() {
+    let verdict = measure(Kind::Sut).await;
+    let needed = [
+        Signal::LiveInvokers,
+        Signal::Processes,
+        Signal::Zombies,
+        Signal::FdsPipe,
+        Signal::FdsSocket,
+        Signal::FdsFile,
+        Signal::FdsAnon,
+        Signal::Threads,
+        Signal::Tasks,
+        Signal::Files,
+        Signal::AnonPss,
+        Signal::ServerRss,
+        Signal::Orphans,
+        Signal::FilesLeft,
+    ];
+    passes(&verdict, &needed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_hundred_restarts_leave_every_heap_block_and_byte_as_they_were() {
+    let verdict = measure(Kind::SutHeap).await;
+    passes(&verdict, &[Signal::HeapBlocks, Signal::HeapBytes, Signal::Tasks, Signal::Orphans]);
+    for row in verdict.signals.iter().filter(|row| matches!(row.name, Signal::HeapBlocks | Signal::HeapBytes)) {
+        assert_eq!(row.first, row.last, "{}", row.reason);
+    }
+}
