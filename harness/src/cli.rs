@@ -1,5 +1,6 @@
 //! The command line: verbs, messages, exit codes.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -26,7 +27,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run the controls, then scenarios, and judge what was measured.
-    Run(run::Args),
+    Run(Box<run::Args>),
     /// Judge stored runs again.
     Judge(judge::Args),
 }
@@ -40,12 +41,12 @@ pub struct Failure {
 
 impl Failure {
     /// The command line or the configuration is wrong.
-    pub fn usage(error: impl ToString) -> Self {
+    pub fn usage(error: &impl Display) -> Self {
         Self { exit: Exit::Usage, message: error.to_string() }
     }
 
     /// leakgate could not go on.
-    pub fn harness(error: impl ToString) -> Self {
+    pub fn harness(error: &impl Display) -> Self {
         Self { exit: Exit::Harness, message: error.to_string() }
     }
 }
@@ -71,7 +72,7 @@ pub fn main() -> ExitCode {
 fn print(text: &str) -> Result<(), Failure> {
     match anstream::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::harness(format!("cannot write the report to stdout: {error}")))
+            Err(Failure::harness(&format!("cannot write the report to stdout: {error}")))
         }
         _ => Ok(()),
     }

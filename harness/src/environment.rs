@@ -8,11 +8,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::sample::Environment;
 
-/// Describes this process and its machine; `cli_versions` are those of the recordings.
+/// Describes this process and its machine; `cli_versions` are those of the recordings. The command is the one that
+/// repeats the run, so it always has its seed.
 #[must_use]
-pub fn describe(cli_versions: BTreeSet<String>) -> Environment {
+pub fn describe(cli_versions: BTreeSet<String>, seed: u64) -> Environment {
+    let mut command: Vec<String> = env::args().collect();
+    if !command.iter().any(|argument| argument == "--seed" || argument.starts_with("--seed=")) {
+        command.push(format!("--seed {seed}"));
+    }
     Environment {
-        command: env::args().collect::<Vec<_>>().join(" "),
+        command: command.join(" "),
         started_unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         leakgate: env!("CARGO_PKG_VERSION").to_owned(),
         commit: commit(),

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use clap::ValueEnum;
 use thiserror::Error;
 use tokio::task::JoinSet;
 
@@ -39,6 +40,17 @@ pub struct Request {
     pub siblings: Siblings,
     /// The CLI to run, where it is not the mock.
     pub cli: Option<PathBuf>,
+    /// The only target of the scenarios; both without it.
+    pub target: Option<Kind>,
+}
+
+/// A build of our wrapper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// On the system's allocator: memory as the system sees it.
+    Sut,
+    /// Under dhat: the exact heap.
+    SutHeap,
 }
 
 /// Why nothing can be measured.
@@ -73,7 +85,8 @@ impl Request {
             planted: self.plant.is_some(),
         };
         for control in Control::all().into_iter().filter(|_| self.controls) {
-            let assignment = self.assignment(control.scenario(), control.profiled, true, &mut program.versions)?;
+            let kind = if control.profiled { Kind::SutHeap } else { Kind::Sut };
+            let assignment = self.assignment(control.scenario(), kind, true, &mut program.versions)?;
             program.controls.push((control, assignment));
         }
         for scenario in &self.scenarios {
@@ -81,8 +94,10 @@ impl Request {
                 Some(planted) => planted.change.applied_to(scenario.clone()),
                 None => scenario.clone(),
             };
-            for profiled in [false, true] {
-                let assignment = self.assignment(scenario.clone(), profiled, false, &mut program.versions)?;
+            for kind in
+                [Kind::Sut, Kind::SutHeap].into_iter().filter(|kind| self.target.is_none_or(|only| only == *kind))
+            {
+                let assignment = self.assignment(scenario.clone(), kind, false, &mut program.versions)?;
                 program.targets.push(assignment);
             }
         }
@@ -92,16 +107,22 @@ impl Request {
     fn assignment(
         &self,
         scenario: Scenario,
-        profiled: bool,
+        kind: Kind,
         control: bool,
         versions: &mut BTreeSet<String>,
     ) -> Result<Assignment, RunError> {
         let session = recording::load(&scenario.recording)?;
         versions.insert(session.header.cli.clone());
-        let schedule = if profiled { Schedule::doubling } else { Schedule::exact };
-        let program = if profiled { &self.siblings.sut_heap } else { &self.siblings.sut };
+        let (target, program) = match kind {
+            Kind::Sut => ("sut", &self.siblings.sut),
+            Kind::SutHeap => ("sut-heap", &self.siblings.sut_heap),
+        };
+        let schedule = match kind {
+            Kind::Sut => Schedule::exact,
+            Kind::SutHeap => Schedule::doubling,
+        };
         Ok(Assignment {
-            target: if profiled { "sut-heap" } else { "sut" },
+            target,
             launch: Launch { program: program.clone(), args: self.server_args(&scenario) },
             cli: self.cli().clone(),
             schedule: schedule(scenario.warm_up, scenario.restarts),
@@ -137,8 +158,7 @@ impl Program {
     /// Measures everything. The result holds whatever could be measured; judging it is not done here, except to know
     /// whether a leak has to be shown a second time.
     pub async fn run(self, listener: Arc<dyn Listener>) -> Run {
-        let mut environment = environment::describe(self.versions);
-        environment.command = format!("{} (seed {})", environment.command, self.seed);
+        let environment = environment::describe(self.versions, self.seed);
         let all = self.controls.iter().map(|(_, assignment)| assignment).chain(&self.targets);
         listener.event(Event::Planned { restarts: all.map(|assignment| assignment.schedule.end()).sum() });
         let controls = controls(self.controls, &listener).await;

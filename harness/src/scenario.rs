@@ -5,6 +5,7 @@ use std::time::Duration;
 pub mod crashes;
 pub mod details;
 pub mod drive;
+mod driver;
 pub mod overnight;
 pub mod restarts;
 pub mod schedule;
@@ -42,6 +43,8 @@ pub struct Scenario {
     pub server_flags: Vec<String>,
     /// More flags for the mock CLI.
     pub cli_flags: Vec<String>,
+    /// Share of restarts that have to be recoveries: a scenario of crashes without crashes proves nothing.
+    pub recovering: f64,
     /// Share of requests that may end in an error.
     pub errors_allowed: f64,
     /// Cap on the server's own RSS, in MB (10^6 bytes).

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use procfs::process::Process;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, waitpid};
 
@@ -41,8 +42,16 @@ fn kill(id: Identity) -> bool {
     }
     // ESRCH: it is a zombie already, and the next line reaps it if it is ours.
     let _ = pidfd_send_signal(&pidfd, Signal::KILL);
-    // Not ours to reap: ECHILD, and its own parent does it.
-    waitpid(Some(pid), WaitOptions::NOHANG).is_ok_and(|status| status.is_some())
+    match waitpid(Some(pid), WaitOptions::NOHANG) {
+        Ok(status) => status.is_some(),
+        // Not ours to reap: its own parent does it, sooner or later.
+        Err(_) => has_ended(id),
+    }
+}
+
+fn has_ended(id: Identity) -> bool {
+    let stat = i32::try_from(id.pid).ok().and_then(|pid| Process::new(pid).ok()).and_then(|p| p.stat().ok());
+    stat.is_none_or(|stat| stat.starttime != id.started || stat.state == 'Z')
 }
 
 /// Kills and reaps every process below this one. Only for a program that has adopted its orphans and is about to end:

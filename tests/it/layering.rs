@@ -23,6 +23,33 @@ const WRAPPER: [&str; 16] = [
     "lib",
 ];
 
+/// The harness's modules from top to bottom. Measuring (`scenario` and below) knows nothing of verdicts.
+const HARNESS: [&str; 23] = [
+    "bin",
+    "cli",
+    "run",
+    "progress",
+    "environment",
+    "siblings",
+    "report",
+    "store",
+    "verdict",
+    "control",
+    "scenario",
+    "load",
+    "mock",
+    "recording",
+    "sut",
+    "plant",
+    "target",
+    "strays",
+    "probe",
+    "event",
+    "sample",
+    "exit",
+    "lib",
+];
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
@@ -110,6 +137,12 @@ fn upward(folder: &Path, order: &[&str], roots: &[&str]) -> Vec<String> {
 #[test]
 fn the_arrows_of_the_server_go_down() {
     let wrong = upward(&root().join("src"), &WRAPPER, &["crate::", "cc_openai_wrapper::"]);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_arrows_of_the_harness_go_down() {
+    let wrong = upward(&root().join("harness/src"), &HARNESS, &["crate::", "leakgate::"]);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

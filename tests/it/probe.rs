@@ -26,7 +26,6 @@ impl Script {
     }
 
     fn start_with(script: &str, change: impl FnOnce(&mut Command)) -> Self {
-        strays::adopt().unwrap();
         let folder = Folder::new().unwrap();
         #[expect(clippy::disallowed_methods, reason = "Script owns the process and ends what it leaves")]
         let mut command = Command::new("sh");

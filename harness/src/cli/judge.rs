@@ -19,7 +19,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<Exit, Failure> {
     let mut worst: Option<verdict::Verdict> = None;
     for path in &args.runs {
-        let run = store::load(path).map_err(Failure::usage)?;
+        let run = store::load(path).map_err(|error| Failure::usage(&error))?;
         let verdict = verdict::judge(&run);
         if args.runs.len() > 1 {
             print(&format!("{}\n", path.display()))?;

@@ -15,7 +15,7 @@ use crate::event::Listener;
 use crate::exit::Exit;
 use crate::progress::{Bar, Lines};
 use crate::report::terminal::{Style, WIDEST, render};
-use crate::run::{Program, Request};
+use crate::run::{Kind, Program, Request};
 use crate::sample::Run;
 use crate::scenario::Scenario;
 use crate::siblings::Siblings;
@@ -56,6 +56,10 @@ pub struct Args {
     #[arg(long, value_name = "SPEC")]
     recording: Option<String>,
 
+    /// Only this target, instead of both.
+    #[arg(long, value_enum)]
+    target: Option<Kind>,
+
     /// A program to run as the CLI instead of mock-claude; it has to take the mock's flags.
     #[arg(long, value_name = "PATH")]
     cli: Option<PathBuf>,
@@ -78,18 +82,18 @@ fn plant(text: &str) -> Result<Control, String> {
 pub fn run(args: &Args) -> Result<Exit, Failure> {
     check_out(&args.out)?;
     check_cli(args.cli.as_deref())?;
-    let siblings = Siblings::find().map_err(Failure::harness)?;
-    let program = request(args, siblings).plan().map_err(Failure::usage)?;
+    let siblings = Siblings::find().map_err(|error| Failure::harness(&error))?;
+    let program = request(args, siblings).plan().map_err(|error| Failure::usage(&error))?;
     strays::adopt()
-        .map_err(|error| Failure::harness(format!("cannot adopt orphans: {error}; leakgate needs Linux")))?;
+        .map_err(|error| Failure::harness(&format!("cannot adopt orphans: {error}; leakgate needs Linux")))?;
     let measured = measure(program);
     strays::end_all();
     let run = measured?;
     let verdict = verdict::judge(&run);
     print(&render(&verdict, &run, Style { width: WIDEST, colour: true }))?;
     let (raw, judged) = (args.out.join("run.json"), args.out.join("verdict.json"));
-    store::save(&raw, &run).map_err(Failure::harness)?;
-    store::save_json(&judged, &verdict).map_err(Failure::harness)?;
+    store::save(&raw, &run).map_err(|error| Failure::harness(&error))?;
+    store::save_json(&judged, &verdict).map_err(|error| Failure::harness(&error))?;
     print(&format!("\nStored: {} (judge it again with `leakgate judge`) and {}\n", raw.display(), judged.display()))?;
     Ok(verdict.exit())
 }
@@ -108,6 +112,7 @@ fn request(args: &Args, siblings: Siblings) -> Request {
         seed: args.seed.unwrap_or_else(some_seed),
         siblings,
         cli: args.cli.clone(),
+        target: args.target,
     }
 }
 
@@ -120,21 +125,21 @@ fn measure(program: Program) -> Result<Run, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::harness(format!("cannot start leakgate's runtime: {error}")))?;
+        .map_err(|error| Failure::harness(&format!("cannot start leakgate's runtime: {error}")))?;
     let listener: Arc<dyn Listener> = if stderr().is_terminal() { Arc::new(Bar::new()) } else { Arc::new(Lines) };
     // Dropping the runtime drops every target that still runs, and so kills it.
     runtime.block_on(unless_interrupted(program.run(listener)))
 }
 
 async fn unless_interrupted(run: impl Future<Output = Run>) -> Result<Run, Failure> {
-    let handler = |kind| signal(kind).map_err(|error| Failure::harness(format!("cannot listen for signals: {error}")));
+    let handler = |kind| signal(kind).map_err(|error| Failure::harness(&format!("cannot listen for signals: {error}")));
     let (mut interrupt, mut terminate) = (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
     let name = tokio::select! {
         run = run => return Ok(run),
         _ = interrupt.recv() => "SIGINT",
         _ = terminate.recv() => "SIGTERM",
     };
-    Err(Failure::harness(format!("{name}: nothing was judged, and everything that was started is ended")))
+    Err(Failure::harness(&format!("{name}: nothing was judged, and everything that was started is ended")))
 }
 
 /// Before anything is measured: a run whose result cannot be stored is a waste.
@@ -144,7 +149,7 @@ fn check_out(folder: &Path) -> Result<(), Failure> {
         .and_then(|mut file| file.write_all(&[0; 4096]).and_then(|()| file.as_file().sync_all()));
     tried.map_err(|error| {
         let advice = "choose another with --out, or free some space there";
-        Failure::harness(format!("cannot write reports into {}: {error}; {advice}", folder.display()))
+        Failure::harness(&format!("cannot write reports into {}: {error}; {advice}", folder.display()))
     })
 }
 
@@ -157,7 +162,7 @@ fn check_cli(cli: Option<&Path>) -> Result<(), Failure> {
     let advice = "name a program that speaks the CLI's protocol, or leave --cli out for the mock";
     match command.status() {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Failure::usage(format!("{} --version ended with {status}; {advice}", cli.display()))),
-        Err(error) => Err(Failure::usage(format!("cannot run {}: {error}; {advice}", cli.display()))),
+        Ok(status) => Err(Failure::usage(&format!("{} --version ended with {status}; {advice}", cli.display()))),
+        Err(error) => Err(Failure::usage(&format!("cannot run {}: {error}; {advice}", cli.display()))),
     }
 }

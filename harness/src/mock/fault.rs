@@ -44,9 +44,11 @@ pub enum Kind {
     Grandchild,
     /// The same, and it holds stdout open.
     GrandchildStdout,
+    /// The reply carries the mark of another request: what a server that mixes replies up would hand out.
+    WrongMark,
 }
 
-const KINDS: [(&str, Kind); 8] = [
+const KINDS: [(&str, Kind); 9] = [
     ("crash", Kind::Crash),
     ("crash-exit", Kind::CrashExit),
     ("crash-start", Kind::CrashStart),
@@ -55,6 +57,7 @@ const KINDS: [(&str, Kind); 8] = [
     ("ignore-sigterm", Kind::IgnoreSigterm),
     ("grandchild", Kind::Grandchild),
     ("grandchild-stdout", Kind::GrandchildStdout),
+    ("wrong-mark", Kind::WrongMark),
 ];
 
 impl Kind {
@@ -69,7 +72,7 @@ impl Kind {
 pub enum FaultError {
     /// There is no such kind.
     #[error(
-        "there is no fault `{0}`; the kinds are crash, crash-exit, crash-start, hang, hang-start, ignore-sigterm, grandchild and grandchild-stdout"
+        "there is no fault `{0}`; the kinds are crash, crash-exit, crash-start, hang, hang-start, ignore-sigterm, grandchild, grandchild-stdout and wrong-mark"
     )]
     Kind(String),
     /// A condition that is none.
@@ -114,7 +117,7 @@ impl Fault {
         match self.kind {
             Kind::CrashStart | Kind::HangStart | Kind::IgnoreSigterm => true,
             Kind::Grandchild | Kind::GrandchildStdout => self.turn.is_none(),
-            Kind::Crash | Kind::CrashExit | Kind::Hang => false,
+            Kind::Crash | Kind::CrashExit | Kind::Hang | Kind::WrongMark => false,
         }
     }
 }

@@ -20,6 +20,11 @@ pub(super) fn find(text: &str) -> Option<&str> {
     })
 }
 
+/// A mark that is not this one: each of its digits is another.
+pub(super) fn of_another(mark: &str) -> String {
+    mark.chars().map(|digit| if digit == '0' { '1' } else { '0' }).collect()
+}
+
 /// The texts that a turn's steps carry instead of the recorded ones, by the step's index.
 ///
 /// Without partials the deltas are not sent, so that the mark stands around the whole text. A turn that ends in an API

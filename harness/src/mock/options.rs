@@ -20,7 +20,7 @@ a flag wins.
   --mock-rss MB             hold this much touched memory (MB = 10^6 bytes)
   --mock-rss-per-turn KB    hold this much more with every turn (KB = 10^3 bytes)
   --mock-fault FAULT,…      KIND[@turn=N][@p=P][@every=N]; KIND is crash, crash-exit, crash-start, hang, hang-start,
-                            ignore-sigterm, grandchild or grandchild-stdout
+                            ignore-sigterm, grandchild, grandchild-stdout or wrong-mark
   --mock-seed N             make p= repeatable; without it every process draws for itself
   --mock-counter FILE       count the processes in this file, for every= and for seeds that differ by process
 ";

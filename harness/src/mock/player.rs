@@ -247,6 +247,8 @@ impl Player {
             }
             FaultKind::Grandchild => leave_orphan(false),
             FaultKind::GrandchildStdout => leave_orphan(true),
+            // It is in the words of the turn already.
+            FaultKind::WrongMark => Ok(()),
         }
     }
 

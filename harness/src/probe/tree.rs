@@ -1,7 +1,8 @@
 //! The processes of one target: its descendants, and those that no longer are.
 //!
-//! A process leaves its tree when its parent ends; it then belongs to the nearest subreaper, which is leakgate. It is
-//! recognized by having been seen in the tree before, or by its environment, which names the run's private folder.
+//! A process leaves its tree when its parent ends; it then belongs to the nearest subreaper above. That is leakgate,
+//! once it has adopted orphans, and otherwise one of its ancestors. It is recognized by having been seen in the tree
+//! before, or by its environment, which names the run's private folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -43,7 +44,7 @@ impl Member {
 #[derive(Debug)]
 pub struct Watcher {
     root: u32,
-    own: u32,
+    adopts: bool,
     mark: Vec<u8>,
     system: System,
     seen: BTreeSet<Identity>,
@@ -53,7 +54,8 @@ impl Watcher {
     /// Watches the process `root`, whose environment names `folder`.
     pub fn new(root: u32, folder: &Path) -> Result<Self, sysinfo::Error> {
         let mark = folder.as_os_str().as_encoded_bytes().to_vec();
-        Ok(Self { root, own: std::process::id(), mark, system: System::new()?, seen: BTreeSet::new() })
+        let adopts = rustix::process::child_subreaper().is_ok_and(|adopts| adopts.is_some());
+        Ok(Self { root, adopts, mark, system: System::new()?, seen: BTreeSet::new() })
     }
 
     /// The target's processes at this moment, by pid.
@@ -79,13 +81,28 @@ impl Watcher {
         found.into_values().collect()
     }
 
-    /// Where the target's trees begin: at the server, at every process seen before, and at leakgate's own children
-    /// that carry the mark.
+    /// Where the target's trees begin: at the server, at every process seen before, and at every one that carries the
+    /// mark among the children of whoever adopts orphans.
     fn roots(&self, children: &BTreeMap<u32, Vec<u32>>) -> Vec<u32> {
         let mut roots = vec![self.root];
         roots.extend(self.seen.iter().filter(|id| identity(id.pid) == Some(**id)).map(|id| id.pid));
-        roots.extend(children.get(&self.own).into_iter().flatten().filter(|pid| self.is_marked(**pid)));
+        for adopter in self.adopters() {
+            roots.extend(children.get(&adopter).into_iter().flatten().filter(|pid| self.is_marked(**pid)));
+        }
         roots
+    }
+
+    /// Leakgate's process, and its ancestors where it does not adopt orphans itself.
+    fn adopters(&self) -> Vec<u32> {
+        let mut adopters = vec![std::process::id()];
+        while let Some(&last) = adopters.last().filter(|_| !self.adopts) {
+            let parent = self.system.process(sysinfo::Pid::from_u32(last)).and_then(sysinfo::Process::parent);
+            match parent.map(sysinfo::Pid::as_u32) {
+                Some(parent) if !adopters.contains(&parent) => adopters.push(parent),
+                _ => break,
+            }
+        }
+        adopters
     }
 
     fn is_marked(&self, pid: u32) -> bool {

@@ -11,6 +11,7 @@ pub fn scenario() -> Scenario {
         cli_flags: vec!["--mock-fault=crash@turn=2@every=3".to_owned()],
         // So many crashes in a row would otherwise take the server offline, which is another scenario's matter.
         server_flags: vec!["--max-failures=1000".to_owned()],
+        recovering: 0.3,
         errors_allowed: 0.15,
         ..restarts::scenario()
     }

@@ -8,28 +8,19 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use super::Scenario;
-use super::details::Details;
+use super::driver::Driver;
 use super::schedule::Schedule;
-use super::settle::{SettleError, Settled, settle};
-use crate::event::{Event, Listener, Live, Subject};
+use crate::event::{Event, Listener, Subject};
 use crate::load::script::Script;
-use crate::load::{Counts, Load, Shape};
+use crate::load::{Counts, Shape};
 use crate::probe::{Probe, files};
-use crate::sample::{Bounds, Checkpoint, Outcome, Plan, Proof, Signal, TargetRun, TracePoint};
+use crate::sample::{Bounds, Outcome, Plan, Proof, Signal, TargetRun};
 use crate::strays;
 use crate::target::stats::Stats;
-use crate::target::{Launch, Stopped, Target, TargetError};
+use crate::target::{Launch, Stopped};
 
-/// Readings of the noisy signals in one run, about: enough for four windows in its second half, few enough to be cheap.
-const TRACE_POINTS: u64 = 160;
-/// How long the first invoker may take; a little longer than the server's own deadline for it.
-const READY_DEADLINE: Duration = Duration::from_secs(35);
-/// How long a pool may take to come to rest between two batches; a reading is taken all the same.
-const REST: Duration = Duration::from_millis(500);
 /// How long a tree may take to be gone after its server.
 const CLEAR_DEADLINE: Duration = Duration::from_secs(2);
-/// So many batches in a row without any restart: the target does not restart at all.
-const IDLE_BATCHES: u32 = 20;
 /// How many oddities of each kind are noted.
 const NOTED: usize = 5;
 
@@ -110,7 +101,7 @@ impl Assignment {
         }
     }
 
-    fn shape(&self) -> Shape {
+    pub(super) fn shape(&self) -> Shape {
         Shape {
             connections: self.scenario.connections,
             streamed: self.scenario.streamed,
@@ -121,169 +112,23 @@ impl Assignment {
     }
 }
 
-/// A target that is being driven, and what was read of it so far.
-struct Driver<'a> {
-    assignment: &'a Assignment,
-    listener: &'a dyn Listener,
-    target: Target,
-    probe: Probe,
-    load: Load,
-    schedule: Schedule,
-    checkpoints: Vec<Checkpoint>,
-    trace: Vec<TracePoint>,
-    bounds: Bounds,
-    details: Option<Details>,
-    latest: Option<Stats>,
-    notes: Vec<String>,
-}
-
-impl<'a> Driver<'a> {
-    async fn start(assignment: &'a Assignment, listener: &'a dyn Listener) -> Result<Self, TargetError> {
-        let target = Target::start(&assignment.launch).await?;
-        let probe = Probe::new(target.pid(), target.folder(), &assignment.cli)
-            .map_err(|error| TargetError::Probe { what: error.to_string() })?;
-        let load = Load::new(target.address(), Arc::clone(&assignment.script), assignment.shape());
-        Ok(Self {
-            assignment,
-            listener,
-            target,
-            probe,
-            load,
-            schedule: assignment.schedule.clone(),
-            checkpoints: Vec::new(),
-            trace: Vec::new(),
-            bounds: Bounds::default(),
-            details: None,
-            latest: None,
-            notes: Vec::new(),
-        })
-    }
-
-    /// Load and checkpoints until the last one, or until something fails.
-    async fn measure(&mut self) -> Outcome {
-        if let Err(error) = self.until_ready().await {
-            return Outcome::Failed { what: error.to_string() };
-        }
-        while let Some(goal) = self.schedule.next() {
-            let reached = match self.load_until(goal).await {
-                Ok(()) => self.checkpoint().await,
-                Err(error) => Err(error),
-            };
-            match reached {
-                Ok(()) => {}
-                Err(SettleError::Moving { moving }) => return Outcome::NotSettled { moving },
-                Err(SettleError::Target(error)) => return Outcome::Failed { what: error.to_string() },
-            }
-        }
-        Outcome::Completed
-    }
-
-    /// Waits until the first invoker serves; an unusable CLI is told at once instead of by every request.
-    async fn until_ready(&mut self) -> Result<(), TargetError> {
-        let start = Instant::now();
-        loop {
-            let stats = self.target.stats().await?;
-            if stats.pool.state == "ready" {
-                self.latest = Some(stats);
-                return Ok(());
-            }
-            if stats.pool.state == "offline" || start.elapsed() > READY_DEADLINE {
-                let reason = stats.pool.offline_reason.unwrap_or_else(|| "no invoker became ready".to_owned());
-                return Err(TargetError::Gone { what: reason, stderr: self.target.stderr() });
-            }
-            sleep(Duration::from_millis(2)).await;
-        }
-    }
-
-    /// Batches of load until the target has restarted `goal` times, and before the last reading until enough was asked.
-    async fn load_until(&mut self, goal: u64) -> Result<(), SettleError> {
-        let mut restarts = self.restarts();
-        let mut idle = 0;
-        loop {
-            let enough = !self.schedule.is_last() || self.load.counts().requests >= self.assignment.scenario.requests;
-            if restarts >= goal && enough {
-                return Ok(());
-            }
-            self.load.batch(self.batch_size(goal)).await;
-            self.read_between().await?;
-            idle = if self.restarts() == restarts { idle + 1 } else { 0 };
-            restarts = self.restarts();
-            if idle == IDLE_BATCHES {
-                return Err(self.stuck().into());
-            }
-        }
-    }
-
-    fn restarts(&self) -> u64 {
-        self.latest.as_ref().map_or(0, |stats| stats.pool.restarts.total())
-    }
-
-    /// Enough requests for the restarts between two readings, and not for many more than are missing.
-    fn batch_size(&self, goal: u64) -> u64 {
+impl Driver<'_> {
+    /// A scenario whose faults did not come proves nothing.
+    fn exercised(&self) -> Outcome {
         let scenario = &self.assignment.scenario;
-        let missing = goal.saturating_sub(self.restarts()).max(1);
-        let between = (self.schedule.end() / TRACE_POINTS).max(1);
-        scenario.max_turns * missing.min(between).next_multiple_of(scenario.slots)
-    }
-
-    /// A look at the tree while the restart that the batch ended with may still go on, then a reading at rest.
-    async fn read_between(&mut self) -> Result<(), TargetError> {
-        let start = Instant::now();
-        let (stats, tree) = loop {
-            let tree = self.probe.tree();
-            self.bounds.cli_processes_max = self.bounds.cli_processes_max.max(tree.cli_processes);
-            let stats = self.target.stats().await?;
-            if stats.pool.settled || start.elapsed() > REST {
-                break (stats, tree);
-            }
-            sleep(Duration::from_millis(2)).await;
-        };
-        let memory = self.probe.memory(&tree);
-        let restarts = stats.pool.restarts.total();
-        self.trace.push(TracePoint {
-            restarts,
-            anon_pss: memory.tree.anon_pss,
-            tree_rss: memory.tree.rss,
-            server_rss: memory.server.rss,
-        });
-        self.bounds.server_rss_max_mb = self.bounds.server_rss_max_mb.max(megabytes(memory.server.rss));
-        self.bounds.tree_rss_max_mb = self.bounds.tree_rss_max_mb.max(megabytes(memory.tree.rss));
-        let live =
-            Live { restarts, invokers: stats.pool.live, server_rss: memory.server.rss, tree_rss: memory.tree.rss };
-        self.listener.event(Event::Moved { subject: self.assignment.subject(), live });
-        self.latest = Some(stats);
-        Ok(())
-    }
-
-    fn stuck(&self) -> TargetError {
         let counts = self.load.counts();
-        let notes = counts.notes.first().map(|note| format!("; first note: {note}")).unwrap_or_default();
-        let what = format!(
-            "it stopped restarting at {} restarts: {} requests, of which {} ended in an error and {} were lost{notes}",
-            self.restarts(),
-            counts.requests,
-            counts.errors,
-            counts.lost
-        );
-        TargetError::Gone { what, stderr: self.target.stderr() }
-    }
-
-    /// Brings the target to rest with a fresh invoker in each slot, and reads every exact signal.
-    async fn checkpoint(&mut self) -> Result<(), SettleError> {
-        self.load.close().await;
-        self.target.restart().await?;
-        let Settled { values, stats } = settle(&mut self.target, &mut self.probe).await?;
-        let restarts = stats.pool.restarts.total();
-        self.checkpoints.push(Checkpoint { restarts, requests: self.load.counts().requests, values });
-        let details = Details::read(self.target.pid(), &self.probe.tree());
-        match &self.details {
-            Some(first) if self.schedule.is_last() => self.notes.extend(details.more_than(first)),
-            Some(_) => {}
-            None => self.details = Some(details),
-        }
-        self.schedule.taken(restarts);
-        self.latest = Some(stats);
-        Ok(())
+        let restarts = self.latest.as_ref().map(|stats| stats.pool.restarts).unwrap_or_default();
+        // Half of what is drawn by chance is far below what chance does.
+        let leavers = share(counts.requests, scenario.streamed * scenario.leaving / 2.0);
+        let crashes = share(restarts.total(), scenario.recovering);
+        let missing = if restarts.recoveries() < crashes {
+            format!("{} of {} restarts were recoveries", restarts.recoveries(), restarts.total())
+        } else if counts.cancelled < leavers {
+            format!("{} of {} clients left", counts.cancelled, counts.requests)
+        } else {
+            return Outcome::Completed;
+        };
+        Outcome::Failed { what: format!("the scenario's faults did not come: only {missing}") }
     }
 
     /// Stops the target, counts and ends what it left, and writes everything into `run`.
@@ -291,6 +136,9 @@ impl<'a> Driver<'a> {
         self.load.close().await;
         if let Ok(stats) = self.target.stats().await {
             self.latest = Some(stats);
+        }
+        if run.outcome == Outcome::Completed {
+            run.outcome = self.exercised();
         }
         let stopped = self.target.stop().await;
         let orphans = clear(&mut self.probe).await;
@@ -356,7 +204,12 @@ fn proof(stats: Option<&Stats>, counts: &Counts, checkpoints: u64) -> Proof {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "memory stays far below 2^53 bytes")]
-fn megabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of a count is a count again, and both stay far below 2^53"
+)]
+fn share(count: u64, share: f64) -> u64 {
+    (count as f64 * share) as u64
 }

@@ -49,6 +49,14 @@ fn a_fault_strikes_in_its_turn_only() {
 }
 
 #[test]
+fn a_wrong_mark_is_that_of_no_request() {
+    let mut mock = Mock::ready(&["--mock-echo-mark", "--mock-fault", "wrong-mark@turn=2"]);
+    assert!(deltas(&mock.turn("one [[mark:0123abcd]]")).starts_with("⟦0123abcd⟧"));
+    let wrong = deltas(&mock.turn("two [[mark:0123abcd]]"));
+    assert!(wrong.starts_with("⟦10000000⟧") && !wrong.contains("0123abcd"), "{wrong}");
+}
+
+#[test]
 fn a_crash_at_the_start_answers_nothing() {
     let mut mock = Mock::start(&["--mock-fault", "crash-start"]);
     mock.send(INITIALIZE);

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::{Player, Stop, complain, interrupt};
+use crate::mock::fault::Kind as Fault;
 use crate::mock::input::User;
 use crate::mock::line::{Kind, Line, swap};
 use crate::mock::mark;
@@ -41,12 +42,16 @@ impl Player {
     }
 
     fn play_steps(&mut self, turn: &Turn, user: &User) -> Result<(), Stop> {
+        let faults = self.faults.in_turn(self.turns);
         let woven = match &user.mark {
-            Some(mark) if self.options.echo_mark => mark::weave(turn, mark, self.options.partials),
+            Some(mark) if self.options.echo_mark => {
+                let is_wrong = faults.contains(&Fault::WrongMark);
+                let mark = if is_wrong { mark::of_another(mark) } else { mark.clone() };
+                mark::weave(turn, &mark, self.options.partials)
+            }
             _ => HashMap::new(),
         };
         let mut said = Said { swaps: self.swaps(turn), ..Said::default() };
-        let faults = self.faults.in_turn(self.turns);
         let (early, late): (Vec<_>, Vec<_>) = faults.into_iter().partition(|fault| fault.is_grandchild());
         self.strike_all(&early)?;
         let fault_at = fault_point(turn);
