@@ -86,7 +86,10 @@ impl Observer for Log {
             LifeEvent::Stopped { invoker, reason, failed: true, turns, lived } => {
                 tracing::warn!(invoker, reason, turns, ?lived, "invoker failed and is gone");
             }
-            LifeEvent::State { state, reason } => tracing::warn!(?state, reason, "pool state changed"),
+            LifeEvent::State { state: PoolState::Offline, reason } => {
+                tracing::error!(reason, "offline: requests are refused until a probe finds the CLI well");
+            }
+            LifeEvent::State { state, .. } => tracing::info!(?state, "pool state changed"),
         }
     }
 }

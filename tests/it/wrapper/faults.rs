@@ -1,8 +1,6 @@
 //! A CLI that breaks, and what its clients see.
 
-use std::os::unix::fs::PermissionsExt;
-
-use crate::support::{Options, until};
+use crate::support::{Options, script, until};
 
 fn counter(folder: &tempfile::TempDir) -> String {
     format!("--mock-counter={}", folder.path().join("count").display())
@@ -11,12 +9,30 @@ fn counter(folder: &tempfile::TempDir) -> String {
 #[test]
 fn a_crash_before_any_output_is_retried_once_and_unseen() {
     let folder = tempfile::tempdir().unwrap();
-    // Each second process dies of its first turn's first line.
-    let faults = ["--mock-fault=crash-exit@every=2@turn=1", &counter(&folder)];
-    let server = Options::new().flags(&["--max-turns", "1", "--max-failures", "100"]).mock(&faults).start();
-    let statuses: Vec<u16> = (0..6).map(|_| server.ask("hello").status).collect();
-    assert!(statuses.iter().all(|s| matches!(s, 200 | 502)), "{statuses:?}");
-    assert!(statuses.contains(&200), "{statuses:?}");
+    let (cli, crashed) = (folder.path().join("claude"), folder.path().join("crashed"));
+    let ready =
+        r#"{"type":"control_response","response":{"subtype":"success","request_id":"initialize","response":{}}}"#;
+    let first = format!("read init; echo '{ready}'; read user; exit 1");
+    let later = format!("exec {} \"$@\"", env!("CARGO_BIN_EXE_mock-claude"));
+    script(&cli, &format!("if mkdir {} 2>/dev/null; then {first}; fi; {later}", crashed.display()));
+    let server = Options::new().cli(&cli).start();
+    server.ask("hello").text();
+    assert!(crashed.exists());
+    assert_eq!(server.health()["restarts"]["recovery"], 1);
+    server.stop();
+}
+
+#[test]
+fn a_turn_that_crashes_twice_is_a_502_with_the_clis_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let cli = folder.path().join("claude");
+    let ready =
+        r#"{"type":"control_response","response":{"subtype":"success","request_id":"initialize","response":{}}}"#;
+    script(&cli, &format!("read init; echo '{ready}'; read user; echo out of luck >&2; exit 3"));
+    let server = Options::new().flags(&["--max-failures", "100"]).cli(&cli).start();
+    let reply = server.ask("hello");
+    assert_eq!(reply.status, 502, "{reply:?}");
+    assert!(reply.body.contains("code 3") && reply.body.contains("out of luck"), "{reply:?}");
     server.stop();
 }
 
@@ -34,19 +50,15 @@ fn a_crash_in_a_stream_is_an_error_event_and_no_done() {
 fn a_crash_loop_goes_offline_and_comes_back_by_a_probe() {
     let folder = tempfile::tempdir().unwrap();
     let cli = folder.path().join("claude");
-    let script = |fault: &str| {
-        let text = format!("#!/bin/sh\nexec {} {fault} \"$@\"\n", env!("CARGO_BIN_EXE_mock-claude"));
-        std::fs::write(&cli, text).unwrap();
-        std::fs::set_permissions(&cli, std::fs::Permissions::from_mode(0o755)).unwrap();
-    };
-    script("--mock-fault=crash-start");
+    let mock = |fault: &str| script(&cli, &format!("exec {} {fault} \"$@\"", env!("CARGO_BIN_EXE_mock-claude")));
+    mock("--mock-fault=crash-start");
     let server = Options::new().flags(&["--max-failures", "2", "--probe-interval", "0.3"]).cli(&cli).start();
     until("it is offline", || server.health()["state"] == "offline");
     let reply = server.ask("hello");
     assert_eq!(reply.status, 503);
     assert!(reply.header("retry-after").is_some(), "{reply:?}");
     assert!(reply.json()["error"]["message"].as_str().unwrap().contains("exited"), "{reply:?}");
-    script("");
+    mock("");
     until("a probe finds it well", || server.health()["state"] == "ready");
     server.ask("hello").text();
     server.stop();

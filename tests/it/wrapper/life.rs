@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::process::Signal;
 
-use crate::support::{Options, Server, signal_pid, until};
+use crate::support::{Options, Server, script, signal_pid, until};
 
 const MARKED: [&str; 1] = ["--mock-echo-mark"];
 
@@ -86,6 +86,27 @@ fn a_grandchild_in_its_own_session_ends_with_its_invoker() {
         }
         until("only the last invoker is left: keeper, CLI, and at most one grandchild", || server.below().len() <= 3);
         server.stop();
+    }
+}
+
+/// Each generation lives for a millisecond, in a session of its own: no list of pids is ever right.
+#[test]
+fn a_tree_that_keeps_forking_and_moving_ends_with_its_invoker() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mover, cli) = (folder.path().join("mover"), folder.path().join("claude"));
+    script(&mover, &format!("sh {} &", mover.display()));
+    let start = format!("setsid sh {} < /dev/null > /dev/null 2>&1 &", mover.display());
+    script(&cli, &format!("{start}\n{start}\nexec {} \"$@\"", env!("CARGO_BIN_EXE_mock-claude")));
+    for kill in [false, true] {
+        let mut server = Options::new().cli(&cli).start();
+        server.ask("hello").text();
+        if kill {
+            server.signal(Signal::KILL);
+            server.wait();
+            until("the tree is empty", || server.below().is_empty());
+        } else {
+            server.stop();
+        }
     }
 }
 
