@@ -28,14 +28,13 @@ struct Done {
 }
 
 impl Bar {
-    /// A bar that is empty until the run is planned.
+    /// A bar that shows itself once the run is planned.
     #[must_use]
     pub fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let bar = ProgressBar::hidden();
         let template = "{elapsed_precise} [{bar:24}] {pos}/{len} restarts  {msg}";
         // The template is a constant; were it wrong, the default would do.
         bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.enable_steady_tick(TICK);
         Self { bar, done: Mutex::new(Done::default()) }
     }
 
@@ -76,7 +75,11 @@ impl Drop for Bar {
 impl Listener for Bar {
     fn event(&self, event: Event<'_>) {
         match event {
-            Event::Planned { restarts } => self.bar.set_length(restarts),
+            Event::Planned { restarts } => {
+                self.bar.set_length(restarts);
+                self.bar.set_draw_target(ProgressDrawTarget::stderr());
+                self.bar.enable_steady_tick(TICK);
+            }
             Event::Began { subject } => self.bar.set_message(format!("{}: starting", title(subject))),
             Event::Moved { subject, live } => self.moved(subject, live),
             Event::Ended { subject, outcome, seconds } => {
