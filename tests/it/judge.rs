@@ -8,7 +8,6 @@ use leakgate::verdict::{Finding, SignalVerdict, Verdict, judge};
 
 use crate::runs::{RESTARTS, healthy, heap, set, set_last, sut, sut_heap, trace, with};
 
-#[expect(clippy::unwrap_used, reason = "a test that asks for a row that is not there fails here")]
 fn row(verdict: &Verdict, signal: Signal) -> &SignalVerdict {
     verdict.signals.iter().find(|row| row.name == signal).unwrap()
 }

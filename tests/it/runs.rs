@@ -65,7 +65,6 @@ pub(crate) fn trace(restarts: u64, memory: impl Fn(u64) -> u64) -> Vec<TracePoin
 }
 
 /// Sets the signal at the last checkpoint.
-#[expect(clippy::unwrap_used, reason = "the runs made here have checkpoints")]
 pub(crate) fn set_last(run: &mut TargetRun, signal: Signal, value: u64) {
     run.checkpoints.last_mut().unwrap().values.insert(signal, value);
 }

@@ -12,11 +12,11 @@ use cc_openai_wrapper::runtime::MARK;
 use serde_json::{Value, json};
 
 /// Longer than any protocol timer: a test that waits this long has failed.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits for a condition.
 #[track_caller]
-pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < deadline, "waited in vain until {what}");
@@ -25,44 +25,44 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// `cc-openai-wrapper serve` as a process of its own, in front of `mock-claude`.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     id: ProcessId,
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     log: Arc<Mutex<String>>,
     folder: tempfile::TempDir,
 }
 
 /// How a server is started.
-pub struct Options {
+pub(crate) struct Options {
     args: Vec<String>,
     cli: PathBuf,
 }
 
 impl Options {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { args: Vec::new(), cli: PathBuf::from(env!("CARGO_BIN_EXE_mock-claude")) }
     }
 
     /// Flags of `serve`.
-    pub fn flags(mut self, flags: &[&str]) -> Self {
+    pub(crate) fn flags(mut self, flags: &[&str]) -> Self {
         self.args.extend(flags.iter().map(|&f| f.to_owned()));
         self
     }
 
     /// Flags of `mock-claude`.
-    pub fn mock(mut self, flags: &[&str]) -> Self {
+    pub(crate) fn mock(mut self, flags: &[&str]) -> Self {
         self.args.extend(flags.iter().map(|f| format!("--cli-arg={f}")));
         self
     }
 
-    pub fn cli(mut self, cli: &Path) -> Self {
+    pub(crate) fn cli(mut self, cli: &Path) -> Self {
         self.cli = cli.to_owned();
         self
     }
 
     /// Starts it and waits until it listens.
-    pub fn start(self) -> Server {
+    pub(crate) fn start(self) -> Server {
         Server::start(&self)
     }
 }
@@ -104,22 +104,22 @@ impl Server {
         Self { child, id, address, log, folder }
     }
 
-    pub fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         self.id.pid
     }
 
     /// What it has logged so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
     /// Every process below it, wherever it has moved to: they all carry the mark of this server.
-    pub fn below(&self) -> Vec<ProcessId> {
+    pub(crate) fn below(&self) -> Vec<ProcessId> {
         let instance = format!("{}-{}-", self.id.pid, self.id.start_time);
         process_tree::with_environment(MARK, |mark| mark.starts_with(&instance))
     }
 
-    pub fn files_left(&self) -> Vec<PathBuf> {
+    pub(crate) fn files_left(&self) -> Vec<PathBuf> {
         fn files(folder: &Path) -> Vec<PathBuf> {
             let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
             entries.flat_map(|e| if e.path().is_dir() { files(&e.path()) } else { vec![e.path()] }).collect()
@@ -127,12 +127,12 @@ impl Server {
         files(self.folder.path())
     }
 
-    pub fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         signal_pid(self.id.pid, signal);
     }
 
     /// Waits for its end.
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let mut status = None;
         until("the server has ended", || {
             status = self.child.try_wait().unwrap();
@@ -143,7 +143,7 @@ impl Server {
 
     /// SIGTERM, then a clean end with nothing left.
     #[track_caller]
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.signal(rustix::process::Signal::TERM);
         let status = self.wait();
         assert!(status.success(), "{status}:\n{}", self.log());
@@ -151,25 +151,25 @@ impl Server {
         assert_eq!(self.files_left(), [] as [PathBuf; 0]);
     }
 
-    pub fn get(&self, path: &str) -> Reply {
+    pub(crate) fn get(&self, path: &str) -> Reply {
         exchange(self.address, &format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"))
     }
 
-    pub fn post(&self, path: &str, body: &Value) -> Reply {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Reply {
         exchange(self.address, &request(path, body))
     }
 
-    pub fn health(&self) -> Value {
+    pub(crate) fn health(&self) -> Value {
         self.get("/health").json()
     }
 
     /// One whole completion of `prompt`.
-    pub fn ask(&self, prompt: &str) -> Reply {
+    pub(crate) fn ask(&self, prompt: &str) -> Reply {
         self.post("/v1/chat/completions", &chat(prompt, false))
     }
 
     /// A stream whose first bytes have been read; the connection is open.
-    pub fn stream(&self, prompt: &str) -> (TcpStream, String) {
+    pub(crate) fn stream(&self, prompt: &str) -> (TcpStream, String) {
         let mut stream = connect(self.address);
         stream.write_all(request("/v1/chat/completions", &chat(prompt, true)).as_bytes()).unwrap();
         let mut read = String::new();
@@ -194,37 +194,37 @@ impl Drop for Server {
 }
 
 /// Writes an executable shell script.
-pub fn script(path: &Path, text: &str) {
+pub(crate) fn script(path: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-pub fn signal_pid(pid: i32, signal: rustix::process::Signal) {
+pub(crate) fn signal_pid(pid: i32, signal: rustix::process::Signal) {
     let _ = rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal);
 }
 
 /// What a server answered.
 #[derive(Debug)]
-pub struct Reply {
+pub(crate) struct Reply {
     pub status: u16,
     pub headers: String,
     pub body: String,
 }
 
 impl Reply {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 
     /// The text of a whole completion.
     #[track_caller]
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         assert_eq!(self.status, 200, "{self:?}");
         self.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let lines = self.headers.lines().filter_map(|line| line.split_once(": "));
         lines.into_iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
@@ -242,7 +242,7 @@ fn request(path: &str, body: &Value) -> String {
     )
 }
 
-pub fn connect(address: SocketAddr) -> TcpStream {
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
