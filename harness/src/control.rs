@@ -125,8 +125,8 @@ fn lost(mut control: Control) -> Control {
     control.change = Change {
         plant: None,
         server_flags: ["--silence-timeout=3600", "--turn-timeout=3600"].map(str::to_owned).to_vec(),
-        cli_flags: vec!["--mock-fault=hang@turn=1@every=40".to_owned()],
-        deadline: Some(Duration::from_millis(1_500)),
+        cli_flags: vec!["--mock-fault=hang@turn=1@every=25".to_owned()],
+        deadline: Some(Duration::from_secs(1)),
     };
     control
 }

@@ -1,6 +1,6 @@
 //! One `leakgate run`: the controls, then each scenario on each target.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::environment;
 use crate::event::{Event, Listener};
 use crate::load::script::{NothingToReplay, Script};
 use crate::recording::{self, RecordingError};
-use crate::sample::{self, FORMAT, Run, TargetRun};
+use crate::sample::{self, FORMAT, Outcome, Run, TargetRun};
 use crate::scenario::Scenario;
 use crate::scenario::drive::{Assignment, drive};
 use crate::scenario::schedule::Schedule;
@@ -176,26 +176,33 @@ impl Program {
     }
 }
 
-/// Runs the controls, some at a time, and gives their results in the order in which they were listed.
+/// Runs the controls, some at a time, and gives their results in the order in which they were listed. One that a
+/// defect of leakgate ends is a control that failed, not one that is missing.
 async fn controls(controls: Vec<(Control, Assignment)>, listener: &Arc<dyn Listener>) -> Vec<sample::Control> {
     let mut waiting = controls.into_iter().enumerate();
     let mut running = JoinSet::new();
+    let mut pending = BTreeMap::new();
     let mut done = Vec::new();
     loop {
         while running.len() < CONTROLS_AT_ONCE {
             let Some((at, (control, assignment))) = waiting.next() else { break };
+            let empty = assignment.empty_run();
             let listener = Arc::clone(listener);
-            running.spawn(async move { (at, control, drive(&assignment, &*listener).await) });
+            let task = running.spawn(async move { drive(&assignment, &*listener).await });
+            pending.insert(task.id(), (at, control, empty));
         }
-        match running.join_next().await {
-            Some(Ok(result)) => done.push(result),
-            // A defect in leakgate itself: the control is missing from the results, and its panic is on stderr.
-            Some(Err(_)) => {}
+        let (id, result) = match running.join_next_with_id().await {
+            Some(Ok((id, run))) => (id, Ok(run)),
+            Some(Err(error)) => (error.id(), Err(error)),
             None => break,
+        };
+        if let Some((at, control, empty)) = pending.remove(&id) {
+            let failed = |error| TargetRun { outcome: Outcome::Failed { what: format!("leakgate: {error}") }, ..empty };
+            done.push((at, stored(control, result.unwrap_or_else(failed))));
         }
     }
-    done.sort_by_key(|(at, ..)| *at);
-    done.into_iter().map(|(_, control, run)| stored(control, run)).collect()
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, control)| control).collect()
 }
 
 fn stored(control: Control, run: TargetRun) -> sample::Control {

@@ -71,7 +71,9 @@ impl Assignment {
         Subject { name: self.scenario.name, target: self.target, control: self.control, goal: self.schedule.end() }
     }
 
-    fn empty_run(&self) -> TargetRun {
+    /// What is stored of a run that has measured nothing.
+    #[must_use]
+    pub fn empty_run(&self) -> TargetRun {
         TargetRun {
             scenario: self.scenario.name.to_owned(),
             target: self.target.to_owned(),

@@ -21,7 +21,7 @@ const TRACE_POINTS: u64 = 160;
 /// How long the first invoker may take; a little longer than the server's own deadline for it.
 const READY_DEADLINE: Duration = Duration::from_secs(35);
 /// How long a pool may take to come to rest between two batches; a reading is taken all the same.
-const REST: Duration = Duration::from_millis(500);
+const REST: Duration = Duration::from_millis(200);
 /// So many batches in a row without any restart: the target does not restart at all.
 const IDLE_BATCHES: u32 = 20;
 
