@@ -2,7 +2,34 @@
 //!
 //! Measuring and judging are separate. What measures writes [`sample::Run`] and knows nothing of verdicts;
 //! [`verdict::judge`] reads a `Run`, now or a year later, and knows nothing of processes, clocks or files.
-//! [`report`] turns a verdict into text and decides nothing.
+//! [`report`] turns a verdict into text and decides nothing. What runs emits [`event`]s; [`progress`] shows them.
+//!
+//! # Map
+//!
+//! From top to bottom; a module uses only those below it (`tests/it/layering.rs`).
+//!
+//! | file | has |
+//! | --- | --- |
+//! | `harness/src/cli.rs` | the command line; `harness/src/exit.rs` has the exit codes |
+//! | `harness/src/run.rs` | controls, then scenarios, then the one repetition of a leak |
+//! | `harness/src/control.rs` | which leaks are planted, and what each has to show |
+//! | `harness/src/scenario.rs` | the plans; `harness/src/scenario/drive.rs` carries one out: load, rest, checkpoint, stop |
+//! | `harness/src/load.rs` | requests and the check of every reply |
+//! | `harness/src/target.rs` | the server under test as a process |
+//! | `harness/src/probe.rs` | processes, memory, descriptors, files: from outside |
+//! | `harness/src/strays.rs` | what a server orphaned, counted and ended |
+//! | `harness/src/sut.rs` `harness/src/plant.rs` | inside the server under test: the stats channel, the planted leaks |
+//! | `harness/src/siblings.rs` | where the other three programs are, and that they are fresh |
+//! | `harness/src/sample.rs` `harness/src/store.rs` | what is measured, and how it is kept |
+//! | `harness/src/verdict.rs` | the rules, a file each in `verdict/` |
+//! | `harness/src/report.rs` | the terminal report |
+//! | `harness/src/recording.rs` `harness/src/mock.rs` | the recordings of the real CLI, and the mock that plays them |
+//!
+//! # Programs
+//!
+//! `leakgate` starts `sut` and `sut-heap`, the same server on two allocators, and these start `mock-claude`. They are
+//! processes of their own so that dhat, the harness and the load never share a heap. `sut wrapper …` is the product's own
+//! command, for tests of its flags and signals.
 
 pub mod cli;
 pub mod control;

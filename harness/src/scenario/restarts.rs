@@ -24,7 +24,7 @@ pub fn scenario() -> Scenario {
         cli_flags: Vec::new(),
         recovering: 0.0,
         errors_allowed: 0.0,
-        server_rss_cap_mb: 64,
+        server_rss_cap_mb: 30,
         invoker_rss_cap_mb: 32,
     }
 }

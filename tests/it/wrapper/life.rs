@@ -139,6 +139,8 @@ fn the_next_start_clears_what_a_killed_server_and_keeper_left() {
     let keeper = cc_openai_wrapper::process_tree::children(server.pid())[0];
     // A server that is stopped cannot clear up after its keeper.
     server.signal(Signal::STOP);
+    let state = || procfs::process::Process::new(server.pid()).unwrap().stat().unwrap().state;
+    until("the server is stopped", || state() == 'T');
     signal_pid(keeper, Signal::KILL);
     server.signal(Signal::KILL);
     server.wait();
