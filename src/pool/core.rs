@@ -1,7 +1,7 @@
 //! Who serves next: the pool's decisions as a pure state machine.
 //!
 //! It is told what happens ([`Core::request`], [`Core::report`], [`Core::tick`], …) and answers through [`Effects`].
-//! After each input [`Core::settle`] brings the pool as near to where it should be as the bounds allow: at most
+//! After each input `settle` brings the pool as near to where it should be as the bounds allow: at most
 //! `slots` + 1 invokers live, whatever happens. No process, no clock, no lock in here.
 
 use std::collections::{BTreeMap, VecDeque};

@@ -187,6 +187,10 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // A test that failed has proved nothing, but it leaves nothing either.
+        for process in self.below().iter().filter(|_| std::thread::panicking()) {
+            signal_pid(process.pid, rustix::process::Signal::KILL);
+        }
         if !std::thread::panicking() {
             until("nothing is left below a killed server", || self.below().is_empty());
         }
