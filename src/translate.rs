@@ -31,6 +31,7 @@ pub fn prompt(request: ChatRequest) -> Result<Prompt, Invalid> {
     if request.messages.is_empty() {
         return Err(invalid("messages", "`messages` is empty: at least one message is needed"));
     }
+    let streamed = request.stream.unwrap_or(false);
     let mut sections = Vec::with_capacity(request.messages.len());
     for (index, Message { role, content }) in request.messages.into_iter().enumerate() {
         sections.push((role, text(index, content)?));
@@ -38,7 +39,7 @@ pub fn prompt(request: ChatRequest) -> Result<Prompt, Invalid> {
     if sections.iter().all(|(_, text)| text.trim().is_empty()) {
         return Err(invalid("messages", "the messages hold no text"));
     }
-    Ok(Prompt { text: join(sections) })
+    Ok(Prompt { text: join(sections), streamed })
 }
 
 fn join(mut sections: Vec<(Role, String)>) -> String {

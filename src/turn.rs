@@ -9,12 +9,15 @@ use std::time::Duration;
 pub struct Prompt {
     /// The whole text of the user message, system and earlier messages included.
     pub text: String,
+    /// The client sees the reply piece by piece. If it does not, nothing of a turn has reached it before its end, so
+    /// that a turn which breaks in the middle can run again unseen.
+    pub streamed: bool,
 }
 
 /// What a turn hands back while it runs. After `Done` or `Failed` nothing follows.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TurnEvent {
-    /// A piece of the reply's text, in order.
+    /// A piece of the reply's text, in order. Only for a [`Prompt`] that is streamed.
     Text(String),
     /// The turn ended well.
     Done(Completion),
@@ -25,7 +28,7 @@ pub enum TurnEvent {
 /// A turn that ended well.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Completion {
-    /// The reply's whole text: exactly the concatenation of the turn's [`TurnEvent::Text`]s.
+    /// The reply's whole text: exactly the concatenation of a streamed turn's [`TurnEvent::Text`]s.
     pub text: String,
     /// The model that the CLI named, for example `claude-haiku-5-5`.
     pub model: Option<String>,

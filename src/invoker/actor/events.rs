@@ -83,6 +83,9 @@ impl Actor {
         if !turn.reply.delta(&text, limit) {
             return self.handle(Input::Broken(format!("a reply is longer than {limit} bytes (--max-line-bytes)")));
         }
+        if !turn.assignment.prompt.streamed {
+            return;
+        }
         turn.passed_on = true;
         turn.waiting.push_back(TurnEvent::Text(text));
         turn.pass_on();
@@ -197,7 +200,7 @@ impl Actor {
                 let Some(turn) = &mut self.turn else { return };
                 let usage = result.usage();
                 let finished = std::mem::take(&mut turn.reply).finish(result);
-                if let Some(tail) = finished.tail {
+                if let Some(tail) = finished.tail.filter(|_| turn.assignment.prompt.streamed) {
                     turn.send(TurnEvent::Text(tail));
                 }
                 self.finish_turn(&finished.outcome, Some(usage));

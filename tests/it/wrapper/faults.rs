@@ -23,6 +23,19 @@ fn a_crash_before_any_output_is_retried_once_and_unseen() {
 }
 
 #[test]
+fn a_crash_in_a_reply_that_is_not_streamed_is_retried_once_and_unseen() {
+    let folder = tempfile::tempdir().unwrap();
+    let faults = ["--mock-echo-mark", "--mock-fault=crash@every=2", &counter(&folder)];
+    let server = Options::new().flags(&["--max-turns", "1", "--max-failures", "100"]).mock(&faults).start();
+    for n in 0..6 {
+        let text = server.ask(&format!("[[mark:{n}]] hello")).text();
+        assert!(text.starts_with(&format!("⟦{n}⟧")) && text.ends_with(&format!("⟦/{n}⟧")), "{text}");
+    }
+    assert!(server.health()["restarts"]["recovery"].as_u64().unwrap() > 0);
+    server.stop();
+}
+
+#[test]
 fn a_turn_that_crashes_twice_is_a_502_with_the_clis_words() {
     let folder = tempfile::tempdir().unwrap();
     let cli = folder.path().join("claude");
