@@ -2,4 +2,6 @@
 
 mod faults;
 mod life;
+mod limits;
+mod protocol;
 mod usage;
