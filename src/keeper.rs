@@ -281,8 +281,10 @@ fn is_descendant(mut pid: i32) -> bool {
 fn remove_scratch(task: &Task) {
     let _ = std::fs::remove_dir_all(&task.scratch);
     if getppid() != Some(task.parent) {
-        // The server is gone: the last keeper to leave removes the folder that all of them shared.
-        let _ = task.scratch.parent().map(std::fs::remove_dir);
+        // The server is gone: the last keeper to leave removes the folders that all of them shared.
+        for shared in task.scratch.ancestors().skip(1).take(2) {
+            let _ = std::fs::remove_dir(shared);
+        }
     }
 }
 

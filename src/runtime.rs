@@ -50,7 +50,8 @@ pub struct RuntimeFolder {
 }
 
 impl RuntimeFolder {
-    /// Clears what servers that are gone have left in `root`, and makes the folder of this one.
+    /// Clears what servers that are gone have left in `root` (or in the user's own runtime folder), and makes the folder
+    /// of this one.
     pub fn create(root: Option<&Path>) -> Result<Self, RuntimeError> {
         let root = root.map_or_else(default_root, Path::to_path_buf);
         private_folder(&root)?;
@@ -60,18 +61,19 @@ impl RuntimeFolder {
         }
         let pid = rustix::process::getpid().as_raw_nonzero().get();
         let own = ProcessId::of(pid).ok_or(RuntimeError::NoProc(pid))?;
-        // One process can run several servers (tests do): each gets a folder of its own.
-        (0_u32..)
-            .find_map(|n| {
-                let instance = format!("{}-{}-{n}", own.pid, own.start_time);
-                let path = root.join(&instance);
-                match DirBuilder::new().mode(0o700).create(&path) {
-                    Ok(()) => Some(Ok(Self { path, instance })),
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => None,
-                    Err(source) => Some(Err(RuntimeError::Io { path, source })),
-                }
-            })
-            .unwrap_or_else(|| Err(RuntimeError::NotPrivate(root)))
+        let mut n = 0_u32;
+        loop {
+            let instance = format!("{}-{}-{n}", own.pid, own.start_time);
+            let path = root.join(&instance);
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Ok(Self { path, instance }),
+                // One process can run several servers (tests do): each gets a folder of its own.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => n += 1,
+                // Another server was the last in `root`, and has removed it in this instant.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => private_folder(&root)?,
+                Err(source) => return Err(RuntimeError::Io { path, source }),
+            }
+        }
     }
 
     /// The folder for the temporary files of one invoker; the keeper makes it.
@@ -99,6 +101,8 @@ impl RuntimeFolder {
 impl Drop for RuntimeFolder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.path);
+        // Fails while other servers have theirs in it.
+        let _ = self.path.parent().map(std::fs::remove_dir);
     }
 }
 
@@ -194,8 +198,9 @@ mod tests {
         let second = RuntimeFolder::create(Some(root.path())).unwrap();
         assert_ne!(first.mark(1), second.mark(1));
         drop(first);
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
         drop(second);
-        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
+        assert!(!root.path().exists());
     }
 
     #[test]
