@@ -32,7 +32,7 @@ impl Bar {
     #[must_use]
     pub fn new() -> Self {
         let bar = ProgressBar::hidden();
-        let template = "{elapsed_precise} [{bar:24}] {pos}/{len} restarts  {msg}";
+        let template = "{elapsed} [{bar:16}] {pos}/{len} restarts  {wide_msg}";
         // The template is a constant; were it wrong, the default would do.
         bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
         Self { bar, done: Mutex::new(Done::default()) }
@@ -119,10 +119,10 @@ fn title(subject: Subject<'_>) -> String {
 }
 
 fn numbers(live: Live) -> String {
-    let Live { restarts, invokers, server_rss, tree_rss } = live;
-    let plural = if invokers == 1 { "" } else { "s" };
+    // The restarts are what the bar counts.
+    let Live { invokers, server_rss, tree_rss, .. } = live;
     let (server, tree) = (server_rss / 1_000_000, tree_rss / 1_000_000);
-    format!("restart {restarts}, {invokers} live invoker{plural}, server {server} MB, tree {tree} MB")
+    format!("{invokers} live, server {server} MB, tree {tree} MB")
 }
 
 fn ended_line(subject: Subject<'_>, outcome: &Outcome, seconds: f64) -> String {

@@ -134,6 +134,8 @@ fn a_killed_keeper_leaves_nothing_and_the_next_request_is_served() {
 fn the_next_start_clears_what_a_killed_server_and_keeper_left() {
     let runtime = tempfile::tempdir().unwrap();
     let flags = ["--runtime-dir", runtime.path().to_str().unwrap()];
+    // Without a `/clear` after the turn: the CLI would notice that nobody reads its answer, and leave by itself.
+    let flags = [&flags[..], &["--isolation", "none"]].concat();
     let mut server = Options::new().flags(&flags).mock(&["--mock-fault=grandchild,ignore-sigterm"]).start();
     server.ask("hello").text();
     let keeper = cc_openai_wrapper::process_tree::children(server.pid())[0];
