@@ -32,9 +32,9 @@ pub struct Assignment {
     pub retried: bool,
 }
 
-/// What an invoker tells whoever started it.
-#[derive(Debug)]
-pub enum Report {
+/// What an invoker tells whoever started it. `T` is the turn that is handed back.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Report<T> {
     /// It answered `initialize`.
     Ready {
         /// RSS of its process tree, in bytes.
@@ -53,7 +53,7 @@ pub enum Report {
         rss: u64,
     },
     /// A turn failed before a byte of it was passed on: it can run again elsewhere.
-    Returned(Assignment),
+    Returned(T),
     /// The account's quota is used up.
     RateLimited {
         /// Until it is renewed.
@@ -73,6 +73,21 @@ pub enum Report {
         /// The CLI can't be started at all, whoever tries: it is missing, or not executable.
         unusable: bool,
     },
+}
+
+impl<T> Report<T> {
+    /// The same with another name for the turn.
+    pub fn map<U>(self, turn: impl FnOnce(T) -> U) -> Report<U> {
+        match self {
+            Self::Ready { rss } => Report::Ready { rss },
+            Self::TurnOver { usage } => Report::TurnOver { usage },
+            Self::Idle { cleared, rss } => Report::Idle { cleared, rss },
+            Self::Returned(returned) => Report::Returned(turn(returned)),
+            Self::RateLimited { resets_in } => Report::RateLimited { resets_in },
+            Self::Leaving { cause, rss } => Report::Leaving { cause, rss },
+            Self::Gone { cause, unusable } => Report::Gone { cause, unusable },
+        }
+    }
 }
 
 /// What the pool tells an invoker.
@@ -121,7 +136,7 @@ impl Invoker {
 }
 
 /// Where an invoker's reports go, with its number.
-pub(crate) type Sink = Arc<dyn Fn(u64, Report) + Send + Sync>;
+pub(crate) type Sink = Arc<dyn Fn(u64, Report<Assignment>) + Send + Sync>;
 
 /// Starts invokers, and counts those whose process tree is not known to be empty.
 #[derive(Clone)]

@@ -21,7 +21,7 @@ pub mod observer;
 pub mod policy;
 pub mod status;
 
-use self::core::{Core, Effects, Id, Notice, Rules, Ticket};
+use self::core::{Core, Effects, Id, Rules, Ticket};
 use observer::{LifeEvent, Observer};
 use status::PoolStatus;
 
@@ -237,14 +237,16 @@ impl Shared {
         result
     }
 
+    fn ticket(&self, request: Waiting) -> Ticket {
+        let mut inner = self.lock();
+        let ticket = inner.next_ticket;
+        inner.next_ticket += 1;
+        inner.waiting.insert(ticket, request);
+        ticket
+    }
+
     fn queue(&self, request: Waiting) -> Result<Place, TurnError> {
-        let ticket = {
-            let mut inner = self.lock();
-            let ticket = inner.next_ticket;
-            inner.next_ticket += 1;
-            inner.waiting.insert(ticket, request);
-            ticket
-        };
+        let ticket = self.ticket(request);
         let result = self.tell(|core, now, fx| core.request(ticket, now, fx));
         // Made before the result is looked at: it removes the request that was refused.
         let shared = self.own.upgrade().ok_or(TurnError::Stopping)?;
@@ -252,24 +254,10 @@ impl Shared {
         result.map(|()| place)
     }
 
-    fn report(&self, id: Id, report: Report) {
-        let notice = match report {
-            Report::Ready { rss } => Notice::Ready { rss },
-            Report::TurnOver { usage } => Notice::TurnOver { usage },
-            Report::Idle { cleared, rss } => Notice::Idle { cleared, rss },
-            Report::RateLimited { resets_in } => Notice::RateLimited { resets_in },
-            Report::Leaving { cause, rss } => Notice::Leaving { cause, rss },
-            Report::Gone { cause, unusable } => Notice::Gone { cause, unusable },
-            Report::Returned(assignment) => {
-                let mut inner = self.lock();
-                let ticket = inner.next_ticket;
-                inner.next_ticket += 1;
-                inner.waiting.insert(ticket, Waiting { assignment, accepted: None });
-                Notice::Returned(ticket)
-            }
-        };
-        let gone = matches!(notice, Notice::Gone { .. });
-        self.tell(|core, now, fx| core.report(id, notice, now, fx));
+    fn report(&self, id: Id, report: Report<Assignment>) {
+        let gone = matches!(report, Report::Gone { .. });
+        let report = report.map(|assignment| self.ticket(Waiting { assignment, accepted: None }));
+        self.tell(|core, now, fx| core.report(id, report, now, fx));
         if gone {
             self.lock().invokers.remove(&id);
         }

@@ -186,7 +186,7 @@ impl Actor {
         }
     }
 
-    fn report(&self, report: Report) {
+    fn report(&self, report: Report<Assignment>) {
         (self.sink)(self.id, report);
     }
 

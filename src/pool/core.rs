@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::config::{Config, Isolation, Standby};
+use crate::invoker::Report;
 use crate::invoker::life::Cause;
 use crate::pool::observer::LifeEvent;
 use crate::pool::policy::{Intensity, Limits, STANDBY_AT, Wear, backoff};
@@ -33,49 +34,6 @@ pub trait Effects {
     fn kill(&mut self, id: Id);
     /// Tells the observers.
     fn emit(&mut self, event: LifeEvent);
-}
-
-/// What an invoker reports, as far as the core has to know it.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Notice {
-    /// It has started.
-    Ready {
-        /// RSS of its tree, in bytes.
-        rss: u64,
-    },
-    /// Its turn is over.
-    TurnOver {
-        /// The turn's tokens, when it worked.
-        usage: Option<Usage>,
-    },
-    /// It can be leased.
-    Idle {
-        /// Its conversation is empty.
-        cleared: bool,
-        /// RSS of its tree, in bytes.
-        rss: u64,
-    },
-    /// Its turn was handed back and waits again, under this ticket.
-    Returned(Ticket),
-    /// The account's quota is used up.
-    RateLimited {
-        /// For how long.
-        resets_in: Duration,
-    },
-    /// It can't be leased any more.
-    Leaving {
-        /// Why.
-        cause: Cause,
-        /// RSS of its tree, in bytes.
-        rss: u64,
-    },
-    /// Its tree is empty.
-    Gone {
-        /// Why.
-        cause: Cause,
-        /// No CLI can be started, whoever tries.
-        unusable: bool,
-    },
 }
 
 /// What the core is configured with.
@@ -235,17 +193,17 @@ impl Core {
     }
 
     /// An invoker reports.
-    pub fn report(&mut self, id: Id, notice: Notice, now: Instant, fx: &mut dyn Effects) {
-        match notice {
-            Notice::Ready { rss } => self.became_ready(id, rss, now, fx),
-            Notice::TurnOver { usage } => self.turn_over(id, usage, now),
-            Notice::Idle { cleared, rss } => self.became_idle(id, cleared, rss, now),
-            Notice::Returned(ticket) => self.waiting.push_front(ticket),
-            Notice::RateLimited { resets_in } => {
+    pub fn report(&mut self, id: Id, report: Report<Ticket>, now: Instant, fx: &mut dyn Effects) {
+        match report {
+            Report::Ready { rss } => self.became_ready(id, rss, now, fx),
+            Report::TurnOver { usage } => self.turn_over(id, usage, now),
+            Report::Idle { cleared, rss } => self.became_idle(id, cleared, rss, now),
+            Report::Returned(ticket) => self.waiting.push_front(ticket),
+            Report::RateLimited { resets_in } => {
                 self.quota_until = self.quota_until.max(Some(now + resets_in));
             }
-            Notice::Leaving { cause, rss } => self.leaving(id, &cause, rss, now),
-            Notice::Gone { cause, unusable } => self.gone(id, &cause, unusable, now, fx),
+            Report::Leaving { cause, rss } => self.leaving(id, &cause, rss, now),
+            Report::Gone { cause, unusable } => self.gone(id, &cause, unusable, now, fx),
         }
         self.settle(now, fx);
     }

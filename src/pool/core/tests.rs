@@ -98,8 +98,8 @@ impl Sim {
         assert!(self.world.busy.len() <= self.slots, "more turns run than there are slots");
     }
 
-    fn report(&mut self, id: Id, notice: Notice) {
-        self.core.report(id, notice, self.now, &mut self.world);
+    fn report(&mut self, id: Id, report: Report<Ticket>) {
+        self.core.report(id, report, self.now, &mut self.world);
         self.check();
     }
 
@@ -116,7 +116,7 @@ impl Sim {
     fn ready(&mut self, id: Id) {
         self.world.starting.remove(&id);
         self.world.idle.insert(id);
-        self.report(id, Notice::Ready { rss: 1 });
+        self.report(id, Report::Ready { rss: 1 });
     }
 
     /// The turn works; then the invoker clears and is idle again, or stops as it was told.
@@ -125,17 +125,17 @@ impl Sim {
         self.world.end(ticket, "served");
         if let Some(cause) = self.world.stop_after.remove(&id) {
             self.world.stopping.insert(id, cause);
-            self.report(id, Notice::TurnOver { usage: Some(Usage::default()) });
-            self.report(id, Notice::Leaving { cause: Cause::Planned(cause), rss: 1 });
+            self.report(id, Report::TurnOver { usage: Some(Usage::default()) });
+            self.report(id, Report::Leaving { cause: Cause::Planned(cause), rss: 1 });
         } else {
             self.world.clearing.insert(id);
-            self.report(id, Notice::TurnOver { usage: Some(Usage::default()) });
+            self.report(id, Report::TurnOver { usage: Some(Usage::default()) });
             if clears && self.world.clearing.remove(&id) {
                 self.world.idle.insert(id);
-                self.report(id, Notice::Idle { cleared: true, rss: 1 });
+                self.report(id, Report::Idle { cleared: true, rss: 1 });
             } else if self.world.clearing.remove(&id) {
                 self.world.stopping.insert(id, "isolation");
-                self.report(id, Notice::Leaving { cause: Cause::NotCleared { unable: true }, rss: 1 });
+                self.report(id, Report::Leaving { cause: Cause::NotCleared { unable: true }, rss: 1 });
             }
         }
     }
@@ -151,18 +151,18 @@ impl Sim {
         self.world.stopping.insert(id, "crash");
         let cause = Cause::Failed("crash".to_owned());
         if let Some(ticket) = ticket {
-            self.core.report(id, Notice::TurnOver { usage: None }, self.now, &mut self.world);
-            self.core.report(id, Notice::Leaving { cause: cause.clone(), rss: 1 }, self.now, &mut self.world);
-            self.report(id, Notice::Returned(ticket));
+            self.core.report(id, Report::TurnOver { usage: None }, self.now, &mut self.world);
+            self.core.report(id, Report::Leaving { cause: cause.clone(), rss: 1 }, self.now, &mut self.world);
+            self.report(id, Report::Returned(ticket));
         }
         self.world.stopping.remove(&id);
-        self.core.report(id, Notice::Gone { cause, unusable }, self.now, &mut self.world);
+        self.core.report(id, Report::Gone { cause, unusable }, self.now, &mut self.world);
         self.check();
     }
 
     fn gone(&mut self, id: Id) {
         if let Some(cause) = self.world.stopping.remove(&id) {
-            self.report(id, Notice::Gone { cause: Cause::Planned(cause), unusable: false });
+            self.report(id, Report::Gone { cause: Cause::Planned(cause), unusable: false });
         }
     }
 
@@ -183,7 +183,7 @@ impl Sim {
             } else if let Some(id) = pick(&self.world.clearing) {
                 self.world.clearing.remove(&id);
                 self.world.idle.insert(id);
-                self.report(id, Notice::Idle { cleared: true, rss: 1 });
+                self.report(id, Report::Idle { cleared: true, rss: 1 });
             } else if let Some(id) = self.world.stopping.keys().next().copied() {
                 self.gone(id);
             } else if let Some(at) = self.core.next_tick(self.now).filter(|_| !self.core.status(self.now).settled) {
@@ -284,7 +284,7 @@ fn a_cli_that_is_missing_is_offline_at_once() {
 fn a_used_up_quota_holds_the_pool_until_it_is_renewed() {
     let mut sim = Sim::new(&config(1, Standby::Jit));
     sim.ready(1);
-    sim.report(1, Notice::RateLimited { resets_in: Duration::from_secs(100) });
+    sim.report(1, Report::RateLimited { resets_in: Duration::from_secs(100) });
     let refusal = sim.core.request(99, sim.now, &mut sim.world).unwrap_err();
     assert_eq!(refusal, TurnError::RateLimited { retry_after: Duration::from_secs(100) });
     sim.advance(Duration::from_secs(100));
