@@ -120,7 +120,7 @@ fn an_orphan_is_counted_and_then_ended() {
 #[test]
 fn crashes_and_leaving_clients_leave_nothing() {
     let bench = Bench::new();
-    bench.run(&["crashes", "streams", "--no-controls", "--restarts", "16", "--slots", "2"]).assert().code(0);
+    bench.run(&["crashes", "streams", "--no-controls", "--restarts", "48", "--slots", "2"]).assert().code(0);
     let verdict = bench.verdict();
     assert!(verdict.proof.errors > 0, "the CLI crashed in the middle of turns: {:?}", verdict.proof);
     bench.is_clean();

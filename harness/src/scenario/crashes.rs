@@ -1,11 +1,11 @@
 //! A CLI that crashes: every third restart is a recovery.
 //!
-//! A reply that is not streamed runs again unseen, so hardly an error reaches a client: only with several slots can the
-//! second try meet a crash as well.
+//! Half of the requests stream. A reply that is not streamed runs again unseen; one that is ends with an error, once a
+//! piece of it has been passed on.
 
 use super::{Scenario, restarts};
 
-/// Plain requests to a CLI of which every third process crashes in the middle of a turn.
+/// Requests to a CLI of which every third process crashes in the middle of a turn.
 #[must_use]
 pub fn scenario() -> Scenario {
     Scenario {
@@ -15,7 +15,8 @@ pub fn scenario() -> Scenario {
         // So many crashes in a row would otherwise take the server offline, which is another scenario's matter.
         server_flags: vec!["--max-failures=1000".to_owned()],
         recovering: 0.3,
-        errors_allowed: 0.05,
+        streamed: 0.5,
+        errors_allowed: 0.15,
         ..restarts::scenario()
     }
 }
