@@ -195,8 +195,8 @@ impl Factory {
     pub(crate) fn start_reporting(&self, sink: Sink) -> Invoker {
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let (commands, receiver) = mpsc::channel(COMMANDS);
-        let live = Live::begin(self.clone());
-        self.shared.tasks.spawn(actor::run(id, live, receiver, sink));
+        let live = Live::begin(id, self.clone(), sink);
+        self.shared.tasks.spawn(actor::run(live, receiver));
         Invoker { id, commands }
     }
 
@@ -221,42 +221,72 @@ impl Factory {
 
 /// One live invoker, counted from before its process is asked for until its tree is empty.
 struct Live {
+    id: u64,
     factory: Factory,
+    sink: Sink,
     counted: bool,
 }
 
 impl Live {
-    fn begin(factory: Factory) -> Self {
+    fn begin(id: u64, factory: Factory, sink: Sink) -> Self {
         let live = factory.shared.live.fetch_add(1, Ordering::SeqCst) + 1;
         factory.shared.high_water.fetch_max(live, Ordering::SeqCst);
-        Self { factory, counted: true }
+        Self { id, factory, sink, counted: true }
     }
 
-    fn note_keeper(&self, id: u64, pid: Option<i32>) {
+    fn note_keeper(&self, pid: Option<i32>) {
         let mut keepers = self.factory.shared.keepers.lock().unwrap_or_else(PoisonError::into_inner);
         match pid {
-            Some(pid) => keepers.insert(id, pid),
-            None => keepers.remove(&id),
+            Some(pid) => keepers.insert(self.id, pid),
+            None => keepers.remove(&self.id),
         };
     }
-}
 
-impl Live {
-    /// Its tree is empty. To be called before anybody is told, because whoever is told may start the next one.
-    fn end(&mut self) {
+    fn report(&self, report: Report<Assignment>) {
+        (self.sink)(self.id, report);
+    }
+
+    /// Its tree is empty. It is not counted any more before anybody is told, because whoever is told may start the next.
+    fn end(&mut self, cause: Cause, unusable: bool) {
+        self.note_keeper(None);
         if std::mem::take(&mut self.counted) {
             self.factory.shared.live.fetch_sub(1, Ordering::SeqCst);
+            self.report(Report::Gone { cause, unusable });
         }
     }
 }
 
+/// Should the task of an invoker panic, its processes end all the same and its slot is not lost.
 impl Drop for Live {
     fn drop(&mut self) {
-        self.end();
+        if self.counted {
+            self.factory.shared.runtime.clear(self.id, None);
+            self.end(Cause::Failed("its task ended before its process".to_owned()), false);
+        }
     }
 }
 
 /// RSS of what a keeper keeps, in bytes; the keeper itself, a few hundred kB of its own, included.
 fn kept_rss(keeper: Option<i32>) -> u64 {
     keeper.map_or(0, process_tree::tree_rss)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_invoker_whose_task_ends_early_is_reported_gone_and_not_counted() {
+        let root = tempfile::tempdir().unwrap();
+        let runtime = RuntimeFolder::create(Some(&root.path().join("runtime"))).unwrap();
+        let factory = Factory::new(&Config::default(), runtime, Tasks::new());
+        let reports = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&reports);
+        let live = Live::begin(7, factory.clone(), Arc::new(move |id, report| sink.lock().unwrap().push((id, report))));
+        assert_eq!(factory.live(), 1);
+        drop(live);
+        assert_eq!((factory.live(), factory.high_water()), (0, 1));
+        let reports = reports.lock().unwrap();
+        assert!(matches!(reports[..], [(7, Report::Gone { cause: Cause::Failed(_), unusable: false })]), "{reports:?}");
+    }
 }

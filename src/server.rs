@@ -45,6 +45,9 @@ pub struct Stopped {
 /// After the grace period, how long everything may take to be gone: the stopping ladder and a second.
 const HARD_STOP: Duration = Duration::from_secs(9);
 
+/// Once the pool is empty, how long tasks may take to notice that they are done.
+const JOIN: Duration = Duration::from_secs(2);
+
 impl Server {
     /// Starts the invokers and serves HTTP on `listener`. To be called within a tokio runtime.
     pub fn start(listener: TcpListener, config: Config, observers: Vec<Arc<dyn Observer>>) -> Result<Self, StartError> {
@@ -71,8 +74,8 @@ impl Server {
     /// Stops in good order: no new requests, running ones end within the grace period, then everything is ended.
     pub async fn stop(self) -> Stopped {
         self.tasks.stop();
-        self.pool.stop(self.grace).await;
-        let clean = self.tasks.join(HARD_STOP).await & self.invokers.join(HARD_STOP).await;
-        Stopped { clean }
+        let emptied = tokio::time::timeout(self.grace + HARD_STOP, self.pool.stop(self.grace)).await.is_ok();
+        let joined = self.tasks.join(JOIN).await & self.invokers.join(JOIN).await;
+        Stopped { clean: emptied && joined }
     }
 }

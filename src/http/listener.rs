@@ -121,6 +121,9 @@ fn turn_away(socket: &TcpStream) {
     }
 }
 
+/// After the grace, how long the endings that the pool then gives may take to their clients.
+const ENDING: Duration = Duration::from_secs(2);
+
 #[derive(Clone)]
 struct Connection {
     limits: Limits,
@@ -151,7 +154,7 @@ impl Connection {
             outcome = connection.as_mut() => Some(outcome),
             () = self.tasks.stopped() => {
                 connection.as_mut().graceful_shutdown();
-                timeout(self.stop_timeout, connection).await.ok()
+                timeout(self.stop_timeout + ENDING, connection).await.ok()
             }
         };
         match outcome {

@@ -17,7 +17,7 @@ use tokio_util::codec::FramedRead;
 
 use super::life::{Action, Cause, Ending, Input, Life, Message, Phase};
 use super::reply::Reply;
-use super::{Assignment, Command, Live, Report, Sink, kept_rss};
+use super::{Assignment, Command, Live, Report, kept_rss};
 use crate::cli::codec::{LineDecoder, LineError};
 use crate::cli::event::{self, CliEvent, EventError, TurnResult};
 use crate::cli::{Cli, CliSpec};
@@ -30,6 +30,9 @@ mod events;
 /// that an ending never has to wait for a slow client.
 pub(crate) const REPLY_QUEUE: usize = 16;
 const RESERVED: usize = 2;
+
+/// How much room an empty read buffer has, in bytes: several deltas. It grows for a longer line.
+const READ_AHEAD: usize = 8 * 1024;
 
 /// How much of the CLI's stderr is kept, in bytes.
 const STDERR_KEPT: usize = 64 * 1024;
@@ -47,17 +50,12 @@ const EXIT_AFTER_EOF: Duration = Duration::from_secs(2);
 const INITIALIZE: &str = "initialize";
 
 /// Runs one invoker from its start until its process tree is empty.
-pub(super) async fn run(id: u64, live: Live, commands: mpsc::Receiver<Command>, sink: Sink) {
+pub(super) async fn run(mut live: Live, commands: mpsc::Receiver<Command>) {
     let spec: &CliSpec = &live.factory.shared.cli;
     let runtime = &live.factory.shared.runtime;
-    match spec.spawn(&runtime.scratch(id), &runtime.mark(id)) {
-        Ok(cli) => Actor::new(id, live, commands, sink, cli).run().await,
-        Err(error) => {
-            drop(live);
-            let cause = Cause::Failed(format!("cannot start a process: {error}"));
-            sink(id, Report::Leaving { cause: cause.clone(), rss: 0 });
-            sink(id, Report::Gone { cause, unusable: false });
-        }
+    match spec.spawn(&runtime.scratch(live.id), &runtime.mark(live.id)) {
+        Ok(cli) => Actor::new(live, commands, cli).run().await,
+        Err(error) => live.end(Cause::Failed(format!("cannot start a process: {error}")), false),
     }
 }
 
@@ -72,9 +70,7 @@ struct Running {
 }
 
 struct Actor {
-    id: u64,
     live: Live,
-    sink: Sink,
     life: Life,
     commands: mpsc::Receiver<Command>,
     commands_open: bool,
@@ -103,15 +99,13 @@ fn now() -> Instant {
 }
 
 impl Actor {
-    fn new(id: u64, live: Live, commands: mpsc::Receiver<Command>, sink: Sink, cli: Cli) -> Self {
+    fn new(live: Live, commands: mpsc::Receiver<Command>, cli: Cli) -> Self {
         let (begun, _) = Life::begin(live.factory.shared.deadlines, now());
         let pid = cli.keeper.id().and_then(|pid| i32::try_from(pid).ok());
-        live.note_keeper(id, pid);
+        live.note_keeper(pid);
         let max_line = live.factory.shared.max_line;
         Self {
-            id,
             live,
-            sink,
             life: begun,
             commands,
             commands_open: true,
@@ -179,15 +173,28 @@ impl Actor {
             Action::KillTree => self.signal(rustix::process::Signal::QUIT),
             Action::Abandon => self.abandon(),
             Action::EndTurn(ending) => self.end_turn(ending),
-            Action::ReportReady => self.report(Report::Ready { rss: kept_rss(self.pid) }),
-            Action::ReportIdle { cleared } => self.report(Report::Idle { cleared, rss: kept_rss(self.pid) }),
+            Action::ReportReady => {
+                self.forget_lines();
+                self.report(Report::Ready { rss: kept_rss(self.pid) });
+            }
+            Action::ReportIdle { cleared } => {
+                self.forget_lines();
+                self.report(Report::Idle { cleared, rss: kept_rss(self.pid) });
+            }
             Action::ReportLeaving(cause) => self.report(Report::Leaving { cause, rss: kept_rss(self.pid) }),
             Action::ReportGone(cause) => self.gone(cause),
         }
     }
 
     fn report(&self, report: Report<Assignment>) {
-        (self.sink)(self.id, report);
+        self.live.report(report);
+    }
+
+    /// Between turns nothing is kept of the longest line that has come.
+    fn forget_lines(&mut self) {
+        if self.stdout.read_buffer().is_empty() {
+            *self.stdout.read_buffer_mut() = BytesMut::with_capacity(READ_AHEAD);
+        }
     }
 
     fn send(&mut self, message: Message) {
@@ -212,15 +219,15 @@ impl Actor {
 
     /// The keeper did not do its work within its time (somebody stopped it, or it hangs in the kernel).
     fn abandon(&mut self) {
-        tracing::error!(invoker = self.id, "the keeper does not answer; killing it and its tree");
+        tracing::error!(invoker = self.live.id, "the keeper does not answer; killing it and its tree");
         self.signal(rustix::process::Signal::KILL);
         self.clear();
     }
 
     /// Ends what is left of a tree whose keeper is gone.
     fn clear(&self) {
-        let ended = self.live.factory.shared.runtime.clear(self.id, self.pid);
-        tracing::warn!(invoker = self.id, processes = ended, "the keeper was killed; ended what it had kept");
+        let ended = self.live.factory.shared.runtime.clear(self.live.id, self.pid);
+        tracing::warn!(invoker = self.live.id, processes = ended, "the keeper was killed; ended what it had kept");
     }
 
     fn gone(&mut self, cause: Cause) {
@@ -231,9 +238,7 @@ impl Actor {
         }
         let code = status.and_then(|s| s.code()).and_then(|c| u8::try_from(c).ok());
         let unusable = matches!(code, Some(keeper::exit::NOT_FOUND | keeper::exit::NOT_EXECUTABLE));
-        self.live.note_keeper(self.id, None);
-        self.live.end();
-        self.report(Report::Gone { cause, unusable });
+        self.live.end(cause, unusable);
     }
 }
 

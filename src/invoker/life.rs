@@ -59,7 +59,10 @@ pub enum Input {
     /// The CLI wrote something that belongs to no other input.
     Activity,
     /// A `result` line.
-    TurnEnded,
+    TurnEnded {
+        /// It is one of success.
+        success: bool,
+    },
     /// A `conversation_reset` line.
     Reset,
     /// Nobody wants the running turn any more: interrupt it.
@@ -244,7 +247,7 @@ impl Life {
             Input::Initialized(answer) => self.initialized(answer, now),
             Input::Lease { clear_after } => self.leased(clear_after, now),
             Input::Activity => self.active(now),
-            Input::TurnEnded => self.turn_ended(now),
+            Input::TurnEnded { success } => self.turn_ended(success, now),
             Input::Reset => self.was_reset(),
             Input::GiveUp => self.given_up(Ending::GivenUp, now),
         }
@@ -278,7 +281,7 @@ impl Life {
         Vec::new()
     }
 
-    fn turn_ended(&mut self, now: Instant) -> Vec<Action> {
+    fn turn_ended(&mut self, success: bool, now: Instant) -> Vec<Action> {
         match self.phase {
             Phase::Busy { stop_after: Some(cause), .. } => {
                 self.leave(vec![Action::EndTurn(Ending::Completed)], Cause::Planned(cause), now)
@@ -293,7 +296,8 @@ impl Life {
                 self.phase = Phase::Ready;
                 vec![Action::ReportIdle { cleared: true }]
             }
-            Phase::Clearing { reset: false, .. } => self.stop(Cause::NotCleared { unable: true }, now),
+            // Answered as if it were a prompt: this CLI does not know `/clear`. An error says nothing about that.
+            Phase::Clearing { reset: false, .. } => self.stop(Cause::NotCleared { unable: success }, now),
             Phase::Starting { .. } | Phase::Ready => self.fail("a result that nobody asked for".to_owned(), now),
             Phase::Stopping { .. } | Phase::Gone => Vec::new(),
         }

@@ -134,15 +134,17 @@ impl<'a> Driver<'a> {
     /// A look at the tree while the restart that the batch ended with may still go on, then a reading at rest.
     async fn read_between(&mut self) -> Result<(), TargetError> {
         let start = Instant::now();
-        let (stats, tree) = loop {
-            let tree = self.probe.tree();
-            self.bounds.cli_processes_max = self.bounds.cli_processes_max.max(tree.cli_processes);
+        let stats = loop {
+            let moving = self.probe.tree();
+            self.bounds.cli_processes_max = self.bounds.cli_processes_max.max(moving.cli_processes);
             let stats = self.target.stats().await?;
             if stats.pool.settled || start.elapsed() > REST {
-                break (stats, tree);
+                break stats;
             }
             sleep(Duration::from_millis(2)).await;
         };
+        // Only now is every invoker of the tree there, and no other.
+        let tree = self.probe.tree();
         let memory = self.probe.memory(&tree);
         let restarts = stats.pool.restarts.total();
         self.trace.push(TracePoint {

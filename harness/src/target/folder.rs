@@ -4,6 +4,8 @@ use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -15,6 +17,22 @@ const PLACES: [(&str, &str); 4] =
 #[derive(Debug)]
 pub struct Folder {
     root: TempDir,
+}
+
+/// What runs in it may be ending still, and puts files there meanwhile: so many tries, so far apart.
+const TRIES: u32 = 300;
+const PAUSE: Duration = Duration::from_millis(10);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let gone = || fs::remove_dir_all(self.path()).is_ok() || !self.path().exists();
+        for _ in 0..TRIES {
+            if gone() {
+                return;
+            }
+            thread::sleep(PAUSE);
+        }
+    }
 }
 
 impl Folder {

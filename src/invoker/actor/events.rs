@@ -16,7 +16,11 @@ impl Actor {
             Some(Ok(line)) => match event::parse(&line) {
                 Ok(event) => self.on_event(event),
                 Err(EventError::Noise) => {
-                    tracing::debug!(invoker = self.id, bytes = line.len(), "a line that is not JSON was passed over");
+                    tracing::debug!(
+                        invoker = self.live.id,
+                        bytes = line.len(),
+                        "a line that is not JSON was passed over"
+                    );
                     self.handle(Input::Activity);
                 }
                 Err(error @ EventError::Broken(_)) => self.handle(Input::Broken(error.to_string())),
@@ -43,8 +47,9 @@ impl Actor {
         self.handle(Input::Activity);
         match event {
             CliEvent::Result(result) => {
+                let success = result.is_success();
                 self.result = Some(result);
-                self.handle(Input::TurnEnded);
+                self.handle(Input::TurnEnded { success });
                 self.result = None;
             }
             CliEvent::ConversationReset => self.handle(Input::Reset),
@@ -128,7 +133,7 @@ impl Actor {
             self.outbox.clear();
             self.broken = self.broken.take().or_else(|| Some(format!("it closed its stdin ({error})")));
             self.exit_due = self.exit_due.or_else(|| Some(now() + EXIT_AFTER_EOF));
-        } else if self.outbox.is_empty() && self.outbox.capacity() > STDERR_KEPT {
+        } else if self.outbox.is_empty() {
             // A large prompt should not stay for as long as the invoker lives.
             self.outbox = BytesMut::new();
         }
@@ -158,7 +163,7 @@ impl Actor {
         match status {
             Ok(status) => self.exit = Some((status, now() + DRAIN)),
             Err(error) => {
-                tracing::error!(invoker = self.id, %error, "waiting for the keeper failed");
+                tracing::error!(invoker = self.live.id, %error, "waiting for the keeper failed");
                 self.exit = Some((ExitStatus::default(), now() + DRAIN));
             }
         }

@@ -27,19 +27,27 @@ fn after(now: Instant, seconds: u64) -> Instant {
 #[test]
 fn a_turn_is_followed_by_a_clear_and_only_the_reset_proves_it() {
     let (mut life, now) = busy();
-    let ended = life.handle(Input::TurnEnded, now);
+    let ended = life.handle(Input::TurnEnded { success: true }, now);
     assert_eq!(ended, [Action::EndTurn(Ending::Completed), Action::Send(Message::Clear)]);
     assert_eq!(life.handle(Input::Reset, now), []);
-    assert_eq!(life.handle(Input::TurnEnded, now), [Action::ReportIdle { cleared: true }]);
+    assert_eq!(life.handle(Input::TurnEnded { success: true }, now), [Action::ReportIdle { cleared: true }]);
     assert_eq!(*life.phase(), Phase::Ready);
 }
 
 #[test]
 fn a_clear_without_a_reset_ends_the_invoker_as_planned() {
     let (mut life, now) = busy();
-    life.handle(Input::TurnEnded, now);
-    let actions = life.handle(Input::TurnEnded, now);
+    life.handle(Input::TurnEnded { success: true }, now);
+    let actions = life.handle(Input::TurnEnded { success: true }, now);
     assert_eq!(actions, [Action::ReportLeaving(Cause::NotCleared { unable: true }), Action::CloseStdin]);
+}
+
+#[test]
+fn a_clear_that_fails_does_not_show_that_the_cli_is_unable() {
+    let (mut life, now) = busy();
+    life.handle(Input::TurnEnded { success: true }, now);
+    let actions = life.handle(Input::TurnEnded { success: false }, now);
+    assert_eq!(actions[0], Action::ReportLeaving(Cause::NotCleared { unable: false }));
 }
 
 #[test]
@@ -65,7 +73,7 @@ fn a_silent_turn_is_interrupted_and_any_event_puts_that_off() {
     let Some(Action::EndTurn(Ending::Deadline(_, length))) = actions.first() else { panic!("{actions:?}") };
     assert_eq!(*length, DEADLINES.silence);
     assert_eq!(actions[1..], [Action::Send(Message::Interrupt)]);
-    assert_eq!(life.handle(Input::TurnEnded, after(now, 221)), [Action::Send(Message::Clear)]);
+    assert_eq!(life.handle(Input::TurnEnded { success: true }, after(now, 221)), [Action::Send(Message::Clear)]);
 }
 
 #[test]
@@ -93,7 +101,7 @@ fn an_interrupt_that_is_not_obeyed_ends_the_invoker() {
 #[test]
 fn a_second_result_ends_the_invoker() {
     let (mut life, now) = ready();
-    let actions = life.handle(Input::TurnEnded, now);
+    let actions = life.handle(Input::TurnEnded { success: true }, now);
     assert!(matches!(actions[..], [Action::ReportLeaving(Cause::Failed(_)), Action::CloseStdin]), "{actions:?}");
 }
 
@@ -101,7 +109,7 @@ fn a_second_result_ends_the_invoker() {
 fn told_to_stop_a_busy_invoker_ends_its_turn_first_and_does_not_clear() {
     let (mut life, now) = busy();
     assert_eq!(life.handle(Input::Stop { cause: "turns", now: false }, now), []);
-    let actions = life.handle(Input::TurnEnded, now);
+    let actions = life.handle(Input::TurnEnded { success: true }, now);
     let leaving = Action::ReportLeaving(Cause::Planned("turns"));
     assert_eq!(actions, [Action::EndTurn(Ending::Completed), leaving, Action::CloseStdin]);
 }
@@ -127,7 +135,7 @@ fn inputs() -> impl Strategy<Value = Input> {
         1 => Just(Input::Initialized(Err("no".to_owned()))),
         4 => any::<bool>().prop_map(|clear_after| Input::Lease { clear_after }),
         2 => Just(Input::Activity),
-        6 => Just(Input::TurnEnded),
+        6 => any::<bool>().prop_map(|success| Input::TurnEnded { success }),
         3 => Just(Input::Reset),
         2 => Just(Input::GiveUp),
         1 => any::<bool>().prop_map(|now| Input::Stop { cause: "x", now }),
