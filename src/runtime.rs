@@ -150,7 +150,7 @@ fn owner(name: &str) -> Option<ProcessId> {
 }
 
 /// A tree that keeps forking may need several looks; one that is dead needs one.
-const PASSES: usize = 20;
+const PASSES: usize = 100;
 
 /// Kills every process whose mark `matches`.
 fn end_marked(matches: impl Fn(&str) -> bool) -> BTreeSet<ProcessId> {
@@ -170,14 +170,23 @@ fn end_marked(matches: impl Fn(&str) -> bool) -> BTreeSet<ProcessId> {
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(2);
 
 /// Where a server is child subreaper, the orphans of a killed keeper have become its children: those that were ended
-/// just now, and those of the keeper's process group that had ended before.
+/// just now, and those of the keeper's process group that had ended before. A process that was killed has no environment
+/// any more before it can be reaped, so this looks more than once.
 fn reap_orphans(ended: &BTreeSet<ProcessId>, keeper: Option<i32>) {
-    for pid in process_tree::children(rustix::process::getpid().as_raw_nonzero().get()) {
+    let is_orphan = |pid: i32| {
         let was_kept = Some(pid) != keeper && keeper.is_some() && process_tree::group(pid) == keeper;
-        let is_ended = ProcessId::of(pid).is_some_and(|process| ended.contains(&process));
-        if let (true, Some(pid)) = (was_kept || is_ended, Pid::from_raw(pid)) {
-            let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG);
+        was_kept || ProcessId::of(pid).is_some_and(|process| ended.contains(&process))
+    };
+    for _ in 0..PASSES {
+        let children = process_tree::children(rustix::process::getpid().as_raw_nonzero().get());
+        let orphans: Vec<Pid> = children.into_iter().filter(|pid| is_orphan(*pid)).filter_map(Pid::from_raw).collect();
+        if orphans.is_empty() {
+            return;
         }
+        for orphan in orphans {
+            let _ = rustix::process::waitpid(Some(orphan), rustix::process::WaitOptions::NOHANG);
+        }
+        std::thread::sleep(PAUSE);
     }
 }
 

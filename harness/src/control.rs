@@ -124,7 +124,10 @@ impl Change {
 fn lost(mut control: Control) -> Control {
     control.change = Change {
         plant: None,
-        server_flags: ["--silence-timeout=3600", "--turn-timeout=3600"].map(str::to_owned).to_vec(),
+        // A CLI that does not obey the interrupt either is a failure each time, and must not take the server offline.
+        server_flags: ["--silence-timeout=3600", "--turn-timeout=3600", "--max-failures=1000"]
+            .map(str::to_owned)
+            .to_vec(),
         cli_flags: vec!["--mock-fault=hang@turn=1@every=25".to_owned()],
         deadline: Some(Duration::from_secs(1)),
     };

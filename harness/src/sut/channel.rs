@@ -4,6 +4,7 @@
 use std::io::{self, BufRead, Write};
 use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use cc_openai_wrapper::pool::Pool;
 use serde::Serialize;
@@ -15,6 +16,9 @@ use crate::target::stats::{Heap, Stats};
 
 /// Longer than any answer.
 const BUFFER: usize = 16 * 1024;
+
+/// The shortest time that the runtime's timer knows.
+const TURN: Duration = Duration::from_millis(1);
 
 struct Server {
     pool: Pool,
@@ -57,6 +61,9 @@ impl Server {
     }
 
     fn stats(&self) -> Stats<cc_openai_wrapper::pool::status::PoolStatus> {
+        // tokio frees what belonged to a closed descriptor at the next turn of its driver, and an idle server has none: two
+        // blocks of the last descriptors would come and go. A timer makes it turn.
+        self.runtime.block_on(tokio::time::sleep(TURN));
         // The heap first: what the answer itself needs is not counted.
         let heap = self.profiled.then(heap);
         Stats { tasks: self.runtime.metrics().num_alive_tasks() as u64, heap, pool: self.pool.status() }
