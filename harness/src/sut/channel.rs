@@ -63,7 +63,7 @@ impl Server {
     fn stats(&self) -> Stats<cc_openai_wrapper::pool::status::PoolStatus> {
         // tokio frees what belonged to a closed descriptor at the next turn of its driver, and an idle server has none: two
         // blocks of the last descriptors would come and go. A timer makes it turn.
-        self.runtime.block_on(tokio::time::sleep(TURN));
+        self.runtime.block_on(async { tokio::time::sleep(TURN).await });
         // The heap first: what the answer itself needs is not counted.
         let heap = self.profiled.then(heap);
         Stats { tasks: self.runtime.metrics().num_alive_tasks() as u64, heap, pool: self.pool.status() }
