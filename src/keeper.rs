@@ -115,7 +115,8 @@ fn keep(task: Task) -> Result<(u8, Task), Failure> {
     let _ = rustix::thread::set_name(c"ccw-keeper");
     let parent = watch_parent(task.parent)?;
     let signals = Signals::register().map_err(|e| failure("registering signal handlers", e))?;
-    std::fs::create_dir_all(&task.scratch).map_err(|e| failure(&format!("creating {}", task.scratch.display()), e))?;
+    // Only this one folder: if the server's own is gone, nothing must bring it back.
+    std::fs::create_dir(&task.scratch).map_err(|e| failure(&format!("creating {}", task.scratch.display()), e))?;
     let cli = match start(&task) {
         Ok(cli) => cli,
         Err(error) => {
