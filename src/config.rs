@@ -27,6 +27,37 @@ pub enum Isolation {
     None,
 }
 
+/// Whose money the CLI spends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Auth {
+    /// The login that the CLI has of its own; no key from the environment reaches it.
+    Subscription,
+    /// The key in the environment (`ANTHROPIC_API_KEY` and its like).
+    ApiKey,
+}
+
+/// A name that clients use for a model, and the model that it stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelAlias {
+    /// What clients ask for, for example `gpt-4o-mini`.
+    pub name: String,
+    /// What the CLI is asked for, for example `haiku`.
+    pub model: String,
+}
+
+impl std::str::FromStr for ModelAlias {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=').map(|(name, model)| (name.trim(), model.trim())) {
+            Some((name, model)) if !name.is_empty() && !model.is_empty() => {
+                Ok(Self { name: name.to_owned(), model: model.to_owned() })
+            }
+            _ => Err("expected NAME=MODEL, for example gpt-4o-mini=haiku".to_owned()),
+        }
+    }
+}
+
 /// The options of `serve`.
 #[derive(Debug, Clone, Args)]
 pub struct Config {
@@ -37,6 +68,10 @@ pub struct Config {
     /// The bearer key that clients must send; required for any address other than loopback.
     #[arg(long, env = "CCW_API_KEY", hide_env_values = true)]
     pub api_key: Option<String>,
+
+    /// A file with several named keys and their limits.
+    #[arg(long, env = "CCW_API_KEY_FILE", value_name = "FILE")]
+    pub api_key_file: Option<PathBuf>,
 
     /// The CLI to run: a path, or a name looked up in PATH.
     #[arg(long, env = "CCW_CLI", default_value = "claude")]
@@ -49,6 +84,26 @@ pub struct Config {
     /// The model that the CLI is started with.
     #[arg(long, env = "CCW_MODEL", default_value = "haiku")]
     pub model: String,
+
+    /// A name that clients ask for, and the model that it gets, for example gpt-4o-mini=haiku; may be repeated.
+    #[arg(long, env = "CCW_MODEL_ALIAS", value_name = "NAME=MODEL", value_delimiter = ',')]
+    pub model_alias: Vec<ModelAlias>,
+
+    /// A file with the system prompt of every conversation.
+    #[arg(long, env = "CCW_SYSTEM_PROMPT_FILE", value_name = "FILE")]
+    pub system_prompt_file: Option<PathBuf>,
+
+    /// Whose money the CLI spends.
+    #[arg(long, env = "CCW_AUTH", value_enum, default_value = "subscription")]
+    pub auth: Auth,
+
+    /// Refuse a request with parameters that cannot be honoured, instead of naming them in a header.
+    #[arg(long, env = "CCW_STRICT_PARAMS")]
+    pub strict_params: bool,
+
+    /// Log the text of prompts and replies.
+    #[arg(long, env = "CCW_LOG_BODIES")]
+    pub log_bodies: bool,
 
     /// How many turns can run at the same time; each slot is one CLI process.
     #[arg(long, env = "CCW_SLOTS", default_value = "1")]

@@ -63,6 +63,7 @@
 //!   next process warm as well. After the switch, the old invoker ends its turn; no more turns run than there are slots.
 //! - **After an invoker's last turn the conversation is not reset**: nobody will see it.
 
+pub mod answer;
 pub mod cli;
 pub mod command;
 pub mod config;

@@ -39,7 +39,7 @@ pub fn prompt(request: ChatRequest) -> Result<Prompt, Invalid> {
     if sections.iter().all(|(_, text)| text.trim().is_empty()) {
         return Err(invalid("messages", "the messages hold no text"));
     }
-    Ok(Prompt { text: join(sections), streamed })
+    Ok(Prompt { text: join(sections), model: None, streamed })
 }
 
 fn join(mut sections: Vec<(Role, String)>) -> String {

@@ -9,6 +9,8 @@ use std::time::Duration;
 pub struct Prompt {
     /// The whole text of the user message, system and earlier messages included.
     pub text: String,
+    /// The model that answers, as the CLI knows it; none for the one that the CLI was started with.
+    pub model: Option<String>,
     /// The client sees the reply piece by piece. If it does not, nothing of a turn has reached it before its end, so
     /// that a turn which breaks in the middle can run again unseen.
     pub streamed: bool,

@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The server's modules from top to bottom: each may use those below it, and itself.
-const WRAPPER: [&str; 16] = [
+const WRAPPER: [&str; 19] = [
     "main",
     "command",
+    "check",
     "server",
     "http",
+    "metrics",
     "translate",
+    "answer",
     "pool",
     "invoker",
     "cli",
