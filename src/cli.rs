@@ -1,4 +1,10 @@
 //! How a CLI process is started, and what it is asked to be.
+//!
+//! A client must not be able to make the CLI read files of the server. But it does: for `@/path`, `@./path` and
+//! `@"a path"` anywhere in a user message it puts the file (or the folder's listing) in front of the message, with
+//! `--tools ""` as well, and without any question (seen on 2.1.19 and 2.1.330). `CLAUDE_CODE_DISABLE_ATTACHMENTS=1`
+//! switches that off in both, `@agent-NAME` and `@server:resource` included. A message that begins with a slash is a
+//! command of the CLI's; [`event::user_message`] sees to that. A leading `!` or `#` is text.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,11 +16,18 @@ use crate::config::Config;
 use crate::keeper;
 use crate::runtime::MARK;
 
+pub mod account;
 pub mod codec;
 pub mod event;
+pub mod system_prompt;
 
-/// Variables of the server that the CLI must not inherit: our own secret, and the marks of an enclosing CLI.
-const REMOVED: [&str; 3] = ["CCW_API_KEY", "CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT"];
+use account::Account;
+
+/// The marks of an enclosing CLI, which ours must not inherit.
+const MARKS: [&str; 2] = ["CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT"];
+
+/// Our own variables, secrets among them, begin with this; none is the CLI's business.
+const OWN: &str = "CCW_";
 
 /// The system prompt of every conversation; a request's own instructions go into its turn.
 const SYSTEM_PROMPT: &str = "You answer requests that reach you through an API. Answer with the reply alone.";
@@ -24,6 +37,9 @@ const SYSTEM_PROMPT: &str = "You answer requests that reach you through an API. 
 pub struct CliSpec {
     program: PathBuf,
     args: Vec<OsString>,
+    account: Account,
+    /// Variables of the server that the CLI does not inherit.
+    withheld: Vec<OsString>,
 }
 
 /// A started CLI, under its keeper.
@@ -40,15 +56,19 @@ pub struct Cli {
 }
 
 impl CliSpec {
-    /// The command line for `config`.
+    /// The command line for `config`. The system prompt comes from the file `system_prompt`, where there is one; what
+    /// `account` must not see is withheld.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, account: Account, system_prompt: Option<&Path>) -> Self {
+        let prompt: [OsString; 2] = match system_prompt {
+            Some(path) => ["--system-prompt-file".into(), path.into()],
+            None => ["--system-prompt".into(), SYSTEM_PROMPT.into()],
+        };
         let mut args: Vec<OsString> = [
             ["--input-format", "stream-json"].as_slice(),
             &["--output-format", "stream-json"],
             &["--verbose", "--include-partial-messages"],
             &["--model", &config.model],
-            &["--system-prompt", SYSTEM_PROMPT],
             &["--tools", ""],
             &["--strict-mcp-config"],
             &["--setting-sources", ""],
@@ -58,8 +78,19 @@ impl CliSpec {
         .into_iter()
         .map(OsString::from)
         .collect();
+        args.extend(prompt);
         args.extend(config.cli_args.iter().map(OsString::from));
-        Self { program: config.cli.clone(), args }
+        let own = std::env::vars_os()
+            .map(|(name, _)| name)
+            .filter(|name| name.as_encoded_bytes().starts_with(OWN.as_bytes()));
+        let withheld = account.withheld().chain(MARKS).map(OsString::from).chain(own).collect();
+        Self { program: config.cli.clone(), args, account, withheld }
+    }
+
+    /// What pays for its turns.
+    #[must_use]
+    pub fn account(&self) -> Account {
+        self.account
     }
 
     /// Starts the CLI under a keeper of its own. Its temporary files go to `scratch`; it and everything below it carry
@@ -71,10 +102,10 @@ impl CliSpec {
         command.arg0("cc-openai-wrapper").arg(keeper::VERB);
         command.arg("--parent").arg(std::process::id().to_string());
         command.arg("--scratch").arg(scratch).arg("--").arg(&self.program).args(&self.args);
-        command.env(MARK, mark).env("DISABLE_AUTOUPDATER", "1");
-        for name in REMOVED {
+        for name in &self.withheld {
             command.env_remove(name);
         }
+        command.env(MARK, mark).env("DISABLE_AUTOUPDATER", "1").env("CLAUDE_CODE_DISABLE_ATTACHMENTS", "1");
         // A group of its own: Ctrl-C in the server's terminal is for the server alone.
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut keeper = command.spawn()?;

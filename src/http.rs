@@ -23,11 +23,12 @@ use axum::middleware;
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
+use crate::cli::account::Account;
 use crate::config::Config;
 use crate::pool::status::PoolStatus;
 use crate::pool::{Pool, TreeMemory, Turn};
 use crate::shutdown::Tasks;
-use crate::turn::{Prompt, TurnError};
+use crate::turn::{Model, Prompt, TurnError};
 
 mod body;
 mod chat;
@@ -51,6 +52,12 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// A snapshot of the pool, cheap to take.
     fn status(&self) -> PoolStatus;
 
+    /// What pays for turns.
+    fn account(&self) -> Account;
+
+    /// The models that the CLI offers; none before it has told.
+    fn models(&self) -> Vec<Model>;
+
     /// The memory of the server and of everything it started.
     fn memory(&self) -> TreeMemory;
 
@@ -65,6 +72,14 @@ impl Backend for Pool {
 
     fn status(&self) -> PoolStatus {
         Self::status(self)
+    }
+
+    fn account(&self) -> Account {
+        Self::account(self)
+    }
+
+    fn models(&self) -> Vec<Model> {
+        Self::models(self)
     }
 
     fn memory(&self) -> TreeMemory {

@@ -8,11 +8,12 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::cli::CliSpec;
+use crate::cli::account::Account;
 use crate::config::Config;
 use crate::process_tree;
 use crate::runtime::RuntimeFolder;
 use crate::shutdown::Tasks;
-use crate::turn::{Prompt, TurnEvent, Usage};
+use crate::turn::{Model, Prompt, TurnEvent, Usage};
 
 mod actor;
 pub mod life;
@@ -155,6 +156,10 @@ impl std::fmt::Debug for Factory {
 
 struct Shared {
     cli: CliSpec,
+    /// The model that each CLI is started with.
+    model: String,
+    /// The models that the latest CLI to start has listed.
+    models: Mutex<Vec<Model>>,
     runtime: RuntimeFolder,
     deadlines: Deadlines,
     max_line: usize,
@@ -166,13 +171,15 @@ struct Shared {
 }
 
 impl Factory {
-    /// A factory for `config`; its invokers are tasks of `tasks`.
+    /// A factory for `config`, which starts `cli`; its invokers are tasks of `tasks`.
     #[must_use]
-    pub fn new(config: &Config, runtime: RuntimeFolder, tasks: Tasks) -> Self {
+    pub fn new(config: &Config, cli: CliSpec, runtime: RuntimeFolder, tasks: Tasks) -> Self {
         let deadlines =
             Deadlines { start: config.start_timeout, silence: config.silence_timeout, turn: config.turn_timeout };
         let shared = Shared {
-            cli: CliSpec::new(config),
+            cli,
+            model: config.model.clone(),
+            models: Mutex::new(Vec::new()),
             runtime,
             deadlines,
             max_line: usize::try_from(config.max_line_bytes).unwrap_or(usize::MAX),
@@ -212,6 +219,18 @@ impl Factory {
         self.shared.high_water.load(Ordering::SeqCst)
     }
 
+    /// What pays for turns.
+    #[must_use]
+    pub fn account(&self) -> Account {
+        self.shared.cli.account()
+    }
+
+    /// The models that the CLI offers, as the latest invoker to become ready has heard; none before the first one.
+    #[must_use]
+    pub fn models(&self) -> Vec<Model> {
+        self.shared.models.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The keepers' pids: the roots of everything that this server has started.
     #[must_use]
     pub fn keepers(&self) -> Vec<i32> {
@@ -240,6 +259,15 @@ impl Live {
             Some(pid) => keepers.insert(self.id, pid),
             None => keepers.remove(&self.id),
         };
+    }
+
+    /// Replaces what is known of the models, if it has changed: restarts cost no memory.
+    fn learn(&self, mut models: Vec<Model>) {
+        let mut known = self.factory.shared.models.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known != models {
+            models.shrink_to_fit();
+            *known = models;
+        }
     }
 
     fn report(&self, report: Report<Assignment>) {
@@ -277,9 +305,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_invoker_whose_task_ends_early_is_reported_gone_and_not_counted() {
-        let root = tempfile::tempdir().unwrap();
+        let (root, config) = (tempfile::tempdir().unwrap(), Config::default());
         let runtime = RuntimeFolder::create(Some(&root.path().join("runtime"))).unwrap();
-        let factory = Factory::new(&Config::default(), runtime, Tasks::new());
+        let factory = Factory::new(&config, CliSpec::new(&config, Account::Subscription, None), runtime, Tasks::new());
         let reports = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&reports);
         let live = Live::begin(7, factory.clone(), Arc::new(move |id, report| sink.lock().unwrap().push((id, report))));

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::cli::account::Account;
 use crate::config::Config;
 use crate::invoker::{Assignment, Factory, Invoker, REPLY_QUEUE, Report};
 use crate::process_tree;
 use crate::shutdown::Tasks;
-use crate::turn::{Prompt, TurnError, TurnEvent};
+use crate::turn::{Model, Prompt, TurnError, TurnEvent};
 
 pub mod core;
 pub mod observer;
@@ -138,6 +139,18 @@ impl Pool {
         let status = self.shared.lock().core.status(now);
         // Invokers that were started past the pool count as well.
         PoolStatus { live: self.shared.factory.live(), high_water: self.shared.factory.high_water(), ..status }
+    }
+
+    /// What pays for turns.
+    #[must_use]
+    pub fn account(&self) -> Account {
+        self.shared.factory.account()
+    }
+
+    /// The models that the CLI offers, as the latest invoker to become ready has heard; none before the first one.
+    #[must_use]
+    pub fn models(&self) -> Vec<Model> {
+        self.shared.factory.models()
     }
 
     /// Reads the memory of the whole tree, now.

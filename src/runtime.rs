@@ -3,6 +3,7 @@
 //! ```text
 //! RUNTIME/PID-STARTTIME/        one server
 //! RUNTIME/PID-STARTTIME/N/      the temporary files of its invoker N; the keeper makes and removes it
+//! RUNTIME/PID-STARTTIME/NAME    a file that all of its invokers read
 //! ```
 //!
 //! A keeper ends its CLI's tree even when the server is killed. Only when the keeper is killed as well can something
@@ -10,9 +11,9 @@
 //! removes it.
 
 use std::collections::BTreeSet;
-use std::fs::{DirBuilder, Metadata};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::fs::{DirBuilder, Metadata, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -80,6 +81,16 @@ impl RuntimeFolder {
     #[must_use]
     pub fn scratch(&self, invoker: u64) -> PathBuf {
         self.path.join(invoker.to_string())
+    }
+
+    /// Writes a file that only this user can read; it goes with the folder.
+    pub fn keep(&self, name: &str, contents: &str) -> Result<PathBuf, RuntimeError> {
+        let path = self.path.join(name);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        match file.and_then(|mut file| file.write_all(contents.as_bytes())) {
+            Ok(()) => Ok(path),
+            Err(source) => Err(RuntimeError::Io { path, source }),
+        }
     }
 
     /// The value of [`MARK`] for everything below one invoker.
@@ -209,6 +220,18 @@ mod tests {
         drop(first);
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
         drop(second);
+        assert!(!root.path().exists());
+    }
+
+    #[test]
+    fn a_kept_file_is_private_and_goes_with_the_folder() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = RuntimeFolder::create(Some(root.path())).unwrap();
+        let path = folder.keep("system-prompt", "Answer.").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "Answer.");
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert!(matches!(folder.keep("system-prompt", ""), Err(RuntimeError::Io { .. })), "never over another");
+        drop(folder);
         assert!(!root.path().exists());
     }
 

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
+use crate::cli::CliSpec;
+use crate::cli::account::{self, KeyMissing};
+use crate::cli::system_prompt::{self, SystemPromptError};
 use crate::config::Config;
 use crate::http;
 use crate::invoker::Factory;
@@ -22,6 +25,12 @@ pub enum StartError {
     /// No private folder.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// Nobody would pay.
+    #[error(transparent)]
+    Account(#[from] KeyMissing),
+    /// The system prompt can't be had.
+    #[error(transparent)]
+    SystemPrompt(#[from] SystemPromptError),
     /// The listener is of no use.
     #[error("cannot read the address of the listener: {0}")]
     Listener(#[from] std::io::Error),
@@ -55,9 +64,15 @@ impl Server {
         if !address.ip().is_loopback() && config.api_key.is_none() {
             return Err(StartError::KeyMissing(address));
         }
+        let account = account::account(config.auth, account::is_set)?;
+        let system_prompt = config.system_prompt_file.as_deref().map(system_prompt::read).transpose()?;
         let runtime = RuntimeFolder::create(config.runtime_dir.as_deref())?;
+        // Kept, so that every restart has the same text, whatever becomes of the file.
+        let system_prompt = system_prompt.map(|text| runtime.keep("system-prompt", &text)).transpose()?;
+        let cli = CliSpec::new(&config, account, system_prompt.as_deref());
+        tracing::info!(auth = %account, "turns are paid for by this account");
         let (tasks, invokers) = (Tasks::new(), Tasks::new());
-        let factory = Factory::new(&config, runtime, invokers.clone());
+        let factory = Factory::new(&config, cli, runtime, invokers.clone());
         let observers = std::iter::once(Arc::new(Log) as Arc<dyn Observer>).chain(observers).collect();
         let pool = Pool::start(&config, factory, observers, &invokers);
         let grace = config.stop_timeout;

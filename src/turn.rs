@@ -16,6 +16,15 @@ pub struct Prompt {
     pub streamed: bool,
 }
 
+/// A model that the CLI offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// What the CLI is asked for, for example `haiku`.
+    pub name: String,
+    /// The full id that it stands for, where the CLI tells it, for example `claude-haiku-5-5`.
+    pub id: Option<String>,
+}
+
 /// What a turn hands back while it runs. After `Done` or `Failed` nothing follows.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TurnEvent {
@@ -84,6 +93,14 @@ pub enum TurnError {
     /// The CLI's process ended or broke its protocol in the middle of the turn.
     #[error("the CLI failed during the turn: {0}")]
     Cli(String),
+    /// The CLI does not switch to the model that the turn wants; nothing was asked of any other.
+    #[error("the CLI does not take the model {model:?}: {words}")]
+    UnknownModel {
+        /// The model, as the CLI was asked for it.
+        model: String,
+        /// The CLI's words.
+        words: String,
+    },
     /// A deadline passed; the turn was interrupted.
     #[error("the turn was given up after {}: {what}", crate::turn::seconds(*.after))]
     Deadline {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::turn::Usage;
+use crate::turn::{Model, Usage};
 
 /// One line of the CLI's stdout, as far as a server has to know it.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,7 +44,9 @@ pub enum CliEvent {
         /// Which one.
         request_id: String,
         /// What the CLI says is wrong, if something is.
-        error: Option<String>,
+        error: Option<ControlError>,
+        /// The models that the answer to `initialize` lists.
+        models: Vec<Model>,
     },
     /// A question of the CLI's, which has to be answered.
     ControlRequest {
@@ -55,6 +57,15 @@ pub enum CliEvent {
     },
     /// A type that a server need not know.
     Other,
+}
+
+/// Why the CLI does not do what it was asked to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ControlError {
+    /// The CLI's words.
+    pub words: String,
+    /// The CLI's short name for it, for example `not_found`, where it gives one.
+    pub code: Option<String>,
 }
 
 /// The `result` line. `is_error` and `subtype` are both needed: an API error comes as `success` with `is_error`.
@@ -195,6 +206,10 @@ struct ControlResponse {
     request_id: String,
     #[serde(default)]
     error: Option<String>,
+    #[serde(default)]
+    error_code: Option<String>,
+    #[serde(default)]
+    response: serde_json::Value,
 }
 
 #[derive(Deserialize)]
@@ -225,18 +240,36 @@ pub fn parse(line: &[u8]) -> Result<CliEvent, EventError> {
         }
         ("conversation_reset", _) => CliEvent::ConversationReset,
         ("rate_limit_event", _) => rate_limit(&serde_json::from_slice::<RateLimitLine>(line)?.rate_limit_info),
-        ("control_response", _) => {
-            let answer = serde_json::from_slice::<ControlResponseLine>(line)?.response;
-            let error =
-                (answer.subtype == "error").then(|| answer.error.unwrap_or_else(|| "no reason given".to_owned()));
-            CliEvent::ControlResponse { request_id: answer.request_id, error }
-        }
+        ("control_response", _) => control_response(serde_json::from_slice::<ControlResponseLine>(line)?.response),
         ("control_request", _) => {
             let line: ControlRequestLine = serde_json::from_slice(line)?;
             CliEvent::ControlRequest { request_id: line.request_id, subtype: line.request.subtype }
         }
         _ => CliEvent::Other,
     })
+}
+
+fn control_response(answer: ControlResponse) -> CliEvent {
+    let ControlResponse { subtype, request_id, error, error_code, response } = answer;
+    let words = error.unwrap_or_else(|| "no reason given".to_owned());
+    let error = (subtype == "error").then_some(ControlError { words, code: error_code });
+    CliEvent::ControlResponse { request_id, error, models: models(&response) }
+}
+
+/// How many models are kept, and how long a name may be, in bytes. The CLI lists five, of at most 20 bytes.
+const MODELS: usize = 64;
+const MODEL_NAME: usize = 128;
+
+/// The models that an answer lists. One without a sensible name is passed over.
+fn models(response: &serde_json::Value) -> Vec<Model> {
+    let name = |model: &serde_json::Value, key| {
+        let name = model.get(key)?.as_str()?;
+        (1..=MODEL_NAME).contains(&name.len()).then(|| name.to_owned())
+    };
+    let listed = response.get("models").and_then(serde_json::Value::as_array).into_iter().flatten();
+    let models =
+        listed.filter_map(|model| Some(Model { name: name(model, "value")?, id: name(model, "resolvedModel") }));
+    models.take(MODELS).collect()
 }
 
 /// Text counts only where it is the model's own: not inside a tool's sub-conversation.
@@ -264,9 +297,27 @@ pub fn control_request(request_id: &str, subtype: &str) -> Vec<u8> {
     line(&json!({"type": "control_request", "request_id": request_id, "request": {"subtype": subtype}}))
 }
 
-/// A user message, as a line.
+/// The control request that switches to another model, as a line.
+#[must_use]
+pub fn set_model(request_id: &str, model: &str) -> Vec<u8> {
+    let request = json!({"subtype": "set_model", "model": model});
+    line(&json!({"type": "control_request", "request_id": request_id, "request": request}))
+}
+
+/// A user message, as a line. The CLI takes one that begins with a slash for a command of its own: an empty line before
+/// it makes it text like any other, and reaches the model as it is.
 #[must_use]
 pub fn user_message(text: &str) -> Vec<u8> {
+    if text.starts_with('/') { user_line(&format!("\n{text}")) } else { user_line(text) }
+}
+
+/// A command of the CLI's own, for example `/clear`, as a line.
+#[must_use]
+pub fn command(name: &'static str) -> Vec<u8> {
+    user_line(name)
+}
+
+fn user_line(text: &str) -> Vec<u8> {
     line(&json!({
         "type": "user",
         "message": {"role": "user", "content": text},
@@ -327,6 +378,33 @@ mod tests {
     }
 
     #[test]
+    fn the_models_of_an_answer_are_read_within_bounds_and_whatever_their_shape() {
+        let listed = |models: serde_json::Value| {
+            let response = json!({"subtype": "success", "request_id": "i", "response": {"models": models}});
+            let line = json!({"type": "control_response", "response": response}).to_string();
+            match parse(line.as_bytes()).unwrap() {
+                CliEvent::ControlResponse { error: None, models, .. } => models,
+                other => panic!("{other:?}"),
+            }
+        };
+        let two = listed(json!([{"value": "haiku", "resolvedModel": "claude-haiku-5-5", "new": 1}, {"value": "opus"}]));
+        let haiku = Model { name: "haiku".to_owned(), id: Some("claude-haiku-5-5".to_owned()) };
+        assert_eq!(two, [haiku, Model { name: "opus".to_owned(), id: None }]);
+        let odd = json!([1, {}, {"value": 7}, {"value": ""}, {"value": "x".repeat(129)}, {"value": "kept", "resolvedModel": []}]);
+        assert_eq!(listed(odd), [Model { name: "kept".to_owned(), id: None }]);
+        assert_eq!(listed(json!("none")), []);
+        assert_eq!(listed(json!(vec![json!({"value": "m"}); 1000])).len(), MODELS);
+    }
+
+    #[test]
+    fn a_refused_control_request_tells_its_words_and_its_code() {
+        let line = br#"{"type":"control_response","response":{"subtype":"error","request_id":"set_model","error":"no","error_code":"not_found"}}"#;
+        let error = Some(ControlError { words: "no".to_owned(), code: Some("not_found".to_owned()) });
+        let request_id = "set_model".to_owned();
+        assert_eq!(parse(line).unwrap(), CliEvent::ControlResponse { request_id, error, models: Vec::new() });
+    }
+
+    #[test]
     fn deep_nesting_is_passed_over_or_refused_and_never_a_crash() {
         let deep = format!(r#"{{"type":"brand_new","x":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
         match parse(deep.as_bytes()) {
@@ -354,11 +432,13 @@ mod tests {
         }
 
         #[test]
-        fn any_prompt_is_one_line_that_says_the_same(text in any::<String>()) {
+        fn any_prompt_is_one_line_that_says_the_same_and_no_command(text in "/?.*") {
             let line = user_message(&text);
             prop_assert_eq!(line.split(|b| *b == b'\n').count(), 2, "one newline, at the end");
             let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
-            prop_assert_eq!(value["message"]["content"].as_str(), Some(text.as_str()));
+            let said = value["message"]["content"].as_str().unwrap();
+            prop_assert_eq!(said.strip_prefix('\n').filter(|_| text.starts_with('/')).unwrap_or(said), text.as_str());
+            prop_assert!(!said.starts_with('/'), "the CLI would take it for a command");
         }
     }
 }

@@ -122,6 +122,9 @@ impl From<TurnError> for ApiError {
         let message = error.to_string();
         match error {
             TurnError::Api { status, retry_after, .. } => Self::from_upstream(status, message, retry_after),
+            TurnError::UnknownModel { .. } => {
+                Self::invalid(StatusCode::NOT_FOUND, "model_not_found", message).at("model")
+            }
             TurnError::Cli(_) => Self::transient(StatusCode::BAD_GATEWAY, "cli_failed", message),
             TurnError::Deadline { .. } => Self::transient(StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", message),
             TurnError::QueueFull { .. } => Self::transient(UNAVAILABLE, "queue_full", message).after(SOON),

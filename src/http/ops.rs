@@ -28,6 +28,8 @@ struct Health {
     restarts: Restarts,
     last_restart: Option<LastRestart>,
     turns: u64,
+    /// What pays for turns.
+    auth: String,
     containment: &'static str,
     uptime_seconds: u64,
     version: &'static str,
@@ -96,6 +98,7 @@ pub(super) async fn health<B: Backend>(State(app): State<Arc<App<B>>>) -> Respon
         restarts: Restarts { total: status.restarts.total(), by_reason: status.restarts },
         last_restart: status.last_restart,
         turns: status.turns,
+        auth: app.backend.account().to_string(),
         containment: memory.containment,
         uptime_seconds: app.started.elapsed().as_secs(),
         version: env!("CARGO_PKG_VERSION"),

@@ -16,10 +16,10 @@ use tokio::sync::mpsc;
 use tokio_util::codec::FramedRead;
 
 use super::life::{Action, Cause, Ending, Input, Life, Message, Phase};
-use super::reply::Reply;
+use super::reply::{self, Reply};
 use super::{Assignment, Command, Live, Report, kept_rss};
 use crate::cli::codec::{LineDecoder, LineError};
-use crate::cli::event::{self, CliEvent, EventError, TurnResult};
+use crate::cli::event::{self, CliEvent, ControlError, EventError, TurnResult};
 use crate::cli::{Cli, CliSpec};
 use crate::keeper;
 use crate::turn::{TurnError, TurnEvent};
@@ -46,8 +46,9 @@ const DRAIN: Duration = Duration::from_millis(500);
 /// After the CLI closed its stdout, how long it may take to exit.
 const EXIT_AFTER_EOF: Duration = Duration::from_secs(2);
 
-/// The request id of our one control request that has to be recognised.
+/// The request ids of those control requests whose answers have to be recognised. Never more than one of each is open.
 const INITIALIZE: &str = "initialize";
+const SET_MODEL: &str = "set_model";
 
 /// Runs one invoker from its start until its process tree is empty.
 pub(super) async fn run(mut live: Live, commands: mpsc::Receiver<Command>) {
@@ -84,6 +85,12 @@ struct Actor {
     stderr_open: bool,
     stderr_kept: VecDeque<u8>,
     turn: Option<Running>,
+    /// The model that answers.
+    model: String,
+    /// The model that the CLI was asked to switch to.
+    asked_model: Option<String>,
+    /// It has answered `initialize`.
+    initialized: bool,
     /// The `result` line that is being handled.
     result: Option<TurnResult>,
     /// What the stream said when it broke.
@@ -100,30 +107,38 @@ fn now() -> Instant {
 
 impl Actor {
     fn new(live: Live, commands: mpsc::Receiver<Command>, cli: Cli) -> Self {
-        let (begun, _) = Life::begin(live.factory.shared.deadlines, now());
+        let (life, first) = Life::begin(live.factory.shared.deadlines, now());
         let pid = cli.keeper.id().and_then(|pid| i32::try_from(pid).ok());
         live.note_keeper(pid);
         let max_line = live.factory.shared.max_line;
-        Self {
+        let model = live.factory.shared.model.clone();
+        let mut actor = Self {
             live,
-            life: begun,
+            life,
             commands,
             commands_open: true,
             keeper: cli.keeper,
             pid,
             stdin: Some(cli.stdin),
-            outbox: BytesMut::from(event::control_request(INITIALIZE, "initialize").as_slice()),
+            outbox: BytesMut::new(),
             stdout: FramedRead::new(cli.stdout, LineDecoder::new(max_line)),
             stdout_open: true,
             stderr: cli.stderr,
             stderr_open: true,
             stderr_kept: VecDeque::new(),
             turn: None,
+            model,
+            asked_model: None,
+            initialized: false,
             result: None,
             broken: None,
             exit_due: None,
             exit: None,
+        };
+        for action in first {
+            actor.act(action);
         }
+        actor
     }
 
     async fn run(mut self) {
@@ -174,6 +189,7 @@ impl Actor {
             Action::Abandon => self.abandon(),
             Action::EndTurn(ending) => self.end_turn(ending),
             Action::ReportReady => {
+                self.initialized = true;
                 self.forget_lines();
                 self.report(Report::Ready { rss: kept_rss(self.pid) });
             }
@@ -201,13 +217,23 @@ impl Actor {
         let line = match message {
             Message::Initialize => event::control_request(INITIALIZE, "initialize"),
             Message::Interrupt => event::control_request("interrupt", "interrupt"),
-            Message::Clear => event::user_message("/clear"),
+            Message::Clear => event::command("/clear"),
+            Message::SetModel => {
+                let wanted = self.wanted_model().to_owned();
+                event::set_model(SET_MODEL, self.asked_model.insert(wanted))
+            }
             Message::User => match &self.turn {
                 Some(turn) => event::user_message(&turn.assignment.prompt.text),
                 None => return,
             },
         };
         self.outbox.extend_from_slice(&line);
+    }
+
+    /// The model that the leased turn wants.
+    fn wanted_model(&self) -> &str {
+        let wanted = self.turn.as_ref().and_then(|turn| turn.assignment.prompt.model.as_deref());
+        wanted.unwrap_or(&self.live.factory.shared.model)
     }
 
     /// To the keeper. Until it has been waited for, its pid is its own.
@@ -237,7 +263,9 @@ impl Actor {
             self.clear();
         }
         let code = status.and_then(|s| s.code()).and_then(|c| u8::try_from(c).ok());
-        let unusable = matches!(code, Some(keeper::exit::NOT_FOUND | keeper::exit::NOT_EXECUTABLE));
+        // A CLI that has started can be started; from then on the code is its own.
+        let not_started = matches!(code, Some(keeper::exit::NOT_FOUND | keeper::exit::NOT_EXECUTABLE));
+        let unusable = not_started && !self.initialized;
         self.live.end(cause, unusable);
     }
 }

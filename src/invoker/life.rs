@@ -3,7 +3,8 @@
 //! | phase | ends by |
 //! | --- | --- |
 //! | `Starting` | `initialize` answered → `Ready`; deadline → `Stopping`, a failure |
-//! | `Ready` | leased → `Busy`; told to stop → `Stopping` |
+//! | `Ready` | leased → `Busy`, or `Switching` where the turn wants another model; told to stop → `Stopping` |
+//! | `Switching` | `set_model` answered → `Busy`, or `Ready` where it was refused or nobody wants the turn any more; deadline → `Stopping`, a failure |
 //! | `Busy` | `result` → `Clearing` or `Ready`; client gone or deadline → `Interrupting`; broken stream → `Stopping` |
 //! | `Interrupting` | the same turn's `result` → `Clearing` or `Ready`; deadline → `Stopping`, a failure |
 //! | `Clearing` | `conversation_reset` and its `result` → `Ready`; anything else → `Stopping`, as planned |
@@ -14,6 +15,11 @@
 
 use std::time::{Duration, Instant};
 
+use crate::turn::TurnError;
+
+/// How long `set_model` may take. Measured: 4 to 60 ms; but for a name that it does not know, the CLI first asks the
+/// API, once and without trying again.
+const SWITCH: Duration = Duration::from_secs(15);
 /// How long an interrupt may take to end the turn. Measured: 15 ms.
 const INTERRUPT: Duration = Duration::from_secs(5);
 /// How long `/clear` may take. Measured: 14 to 41 ms.
@@ -55,7 +61,11 @@ pub enum Input {
     Lease {
         /// Whether the conversation is to be reset after it.
         clear_after: bool,
+        /// It wants another model than the one that answers now.
+        switch: bool,
     },
+    /// `set_model` was answered; `Err` with how the turn ends when the CLI refused.
+    Switched(Result<(), TurnError>),
     /// The CLI wrote something that belongs to no other input.
     Activity,
     /// A `result` line.
@@ -89,6 +99,8 @@ pub enum Input {
 pub enum Message {
     /// The control request `initialize`.
     Initialize,
+    /// The control request `set_model` with the leased turn's model.
+    SetModel,
     /// The leased turn's prompt.
     User,
     /// The control request `interrupt`.
@@ -106,6 +118,8 @@ pub enum Ending {
     GivenUp,
     /// A deadline: which, and how long it was.
     Deadline(&'static str, Duration),
+    /// The CLI refused the turn's model; nothing was said.
+    Refused(TurnError),
     /// The server is stopping.
     Stopping,
     /// The invoker broke.
@@ -163,6 +177,17 @@ pub enum Phase {
     },
     /// Waiting for a turn.
     Ready,
+    /// A turn waits for its model.
+    Switching {
+        /// Until when the CLI has to answer.
+        deadline: Instant,
+        /// Somebody still wants the turn.
+        wanted: bool,
+        /// Reset the conversation afterwards.
+        clear_after: bool,
+        /// Stop afterwards.
+        stop_after: Option<&'static str>,
+    },
     /// A turn runs.
     Busy {
         /// Until when the next event has to come.
@@ -226,9 +251,10 @@ impl Life {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         match &self.phase {
-            Phase::Starting { deadline } | Phase::Interrupting { deadline, .. } | Phase::Clearing { deadline, .. } => {
-                Some(*deadline)
-            }
+            Phase::Starting { deadline }
+            | Phase::Switching { deadline, .. }
+            | Phase::Interrupting { deadline, .. }
+            | Phase::Clearing { deadline, .. } => Some(*deadline),
             Phase::Busy { silence, total, .. } => Some(*silence.min(total)),
             Phase::Stopping { deadline, .. } => *deadline,
             Phase::Ready | Phase::Gone => None,
@@ -245,7 +271,8 @@ impl Life {
             Input::Tick if self.deadline().is_none_or(|deadline| now < deadline) => Vec::new(),
             Input::Tick => self.deadline_passed(now),
             Input::Initialized(answer) => self.initialized(answer, now),
-            Input::Lease { clear_after } => self.leased(clear_after, now),
+            Input::Lease { clear_after, switch } => self.leased(clear_after, switch, now),
+            Input::Switched(answer) => self.switched(answer, now),
             Input::Activity => self.active(now),
             Input::TurnEnded { success } => self.turn_ended(success, now),
             Input::Reset => self.was_reset(),
@@ -264,14 +291,38 @@ impl Life {
         }
     }
 
-    fn leased(&mut self, clear_after: bool, now: Instant) -> Vec<Action> {
+    fn leased(&mut self, clear_after: bool, switch: bool, now: Instant) -> Vec<Action> {
         if self.phase != Phase::Ready {
             // The invoker broke between the pool's choice and now; the turn is handed back, not lost.
             return vec![Action::EndTurn(Ending::Failed("the invoker was not ready".to_owned()))];
         }
+        if switch {
+            self.phase = Phase::Switching { deadline: now + SWITCH, wanted: true, clear_after, stop_after: None };
+            return vec![Action::Send(Message::SetModel)];
+        }
+        self.say(clear_after, None, now)
+    }
+
+    fn say(&mut self, clear_after: bool, stop_after: Option<&'static str>, now: Instant) -> Vec<Action> {
         let (silence, total) = (now + self.deadlines.silence, now + self.deadlines.turn);
-        self.phase = Phase::Busy { silence, total, clear_after, stop_after: None };
+        self.phase = Phase::Busy { silence, total, clear_after, stop_after };
         vec![Action::Send(Message::User)]
+    }
+
+    fn switched(&mut self, answer: Result<(), TurnError>, now: Instant) -> Vec<Action> {
+        let Phase::Switching { wanted, clear_after, stop_after, .. } = self.phase else { return Vec::new() };
+        let mut actions = match answer {
+            Ok(()) if wanted => return self.say(clear_after, stop_after, now),
+            Err(refusal) if wanted => vec![Action::EndTurn(Ending::Refused(refusal))],
+            _ => Vec::new(),
+        };
+        if let Some(cause) = stop_after {
+            return self.leave(actions, Cause::Planned(cause), now);
+        }
+        // Nothing was said: the conversation is what it was.
+        self.phase = Phase::Ready;
+        actions.push(Action::ReportIdle { cleared: false });
+        actions
     }
 
     fn active(&mut self, now: Instant) -> Vec<Action> {
@@ -298,7 +349,9 @@ impl Life {
             }
             // Answered as if it were a prompt: this CLI does not know `/clear`. An error says nothing about that.
             Phase::Clearing { reset: false, .. } => self.stop(Cause::NotCleared { unable: success }, now),
-            Phase::Starting { .. } | Phase::Ready => self.fail("a result that nobody asked for".to_owned(), now),
+            Phase::Starting { .. } | Phase::Ready | Phase::Switching { .. } => {
+                self.fail("a result that nobody asked for".to_owned(), now)
+            }
             Phase::Stopping { .. } | Phase::Gone => Vec::new(),
         }
     }
@@ -322,12 +375,17 @@ impl Life {
 
     fn given_up(&mut self, ending: Ending, now: Instant) -> Vec<Action> {
         match self.phase {
-            Phase::Busy { stop_after: Some(cause), .. } => {
+            Phase::Busy { stop_after: Some(cause), .. }
+            | Phase::Switching { stop_after: Some(cause), wanted: true, .. } => {
                 self.leave(vec![Action::EndTurn(ending)], Cause::Planned(cause), now)
             }
             Phase::Busy { clear_after, .. } => {
                 self.phase = Phase::Interrupting { deadline: now + INTERRUPT, clear_after };
                 vec![Action::EndTurn(ending), Action::Send(Message::Interrupt)]
+            }
+            Phase::Switching { ref mut wanted, .. } if *wanted => {
+                *wanted = false;
+                vec![Action::EndTurn(ending)]
             }
             _ => Vec::new(),
         }
@@ -344,6 +402,9 @@ impl Life {
             Phase::Busy { .. } => {
                 self.given_up(Ending::Deadline("the CLI was silent for too long", self.deadlines.silence), now)
             }
+            Phase::Switching { .. } => {
+                self.fail(format!("no answer to set_model within {}", crate::turn::seconds(SWITCH)), now)
+            }
             Phase::Interrupting { .. } => self.fail("an interrupt did not end the turn".to_owned(), now),
             Phase::Clearing { .. } => self.stop(Cause::NotCleared { unable: false }, now),
             Phase::Stopping { rung, .. } => self.climb(*rung, now),
@@ -353,7 +414,7 @@ impl Life {
 
     fn told_to_stop(&mut self, cause: &'static str, at_once: bool, now: Instant) -> Vec<Action> {
         match &mut self.phase {
-            Phase::Busy { stop_after, .. } if !at_once => {
+            Phase::Busy { stop_after, .. } | Phase::Switching { stop_after, wanted: true, .. } if !at_once => {
                 *stop_after = Some(cause);
                 Vec::new()
             }
@@ -370,7 +431,9 @@ impl Life {
     fn stop(&mut self, cause: Cause, now: Instant) -> Vec<Action> {
         match &self.phase {
             Phase::Stopping { .. } | Phase::Gone => Vec::new(),
-            Phase::Busy { .. } => self.leave(vec![Action::EndTurn(ending(&cause))], cause, now),
+            Phase::Busy { .. } | Phase::Switching { wanted: true, .. } => {
+                self.leave(vec![Action::EndTurn(ending(&cause))], cause, now)
+            }
             _ => self.leave(Vec::new(), cause, now),
         }
     }
@@ -408,7 +471,7 @@ impl Life {
         match std::mem::replace(&mut self.phase, Phase::Gone) {
             Phase::Gone => Vec::new(),
             Phase::Stopping { cause, .. } => vec![Action::ReportGone(cause)],
-            Phase::Busy { .. } => {
+            Phase::Busy { .. } | Phase::Switching { wanted: true, .. } => {
                 vec![Action::EndTurn(Ending::Failed(how.clone())), Action::ReportGone(Cause::Failed(how))]
             }
             _ => vec![Action::ReportGone(Cause::Failed(how))],

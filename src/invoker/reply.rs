@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cli::event::TurnResult;
+use crate::cli::event::{ControlError, TurnResult};
 use crate::turn::{Completion, TurnError};
 
 /// The reply of the running turn, as far as it has come.
@@ -74,9 +74,24 @@ fn refusal(result: TurnResult) -> TurnError {
     }
 }
 
+/// How a turn ends whose model the CLI refused. For a name that it does not know, 2.1.330 asks the API first; what the
+/// API says then need not be about the model.
+#[must_use]
+pub fn not_switched(model: String, error: ControlError) -> TurnError {
+    let ControlError { words, code } = error;
+    let (status, retry_after) = match code.as_deref() {
+        Some("rate_limit") => (Some(429), Some(RETRY_AFTER)),
+        Some("auth_failed") => (Some(401), None),
+        Some("check_server_error" | "check_failed") => (status_in(&words), None),
+        _ => return TurnError::UnknownModel { model, words },
+    };
+    TurnError::Api { status, message: words, retry_after }
+}
+
 /// Older versions (2.1.19) tell the status in the words alone: `API Error: 529 {…}`.
 fn status_in(message: &str) -> Option<u16> {
-    let status = message.strip_prefix("API Error: ")?.split(' ').next()?.parse().ok()?;
+    let words = message.strip_prefix("API Error: ").or_else(|| message.strip_prefix("API error: "))?;
+    let status = words.split(' ').next()?.parse().ok()?;
     (400..600).contains(&status).then_some(status)
 }
 
@@ -135,6 +150,27 @@ mod tests {
             let result = TurnResult { is_error: true, ..success(Some(words)) };
             let Err(TurnError::Api { status: found, .. }) = finish(&[], result).outcome else { panic!("{words}") };
             assert_eq!(found, status);
+        }
+    }
+
+    #[test]
+    fn a_model_that_could_not_be_checked_is_not_called_unknown() {
+        let refused = |code: Option<&str>, words: &str| {
+            not_switched("m".to_owned(), ControlError { words: words.to_owned(), code: code.map(str::to_owned) })
+        };
+        for code in [Some("not_found"), Some("catalog_unknown"), Some("check_rejected"), Some("new"), None] {
+            let expected = TurnError::UnknownModel { model: "m".to_owned(), words: "no".to_owned() };
+            assert_eq!(refused(code, "no"), expected, "{code:?}");
+        }
+        let busy = "API error: 529 overloaded · model not changed";
+        for (code, words, expected) in [
+            ("rate_limit", "API error: 429 slow down", Some(429)),
+            ("auth_failed", "Authentication failed.", Some(401)),
+            ("check_server_error", busy, Some(529)),
+            ("check_failed", "Unable to validate model: the socket was closed", None),
+        ] {
+            let TurnError::Api { status, .. } = refused(Some(code), words) else { panic!("{code}") };
+            assert_eq!(status, expected, "{code}");
         }
     }
 

@@ -39,6 +39,7 @@ async fn every_turn_error_has_its_status() {
         (api(Some(7)), 502, "upstream_error", None),
         (api(Some(200)), 502, "upstream_error", None),
         (api(None), 502, "upstream_error", None),
+        (TurnError::UnknownModel { model: "m".into(), words: "w".into() }, 404, "model_not_found", None),
         (TurnError::Cli("gone".into()), 502, "cli_failed", None),
         (TurnError::Deadline { what: "silence", after: soon }, 504, "deadline_exceeded", None),
         (TurnError::QueueFull { waiting: 9 }, 503, "queue_full", Some("5")),
@@ -217,7 +218,7 @@ async fn health_tells_of_the_tree_and_not_just_of_the_server() {
             "slots": 1, "cli_processes": 2, "queue": {"waiting": 4},
             "restarts": {"total": 8, "turns": 7, "tokens": 0, "age": 0, "idle": 0, "memory": 0, "isolation": 0,
                 "admin": 0, "recovery": 1},
-            "last_restart": null, "turns": 80, "containment": "subreaper", "uptime_seconds": null, "version": null,
+            "last_restart": null, "turns": 80, "auth": "subscription", "containment": "subreaper", "uptime_seconds": null, "version": null,
         })
     );
 }

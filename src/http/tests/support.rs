@@ -13,11 +13,12 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::super::{Backend, Limits, TreeMemory, serve_within};
+use crate::cli::account::Account;
 use crate::config::Config;
 use crate::pool::Turn;
 use crate::pool::status::{PoolState, PoolStatus, RestartCounts};
 use crate::shutdown::Tasks;
-use crate::turn::{Completion, Prompt, TurnError, TurnEvent};
+use crate::turn::{Completion, Model, Prompt, TurnError, TurnEvent};
 
 /// Waits for something that happens at once unless it never happens.
 pub(super) async fn soon<T>(what: impl Future<Output = T>) -> T {
@@ -76,6 +77,14 @@ impl Backend for Fake {
 
     fn status(&self) -> PoolStatus {
         self.0.status.lock().unwrap().clone()
+    }
+
+    fn account(&self) -> Account {
+        Account::Subscription
+    }
+
+    fn models(&self) -> Vec<Model> {
+        vec![Model { name: "haiku".to_owned(), id: Some("claude-haiku-5-5".to_owned()) }]
     }
 
     fn memory(&self) -> TreeMemory {

@@ -3,9 +3,9 @@
 use std::process::ExitStatus;
 
 use super::{
-    Actor, Assignment, BytesMut, CliEvent, Command, DRAIN, Duration, EXIT_AFTER_EOF, Ending, EventError, INITIALIZE,
-    Input, LineError, RESERVED, Reply, Report, Running, STDERR_KEPT, STDERR_SHOWN, SystemTime, TurnError, TurnEvent,
-    VecDeque, event, mpsc, now,
+    Actor, Assignment, BytesMut, CliEvent, Command, ControlError, DRAIN, Duration, EXIT_AFTER_EOF, Ending, EventError,
+    INITIALIZE, Input, LineError, RESERVED, Reply, Report, Running, SET_MODEL, STDERR_KEPT, STDERR_SHOWN, SystemTime,
+    TurnError, TurnEvent, VecDeque, event, mpsc, now, reply,
 };
 
 type Line = Result<BytesMut, LineError>;
@@ -53,9 +53,13 @@ impl Actor {
                 self.result = None;
             }
             CliEvent::ConversationReset => self.handle(Input::Reset),
-            CliEvent::ControlResponse { request_id, error } if request_id == INITIALIZE => {
-                self.handle(Input::Initialized(error.map_or(Ok(()), Err)));
+            CliEvent::ControlResponse { request_id, error, models } if request_id == INITIALIZE => {
+                if error.is_none() {
+                    self.live.learn(models);
+                }
+                self.handle(Input::Initialized(error.map_or(Ok(()), |error| Err(error.words))));
             }
+            CliEvent::ControlResponse { request_id, error, .. } if request_id == SET_MODEL => self.switched(error),
             CliEvent::ControlRequest { request_id, subtype } => {
                 self.outbox.extend_from_slice(&event::refusal(&request_id, &subtype));
             }
@@ -74,6 +78,18 @@ impl Actor {
             | CliEvent::ControlResponse { .. }
             | CliEvent::Other => {}
         }
+    }
+
+    fn switched(&mut self, error: Option<ControlError>) {
+        let Some(asked) = self.asked_model.take() else { return };
+        let answer = match error {
+            Some(error) => Err(reply::not_switched(asked, error)),
+            None => {
+                self.model = asked;
+                Ok(())
+            }
+        };
+        self.handle(Input::Switched(answer));
     }
 
     fn reply(&mut self, change: impl FnOnce(&mut Reply)) {
@@ -116,7 +132,8 @@ impl Actor {
             Some(Command::Turn { assignment, clear_after }) => {
                 let (reply, waiting) = (Reply::default(), VecDeque::new());
                 self.turn = Some(Running { assignment, reply, waiting, passed_on: false });
-                self.handle(Input::Lease { clear_after });
+                let switch = self.wanted_model() != self.model;
+                self.handle(Input::Lease { clear_after, switch });
             }
             Some(Command::Stop { cause, now }) => self.handle(Input::Stop { cause, now }),
             Some(Command::Kill) => self.handle(Input::Kill),
@@ -211,6 +228,7 @@ impl Actor {
                 self.finish_turn(&finished.outcome, Some(usage));
             }
             Ending::Failed(what) => self.fail_turn(what),
+            Ending::Refused(error) => self.finish_turn(&Err(error), None),
             Ending::Deadline(what, after) => self.finish_turn(&Err(TurnError::Deadline { what, after }), None),
             Ending::Stopping => self.finish_turn(&Err(TurnError::Stopping), None),
             Ending::GivenUp => {

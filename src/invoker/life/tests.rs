@@ -16,8 +16,20 @@ fn ready() -> (Life, Instant) {
 
 fn busy() -> (Life, Instant) {
     let (mut life, now) = ready();
-    assert_eq!(life.handle(Input::Lease { clear_after: true }, now), [Action::Send(Message::User)]);
+    assert_eq!(life.handle(Input::Lease { clear_after: true, switch: false }, now), [Action::Send(Message::User)]);
     (life, now)
+}
+
+/// An invoker that was asked for another model, and the time.
+fn switching() -> (Life, Instant) {
+    let (mut life, now) = ready();
+    let leased = life.handle(Input::Lease { clear_after: true, switch: true }, now);
+    assert_eq!(leased, [Action::Send(Message::SetModel)], "and not the prompt");
+    (life, now)
+}
+
+fn refusal() -> TurnError {
+    TurnError::UnknownModel { model: "m".to_owned(), words: "no".to_owned() }
 }
 
 fn after(now: Instant, seconds: u64) -> Instant {
@@ -129,11 +141,71 @@ fn an_exit_in_the_middle_of_a_turn_fails_both() {
     assert_eq!(actions, [Action::EndTurn(Ending::Failed(how.clone())), Action::ReportGone(Cause::Failed(how))]);
 }
 
+#[test]
+fn a_turn_for_another_model_is_said_only_after_the_switch() {
+    let (mut life, now) = switching();
+    assert_eq!(life.handle(Input::Activity, now), []);
+    assert_eq!(life.handle(Input::Switched(Ok(())), after(now, 1)), [Action::Send(Message::User)]);
+    let Phase::Busy { total, .. } = *life.phase() else { panic!("{:?}", life.phase()) };
+    assert_eq!(total, after(now, 1) + DEADLINES.turn, "the turn's time begins with its prompt");
+    let ended = life.handle(Input::TurnEnded { success: true }, now);
+    assert_eq!(ended, [Action::EndTurn(Ending::Completed), Action::Send(Message::Clear)]);
+}
+
+#[test]
+fn a_refused_model_ends_the_turn_and_the_invoker_stays() {
+    let (mut life, now) = switching();
+    let refused = life.handle(Input::Switched(Err(refusal())), now);
+    assert_eq!(refused, [Action::EndTurn(Ending::Refused(refusal())), Action::ReportIdle { cleared: false }]);
+    assert_eq!(*life.phase(), Phase::Ready);
+}
+
+#[test]
+fn a_client_that_goes_while_the_model_switches_leaves_an_invoker_that_is_ready_after_the_answer() {
+    for answer in [Ok(()), Err(refusal())] {
+        let (mut life, now) = switching();
+        assert_eq!(life.handle(Input::GiveUp, now), [Action::EndTurn(Ending::GivenUp)]);
+        assert!(matches!(life.phase(), Phase::Switching { .. }), "{:?}", life.phase());
+        assert_eq!(life.handle(Input::GiveUp, now), []);
+        assert_eq!(life.handle(Input::Switched(answer), now), [Action::ReportIdle { cleared: false }]);
+        assert_eq!(*life.phase(), Phase::Ready);
+    }
+}
+
+#[test]
+fn a_switch_that_is_never_answered_fails_the_invoker_and_its_turn() {
+    let (mut life, now) = switching();
+    assert_eq!(life.deadline(), Some(now + SWITCH));
+    let actions = life.handle(Input::Tick, now + SWITCH);
+    let [Action::EndTurn(Ending::Failed(_)), Action::ReportLeaving(Cause::Failed(_)), Action::CloseStdin] =
+        &actions[..]
+    else {
+        panic!("{actions:?}")
+    };
+    assert_eq!(life.handle(Input::Switched(Ok(())), now + SWITCH), [], "too late");
+}
+
+#[test]
+fn told_to_stop_while_the_model_switches_it_serves_its_turn_first() {
+    let (mut life, now) = switching();
+    assert_eq!(life.handle(Input::Stop { cause: "turns", now: false }, now), []);
+    assert_eq!(life.clone().handle(Input::Switched(Ok(())), now), [Action::Send(Message::User)]);
+    let leaving = [Action::ReportLeaving(Cause::Planned("turns")), Action::CloseStdin];
+    let refused = life.clone().handle(Input::Switched(Err(refusal())), now);
+    assert_eq!(refused, [&[Action::EndTurn(Ending::Refused(refusal()))], &leaving[..]].concat());
+    let given_up = life.clone().handle(Input::GiveUp, now);
+    assert_eq!(given_up, [&[Action::EndTurn(Ending::GivenUp)], &leaving[..]].concat());
+    life.handle(Input::Switched(Ok(())), now);
+    let ended = life.handle(Input::TurnEnded { success: true }, now);
+    assert_eq!(ended, [&[Action::EndTurn(Ending::Completed)], &leaving[..]].concat());
+}
+
 fn inputs() -> impl Strategy<Value = Input> {
     prop_oneof![
         4 => Just(Input::Initialized(Ok(()))),
         1 => Just(Input::Initialized(Err("no".to_owned()))),
-        4 => any::<bool>().prop_map(|clear_after| Input::Lease { clear_after }),
+        4 => any::<(bool, bool)>().prop_map(|(clear_after, switch)| Input::Lease { clear_after, switch }),
+        3 => any::<bool>().prop_map(|taken| Input::Switched(if taken { Ok(()) } else { Err(refusal()) })),
         2 => Just(Input::Activity),
         6 => any::<bool>().prop_map(|success| Input::TurnEnded { success }),
         3 => Just(Input::Reset),
@@ -147,13 +219,13 @@ fn inputs() -> impl Strategy<Value = Input> {
 }
 
 proptest! {
-    /// Whatever happens: a lease ends exactly once, leaving is reported at most once and gone last, nothing follows
+    /// Whatever happens: a lease ends exactly once, a prompt is never written before the switch that it needs, leaving is reported at most once and gone last, nothing follows
     /// gone, and then time and an exit alone bring every life to its end.
     #[test]
     fn any_life_keeps_its_promises(steps in prop::collection::vec((inputs(), 0_u64..200), 0..60)) {
         let mut now = Instant::now();
         let (mut life, _) = Life::begin(DEADLINES, now);
-        let (mut leased, mut left, mut gone) = (false, 0, 0);
+        let (mut leased, mut left, mut gone, mut unswitched) = (false, 0, 0, false);
         let mut check = |life: &mut Life, input: Input, now: Instant| {
             let was_gone = *life.phase() == Phase::Gone;
             let is_lease = matches!(input, Input::Lease { .. });
@@ -161,9 +233,15 @@ proptest! {
                 return; // The owner leases one turn at a time, and not to the dead.
             }
             leased |= is_lease;
+            unswitched = match input {
+                Input::Lease { switch, .. } => switch,
+                Input::Switched(Ok(())) => false,
+                _ => unswitched,
+            };
             for action in life.handle(input, now) {
                 assert!(!was_gone, "{action:?} after the end");
                 match action {
+                    Action::Send(Message::User) => assert!(leased && !unswitched, "said to the wrong model"),
                     Action::EndTurn(_) => assert!(std::mem::take(&mut leased), "ended twice"),
                     Action::ReportLeaving(_) => left += 1,
                     Action::ReportGone(_) => gone += 1,
