@@ -37,11 +37,12 @@ pub(crate) struct Server {
 pub(crate) struct Options {
     args: Vec<String>,
     cli: PathBuf,
+    env: Vec<(String, Option<String>)>,
 }
 
 impl Options {
     pub(crate) fn new() -> Self {
-        Self { args: Vec::new(), cli: PathBuf::from(env!("CARGO_BIN_EXE_mock-claude")) }
+        Self { args: Vec::new(), env: Vec::new(), cli: PathBuf::from(env!("CARGO_BIN_EXE_mock-claude")) }
     }
 
     /// Flags of `serve`.
@@ -53,6 +54,12 @@ impl Options {
     /// Flags of `mock-claude`.
     pub(crate) fn mock(mut self, flags: &[&str]) -> Self {
         self.args.extend(flags.iter().map(|f| format!("--cli-arg={f}")));
+        self
+    }
+
+    /// A variable of the server's environment; none takes it away.
+    pub(crate) fn env(mut self, name: &str, value: Option<&str>) -> Self {
+        self.env.push((name.to_owned(), value.map(str::to_owned)));
         self
     }
 
@@ -71,7 +78,14 @@ impl Server {
     fn start(options: &Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
         #[expect(clippy::disallowed_methods, reason = "the test's own server; Server::drop ends it")]
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sut"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sut"));
+        for (name, value) in &options.env {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let mut child = command
             .args(["wrapper", "serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--cli"])
             .arg(&options.cli)
             .args(&options.args)

@@ -3,5 +3,7 @@
 mod faults;
 mod life;
 mod limits;
+mod models;
 mod protocol;
+mod start;
 mod usage;
