@@ -85,12 +85,10 @@ struct Actor {
     stderr_open: bool,
     stderr_kept: VecDeque<u8>,
     turn: Option<Running>,
-    /// The model that answers.
-    model: String,
+    /// The model that answers; none before `initialize` was answered.
+    model: Option<String>,
     /// The model that the CLI was asked to switch to.
     asked_model: Option<String>,
-    /// It has answered `initialize`.
-    initialized: bool,
     /// The `result` line that is being handled.
     result: Option<TurnResult>,
     /// What the stream said when it broke.
@@ -107,14 +105,13 @@ fn now() -> Instant {
 
 impl Actor {
     fn new(live: Live, commands: mpsc::Receiver<Command>, cli: Cli) -> Self {
-        let (life, first) = Life::begin(live.factory.shared.deadlines, now());
+        let (begun, first) = Life::begin(live.factory.shared.deadlines, now());
         let pid = cli.keeper.id().and_then(|pid| i32::try_from(pid).ok());
         live.note_keeper(pid);
         let max_line = live.factory.shared.max_line;
-        let model = live.factory.shared.model.clone();
         let mut actor = Self {
             live,
-            life,
+            life: begun,
             commands,
             commands_open: true,
             keeper: cli.keeper,
@@ -127,9 +124,8 @@ impl Actor {
             stderr_open: true,
             stderr_kept: VecDeque::new(),
             turn: None,
-            model,
+            model: None,
             asked_model: None,
-            initialized: false,
             result: None,
             broken: None,
             exit_due: None,
@@ -189,7 +185,7 @@ impl Actor {
             Action::Abandon => self.abandon(),
             Action::EndTurn(ending) => self.end_turn(ending),
             Action::ReportReady => {
-                self.initialized = true;
+                self.model = Some(self.live.factory.shared.model.clone());
                 self.forget_lines();
                 self.report(Report::Ready { rss: kept_rss(self.pid) });
             }
@@ -265,7 +261,7 @@ impl Actor {
         let code = status.and_then(|s| s.code()).and_then(|c| u8::try_from(c).ok());
         // A CLI that has started can be started; from then on the code is its own.
         let not_started = matches!(code, Some(keeper::exit::NOT_FOUND | keeper::exit::NOT_EXECUTABLE));
-        let unusable = not_started && !self.initialized;
+        let unusable = not_started && self.model.is_none();
         self.live.end(cause, unusable);
     }
 }

@@ -82,12 +82,11 @@ impl Actor {
 
     fn switched(&mut self, error: Option<ControlError>) {
         let Some(asked) = self.asked_model.take() else { return };
-        let answer = match error {
-            Some(error) => Err(reply::not_switched(asked, error)),
-            None => {
-                self.model = asked;
-                Ok(())
-            }
+        let answer = if let Some(error) = error {
+            Err(reply::not_switched(asked, error))
+        } else {
+            self.model = Some(asked);
+            Ok(())
         };
         self.handle(Input::Switched(answer));
     }
@@ -132,7 +131,7 @@ impl Actor {
             Some(Command::Turn { assignment, clear_after }) => {
                 let (reply, waiting) = (Reply::default(), VecDeque::new());
                 self.turn = Some(Running { assignment, reply, waiting, passed_on: false });
-                let switch = self.wanted_model() != self.model;
+                let switch = Some(self.wanted_model()) != self.model.as_deref();
                 self.handle(Input::Lease { clear_after, switch });
             }
             Some(Command::Stop { cause, now }) => self.handle(Input::Stop { cause, now }),
