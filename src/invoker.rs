@@ -104,6 +104,8 @@ enum Command {
 pub struct Invoker {
     id: u64,
     commands: mpsc::Sender<Command>,
+    /// The model that its latest turn wanted; none for the one that it was started with.
+    model: Option<String>,
 }
 
 /// As many commands as an invoker can be given before it has to read one: a turn, a stop, a kill, and one to spare.
@@ -116,8 +118,14 @@ impl Invoker {
         self.id
     }
 
+    /// Whether it runs the model that a prompt wants, unless the CLI has refused it.
+    pub(crate) fn runs(&self, prompt: &Prompt) -> bool {
+        self.model == prompt.model
+    }
+
     /// Runs a turn. Only once it is ready or idle; gives the turn back when it is gone.
-    pub(crate) fn turn(&self, assignment: Assignment, clear_after: bool) -> Result<(), Assignment> {
+    pub(crate) fn turn(&mut self, assignment: Assignment, clear_after: bool) -> Result<(), Assignment> {
+        self.model.clone_from(&assignment.prompt.model);
         let command = Command::Turn { assignment, clear_after };
         self.commands.try_send(command).map_err(|error| match error.into_inner() {
             Command::Turn { assignment, .. } => assignment,
@@ -204,7 +212,7 @@ impl Factory {
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let live = Live::begin(id, self.clone(), sink);
         self.shared.tasks.spawn(actor::run(live, receiver));
-        Invoker { id, commands }
+        Invoker { id, commands, model: None }
     }
 
     /// Invokers whose process tree is not known to be empty, those that are just being started included.

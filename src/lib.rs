@@ -38,6 +38,8 @@
 //! | `src/invoker/actor.rs` | the task that owns process and pipes |
 //! | `src/invoker/reply.rs` | one reply out of its events. Pure |
 //! | `src/cli.rs` | how a CLI is started |
+//! | `src/cli/account.rs` | whose money it spends: what it may see of the environment. Pure |
+//! | `src/cli/system_prompt.rs` | the file with the system prompt |
 //! | `src/cli/codec.rs` | lines of bounded length |
 //! | `src/cli/event.rs` | the CLI's JSON, both ways |
 //! | `src/runtime.rs` | the private folder that names each instance; the sweep after a crash |

@@ -298,9 +298,14 @@ impl Effects for Carrier<'_> {
         id
     }
 
+    fn suits(&self, id: Id, ticket: Ticket) -> bool {
+        let (invoker, waiting) = (self.invokers.get(&id), self.waiting.get(&ticket));
+        invoker.zip(waiting).is_some_and(|(invoker, waiting)| invoker.runs(&waiting.assignment.prompt))
+    }
+
     fn assign(&mut self, id: Id, ticket: Ticket, clear_after: bool) -> bool {
         let Some(waiting) = self.waiting.remove(&ticket) else { return true };
-        let Some(invoker) = self.invokers.get(&id) else { return false };
+        let Some(invoker) = self.invokers.get_mut(&id) else { return false };
         match invoker.turn(waiting.assignment, clear_after) {
             Ok(()) => {
                 // If the request has gone away in this instant, the invoker sees that its reply has no reader.

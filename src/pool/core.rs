@@ -24,6 +24,8 @@ pub type Id = u64;
 pub trait Effects {
     /// Starts an invoker; gives its number.
     fn start(&mut self) -> Id;
+    /// Whether an invoker runs the model that a waiting request wants. A wrong answer costs a switch, no more.
+    fn suits(&self, id: Id, ticket: Ticket) -> bool;
     /// Gives a waiting request to an idle invoker. False: the invoker is gone.
     fn assign(&mut self, id: Id, ticket: Ticket, clear_after: bool) -> bool;
     /// Ends a waiting request with an error.

@@ -164,9 +164,11 @@ impl Core {
 
     /// Gives waiting requests to idle invokers, first come first served.
     fn assign(&mut self, now: Instant, fx: &mut dyn Effects) {
-        while self.stop != Stop::Now && !self.waiting.is_empty() {
-            let Some(id) = self.next_idle(now) else { return };
-            let Some(ticket) = self.waiting.pop_front() else { return };
+        while self.stop != Stop::Now
+            && let Some(ticket) = self.waiting.front().copied()
+        {
+            let Some(id) = self.next_idle(now, |id| fx.suits(id, ticket)) else { return };
+            self.waiting.pop_front();
             let limits = self.limits();
             let Some(member) = self.members.get_mut(&id) else { return };
             member.wear.turns += 1;
@@ -181,14 +183,15 @@ impl Core {
         }
     }
 
-    /// The idle invoker that has served most: so several slots do not reach their limits at the same time.
-    fn next_idle(&self, now: Instant) -> Option<Id> {
+    /// An idle invoker, one that suits before others. Among those the one that has served most: so several slots do not
+    /// reach their limits at the same time.
+    fn next_idle(&self, now: Instant, suits: impl Fn(Id) -> bool) -> Option<Id> {
         // An old invoker may still be busy with its last turn after its slot has switched.
         if self.members.values().filter(|member| member.phase == Phase::Busy).count() >= self.rules.slots {
             return None;
         }
         let idle = self.able(now).filter(|(_, member)| member.phase == Phase::Idle);
-        idle.max_by_key(|(id, member)| (member.wear.turns, std::cmp::Reverse(*id))).map(|(id, _)| id)
+        idle.max_by_key(|(id, member)| (suits(*id), member.wear.turns, std::cmp::Reverse(*id))).map(|(id, _)| id)
     }
 
     /// Invokers that serve a slot and may be given another turn, now or after the one they have.

@@ -18,6 +18,8 @@ struct World {
     /// Tickets that have ended: served, refused or withdrawn.
     ended: BTreeMap<Ticket, &'static str>,
     events: Vec<LifeEvent>,
+    /// Who runs the model that a request wants.
+    suited: BTreeMap<Ticket, Id>,
 }
 
 impl World {
@@ -35,6 +37,10 @@ impl Effects for World {
         self.next += 1;
         self.starting.insert(self.next);
         self.next
+    }
+
+    fn suits(&self, id: Id, ticket: Ticket) -> bool {
+        self.suited.get(&ticket) == Some(&id)
     }
 
     fn assign(&mut self, id: Id, ticket: Ticket, clear_after: bool) -> bool {
@@ -315,6 +321,23 @@ fn an_idle_pool_renews_its_invokers_by_time_alone() {
     sim.advance(Duration::from_hours(4));
     sim.run_out();
     assert_eq!(sim.core.status(sim.now).restarts.idle - before, 2);
+}
+
+#[test]
+fn a_request_goes_to_the_idle_invoker_that_runs_its_model_and_else_to_the_one_that_has_served_most() {
+    let mut sim = Sim::new(&config(3, Standby::Jit));
+    for id in 1..=3 {
+        sim.ready(id);
+    }
+    sim.world.suited = BTreeMap::from([(1, 3), (2, 2), (4, 2)]);
+    for (ticket, served_by) in [(1, 3), (2, 2), (3, 2), (4, 2)] {
+        assert_eq!(sim.request(), ticket);
+        assert_eq!(sim.world.busy.get(&served_by), Some(&ticket), "{:?}", sim.world.busy);
+        sim.finish(served_by, true);
+    }
+    sim.world.suited = BTreeMap::from([(5, 2), (6, 2)]);
+    assert_eq!((sim.request(), sim.request()), (5, 6));
+    assert_eq!(sim.world.busy, BTreeMap::from([(2, 5), (3, 6)]), "it does not wait for the one that suits");
 }
 
 #[test]
