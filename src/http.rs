@@ -3,7 +3,8 @@
 //! A request goes through three layers, outermost first:
 //!
 //! 1. `trace` gives it an id, turns a panic into one failed request, and writes one log line when its reply has ended.
-//! 2. `guard` refuses foreign hosts, foreign origins and wrong keys before the body is read.
+//! 2. `guard` refuses foreign hosts, foreign origins and wrong keys before the body is read, and keeps each key to its
+//!    limits, which are in `keys`.
 //! 3. The router: `chat` for completions, `ops` for probes, health and restarts. Whatever they refuse is an
 //!    `error::ApiError`.
 //!
@@ -23,7 +24,7 @@ use axum::middleware;
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
-use crate::config::Config;
+use crate::config::{Config, Key};
 use crate::pool::status::PoolStatus;
 use crate::pool::{Pool, TreeMemory, Turn};
 use crate::shutdown::Tasks;
@@ -33,6 +34,7 @@ mod body;
 mod chat;
 mod error;
 mod guard;
+mod keys;
 mod listener;
 mod ops;
 mod stream;
@@ -109,27 +111,37 @@ impl Default for Limits {
 struct App<B> {
     config: Arc<Config>,
     backend: B,
+    keys: keys::Keys,
     limits: Limits,
     started: Instant,
 }
 
-/// Serves HTTP on `listener` until `tasks` is told to stop, then lets running requests finish for
-/// `config.stop_timeout`, then drops what is left. When it returns no connection is open.
+/// Serves HTTP on `listener`, to clients that have one of `keys` if there are any, until `tasks` is told to stop; then
+/// lets running requests finish for `config.stop_timeout`, then drops what is left. When it returns no connection is
+/// open.
 ///
 /// Connections run as tasks of `tasks`. The backend has to go on serving until this returns: requests that it took
 /// before the stop are still waiting for it.
-pub async fn serve<B: Backend>(listener: TcpListener, config: Arc<Config>, backend: B, tasks: Tasks) {
-    serve_within(listener, config, backend, tasks, Limits::default()).await;
+pub async fn serve<B: Backend>(
+    listener: TcpListener,
+    config: Arc<Config>,
+    keys: Vec<Key>,
+    backend: B,
+    tasks: Tasks,
+) {
+    serve_within(listener, config, keys, backend, tasks, Limits::default()).await;
 }
 
 async fn serve_within<B: Backend>(
     listener: TcpListener,
     config: Arc<Config>,
+    keys: Vec<Key>,
     backend: B,
     tasks: Tasks,
     limits: Limits,
 ) {
-    let app = Arc::new(App { config: Arc::clone(&config), backend, limits, started: Instant::now() });
+    let keys = keys::Keys::new(&keys);
+    let app = Arc::new(App { config: Arc::clone(&config), backend, keys, limits, started: Instant::now() });
     let doors = listener::Doors {
         all: layers(everything(), &app),
         reserve: layers(

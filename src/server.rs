@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use crate::config::Config;
+use crate::config::{Config, FileError};
 use crate::http;
 use crate::invoker::Factory;
 use crate::pool::Pool;
@@ -17,8 +17,11 @@ use crate::shutdown::Tasks;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Anybody could use the account.
-    #[error("{0} can be reached from other machines: set a key with --api-key or CCW_API_KEY, or listen on 127.0.0.1")]
+    #[error("{0} can be reached from other machines: set a key with --api-key or --api-key-file, or listen on 127.0.0.1")]
     KeyMissing(std::net::SocketAddr),
+    /// The file with the keys.
+    #[error(transparent)]
+    Keys(#[from] FileError),
     /// No private folder.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
@@ -52,16 +55,17 @@ impl Server {
     /// Starts the invokers and serves HTTP on `listener`. To be called within a tokio runtime.
     pub fn start(listener: TcpListener, config: Config, observers: Vec<Arc<dyn Observer>>) -> Result<Self, StartError> {
         let address = listener.local_addr()?;
-        if !address.ip().is_loopback() && config.api_key.is_none() {
+        if !address.ip().is_loopback() && !config.has_key() {
             return Err(StartError::KeyMissing(address));
         }
+        let keys = config.keys()?;
         let runtime = RuntimeFolder::create(config.runtime_dir.as_deref())?;
         let (tasks, invokers) = (Tasks::new(), Tasks::new());
         let factory = Factory::new(&config, runtime, invokers.clone());
         let observers = std::iter::once(Arc::new(Log) as Arc<dyn Observer>).chain(observers).collect();
         let pool = Pool::start(&config, factory, observers, &invokers);
         let grace = config.stop_timeout;
-        tasks.spawn(http::serve(listener, Arc::new(config), pool.clone(), tasks.clone()));
+        tasks.spawn(http::serve(listener, Arc::new(config), keys, pool.clone(), tasks.clone()));
         Ok(Self { pool, tasks, invokers, grace })
     }
 
