@@ -62,6 +62,12 @@ impl CliSpec {
         Self { program: config.cli.clone(), args }
     }
 
+    /// The command line that asks for the CLI's version.
+    #[must_use]
+    pub fn version(config: &Config) -> Self {
+        Self { program: config.cli.clone(), args: vec!["--version".into()] }
+    }
+
     /// Starts the CLI under a keeper of its own. Its temporary files go to `scratch`; it and everything below it carry
     /// `mark`.
     pub fn spawn(&self, scratch: &Path, mark: &str) -> std::io::Result<Cli> {

@@ -16,10 +16,12 @@
 //!
 //! | file | has |
 //! | --- | --- |
-//! | `src/command.rs` | the command line, logging, signals, exit codes |
+//! | `src/command.rs` | verbs, logging, signals, exit codes; `src/command/arguments.rs` puts flags, variables and file together |
+//! | `src/check.rs` | whether what is configured works, step by step |
 //! | `src/server.rs` | pool and HTTP together, from start to stop |
 //! | `src/http.rs` | the routes and layers; what it needs of the pool is the trait [`http::Backend`] |
 //! | `src/http/listener.rs` | the accept loop: limits on connections, headers, idle time |
+//! | `src/http/guard.rs` `src/http/keys.rs` | who may ask, and how much |
 //! | `src/http/chat.rs` | a completion, whole or streamed |
 //! | `src/http/ops.rs` | health, probes, restarts |
 //! | `src/translate.rs` | OpenAI request → prompt; turn events → completion or chunks. Pure |
@@ -36,7 +38,8 @@
 //! | `src/cli/event.rs` | the CLI's JSON, both ways |
 //! | `src/runtime.rs` | the private folder that names each instance; the sweep after a crash |
 //! | `src/keeper.rs` | the process that ends the tree |
-//! | `src/config.rs` `src/openai.rs` `src/turn.rs` `src/process_tree.rs` `src/shutdown.rs` | leaves |
+//! | `src/config.rs` | every option and its default; `src/config/file.rs` and `src/config/keys.rs` read files |
+//! | `src/openai.rs` `src/turn.rs` `src/process_tree.rs` `src/shutdown.rs` | leaves |
 //!
 //! # Invariants
 //!
@@ -64,6 +67,7 @@
 //! - **After an invoker's last turn the conversation is not reset**: nobody will see it.
 
 pub mod answer;
+pub mod check;
 pub mod cli;
 pub mod command;
 pub mod config;
