@@ -17,7 +17,7 @@ use crate::cli::{Cli, CliSpec};
 use crate::config::file::{ConfigFile, Origin, Setting};
 use crate::config::{Auth, Config, Standby};
 use crate::invoker::Factory;
-use crate::pool::Pool;
+use crate::pool::{Pool, Turn};
 use crate::runtime::RuntimeFolder;
 use crate::shutdown::Tasks;
 use crate::turn::{Completion, Prompt, TurnError, TurnEvent, seconds};
@@ -36,7 +36,7 @@ const NEIGHBOUR: Duration = Duration::from_secs(2);
 
 /// What is kept of the output of a process, in bytes, and what is shown of it, in characters.
 const KEPT: u64 = 16 * 1024;
-const SHOWN: usize = 300;
+const SHOWN: usize = 200;
 
 /// A word that any model can say.
 const PROMPT: &str = "Reply with the word ok.";
@@ -286,23 +286,31 @@ async fn turn(config: &Config, runtime: RuntimeFolder, report: &mut Report<'_>) 
     };
     let tasks = Tasks::new();
     let pool = Pool::start(&config, Factory::new(&config, runtime, tasks.clone()), Vec::new(), &tasks);
-    let started = Instant::now();
-    let answer = answer(&pool).await;
-    let took = seconds(started.elapsed());
-    match answer {
-        Ok(Completion { text, model, .. }) => {
-            let model = model.map(|model| format!(" by {model}")).unwrap_or_default();
-            report.ok("turn", format!("answered in {took}{model}: {:?}", shown(&text)))?;
-        }
-        Err(error) => report.wrong("turn", format!("{}; {}", shown(&error.to_string()), advice(&error)))?,
-    }
+    turn_of(&pool, report).await?;
     let gone = timeout(GONE, pool.stop(Duration::ZERO)).await.is_ok();
     if gone && tasks.join(GONE).await { Ok(()) } else { report.wrong("end", "a process of the CLI did not end") }
 }
 
-async fn answer(pool: &Pool) -> Result<Completion, TurnError> {
+async fn turn_of(pool: &Pool, report: &mut Report<'_>) -> io::Result<()> {
+    let started = Instant::now();
     let prompt = Prompt { text: PROMPT.to_owned(), model: None, streamed: false };
-    let mut turn = pool.turn(prompt).await?;
+    let said = |error: &TurnError| format!("{}; {}", shown(&error.to_string()), advice(error));
+    let turn = match pool.turn(prompt).await {
+        Ok(turn) => turn,
+        Err(error) => return report.wrong("start", said(&error)),
+    };
+    report.ok("start", format!("the CLI was ready in {}", seconds(started.elapsed())))?;
+    let started = Instant::now();
+    match end(turn).await {
+        Ok(Completion { text, model, .. }) => {
+            let (took, model) = (seconds(started.elapsed()), model.map(|model| format!(" by {model}")));
+            report.ok("turn", format!("answered in {took}{}: {:?}", model.unwrap_or_default(), shown(&text)))
+        }
+        Err(error) => report.wrong("turn", said(&error)),
+    }
+}
+
+async fn end(mut turn: Turn) -> Result<Completion, TurnError> {
     loop {
         match turn.next().await {
             Some(TurnEvent::Done(completion)) => return Ok(completion),

@@ -84,7 +84,7 @@ fn tell(message: &str) {
 }
 
 fn start_log(options: &Options) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&options.log).context("--log is not understood")?;
+    let filter = tracing_subscriber::EnvFilter::try_new(&options.log).context("reading --log")?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -109,8 +109,17 @@ fn check(order: &Order) -> anyhow::Result<Exit> {
         settings: &order.settings,
         file: order.file.as_ref(),
     };
-    let well = runtime.block_on(check::run(&subject, &mut std::io::stdout())).context("writing to stdout")?;
-    Ok(if well { Exit::Clean } else { Exit::Failed })
+    runtime.block_on(async {
+        let mut signals = StopSignals::listen().context("listening for SIGTERM and SIGINT")?;
+        let mut stdout = std::io::stdout();
+        // Whatever runs when a signal comes is ended by its keeper.
+        tokio::select! {
+            well = check::run(&subject, &mut stdout) => {
+                Ok(if well.context("writing to stdout")? { Exit::Clean } else { Exit::Failed })
+            }
+            name = signals.next() => anyhow::bail!("{name}: the check is not complete"),
+        }
+    })
 }
 
 fn serve(order: Order) -> anyhow::Result<Exit> {

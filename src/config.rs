@@ -1,7 +1,7 @@
 //! Every option of the server, with its default. Flags, `CCW_*` variables and a file fill the same struct, in this order:
 //! the first that has a value decides.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -73,7 +73,7 @@ impl std::str::FromStr for ModelAlias {
 #[derive(Debug, Clone, Args)]
 pub struct Config {
     /// Address and port to listen on; port 0 lets the system choose.
-    #[arg(long, env = "CCW_LISTEN", default_value_t = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8204))]
+    #[arg(long, env = "CCW_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8204", value_parser = parse_address)]
     pub listen: SocketAddr,
 
     /// The bearer key that clients must send; required for any address other than loopback.
@@ -126,7 +126,7 @@ pub struct Config {
     pub log_bodies: bool,
 
     /// How many turns can run at the same time; each slot is one CLI process.
-    #[arg(long, env = "CCW_SLOTS", default_value = "1")]
+    #[arg(long, env = "CCW_SLOTS", default_value = "1", value_parser = parse_count)]
     pub slots: NonZeroUsize,
 
     /// Restart an invoker after this many turns.
@@ -202,7 +202,7 @@ pub struct Config {
     pub max_body_bytes: u64,
 
     /// How many connections may be open at once.
-    #[arg(long, env = "CCW_MAX_CONNECTIONS", default_value = "1024")]
+    #[arg(long, env = "CCW_MAX_CONNECTIONS", default_value = "1024", value_parser = parse_count)]
     pub max_connections: NonZeroUsize,
 
     /// `/health` raises an alert when the whole process tree holds more than this, in MB (10^6 bytes of RSS).
@@ -212,6 +212,14 @@ pub struct Config {
     /// A private folder for the CLI's temporary files and for what the next start needs to clean up after a crash.
     #[arg(long, env = "CCW_RUNTIME_DIR")]
     pub runtime_dir: Option<PathBuf>,
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected an address and a port, for example 127.0.0.1:8204 or [::1]:8204".to_owned())
+}
+
+fn parse_count(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "expected a whole number, 1 or more".to_owned())
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {

@@ -41,7 +41,7 @@ pub(super) struct Options {
     pub(super) server: Config,
 
     /// What is logged, for example `info` or `cc_openai_wrapper=debug`.
-    #[arg(long, env = "CCW_LOG", default_value = "info")]
+    #[arg(long, env = "CCW_LOG", default_value = "info", value_parser = parse_filter)]
     pub(super) log: String,
 
     /// How it is logged, on stderr.
@@ -55,6 +55,12 @@ pub(super) enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+fn parse_filter(text: &str) -> Result<String, String> {
+    tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|_| {
+        "expected a level (error, warn, info, debug, trace), or MODULE=LEVEL; several are separated by commas".to_owned()
+    })
 }
 
 /// What is to be done.

@@ -69,7 +69,7 @@ pub(super) fn read(path: &Path, single: Option<&Secret>) -> Result<KeyFile, File
                 return Err(document.error(table.span().start, "`key` must be written as `[[key]]`, one for each key"));
             };
             let at = table.span().start;
-            let key = Fields { document: &document, at, fields }.key()?;
+            let key = Entry { document: &document, at, fields }.key()?;
             check_new(&document, at, &key, &found, single)?;
             found.push((document.line(at), key));
         }
@@ -106,13 +106,13 @@ fn check_new(
 }
 
 /// One `[[key]]`.
-struct Fields<'a> {
+struct Entry<'a> {
     document: &'a Document,
     at: usize,
     fields: &'a DeTable<'a>,
 }
 
-impl Fields<'_> {
+impl Entry<'_> {
     fn key(&self) -> Result<Key, FileError> {
         const KNOWN: [&str; 5] = ["name", "key", "concurrency", "queue", "requests-per-minute"];
         if let Some((field, _)) = self.fields.iter().find(|(field, _)| !KNOWN.contains(&dashed(field).as_str())) {
@@ -159,13 +159,9 @@ impl Fields<'_> {
             DeValue::Integer(digits) => u32::from_str_radix(digits.as_str(), digits.radix()).ok(),
             _ => None,
         };
-        match number.filter(|number| *number >= least) {
-            Some(number) => Ok(Some((value.span().start, number))),
-            None => {
-                let message = format!("`{name}` must be a whole number, {least} or more");
-                Err(self.document.error(value.span().start, message))
-            }
-        }
+        let at = value.span().start;
+        let complain = || self.document.error(at, format!("`{name}` must be a whole number, {least} or more"));
+        number.filter(|number| *number >= least).map(|number| Some((at, number))).ok_or_else(complain)
     }
 }
 

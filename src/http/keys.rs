@@ -178,13 +178,11 @@ impl Places {
 impl Queued {
     /// Waits for the place, first come, first served.
     pub(super) async fn place(self, longest: Duration) -> Result<Place, ApiError> {
-        match timeout(longest, self.served.acquire_owned()).await {
-            Ok(Ok(served)) => Ok(Place { _permits: Some((served, self.admitted)) }),
-            _ => {
-                let (name, longest) = (self.name.as_str(), crate::turn::seconds(longest));
-                let message = format!("no other request of the key `{name}` ended within {longest}");
-                Err(ApiError::over_limit(message, None))
-            }
+        if let Ok(Ok(served)) = timeout(longest, self.served.acquire_owned()).await {
+            return Ok(Place { _permits: Some((served, self.admitted)) });
         }
+        let (name, longest) = (self.name.as_str(), crate::turn::seconds(longest));
+        let message = format!("no other request of the key `{name}` ended within {longest}");
+        Err(ApiError::over_limit(message, None))
     }
 }

@@ -2,6 +2,7 @@
 
 mod chat;
 mod connections;
+mod keys;
 mod refusals;
 mod stopping;
 mod support;
