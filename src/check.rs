@@ -34,9 +34,10 @@ const GONE: Duration = Duration::from_secs(10);
 /// How long a server that holds the address may take to say who it is.
 const NEIGHBOUR: Duration = Duration::from_secs(2);
 
-/// What is kept of the output of a process, in bytes, and what is shown of it, in characters.
+/// What is kept of the output of a process, in bytes, and what is shown of an error and of a reply, in characters.
 const KEPT: u64 = 16 * 1024;
-const SHOWN: usize = 200;
+const SHOWN: usize = 600;
+const REPLY_SHOWN: usize = 60;
 
 /// A word that any model can say.
 const PROMPT: &str = "Reply with the word ok.";
@@ -145,9 +146,13 @@ async fn address(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
         }
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => match neighbour(address).await {
             Some(name) => report.note("address", format!("{address} is served by {name} already; it is left alone")),
-            None => report.wrong("address", format!("{address} is in use by another program; choose another with --listen")),
+            None => {
+                report.wrong("address", format!("{address} is in use by another program; choose another with --listen"))
+            }
         },
-        Err(error) => report.wrong("address", format!("cannot listen on {address}: {error}; choose another with --listen")),
+        Err(error) => {
+            report.wrong("address", format!("cannot listen on {address}: {error}; choose another with --listen"))
+        }
     }
 }
 
@@ -206,7 +211,9 @@ fn find(program: &Path, path: Option<&std::ffi::OsStr>) -> Result<PathBuf, Strin
     if program.components().count() > 1 || program.is_absolute() {
         return match is_executable(program) {
             true => Ok(program.to_owned()),
-            false if program.exists() => Err(format!("{} cannot be executed; chmod +x it, or name another with --cli", program.display())),
+            false if program.exists() => {
+                Err(format!("{} cannot be executed; chmod +x it, or name another with --cli", program.display()))
+            }
             false => Err(format!("there is no {}; {WHAT_TO_DO}", program.display())),
         };
     }
@@ -234,7 +241,11 @@ async fn version(config: &Config, runtime: &RuntimeFolder) -> Result<String, Str
         Ok((Ok(status), stdout, _)) if status.success() && !stdout.trim().is_empty() => Ok(shown(&stdout)),
         Ok((Ok(status), stdout, stderr)) => {
             let said = if stderr.trim().is_empty() { stdout } else { stderr };
-            Err(format!("{}{}", words(status), if said.trim().is_empty() { ", and says nothing".to_owned() } else { format!(": {}", shown(&said)) }))
+            Err(format!(
+                "{}{}",
+                words(status),
+                if said.trim().is_empty() { ", and says nothing".to_owned() } else { format!(": {}", shown(&said)) }
+            ))
         }
         Ok((Err(error), ..)) => Err(format!("cannot be waited for: {error}")),
         Err(_elapsed) => {
@@ -304,7 +315,8 @@ async fn turn_of(pool: &Pool, report: &mut Report<'_>) -> io::Result<()> {
     match end(turn).await {
         Ok(Completion { text, model, .. }) => {
             let (took, model) = (seconds(started.elapsed()), model.map(|model| format!(" by {model}")));
-            report.ok("turn", format!("answered in {took}{}: {:?}", model.unwrap_or_default(), shown(&text)))
+            let text: String = shown(&text).chars().take(REPLY_SHOWN).collect();
+            report.ok("turn", format!("answered in {took}{}: {text:?}", model.unwrap_or_default()))
         }
         Err(error) => report.wrong("turn", said(&error)),
     }

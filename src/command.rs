@@ -104,11 +104,7 @@ fn check(order: &Order) -> anyhow::Result<Exit> {
     }
     adopt_orphans();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    let subject = Subject {
-        config: &order.options.server,
-        settings: &order.settings,
-        file: order.file.as_ref(),
-    };
+    let subject = Subject { config: &order.options.server, settings: &order.settings, file: order.file.as_ref() };
     runtime.block_on(async {
         let mut signals = StopSignals::listen().context("listening for SIGTERM and SIGINT")?;
         let mut stdout = std::io::stdout();

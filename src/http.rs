@@ -122,13 +122,7 @@ struct App<B> {
 ///
 /// Connections run as tasks of `tasks`. The backend has to go on serving until this returns: requests that it took
 /// before the stop are still waiting for it.
-pub async fn serve<B: Backend>(
-    listener: TcpListener,
-    config: Arc<Config>,
-    keys: Vec<Key>,
-    backend: B,
-    tasks: Tasks,
-) {
+pub async fn serve<B: Backend>(listener: TcpListener, config: Arc<Config>, keys: Vec<Key>, backend: B, tasks: Tasks) {
     serve_within(listener, config, keys, backend, tasks, Limits::default()).await;
 }
 

@@ -17,7 +17,9 @@ use crate::shutdown::Tasks;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Anybody could use the account.
-    #[error("{0} can be reached from other machines: set a key with --api-key or --api-key-file, or listen on 127.0.0.1")]
+    #[error(
+        "{0} can be reached from other machines: set a key with --api-key or --api-key-file, or listen on 127.0.0.1"
+    )]
     KeyMissing(std::net::SocketAddr),
     /// The file with the keys.
     #[error(transparent)]

@@ -24,7 +24,7 @@ enum Verb {
     Serve(Box<Options>),
     /// Tell what is configured and whether it works, with one turn of the CLI; takes the options of `serve`.
     ///
-    /// Exits with 0 if all is well, 1 if something is wrong, 2 if the configuration is. A server that is running already
+    /// Exits with 0 if all is well, 1 if something is wrong, 2 if an option is. A server that is running already
     /// is left alone; that it holds the address is only noted.
     Check(Box<Options>),
 }
@@ -59,7 +59,8 @@ pub(super) enum LogFormat {
 
 fn parse_filter(text: &str) -> Result<String, String> {
     tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|_| {
-        "expected a level (error, warn, info, debug, trace), or MODULE=LEVEL; several are separated by commas".to_owned()
+        "expected a level (error, warn, info, debug, trace), or MODULE=LEVEL; several are separated by commas"
+            .to_owned()
     })
 }
 
@@ -151,7 +152,8 @@ fn variable(error: &clap::Error, args: &[OsString]) -> Option<String> {
     let flag = shown.split([' ', '=', '[']).next()?;
     let given = args.iter().any(|arg| arg.to_string_lossy().split('=').next() == Some(flag));
     let command = definition();
-    let arg = command.find_subcommand("serve")?.get_arguments().find(|arg| flag.strip_prefix("--") == arg.get_long())?;
+    let arg =
+        command.find_subcommand("serve")?.get_arguments().find(|arg| flag.strip_prefix("--") == arg.get_long())?;
     let name = arg.get_env()?;
     (!given && std::env::var_os(name).is_some()).then(|| name.to_string_lossy().into_owned())
 }

@@ -66,7 +66,7 @@ impl ConfigFile {
             let arg = find(command, &name).ok_or_else(|| complain(unknown(command, &name)))?;
             let values = texts(arg, value.get_ref()).map_err(|message| complain(format!("`{name}` {message}")))?;
             for text in &values {
-                try_alone(arg, text).map_err(|why| complain(format!("`{name}`: {why}{}", example(arg))))?;
+                try_alone(arg, text).map_err(|why| complain(format!("`{name}`: {why}{}", default(arg, &why))))?;
             }
             file.shows_key |= is_secret(arg) && document.readable_by_others;
             if file.values.insert(arg.get_id().to_string(), values).is_some() {
@@ -252,11 +252,10 @@ fn try_alone(arg: &Arg, text: &str) -> Result<(), String> {
     Err(error.source().map_or_else(|| "is not a possible value".to_owned(), ToString::to_string))
 }
 
-/// How the option is written, by the example of its default.
-fn example(arg: &Arg) -> String {
-    let Some(default) = arg.get_default_values().first().map(|text| text.to_string_lossy()) else {
-        return String::new();
-    };
+/// The default, as an example of how the option is written; none if `why` gives one.
+fn default(arg: &Arg, why: &str) -> String {
+    let default = arg.get_default_values().first().filter(|_| !why.contains("for example"));
+    let Some(default) = default.map(|text| text.to_string_lossy()) else { return String::new() };
     let quote = if shape(arg) == Shape::Text { "\"" } else { "" };
     format!("; the default is {quote}{default}{quote}")
 }

@@ -160,7 +160,8 @@ impl Entry<'_> {
             _ => None,
         };
         let at = value.span().start;
-        let complain = || self.document.error(at, format!("`{name}` must be a whole number, {least} or more"));
+        let complain =
+            || self.document.error(at, format!("`{name}` must be a whole number from {least} to {}", u32::MAX));
         number.filter(|number| *number >= least).map(|number| Some((at, number))).ok_or_else(complain)
     }
 }

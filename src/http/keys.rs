@@ -144,16 +144,13 @@ impl Key {
         let Some(places) = &self.places else { return Ok(Entry::Now(Place { _permits: None })) };
         let Ok(admitted) = Arc::clone(&places.admitted).try_acquire_owned() else {
             let (name, Places { most, queue, .. }) = (self.name.as_str(), places);
-            let message = format!("the key `{name}` has {most} requests running and {queue} waiting, which is its limit");
+            let message =
+                format!("the key `{name}` has {most} requests running and {queue} waiting, which is its limit");
             return Err(ApiError::over_limit(message, None));
         };
         Ok(match Arc::clone(&places.served).try_acquire_owned() {
             Ok(served) => Entry::Now(Place { _permits: Some((served, admitted)) }),
-            Err(_) => Entry::Queued(Queued {
-                name: self.name.clone(),
-                admitted,
-                served: Arc::clone(&places.served),
-            }),
+            Err(_) => Entry::Queued(Queued { name: self.name.clone(), admitted, served: Arc::clone(&places.served) }),
         })
     }
 

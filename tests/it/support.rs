@@ -36,17 +36,24 @@ pub(crate) struct Server {
 /// How a server is started.
 pub(crate) struct Options {
     args: Vec<String>,
+    variables: Vec<(String, String)>,
     cli: PathBuf,
 }
 
 impl Options {
     pub(crate) fn new() -> Self {
-        Self { args: Vec::new(), cli: PathBuf::from(env!("CARGO_BIN_EXE_mock-claude")) }
+        Self { args: Vec::new(), variables: Vec::new(), cli: PathBuf::from(env!("CARGO_BIN_EXE_mock-claude")) }
     }
 
     /// Flags of `serve`.
     pub(crate) fn flags(mut self, flags: &[&str]) -> Self {
         self.args.extend(flags.iter().map(|&f| f.to_owned()));
+        self
+    }
+
+    /// A variable of the server's environment.
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -78,6 +85,7 @@ impl Server {
             .env("CCW_RUNTIME_DIR", folder.path().join("runtime"))
             .env("HOME", folder.path())
             .env("TMPDIR", folder.path())
+            .envs(options.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -253,7 +261,7 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
 }
 
 /// HTTP/1.0, so that the end of the connection is the end of the reply.
-fn exchange(address: SocketAddr, request: &str) -> Reply {
+pub(crate) fn exchange(address: SocketAddr, request: &str) -> Reply {
     let mut stream = connect(address);
     stream.write_all(request.as_bytes()).unwrap();
     let mut reply = Vec::new();

@@ -71,7 +71,8 @@ fn a_switch_can_be_turned_off_again() {
 fn lists_and_numbers_of_the_file_are_what_flags_are() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ccw.toml");
-    let text = "cli-arg = ['--a b', '--c']\nmodel-alias = 'x=y'\nmax-age = 1.5\nqueue = 0x10\nmax-turns = 1_000\ncli = 'c'";
+    let text =
+        "cli-arg = ['--a b', '--c']\nmodel-alias = 'x=y'\nmax-age = 1.5\nqueue = 0x10\nmax-turns = 1_000\ncli = 'c'";
     std::fs::write(&path, text).unwrap();
     let config = parse_words(&["serve", "--config", path.to_str().unwrap()]).unwrap().options.server;
     assert_eq!(config.cli_args, ["--a b", "--c"]);
