@@ -42,9 +42,10 @@ fn stream(server: &Server, key: &str) -> TcpStream {
     stream
 }
 
-fn key_file(folder: &Path, mode: u32) -> PathBuf {
+/// A key that is served one request at a time.
+fn key_file(folder: &Path, mode: u32, queue: u32) -> PathBuf {
     let path = folder.join("keys.toml");
-    let text = format!("[[key]]\nname = \"nightly\"\nkey = \"{NIGHTLY}\"\nconcurrency = 1\nqueue = 0\n");
+    let text = format!("[[key]]\nname = \"nightly\"\nkey = \"{NIGHTLY}\"\nconcurrency = 1\nqueue = {queue}\n");
     std::fs::write(&path, text).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
     path
@@ -60,7 +61,7 @@ fn logged(server: &Server) -> Vec<Value> {
 #[test]
 fn the_log_names_the_key_and_nothing_shows_it() {
     let folder = tempfile::tempdir().unwrap();
-    let file = key_file(folder.path(), 0o600);
+    let file = key_file(folder.path(), 0o600, 0);
     let server = Options::new()
         .flags(&["--api-key-file", file.to_str().unwrap(), "--log", "trace"])
         .variable("CCW_API_KEY", SINGLE)
@@ -86,7 +87,7 @@ fn the_log_names_the_key_and_nothing_shows_it() {
 #[test]
 fn a_stream_holds_the_place_of_its_key_and_a_client_that_leaves_gives_it_up() {
     let folder = tempfile::tempdir().unwrap();
-    let file = key_file(folder.path(), 0o644);
+    let file = key_file(folder.path(), 0o644, 0);
     let server = Options::new()
         .flags(&["--api-key-file", file.to_str().unwrap(), "--api-key", SINGLE, "--slots", "2"])
         .mock(&["--mock-recording=long-reply", "--mock-pace=recorded"])
@@ -106,6 +107,34 @@ fn a_stream_holds_the_place_of_its_key_and_a_client_that_leaves_gives_it_up() {
         &bytes == b"HTTP/1.1 200" || &bytes == b"HTTP/1.0 200"
     });
     assert!(server.log().contains("everybody on this machine can read the keys"), "{}", server.log());
+    server.stop();
+}
+
+#[test]
+fn a_server_that_stops_answers_those_who_wait_for_their_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = key_file(folder.path(), 0o600, 5);
+    let server = Options::new()
+        .flags(&["--api-key-file", file.to_str().unwrap()])
+        .mock(&["--mock-recording=long-reply", "--mock-pace=recorded"])
+        .start();
+    let open = stream(&server, NIGHTLY);
+    let mut waiting = connect(server.address);
+    let request = request(Some(NIGHTLY), false).replace("HTTP/1.0", "HTTP/1.1");
+    let request = request.replace("Host:", "Connection: close\r\nExpect: 100-continue\r\nHost:");
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    write!(waiting, "{head}\r\n\r\n").unwrap();
+    let mut go_on = [0; 25];
+    // The server wants the body of a request that waits: it waits now.
+    waiting.read_exact(&mut go_on).unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    waiting.write_all(body.as_bytes()).unwrap();
+    server.signal(rustix::process::Signal::TERM);
+    until("it stops", || server.log().contains("SIGTERM"));
+    drop(open);
+    let mut reply = String::new();
+    waiting.read_to_string(&mut reply).unwrap();
+    assert!(reply.starts_with("HTTP/1.1 503") && reply.contains("stopping"), "{reply}");
     server.stop();
 }
 
@@ -149,7 +178,7 @@ fn every_wrong_key_file_is_said_with_its_place_and_never_with_a_key() {
 #[test]
 fn the_key_of_the_command_line_and_those_of_the_file_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
-    key_file(folder.path(), 0o600);
+    key_file(folder.path(), 0o600, 0);
     let serve = |file: &str, key: &str| {
         wrapper(folder.path(), &["serve", "--api-key-file", file, "--api-key", key]).assert().code(2)
     };
