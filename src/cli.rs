@@ -93,6 +93,12 @@ impl CliSpec {
         self.account
     }
 
+    /// The command line that asks for the CLI's version.
+    #[must_use]
+    pub fn version(config: &Config) -> Self {
+        Self { args: vec!["--version".into()], ..Self::new(config, Account::Subscription, None) }
+    }
+
     /// Starts the CLI under a keeper of its own. Its temporary files go to `scratch`; it and everything below it carry
     /// `mark`.
     pub fn spawn(&self, scratch: &Path, mark: &str) -> std::io::Result<Cli> {

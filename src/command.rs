@@ -6,14 +6,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand, ValueEnum};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::check::{self, Subject};
 use crate::config::Config;
+use crate::config::file::ConfigFile;
 use crate::keeper;
 use crate::pool::observer::Observer;
-use crate::server::Server;
+use crate::server::{Server, StartError};
+
+mod arguments;
+
+use arguments::{LogFormat, Options, Order, OrderVerb, Refusal};
 
 /// The exit codes of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,44 +28,14 @@ pub enum Exit {
     Clean = 0,
     /// It could not start, or something did not end.
     Failed = 1,
-    /// The command line is wrong. (clap's own code.)
+    /// The command line, a variable or a file that they name is wrong. (clap's own code.)
     Usage = 2,
 }
 
-/// An OpenAI-compatible server in front of the Claude Code CLI that restarts it without ever leaking a process.
-#[derive(Debug, Parser)]
-#[command(name = "cc-openai-wrapper", version)]
-struct Cli {
-    #[command(subcommand)]
-    verb: Verb,
-}
-
-#[derive(Debug, Subcommand)]
-enum Verb {
-    /// Serve OpenAI's chat API on top of the CLI.
-    Serve(Serve),
-}
-
-#[derive(Debug, clap::Args)]
-struct Serve {
-    #[command(flatten)]
-    config: Config,
-
-    /// What is logged, for example `info` or `cc_openai_wrapper=debug`.
-    #[arg(long, env = "CCW_LOG", default_value = "info")]
-    log: String,
-
-    /// How it is logged, on stderr.
-    #[arg(long, env = "CCW_LOG_FORMAT", value_enum, default_value = "text")]
-    log_format: LogFormat,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum LogFormat {
-    /// One readable line an event.
-    Text,
-    /// One JSON object a line.
-    Json,
+/// The command line as clap knows it: every verb and every option.
+#[must_use]
+pub fn definition() -> clap::Command {
+    arguments::definition()
 }
 
 /// The whole program: `args` is the command line, the program's own name first.
@@ -71,19 +46,45 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     if args.next_if(|verb| verb == keeper::VERB).is_some() {
         return keeper::main(args);
     }
-    let Verb::Serve(options) = Cli::parse_from(std::iter::once(name).chain(args)).verb;
-    match serve(options) {
+    let order = match arguments::parse(std::iter::once(name).chain(args)) {
+        Ok(order) => order,
+        Err(refusal) => return refuse(&refusal),
+    };
+    let result = match order.verb {
+        OrderVerb::Serve => serve(order),
+        OrderVerb::Check => check(&order),
+    };
+    match result {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(error) => {
-            use std::io::Write;
-            let _ = writeln!(std::io::stderr(), "cc-openai-wrapper: {error:#}");
-            ExitCode::from(Exit::Failed as u8)
+            tell(&format!("{error:#}"));
+            let is_usage = matches!(error.downcast_ref(), Some(StartError::KeyMissing(_) | StartError::Keys(_)));
+            ExitCode::from(if is_usage { Exit::Usage } else { Exit::Failed } as u8)
         }
     }
 }
 
-fn serve(options: Serve) -> anyhow::Result<Exit> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&options.log).context("--log is not understood")?;
+/// Says why, or gives the help that was asked for.
+fn refuse(refusal: &Refusal) -> ExitCode {
+    let Refusal::Usage { error, variable } = refusal else {
+        tell(&refusal.to_string());
+        return ExitCode::from(Exit::Usage as u8);
+    };
+    let _ = error.print();
+    if let Some(variable) = variable {
+        tell(&format!("the value is that of the variable {variable}"));
+    }
+    ExitCode::from(if error.use_stderr() { Exit::Usage } else { Exit::Clean } as u8)
+}
+
+/// Says something to whoever started the program.
+fn tell(message: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "cc-openai-wrapper: {message}");
+}
+
+fn start_log(options: &Options) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&options.log).context("reading --log")?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -92,12 +93,43 @@ fn serve(options: Serve) -> anyhow::Result<Exit> {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),
     }
+    Ok(())
+}
+
+/// The exit is a failure if anything that was checked is not well.
+fn check(order: &Order) -> anyhow::Result<Exit> {
+    // Its own lines say it all; the log is for whoever asks for it.
+    if order.settings.iter().any(|setting| setting.name == "log") {
+        start_log(&order.options)?;
+    }
+    adopt_orphans();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    let subject = Subject { config: &order.options.server, settings: &order.settings, file: order.file.as_ref() };
+    runtime.block_on(async {
+        let mut signals = StopSignals::listen().context("listening for SIGTERM and SIGINT")?;
+        let mut stdout = std::io::stdout();
+        // Whatever runs when a signal comes is ended by its keeper.
+        tokio::select! {
+            well = check::run(&subject, &mut stdout) => {
+                Ok(if well.context("writing to stdout")? { Exit::Clean } else { Exit::Failed })
+            }
+            name = signals.next() => anyhow::bail!("{name}: the check is not complete"),
+        }
+    })
+}
+
+fn serve(order: Order) -> anyhow::Result<Exit> {
+    let Order { options, file, .. } = order;
+    start_log(&options)?;
+    if let Some(file) = file.filter(ConfigFile::shows_key) {
+        tracing::warn!(file = %file.path().display(), "everybody on this machine can read the key; chmod 600 the file");
+    }
     adopt_orphans();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {
         // Before anything is started: a signal that comes earlier would end this process on the spot.
         let signals = StopSignals::listen().context("listening for SIGTERM and SIGINT")?;
-        let config = options.config;
+        let config = options.server;
         let listener = bind(&config).await?;
         let address = listener.local_addr().context("reading the address of the listener")?;
         let server = Server::start(listener, config, Vec::<Arc<dyn Observer>>::new())?;

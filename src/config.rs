@@ -1,11 +1,22 @@
-//! Every option of the server, with its default. Flags and `CCW_*` variables fill the same struct.
+//! Every option of the server, with its default. Flags, `CCW_*` variables and a file fill the same struct, in this order:
+//! the first that has a value decides.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, FromArgMatches, ValueEnum};
+
+mod document;
+pub mod file;
+pub mod keys;
+pub mod secret;
+mod sense;
+
+pub use document::FileError;
+pub use keys::{Key, KeyLimits};
+pub use secret::Secret;
 
 /// When a standby is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -62,14 +73,22 @@ impl std::str::FromStr for ModelAlias {
 #[derive(Debug, Clone, Args)]
 pub struct Config {
     /// Address and port to listen on; port 0 lets the system choose.
-    #[arg(long, env = "CCW_LISTEN", default_value_t = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8204))]
+    #[arg(long, env = "CCW_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8204", value_parser = parse_address)]
     pub listen: SocketAddr,
 
     /// The bearer key that clients must send; required for any address other than loopback.
-    #[arg(long, env = "CCW_API_KEY", hide_env_values = true)]
-    pub api_key: Option<String>,
+    #[arg(
+        long,
+        env = "CCW_API_KEY",
+        value_name = "KEY",
+        hide_env_values = true,
+        hide_default_value = true,
+        value_parser = secret::SecretParser
+    )]
+    pub api_key: Option<Secret>,
 
-    /// A file with several named keys and their limits.
+    /// A TOML file with several keys, a `[[key]]` each: `name`, `key`, and if wanted its limits `concurrency` (requests
+    /// served at the same time), `queue` (how many more may wait for that, 100 if not set) and `requests-per-minute`.
     #[arg(long, env = "CCW_API_KEY_FILE", value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
 
@@ -77,8 +96,9 @@ pub struct Config {
     #[arg(long, env = "CCW_CLI", default_value = "claude")]
     pub cli: PathBuf,
 
-    /// One more argument for the CLI; may be repeated.
-    #[arg(long = "cli-arg", value_name = "ARG", allow_hyphen_values = true)]
+    /// One more argument for the CLI; may be repeated. The variable holds all of them, separated by spaces; one with a
+    /// space in it stands in quotes, as in a shell.
+    #[arg(long = "cli-arg", env = "CCW_CLI_ARG", value_name = "ARG", allow_hyphen_values = true)]
     pub cli_args: Vec<String>,
 
     /// The model that the CLI is started with.
@@ -106,7 +126,7 @@ pub struct Config {
     pub log_bodies: bool,
 
     /// How many turns can run at the same time; each slot is one CLI process.
-    #[arg(long, env = "CCW_SLOTS", default_value = "1")]
+    #[arg(long, env = "CCW_SLOTS", default_value = "1", value_parser = parse_count)]
     pub slots: NonZeroUsize,
 
     /// Restart an invoker after this many turns.
@@ -182,7 +202,7 @@ pub struct Config {
     pub max_body_bytes: u64,
 
     /// How many connections may be open at once.
-    #[arg(long, env = "CCW_MAX_CONNECTIONS", default_value = "1024")]
+    #[arg(long, env = "CCW_MAX_CONNECTIONS", default_value = "1024", value_parser = parse_count)]
     pub max_connections: NonZeroUsize,
 
     /// `/health` raises an alert when the whole process tree holds more than this, in MB (10^6 bytes of RSS).
@@ -194,6 +214,14 @@ pub struct Config {
     pub runtime_dir: Option<PathBuf>,
 }
 
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected an address and a port, for example 127.0.0.1:8204 or [::1]:8204".to_owned())
+}
+
+fn parse_count(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "expected a whole number, 1 or more".to_owned())
+}
+
 fn parse_seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds, for example 30 or 0.5".to_owned())?;
     match Duration::try_from_secs_f64(seconds) {
@@ -202,14 +230,37 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// `clap`'s defaults, for tests and for servers that are built in code.
-impl Default for Config {
-    fn default() -> Self {
-        #[derive(clap::Parser)]
-        struct Defaults {
-            #[command(flatten)]
-            config: Config,
+impl Config {
+    /// Clients have to send a key.
+    #[must_use]
+    pub fn has_key(&self) -> bool {
+        self.api_key.is_some() || self.api_key_file.is_some()
+    }
+
+    /// Every key that clients may send, `--api-key` first. Reads the file of `--api-key-file`.
+    pub fn keys(&self) -> Result<Vec<Key>, FileError> {
+        let single = self.api_key.as_ref();
+        let mut all: Vec<Key> = single
+            .map(|key| Key { name: keys::SINGLE.to_owned(), key: key.clone(), limits: KeyLimits::default() })
+            .into_iter()
+            .collect();
+        if let Some(path) = &self.api_key_file {
+            let file = keys::read(path, single)?;
+            if file.readable_by_others {
+                tracing::warn!(file = %path.display(), "everybody on this machine can read the keys; chmod 600 it");
+            }
+            all.extend(file.keys);
         }
-        <Defaults as clap::Parser>::parse_from(["cc-openai-wrapper"]).config
+        Ok(all)
+    }
+}
+
+/// `clap`'s defaults, for tests and for servers that are built in code. No variable changes them.
+impl Default for Config {
+    #[expect(clippy::expect_used, reason = "a test of this module makes one: whether it works depends on nothing else")]
+    fn default() -> Self {
+        let command = Self::augment_args(clap::Command::new("")).no_binary_name(true);
+        let matches = command.mut_args(|arg| arg.env(None::<&'static str>)).try_get_matches_from([""; 0]);
+        matches.and_then(|matches| Self::from_arg_matches(&matches)).expect("every option has a default")
     }
 }

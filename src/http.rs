@@ -3,7 +3,8 @@
 //! A request goes through three layers, outermost first:
 //!
 //! 1. `trace` gives it an id, turns a panic into one failed request, and writes one log line when its reply has ended.
-//! 2. `guard` refuses foreign hosts, foreign origins and wrong keys before the body is read.
+//! 2. `guard` refuses foreign hosts, foreign origins and wrong keys before the body is read, and keeps each key to its
+//!    limits, which are in `keys`.
 //! 3. The router: `chat` for completions, `models` for the list of them, `ops` for probes, health and restarts. Whatever
 //!    they refuse is an `error::ApiError`.
 //!
@@ -27,7 +28,7 @@ use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
 use crate::cli::account::Account;
-use crate::config::Config;
+use crate::config::{Config, Key};
 use crate::pool::status::PoolStatus;
 use crate::pool::{Pool, TreeMemory, Turn};
 use crate::shutdown::Tasks;
@@ -39,6 +40,7 @@ mod body;
 mod chat;
 mod error;
 mod guard;
+mod keys;
 mod listener;
 mod models;
 mod ops;
@@ -131,15 +133,17 @@ impl Default for Limits {
 struct App<B> {
     config: Arc<Config>,
     backend: B,
+    keys: keys::Keys,
     models: Catalogue,
     limits: Limits,
     started: Instant,
 }
 
 impl<B: Backend> App<B> {
-    fn new(config: Arc<Config>, backend: B, limits: Limits) -> Self {
+    fn new(config: Arc<Config>, keys: &[Key], backend: B, limits: Limits) -> Self {
         let models = Catalogue::new(&config.model, &config.model_alias, unix_now());
-        Self { config, backend, models, limits, started: Instant::now() }
+        let keys = keys::Keys::new(keys);
+        Self { config, backend, keys, models, limits, started: Instant::now() }
     }
 
     /// The names of the models that the CLI has told, the full ones after the short ones.
@@ -154,23 +158,25 @@ fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// Serves HTTP on `listener` until `tasks` is told to stop, then lets running requests finish for
-/// `config.stop_timeout`, then drops what is left. When it returns no connection is open.
+/// Serves HTTP on `listener`, to clients that have one of `keys` if there are any, until `tasks` is told to stop; then
+/// lets running requests finish for `config.stop_timeout`, then drops what is left. When it returns no connection is
+/// open.
 ///
 /// Connections run as tasks of `tasks`. The backend has to go on serving until this returns: requests that it took
 /// before the stop are still waiting for it.
-pub async fn serve<B: Backend>(listener: TcpListener, config: Arc<Config>, backend: B, tasks: Tasks) {
-    serve_within(listener, config, backend, tasks, Limits::default()).await;
+pub async fn serve<B: Backend>(listener: TcpListener, config: Arc<Config>, keys: Vec<Key>, backend: B, tasks: Tasks) {
+    serve_within(listener, config, keys, backend, tasks, Limits::default()).await;
 }
 
 async fn serve_within<B: Backend>(
     listener: TcpListener,
     config: Arc<Config>,
+    keys: Vec<Key>,
     backend: B,
     tasks: Tasks,
     limits: Limits,
 ) {
-    let app = Arc::new(App::new(Arc::clone(&config), backend, limits));
+    let app = Arc::new(App::new(Arc::clone(&config), &keys, backend, limits));
     let doors = listener::Doors {
         all: layers(everything(), &app),
         reserve: layers(

@@ -17,10 +17,12 @@
 //!
 //! | file | has |
 //! | --- | --- |
-//! | `src/command.rs` | the command line, logging, signals, exit codes |
+//! | `src/command.rs` | verbs, logging, signals, exit codes; `src/command/arguments.rs` puts flags, variables and file together |
+//! | `src/check.rs` | whether what is configured works, step by step |
 //! | `src/server.rs` | pool and HTTP together, from start to stop |
 //! | `src/http.rs` | the routes and layers; what it needs of the pool is the trait [`http::Backend`] |
 //! | `src/http/listener.rs` | the accept loop: limits on connections, headers, idle time |
+//! | `src/http/guard.rs` `src/http/keys.rs` | who may ask, and how much |
 //! | `src/http/chat.rs` `src/http/models.rs` | OpenAI's routes |
 //! | `src/http/answering.rs` | runs the turns that an answer takes |
 //! | `src/http/sse.rs` | a streamed reply |
@@ -44,7 +46,8 @@
 //! | `src/cli/event.rs` | the CLI's JSON, both ways |
 //! | `src/runtime.rs` | the private folder that names each instance; the sweep after a crash |
 //! | `src/keeper.rs` | the process that ends the tree |
-//! | `src/config.rs` `src/openai.rs` `src/turn.rs` `src/process_tree.rs` `src/shutdown.rs` | leaves |
+//! | `src/config.rs` | every option and its default; `src/config/file.rs` and `src/config/keys.rs` read files |
+//! | `src/openai.rs` `src/turn.rs` `src/process_tree.rs` `src/shutdown.rs` | leaves |
 //!
 //! # Invariants
 //!
@@ -72,6 +75,7 @@
 //! - **After an invoker's last turn the conversation is not reset**: nobody will see it.
 
 pub mod answer;
+pub mod check;
 pub mod cli;
 pub mod command;
 pub mod config;

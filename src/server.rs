@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use crate::cli::CliSpec;
 use crate::cli::account::{self, KeyMissing};
 use crate::cli::system_prompt::{self, SystemPromptError};
-use crate::config::Config;
+use crate::config::{Config, FileError};
 use crate::http;
 use crate::invoker::Factory;
 use crate::pool::Pool;
@@ -20,8 +20,13 @@ use crate::shutdown::Tasks;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Anybody could use the account.
-    #[error("{0} can be reached from other machines: set a key with --api-key or CCW_API_KEY, or listen on 127.0.0.1")]
+    #[error(
+        "{0} can be reached from other machines: set a key with --api-key or --api-key-file, or listen on 127.0.0.1"
+    )]
     KeyMissing(std::net::SocketAddr),
+    /// The file with the keys.
+    #[error(transparent)]
+    Keys(#[from] FileError),
     /// No private folder.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
@@ -34,6 +39,16 @@ pub enum StartError {
     /// The listener is of no use.
     #[error("cannot read the address of the listener: {0}")]
     Listener(#[from] std::io::Error),
+}
+
+/// The CLI that `config` asks for. Its system prompt is kept in `runtime`, so that every restart has the same text,
+/// whatever becomes of the file.
+pub fn cli(config: &Config, runtime: &RuntimeFolder) -> Result<CliSpec, StartError> {
+    let account = account::account(config.auth, account::is_set)?;
+    let system_prompt = config.system_prompt_file.as_deref().map(system_prompt::read).transpose()?;
+    let system_prompt = system_prompt.map(|text| runtime.keep("system-prompt", &text)).transpose()?;
+    tracing::info!(auth = %account, "turns are paid for by this account");
+    Ok(CliSpec::new(config, account, system_prompt.as_deref()))
 }
 
 /// A running server.
@@ -61,22 +76,18 @@ impl Server {
     /// Starts the invokers and serves HTTP on `listener`. To be called within a tokio runtime.
     pub fn start(listener: TcpListener, config: Config, observers: Vec<Arc<dyn Observer>>) -> Result<Self, StartError> {
         let address = listener.local_addr()?;
-        if !address.ip().is_loopback() && config.api_key.is_none() {
+        if !address.ip().is_loopback() && !config.has_key() {
             return Err(StartError::KeyMissing(address));
         }
-        let account = account::account(config.auth, account::is_set)?;
-        let system_prompt = config.system_prompt_file.as_deref().map(system_prompt::read).transpose()?;
+        let keys = config.keys()?;
         let runtime = RuntimeFolder::create(config.runtime_dir.as_deref())?;
-        // Kept, so that every restart has the same text, whatever becomes of the file.
-        let system_prompt = system_prompt.map(|text| runtime.keep("system-prompt", &text)).transpose()?;
-        let cli = CliSpec::new(&config, account, system_prompt.as_deref());
-        tracing::info!(auth = %account, "turns are paid for by this account");
+        let cli = cli(&config, &runtime)?;
         let (tasks, invokers) = (Tasks::new(), Tasks::new());
         let factory = Factory::new(&config, cli, runtime, invokers.clone());
         let observers = std::iter::once(Arc::new(Log) as Arc<dyn Observer>).chain(observers).collect();
         let pool = Pool::start(&config, factory, observers, &invokers);
         let grace = config.stop_timeout;
-        tasks.spawn(http::serve(listener, Arc::new(config), pool.clone(), tasks.clone()));
+        tasks.spawn(http::serve(listener, Arc::new(config), keys, pool.clone(), tasks.clone()));
         Ok(Self { pool, tasks, invokers, grace })
     }
 

@@ -32,7 +32,8 @@ fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
     Ok(())
 }
 
-async fn read(request: Request, max: u64, limits: Limits) -> Result<Bytes, ApiError> {
+/// The body of a request.
+pub(super) async fn read(request: Request, max: u64, limits: Limits) -> Result<Bytes, ApiError> {
     let too_large = || {
         let message = format!("the body is larger than {max} bytes, which is the limit");
         ApiError::invalid(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)

@@ -74,6 +74,11 @@ impl ApiError {
         Self::transient(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", message).after(SOON)
     }
 
+    /// A key has asked for more than it is allowed; `wait` until it may ask again, if that is known.
+    pub(super) fn over_limit(message: String, wait: Option<Duration>) -> Self {
+        Self::transient(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message).after(wait.unwrap_or(SOON))
+    }
+
     /// A handler panicked: a defect of this server, which the same request probably meets again.
     pub(super) fn internal() -> Self {
         let message = "the server failed on this request; its log tells more";

@@ -1,4 +1,5 @@
-//! Who may ask: the key, or, without one, only programs on this machine that are not a foreign web page.
+//! Who may ask: who has a key, within its limits; or, where there are no keys, only programs on this machine that are
+//! not a foreign web page.
 //!
 //! A server without a key listens on loopback only, where the danger is a browser: any page can send requests to
 //! 127.0.0.1, under its own name (DNS rebinding) or across origins. Both show in the headers, which a page can't forge.
@@ -6,36 +7,35 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use subtle::ConstantTimeEq;
 
 use super::error::ApiError;
-use super::{App, Backend};
+use super::keys::{Caller, Entry, Key, Keys, Place};
+use super::trace::Until;
+use super::{App, Backend, body};
 
 /// Lets a request through, or refuses it before its body is read.
 pub(super) async fn admit<B: Backend>(State(app): State<Arc<App<B>>>, request: Request, next: Next) -> Response {
-    let verdict = match app.config.api_key.as_deref() {
-        Some(key) if needs_key(request.uri().path()) => check_key(key, request.headers()),
-        Some(_) => Ok(()),
-        None => check_host(request.uri(), request.headers()).and_then(|()| check_origin(request.headers())),
-    };
-    match verdict {
-        Ok(()) => next.run(request).await,
-        Err(error) => refuse(error),
+    if app.keys.is_empty() {
+        let verdict = check_host(request.uri(), request.headers()).and_then(|()| check_origin(request.headers()));
+        return match verdict {
+            Ok(()) => next.run(request).await,
+            Err(error) => error.into_response(),
+        };
     }
-}
-
-fn refuse(error: ApiError) -> Response {
-    let mut response = error.into_response();
-    if response.status() == StatusCode::UNAUTHORIZED {
-        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    if !needs_key(request.uri().path()) {
+        return next.run(request).await;
     }
-    response
+    match check_key(&app.keys, request.headers()) {
+        Ok(key) => with_key(&app, key, request, next).await,
+        Err(error) => ([(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))], error).into_response(),
+    }
 }
 
 /// Probes answer without a key, so that whatever supervises the server needs none.
@@ -43,12 +43,45 @@ fn needs_key(path: &str) -> bool {
     !matches!(path, "/health" | "/livez" | "/readyz")
 }
 
-fn check_key(key: &str, headers: &HeaderMap) -> Result<(), ApiError> {
-    let unauthorized = |message: &str| Err(ApiError::invalid(StatusCode::UNAUTHORIZED, "invalid_api_key", message));
-    let Some(given) = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes())) else {
-        return unauthorized("this server needs a key: send `Authorization: Bearer KEY`");
-    };
-    if bool::from(given.ct_eq(key.as_bytes())) { Ok(()) } else { unauthorized("the key is wrong") }
+/// Who watches the server takes nothing from those who use it.
+fn is_limited(path: &str) -> bool {
+    path != "/metrics"
+}
+
+/// Keeps a request to the limits of its key. Its place is given back with the last byte of its reply.
+async fn with_key<B: Backend>(app: &App<B>, key: &Key, mut request: Request, next: Next) -> Response {
+    if let Some(caller) = request.extensions().get::<Caller>() {
+        caller.set(key.name().clone());
+    }
+    request.extensions_mut().insert(key.name().clone());
+    if !is_limited(request.uri().path()) {
+        return next.run(request).await;
+    }
+    match enter(app, key, request).await {
+        Ok((request, place)) => next.run(request).await.map(|body| Body::new(Until { body, _end: place })),
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn enter<B: Backend>(app: &App<B>, key: &Key, request: Request) -> Result<(Request, Place), ApiError> {
+    match key.enter()? {
+        Entry::Now(place) => Ok((request, place)),
+        Entry::Queued(queued) => {
+            // Only on a connection whose body has been read is it seen that the client goes away.
+            let (parts, body) = request.into_parts();
+            let whole = Request::from_parts(parts.clone(), body);
+            let bytes = body::read(whole, app.config.max_body_bytes, app.limits).await?;
+            let place = queued.place(app.config.queue_timeout).await?;
+            Ok((Request::from_parts(parts, Body::from(bytes)), place))
+        }
+    }
+}
+
+fn check_key<'a>(keys: &'a Keys, headers: &HeaderMap) -> Result<&'a Key, ApiError> {
+    let unauthorized = |message: &str| ApiError::invalid(StatusCode::UNAUTHORIZED, "invalid_api_key", message);
+    let given = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
+    let given = given.ok_or_else(|| unauthorized("this server needs a key: send `Authorization: Bearer KEY`"))?;
+    keys.find(given).ok_or_else(|| unauthorized("the key is wrong"))
 }
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {

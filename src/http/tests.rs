@@ -3,6 +3,7 @@
 mod answers;
 mod chat;
 mod connections;
+mod keys;
 mod refusals;
 mod stopping;
 mod support;

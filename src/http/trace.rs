@@ -21,6 +21,7 @@ use futures_util::FutureExt;
 use hyper::body::{Frame, SizeHint};
 
 use super::error::ApiError;
+use super::keys::{Caller, KeyName};
 
 /// Names a request in its reply, in the completion's id and in the log. Unique within a process by its counter, and
 /// among processes by a random half; it is no secret.
@@ -48,7 +49,9 @@ impl fmt::Display for RequestId {
 pub(super) async fn follow(mut request: Request, next: Next) -> Response {
     let id = RequestId::new();
     request.extensions_mut().insert(id);
-    let mut line = Line::new(id, &request);
+    let caller = Caller::default();
+    request.extensions_mut().insert(caller.clone());
+    let mut line = Line::new(id, caller, &request);
     let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
         Err(panic) => {
@@ -70,6 +73,8 @@ fn words(panic: &(dyn Any + Send)) -> &str {
 /// The log line of a request, written when its reply has been handed over or given up. It never holds a body.
 struct Line {
     id: RequestId,
+    /// Whose key it has, once that is known.
+    caller: Caller,
     method: Method,
     path: String,
     started: Instant,
@@ -78,20 +83,21 @@ struct Line {
 }
 
 impl Line {
-    fn new(id: RequestId, request: &Request) -> Self {
+    fn new(id: RequestId, caller: Caller, request: &Request) -> Self {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        Self { id, method, path, started: Instant::now(), status: None }
+        Self { id, caller, method, path, started: Instant::now(), status: None }
     }
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
-        let Self { id, method, path, started, status } = self;
+        let Self { id, caller, method, path, started, status } = self;
+        let key = caller.name().map(KeyName::as_str);
         let ms = started.elapsed().as_millis();
         if let Some(status) = status {
-            tracing::info!(%id, %method, ?path, status = status.as_u16(), ms, "request");
+            tracing::info!(%id, key, %method, ?path, status = status.as_u16(), ms, "request");
         } else {
-            tracing::info!(%id, %method, ?path, ms, "the client went away before the reply");
+            tracing::info!(%id, key, %method, ?path, ms, "the client went away before the reply");
         }
     }
 }

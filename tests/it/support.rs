@@ -267,7 +267,7 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
 }
 
 /// HTTP/1.0, so that the end of the connection is the end of the reply.
-fn exchange(address: SocketAddr, request: &str) -> Reply {
+pub(crate) fn exchange(address: SocketAddr, request: &str) -> Reply {
     let mut stream = connect(address);
     stream.write_all(request.as_bytes()).unwrap();
     let mut reply = Vec::new();

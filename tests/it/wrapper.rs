@@ -1,6 +1,9 @@
 //! The server as a real process, in front of a CLI that is one.
 
+mod check;
+mod config;
 mod faults;
+mod keys;
 mod life;
 mod limits;
 mod models;

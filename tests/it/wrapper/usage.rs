@@ -26,5 +26,5 @@ fn a_port_in_use_is_said_with_what_to_do() {
 
 #[test]
 fn an_open_address_needs_a_key() {
-    wrapper(&["serve", "--listen", "0.0.0.0:0"]).code(1).stderr(contains("--api-key"));
+    wrapper(&["serve", "--listen", "0.0.0.0:0"]).code(2).stderr(contains("--api-key"));
 }

@@ -1,0 +1,369 @@
+//! `check`: what is configured, and whether it works, step by step and ending in one real turn.
+//!
+//! One line a step: `ok`, `note` for what is worth knowing, `WRONG` with what to do, `skip` for what needs an earlier
+//! step. Nothing that it starts is left running, and nothing is shown of a key.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use crate::cli::{Cli, CliSpec, account};
+use crate::config::file::{ConfigFile, Origin, Setting};
+use crate::config::{Config, Standby};
+use crate::invoker::Factory;
+use crate::pool::{Pool, Turn};
+use crate::runtime::RuntimeFolder;
+use crate::server;
+use crate::shutdown::Tasks;
+use crate::turn::{Completion, Prompt, TurnError, TurnEvent, seconds};
+
+/// The longest that `CLI --version` may take; `--start-timeout` if that is shorter.
+const VERSION: Duration = Duration::from_secs(10);
+
+/// The longest that the turn may take; `--turn-timeout` if that is shorter.
+const TURN: Duration = Duration::from_mins(2);
+
+/// How long a process may take to be gone: the stopping ladder and some more.
+const GONE: Duration = Duration::from_secs(10);
+
+/// How long a server that holds the address may take to say who it is.
+const NEIGHBOUR: Duration = Duration::from_secs(2);
+
+/// What is kept of the output of a process, in bytes, and what is shown of an error and of a reply, in characters.
+const KEPT: u64 = 16 * 1024;
+const SHOWN: usize = 600;
+const REPLY_SHOWN: usize = 60;
+
+/// A word that any model can say.
+const PROMPT: &str = "Reply with the word ok.";
+
+/// What is checked.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// The options.
+    pub config: &'a Config,
+    /// Where they come from.
+    pub settings: &'a [Setting],
+    /// The file that some of them come from.
+    pub file: Option<&'a ConfigFile>,
+}
+
+/// Writes what it finds to `out`; true if all is well.
+pub async fn run(subject: &Subject<'_>, out: &mut (dyn Write + Send)) -> io::Result<bool> {
+    let mut report = Report { out, well: true };
+    let config = subject.config;
+    options(subject, &mut report)?;
+    keys(config, &mut report)?;
+    address(config, &mut report).await?;
+    let runtime = runtime(config, &mut report)?;
+    let cli = cli(config, runtime.as_ref(), &mut report).await?;
+    account(config, &mut report)?;
+    match runtime {
+        Some(runtime) if cli => turn(config, runtime, &mut report).await?,
+        _ => report.line("skip", "turn", "it needs the steps above that are wrong")?,
+    }
+    let end = if report.well { "all is well" } else { "something is wrong: see the lines that begin with WRONG" };
+    writeln!(report.out, "{end}")?;
+    Ok(report.well)
+}
+
+struct Report<'a> {
+    out: &'a mut (dyn Write + Send),
+    well: bool,
+}
+
+impl Report<'_> {
+    fn line(&mut self, word: &str, step: &str, text: impl AsRef<str>) -> io::Result<()> {
+        writeln!(self.out, "{word:<5} {step:<8} {}", text.as_ref())?;
+        self.out.flush()
+    }
+
+    fn ok(&mut self, step: &str, text: impl AsRef<str>) -> io::Result<()> {
+        self.line("ok", step, text)
+    }
+
+    fn note(&mut self, step: &str, text: impl AsRef<str>) -> io::Result<()> {
+        self.line("note", step, text)
+    }
+
+    fn wrong(&mut self, step: &str, text: impl AsRef<str>) -> io::Result<()> {
+        self.well = false;
+        self.line("WRONG", step, text)
+    }
+}
+
+fn options(subject: &Subject<'_>, report: &mut Report<'_>) -> io::Result<()> {
+    let set: Vec<&Setting> = subject.settings.iter().filter(|setting| !setting.is_default).collect();
+    match set.len() {
+        0 => report.ok("options", "all are at their defaults")?,
+        1 => report.ok("options", "one differs from its default")?,
+        count => report.ok("options", format!("{count} differ from their defaults"))?,
+    }
+    for setting in set {
+        let origin = match &setting.origin {
+            Origin::Flag => "flag".to_owned(),
+            Origin::Environment(name) => format!("environment, {name}"),
+            Origin::File(path) => format!("file {}", path.display()),
+        };
+        writeln!(report.out, "      {} = {}  ({origin})", setting.name, setting.value)?;
+    }
+    if let Some(file) = subject.file.filter(|file| file.shows_key()) {
+        let path = file.path().display();
+        report.note("options", format!("everybody on this machine can read the key in {path}; chmod 600 it"))?;
+    }
+    Ok(())
+}
+
+fn keys(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
+    let keys = match config.keys() {
+        Ok(keys) => keys,
+        Err(error) => return report.wrong("keys", error.to_string()),
+    };
+    if keys.is_empty() {
+        return report.ok("keys", "none is needed: only this machine can reach the server");
+    }
+    let limits = |key: &crate::config::Key| {
+        let concurrency = key.limits.concurrency.map(|(most, queue)| format!("{most} at once, {queue} waiting"));
+        let rate = key.limits.requests_per_minute.map(|most| format!("{most} a minute"));
+        let limits: Vec<String> = concurrency.into_iter().chain(rate).collect();
+        if limits.is_empty() { key.name.clone() } else { format!("{} ({})", key.name, limits.join(", ")) }
+    };
+    report.ok("keys", keys.iter().map(limits).collect::<Vec<_>>().join(", "))
+}
+
+/// Another server of ours on the address is no failure: then this checks what it would be restarted with.
+async fn address(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
+    let address = config.listen;
+    match TcpListener::bind(address).await {
+        Ok(listener) => {
+            drop(listener);
+            report.ok("address", format!("{address} is free"))
+        }
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => match neighbour(address).await {
+            Some(name) => report.note("address", format!("{address} is served by {name} already; it is left alone")),
+            None => {
+                report.wrong("address", format!("{address} is in use by another program; choose another with --listen"))
+            }
+        },
+        Err(error) => {
+            report.wrong("address", format!("cannot listen on {address}: {error}; choose another with --listen"))
+        }
+    }
+}
+
+/// The name of the server that holds the address, if it is one of ours.
+async fn neighbour(address: SocketAddr) -> Option<String> {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let asked = async {
+        let mut stream = TcpStream::connect((ip, address.port())).await.ok()?;
+        stream.write_all(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n").await.ok()?;
+        let reply = read(stream).await;
+        let body: serde_json::Value = serde_json::from_str(reply.split_once("\r\n\r\n")?.1).ok()?;
+        let (version, status) = (body["version"].as_str()?, body["status"].as_str()?);
+        body["containment"].as_str().map(|_| format!("cc-openai-wrapper {version} ({status})"))
+    };
+    timeout(NEIGHBOUR, asked).await.ok()?
+}
+
+fn runtime(config: &Config, report: &mut Report<'_>) -> io::Result<Option<RuntimeFolder>> {
+    match RuntimeFolder::create(config.runtime_dir.as_deref()) {
+        Ok(runtime) => {
+            let scratch = runtime.scratch(0);
+            let folder = scratch.ancestors().nth(2).unwrap_or(&scratch);
+            report.ok("folder", format!("{} can be used", folder.display()))?;
+            Ok(Some(runtime))
+        }
+        Err(error) => report.wrong("folder", error.to_string()).map(|()| None),
+    }
+}
+
+/// Where the CLI is, and its version. True: it runs.
+async fn cli(config: &Config, runtime: Option<&RuntimeFolder>, report: &mut Report<'_>) -> io::Result<bool> {
+    let path = match find(&config.cli, std::env::var_os("PATH").as_deref()) {
+        Ok(path) => path,
+        Err(message) => return report.wrong("cli", message).map(|()| false),
+    };
+    let Some(runtime) = runtime else {
+        report.ok("cli", path.display().to_string())?;
+        return Ok(false);
+    };
+    match version(config, runtime).await {
+        Ok(version) => report.ok("cli", format!("{}, {version}", path.display())).map(|()| true),
+        Err(what) => {
+            let message = format!("{} --version {what}; try it in a shell", path.display());
+            report.wrong("cli", message).map(|()| false)
+        }
+    }
+}
+
+/// The file that is executed for `program`, by the rules of `execvp`.
+fn find(program: &Path, path: Option<&std::ffi::OsStr>) -> Result<PathBuf, String> {
+    const WHAT_TO_DO: &str = "install the CLI (npm install -g @anthropic-ai/claude-code), or name it with --cli";
+    if program.components().count() > 1 || program.is_absolute() {
+        return match is_executable(program) {
+            true => Ok(program.to_owned()),
+            false if program.exists() => {
+                Err(format!("{} cannot be executed; chmod +x it, or name another with --cli", program.display()))
+            }
+            false => Err(format!("there is no {}; {WHAT_TO_DO}", program.display())),
+        };
+    }
+    let folders: Vec<PathBuf> = path.map(|path| std::env::split_paths(path).collect()).unwrap_or_default();
+    let found = folders.iter().map(|folder| folder.join(program)).find(|file| is_executable(file));
+    found.ok_or_else(|| {
+        let looked: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+        format!("there is no `{}` in PATH, which is {}; {WHAT_TO_DO}", program.display(), looked.join(":"))
+    })
+}
+
+fn is_executable(file: &Path) -> bool {
+    file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+/// What `CLI --version` says, or how it fails.
+async fn version(config: &Config, runtime: &RuntimeFolder) -> Result<String, String> {
+    // The first invoker is number 1.
+    let spawned = CliSpec::version(config).spawn(&runtime.scratch(0), &runtime.mark(0));
+    let Cli { mut keeper, stdin, stdout, stderr } = spawned.map_err(|error| format!("cannot be started: {error}"))?;
+    drop(stdin);
+    let deadline = VERSION.min(config.start_timeout);
+    let ended = timeout(deadline, async { tokio::join!(keeper.wait(), read(stdout), read(stderr)) }).await;
+    match ended {
+        Ok((Ok(status), stdout, _)) if status.success() && !stdout.trim().is_empty() => Ok(shown(&stdout)),
+        Ok((Ok(status), stdout, stderr)) => {
+            let said = if stderr.trim().is_empty() { stdout } else { stderr };
+            Err(format!(
+                "{}{}",
+                words(status),
+                if said.trim().is_empty() { ", and says nothing".to_owned() } else { format!(": {}", shown(&said)) }
+            ))
+        }
+        Ok((Err(error), ..)) => Err(format!("cannot be waited for: {error}")),
+        Err(_elapsed) => {
+            // The keeper ends the whole tree, and then itself.
+            let pid = keeper.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+            let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::QUIT));
+            let gone = timeout(GONE, keeper.wait()).await.is_ok();
+            let left = if gone { "" } else { ", and cannot be ended" };
+            Err(format!("does not end within {}{left}", seconds(deadline)))
+        }
+    }
+}
+
+fn words(status: ExitStatus) -> String {
+    status.code().map_or_else(|| "is killed".to_owned(), |code| format!("ends with code {code}"))
+}
+
+/// What is written until the end, as text, within [`KEPT`].
+async fn read(from: impl AsyncRead + Unpin) -> String {
+    let mut bytes = Vec::new();
+    // What came before an error is all there is.
+    let _ = from.take(KEPT).read_to_end(&mut bytes).await;
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Somebody else's text on one line of ours.
+fn shown(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.chars().filter(|c| !c.is_control()).take(SHOWN).collect()
+}
+
+fn account(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
+    match account::account(config.auth, account::is_set) {
+        Ok(account) => report.ok("account", format!("turns are paid for by: {account}")),
+        Err(error) => report.wrong("account", error.to_string()),
+    }
+}
+
+/// One turn through a pool of one invoker, as `serve` would run it.
+async fn turn(config: &Config, runtime: RuntimeFolder, report: &mut Report<'_>) -> io::Result<()> {
+    let config = Config {
+        slots: std::num::NonZeroUsize::MIN,
+        standby: Standby::Off,
+        // The first failure is the answer.
+        max_failures: 0,
+        queue_timeout: config.start_timeout + GONE,
+        turn_timeout: config.turn_timeout.min(TURN),
+        ..config.clone()
+    };
+    let tasks = Tasks::new();
+    let cli = match server::cli(&config, &runtime) {
+        Ok(cli) => cli,
+        Err(error) => return report.wrong("start", error.to_string()),
+    };
+    let pool = Pool::start(&config, Factory::new(&config, cli, runtime, tasks.clone()), Vec::new(), &tasks);
+    turn_of(&pool, report).await?;
+    let gone = timeout(GONE, pool.stop(Duration::ZERO)).await.is_ok();
+    if gone && tasks.join(GONE).await { Ok(()) } else { report.wrong("end", "a process of the CLI did not end") }
+}
+
+async fn turn_of(pool: &Pool, report: &mut Report<'_>) -> io::Result<()> {
+    let started = Instant::now();
+    let prompt = Prompt { text: PROMPT.to_owned(), model: None, streamed: false };
+    let said = |error: &TurnError| format!("{}; {}", shown(&error.to_string()), advice(error));
+    let turn = match pool.turn(prompt).await {
+        Ok(turn) => turn,
+        Err(error) => return report.wrong("start", said(&error)),
+    };
+    report.ok("start", format!("the CLI was ready in {}", seconds(started.elapsed())))?;
+    let started = Instant::now();
+    match end(turn).await {
+        Ok(Completion { text, model, .. }) => {
+            let (took, model) = (seconds(started.elapsed()), model.map(|model| format!(" by {model}")));
+            let text: String = shown(&text).chars().take(REPLY_SHOWN).collect();
+            report.ok("turn", format!("answered in {took}{}: {text:?}", model.unwrap_or_default()))
+        }
+        Err(error) => report.wrong("turn", said(&error)),
+    }
+}
+
+async fn end(mut turn: Turn) -> Result<Completion, TurnError> {
+    loop {
+        match turn.next().await {
+            Some(TurnEvent::Done(completion)) => return Ok(completion),
+            Some(TurnEvent::Failed(error)) => return Err(error),
+            Some(TurnEvent::Text(_)) => {}
+            None => return Err(TurnError::Cli("the turn ended without a result".to_owned())),
+        }
+    }
+}
+
+fn advice(error: &TurnError) -> &'static str {
+    match error {
+        TurnError::Api { status: Some(401 | 403), .. } => "log the CLI in (claude, then /login), or see --auth",
+        TurnError::Api { .. } => "the CLI works and the API refuses it: see the API's words",
+        TurnError::RateLimited { .. } => "the CLI works; its account has to wait",
+        TurnError::Deadline { .. } | TurnError::QueueTimeout(_) => {
+            "see whether the CLI answers in a shell, and whether it reaches the network"
+        }
+        _ => "run the CLI in a shell to see more, or this check with --log debug",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_found_where_the_system_finds_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tool");
+        let find_in = |path: &Path| find(Path::new("tool"), Some(path.as_os_str()));
+        assert!(find_in(folder.path()).unwrap_err().contains(&folder.path().display().to_string()));
+        std::fs::write(&file, "#!/bin/sh").unwrap();
+        assert!(find_in(folder.path()).is_err(), "it is not executable");
+        assert!(find(&file, None).unwrap_err().contains("chmod +x"));
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        assert_eq!((find_in(folder.path()), find(&file, None)), (Ok(file.clone()), Ok(file)));
+    }
+}

@@ -1,0 +1,162 @@
+//! The command line as one value: flags, variables and the file put together.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+use crate::config::file::{self, ConfigFile, Setting};
+use crate::config::{Config, FileError};
+
+/// An OpenAI-compatible server in front of the Claude Code CLI that restarts it without ever leaking a process.
+#[derive(Debug, Parser)]
+#[command(name = "cc-openai-wrapper", version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Serve OpenAI's chat API on top of the CLI.
+    Serve(Box<Options>),
+    /// Tell what is configured and whether it works, with one turn of the CLI; takes the options of `serve`.
+    ///
+    /// Exits with 0 if all is well, 1 if something is wrong, 2 if an option is. A server that is running already
+    /// is left alone; that it holds the address is only noted.
+    Check(Box<Options>),
+}
+
+/// The options of `serve` and `check`.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// A TOML file that sets options: each flag's name is a key, as in `max-turns = 10`. Variables go before it, and
+    /// flags before those.
+    #[arg(long, env = "CCW_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(super) server: Config,
+
+    /// What is logged, for example `info` or `cc_openai_wrapper=debug`.
+    #[arg(long, env = "CCW_LOG", default_value = "info", value_parser = parse_filter)]
+    pub(super) log: String,
+
+    /// How it is logged, on stderr.
+    #[arg(long, env = "CCW_LOG_FORMAT", value_enum, default_value = "text")]
+    pub(super) log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// One readable line an event.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+fn parse_filter(text: &str) -> Result<String, String> {
+    tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|_| {
+        "expected a level (error, warn, info, debug, trace), or MODULE=LEVEL; several are separated by commas"
+            .to_owned()
+    })
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) verb: OrderVerb,
+    pub(super) options: Options,
+    /// Every option that was set.
+    pub(super) settings: Vec<Setting>,
+    /// The file with the options.
+    pub(super) file: Option<ConfigFile>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OrderVerb {
+    Serve,
+    Check,
+}
+
+/// Why a command line is not carried out.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    /// clap's words, or the help that was asked for.
+    #[error("{error}")]
+    Usage {
+        error: clap::Error,
+        /// Where a wrong value comes from, if it is in no argument.
+        variable: Option<String>,
+    },
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A variable that is no list of words.
+    #[error("CCW_CLI_ARG: a quote is not closed; each argument that has a space in it stands in quotes")]
+    Quote,
+    /// What makes no sense together.
+    #[error("{0}")]
+    Contradiction(String),
+}
+
+/// The command line as clap knows it.
+pub(super) fn definition() -> clap::Command {
+    ["serve", "check"].into_iter().fold(Cli::command(), |cli, verb| cli.mut_subcommand(verb, file::with_switches))
+}
+
+/// Reads the command line, the variables, and the file that they name.
+pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Result<Order, Refusal> {
+    let args: Vec<OsString> = args.collect();
+    let usage = |error| Refusal::Usage { variable: variable(&error, &args), error };
+    // No option is required, so what is wrong without the file is wrong with it.
+    let matches = definition().try_get_matches_from(&args).map_err(usage)?;
+    let (verb, path) = matches
+        .subcommand()
+        .map(|(verb, matches)| (verb.to_owned(), matches.get_one::<PathBuf>(file::CONFIG).cloned()))
+        .unwrap_or_default();
+    let command = definition().find_subcommand(&verb).cloned().unwrap_or_default();
+    let file = path.map(|path| ConfigFile::read(&path, &command)).transpose()?;
+    let full = definition().mut_subcommand(&verb, |command| match &file {
+        Some(file) => file.defaults_of(command),
+        None => command,
+    });
+    let mut matches = full.try_get_matches_from(&args).map_err(usage)?;
+    let settings = matches.subcommand().map(|(_, matches)| file::settings(&command, matches, file.as_ref()));
+    let words = matches.subcommand().and_then(|(_, matches)| words_of_variable(matches)).transpose()?;
+    let cli = Cli::from_arg_matches_mut(&mut matches).map_err(usage)?;
+    let (verb, mut options) = match cli.verb {
+        Verb::Serve(options) => (OrderVerb::Serve, *options),
+        Verb::Check(options) => (OrderVerb::Check, *options),
+    };
+    if let Some(words) = words {
+        options.server.cli_args = words;
+    }
+    options.server.contradiction().map_err(Refusal::Contradiction)?;
+    Ok(Order { verb, options, settings: settings.unwrap_or_default(), file })
+}
+
+/// A variable can't be repeated as a flag can, so that of --cli-arg holds all of them.
+fn words_of_variable(matches: &ArgMatches) -> Option<Result<Vec<String>, Refusal>> {
+    if matches.value_source("cli_args") != Some(ValueSource::EnvVariable) {
+        return None;
+    }
+    let text = matches.get_one::<String>("cli_args")?;
+    Some(shlex::split(text).ok_or(Refusal::Quote))
+}
+
+/// The variable whose value clap complains about: it names only the flag.
+fn variable(error: &clap::Error, args: &[OsString]) -> Option<String> {
+    let ContextValue::String(shown) = error.get(ContextKind::InvalidArg)? else { return None };
+    let flag = shown.split([' ', '=', '[']).next()?;
+    let given = args.iter().any(|arg| arg.to_string_lossy().split('=').next() == Some(flag));
+    let command = definition();
+    let arg =
+        command.find_subcommand("serve")?.get_arguments().find(|arg| flag.strip_prefix("--") == arg.get_long())?;
+    let name = arg.get_env()?;
+    (!given && std::env::var_os(name).is_some()).then(|| name.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests;

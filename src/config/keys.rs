@@ -1,0 +1,175 @@
+//! The keys that clients may send, and what each is allowed: `--api-key`, and the file of `--api-key-file`.
+//!
+//! ```toml
+//! [[key]]
+//! name = "nightly"
+//! key = "…"
+//! concurrency = 4
+//! queue = 50
+//! requests-per-minute = 120
+//! ```
+
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::document::{Document, FileError, kind};
+use super::secret::Secret;
+
+/// The name of the key of `--api-key`.
+pub const SINGLE: &str = "default";
+
+/// How many requests of a key with `concurrency` may wait if its `queue` is not set.
+pub const QUEUE: u32 = 100;
+
+/// The longest name, in bytes: it is a label in the log and in the metrics.
+const LONGEST_NAME: usize = 64;
+
+/// A key that clients may send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// What the log calls it.
+    pub name: String,
+    /// What clients send.
+    pub key: Secret,
+    /// What it is allowed.
+    pub limits: KeyLimits,
+}
+
+/// What a key is allowed; nothing is limited by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KeyLimits {
+    /// How many of its requests are served at the same time, and how many more may wait for that.
+    pub concurrency: Option<(NonZeroU32, u32)>,
+    /// How many requests it may send in a minute.
+    pub requests_per_minute: Option<NonZeroU32>,
+}
+
+/// The keys of a file.
+pub(super) struct KeyFile {
+    pub(super) keys: Vec<Key>,
+    pub(super) readable_by_others: bool,
+}
+
+/// Reads the file; `single` is the key of `--api-key`, which no key of the file may repeat.
+pub(super) fn read(path: &Path, single: Option<&Secret>) -> Result<KeyFile, FileError> {
+    let document = Document::read(path, "--api-key-file")?;
+    let mut found: Vec<(usize, Key)> = Vec::new();
+    for (field, value) in document.table()? {
+        let DeValue::Array(tables) = value.get_ref() else {
+            return Err(document.error(field.span().start, "only `[[key]]` is expected here, one for each key"));
+        };
+        if field.get_ref() != "key" {
+            return Err(document.error(field.span().start, "only `[[key]]` is expected here, one for each key"));
+        }
+        for table in tables {
+            let DeValue::Table(fields) = table.get_ref() else {
+                return Err(document.error(table.span().start, "`key` must be written as `[[key]]`, one for each key"));
+            };
+            let at = table.span().start;
+            let key = Entry { document: &document, at, fields }.key()?;
+            check_new(&document, at, &key, &found, single)?;
+            found.push((document.line(at), key));
+        }
+    }
+    if found.is_empty() {
+        return Err(document.error_in_all("has no key; write `[[key]]` with a `name` and a `key`"));
+    }
+    let keys = found.into_iter().map(|(_, key)| key).collect();
+    Ok(KeyFile { keys, readable_by_others: document.readable_by_others })
+}
+
+/// Names and keys are told apart; a key in a name's place must not be shown either, so only lines are named.
+fn check_new(
+    document: &Document,
+    at: usize,
+    key: &Key,
+    found: &[(usize, Key)],
+    single: Option<&Secret>,
+) -> Result<(), FileError> {
+    let complain = |message: String| Err(document.error(at, message));
+    if let Some((line, _)) = found.iter().find(|(_, other)| other.name == key.name) {
+        return complain(format!("this key has the same name as the one in line {line}"));
+    }
+    if let Some((line, _)) = found.iter().find(|(_, other)| other.key == key.key) {
+        return complain(format!("this key is the same as the one in line {line}"));
+    }
+    if single.is_some() && key.name == SINGLE {
+        return complain(format!("`{SINGLE}` is the name of the key of --api-key; choose another"));
+    }
+    if single == Some(&key.key) {
+        return complain("this key is the same as the one of --api-key".to_owned());
+    }
+    Ok(())
+}
+
+/// One `[[key]]`.
+struct Entry<'a> {
+    document: &'a Document,
+    at: usize,
+    fields: &'a DeTable<'a>,
+}
+
+impl Entry<'_> {
+    fn key(&self) -> Result<Key, FileError> {
+        const KNOWN: [&str; 5] = ["name", "key", "concurrency", "queue", "requests-per-minute"];
+        if let Some((field, _)) = self.fields.iter().find(|(field, _)| !KNOWN.contains(&dashed(field).as_str())) {
+            let message = format!("a key has only these fields: {}", KNOWN.join(", "));
+            return Err(self.document.error(field.span().start, message));
+        }
+        let (at, name) = self.text("name")?;
+        if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(is_plain) {
+            let message = format!("`name` must be 1 to {LONGEST_NAME} letters, digits, `.`, `_` or `-`");
+            return Err(self.document.error(at, message));
+        }
+        let (at, key) = self.text("key")?;
+        let key = key.parse().map_err(|error| self.document.error(at, format!("`key`: {error}")))?;
+        let queue = self.number("queue", 0)?;
+        let concurrency = self.number("concurrency", 1)?.and_then(|(_, most)| NonZeroU32::new(most));
+        let concurrency = match (concurrency, queue) {
+            (Some(most), queue) => Some((most, queue.map_or(QUEUE, |(_, queue)| queue))),
+            (None, None) => None,
+            (None, Some((at, _))) => {
+                return Err(self.document.error(at, "`queue` needs `concurrency`: without it nothing waits"));
+            }
+        };
+        let requests_per_minute = self.number("requests-per-minute", 1)?.and_then(|(_, most)| NonZeroU32::new(most));
+        Ok(Key { name, key, limits: KeyLimits { concurrency, requests_per_minute } })
+    }
+
+    fn get(&self, name: &str) -> Option<&Spanned<DeValue<'_>>> {
+        self.fields.iter().find(|(field, _)| dashed(field) == name).map(|(_, value)| value)
+    }
+
+    fn text(&self, name: &str) -> Result<(usize, String), FileError> {
+        match self.get(name).map(|value| (value.span().start, value.get_ref())) {
+            Some((at, DeValue::String(text))) => Ok((at, text.clone().into_owned())),
+            Some((at, other)) => {
+                Err(self.document.error(at, format!("`{name}` must be a text in quotes, not {}", kind(other))))
+            }
+            None => Err(self.document.error(self.at, format!("this key has no `{name}`"))),
+        }
+    }
+
+    fn number(&self, name: &str, least: u32) -> Result<Option<(usize, u32)>, FileError> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let number = match value.get_ref() {
+            DeValue::Integer(digits) => u32::from_str_radix(digits.as_str(), digits.radix()).ok(),
+            _ => None,
+        };
+        let at = value.span().start;
+        let complain =
+            || self.document.error(at, format!("`{name}` must be a whole number from {least} to {}", u32::MAX));
+        number.filter(|number| *number >= least).map(|number| Some((at, number))).ok_or_else(complain)
+    }
+}
+
+fn dashed(field: &Spanned<std::borrow::Cow<'_, str>>) -> String {
+    field.get_ref().replace('_', "-")
+}
+
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+}

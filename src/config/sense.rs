@@ -1,0 +1,66 @@
+//! Options that are right one by one and make no sense together.
+
+use std::collections::BTreeSet;
+
+use super::{Config, Isolation};
+
+/// Flags of the CLI that this server gives it, and what to use instead.
+const OURS: [(&str, &str); 4] = [
+    ("--input-format", "the server needs its own"),
+    ("--output-format", "the server needs its own"),
+    ("--model", "use --model of this server"),
+    ("--system-prompt", "use --system-prompt-file of this server"),
+];
+
+/// Flags of the CLI that take an older conversation up.
+const RESUMING: [&str; 5] = ["--continue", "-c", "--resume", "-r", "--session-id"];
+
+impl Config {
+    /// What makes no sense, and what to do about it.
+    pub fn contradiction(&self) -> Result<(), String> {
+        self.addresses()?;
+        self.names()?;
+        self.arguments()?;
+        if self.slots > self.max_connections {
+            return Err(format!(
+                "--slots {} is more than --max-connections {}: so many turns could never run; lower the one or raise \
+                 the other",
+                self.slots, self.max_connections
+            ));
+        }
+        Ok(())
+    }
+
+    /// Anybody could use the account.
+    fn addresses(&self) -> Result<(), String> {
+        if self.listen.ip().is_loopback() || self.has_key() {
+            return Ok(());
+        }
+        Err(format!(
+            "{} can be reached from other machines: set a key with --api-key or --api-key-file, or listen on 127.0.0.1",
+            self.listen
+        ))
+    }
+
+    fn names(&self) -> Result<(), String> {
+        let mut names = BTreeSet::new();
+        match self.model_alias.iter().find(|alias| !names.insert(&alias.name)) {
+            Some(alias) => Err(format!("--model-alias: `{}` stands for two models; give it once", alias.name)),
+            None => Ok(()),
+        }
+    }
+
+    fn arguments(&self) -> Result<(), String> {
+        let names: Vec<&str> = self.cli_args.iter().map(|arg| arg.split('=').next().unwrap_or_default()).collect();
+        if let Some((flag, instead)) = OURS.iter().find(|(flag, _)| names.contains(flag)) {
+            return Err(format!("--cli-arg {flag}: {instead}"));
+        }
+        match RESUMING.iter().find(|flag| names.contains(flag)) {
+            Some(flag) if self.isolation == Isolation::Auto => Err(format!(
+                "--cli-arg {flag} takes an older conversation up, and --isolation auto keeps each request to itself; \
+                 leave it out, or set --isolation none"
+            )),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The keys that clients may send: whose a key is, and how much it may ask for.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use governor::clock::Clock;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::error::ApiError;
+use crate::config::{self, KeyLimits, secret};
+
+/// The name of the key that a request was sent with, never the key. An extension of such a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KeyName(Arc<str>);
+
+impl KeyName {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Where the name of a request's key is left for whoever has seen the request before it was known: an extension of
+/// every request.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Caller(Arc<OnceLock<KeyName>>);
+
+impl Caller {
+    pub(super) fn set(&self, name: KeyName) {
+        // A request has one key, and is looked at once.
+        let _ = self.0.set(name);
+    }
+
+    pub(super) fn name(&self) -> Option<&KeyName> {
+        self.0.get()
+    }
+}
+
+/// Every key, made once at the start.
+pub(super) struct Keys(Vec<Key>);
+
+/// One key, and what is left of its limits.
+pub(super) struct Key {
+    padded: Padded,
+    name: KeyName,
+    places: Option<Places>,
+    rate: Option<DefaultDirectRateLimiter>,
+}
+
+impl Keys {
+    pub(super) fn new(keys: &[config::Key]) -> Self {
+        Self(keys.iter().map(Key::new).collect())
+    }
+
+    /// Whoever may reach this server may use it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whose key `given` is. Takes the same time whichever it is, and if it is none.
+    pub(super) fn find(&self, given: &[u8]) -> Option<&Key> {
+        let given = Padded::new(given)?;
+        let (mut found, mut at) = (Choice::from(0), 0);
+        for (index, key) in (0_u64..).zip(&self.0) {
+            let same = key.padded.same(&given);
+            at.conditional_assign(&index, same);
+            found |= same;
+        }
+        let key = self.0.get(usize::try_from(at).ok()?);
+        key.filter(|_| found.into())
+    }
+}
+
+/// A key at the one length at which all are compared.
+struct Padded {
+    bytes: [u8; secret::LONGEST],
+    length: u64,
+}
+
+impl Padded {
+    /// None: it is longer than any key.
+    fn new(key: &[u8]) -> Option<Self> {
+        let mut bytes = [0; secret::LONGEST];
+        bytes.get_mut(..key.len())?.copy_from_slice(key);
+        Some(Self { bytes, length: key.len() as u64 })
+    }
+
+    fn same(&self, other: &Self) -> Choice {
+        self.bytes.ct_eq(&other.bytes) & self.length.ct_eq(&other.length)
+    }
+}
+
+/// How many requests of a key are served at once, and how many wait for that.
+struct Places {
+    most: u32,
+    queue: u32,
+    /// One for each request that is served or waits.
+    admitted: Arc<Semaphore>,
+    /// One for each request that is served. Whoever has one has one of `admitted` as well.
+    served: Arc<Semaphore>,
+}
+
+/// A request's place among those of its key; dropping it lets the next one in.
+pub(super) struct Place {
+    _permits: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
+}
+
+/// A request that its key allows.
+pub(super) enum Entry {
+    /// It is served at once.
+    Now(Place),
+    /// Others of the same key are served first.
+    Queued(Queued),
+}
+
+/// A request that waits for others of its key; dropping it gives its turn up.
+pub(super) struct Queued {
+    name: KeyName,
+    admitted: OwnedSemaphorePermit,
+    served: Arc<Semaphore>,
+}
+
+impl Key {
+    fn new(key: &config::Key) -> Self {
+        let KeyLimits { concurrency, requests_per_minute } = key.limits;
+        Self {
+            // A key that is too long can't be made; should there be one, none that is sent equals it.
+            padded: Padded::new(key.key.expose()).unwrap_or(Padded { bytes: [0; secret::LONGEST], length: u64::MAX }),
+            name: KeyName(key.name.as_str().into()),
+            places: concurrency.map(|(most, queue)| Places::new(most.get(), queue)),
+            rate: requests_per_minute.map(|most| RateLimiter::direct(Quota::per_minute(most))),
+        }
+    }
+
+    pub(super) fn name(&self) -> &KeyName {
+        &self.name
+    }
+
+    /// Counts a request, and refuses it if it is one too many.
+    pub(super) fn enter(&self) -> Result<Entry, ApiError> {
+        self.count()?;
+        let Some(places) = &self.places else { return Ok(Entry::Now(Place { _permits: None })) };
+        let Ok(admitted) = Arc::clone(&places.admitted).try_acquire_owned() else {
+            let (name, Places { most, queue, .. }) = (self.name.as_str(), places);
+            let message =
+                format!("the key `{name}` has {most} requests running and {queue} waiting, which is its limit");
+            return Err(ApiError::over_limit(message, None));
+        };
+        Ok(match Arc::clone(&places.served).try_acquire_owned() {
+            Ok(served) => Entry::Now(Place { _permits: Some((served, admitted)) }),
+            Err(_) => Entry::Queued(Queued { name: self.name.clone(), admitted, served: Arc::clone(&places.served) }),
+        })
+    }
+
+    /// A bucket that holds a minute's requests and is refilled evenly.
+    fn count(&self) -> Result<(), ApiError> {
+        let Some(rate) = &self.rate else { return Ok(()) };
+        rate.check().map_err(|not_until| {
+            let message = format!("the key `{}` has sent as many requests in a minute as it may", self.name.as_str());
+            ApiError::over_limit(message, Some(not_until.wait_time_from(rate.clock().now())))
+        })
+    }
+}
+
+impl Places {
+    fn new(most: u32, queue: u32) -> Self {
+        let all = (most as usize).saturating_add(queue as usize).min(Semaphore::MAX_PERMITS);
+        let served = (most as usize).min(Semaphore::MAX_PERMITS);
+        Self { most, queue, admitted: Arc::new(Semaphore::new(all)), served: Arc::new(Semaphore::new(served)) }
+    }
+}
+
+impl Queued {
+    /// Waits for the place, first come, first served.
+    pub(super) async fn place(self, longest: Duration) -> Result<Place, ApiError> {
+        if let Ok(Ok(served)) = timeout(longest, self.served.acquire_owned()).await {
+            return Ok(Place { _permits: Some((served, self.admitted)) });
+        }
+        let (name, longest) = (self.name.as_str(), crate::turn::seconds(longest));
+        let message = format!("no other request of the key `{name}` ended within {longest}");
+        Err(ApiError::over_limit(message, None))
+    }
+}
