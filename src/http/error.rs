@@ -82,7 +82,7 @@ impl ApiError {
 
     /// The turn's events ended without saying how.
     pub(super) fn turn_lost() -> Self {
-        TurnError::Cli("the turn ended without a result".to_owned()).into()
+        crate::pool::lost().into()
     }
 
     /// The error as clients read it.

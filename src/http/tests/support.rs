@@ -159,6 +159,8 @@ pub(super) fn status(state: PoolState) -> PoolStatus {
         turns: 80,
         restarts: RestartCounts { turns: 7, recovery: 1, ..RestartCounts::default() },
         last_restart: None,
+        probe_in: (state == PoolState::Offline).then_some(Duration::from_millis(12_300)),
+        quota_in: None,
     }
 }
 
