@@ -2,10 +2,11 @@
 //!
 //! A request goes through three layers, outermost first:
 //!
-//! 1. `trace` gives it an id, turns a panic into one failed request, and writes one log line when its reply has ended.
+//! 1. `trace` gives it an id, turns a panic into one failed request, and counts it and writes one log line when its reply
+//!    has ended.
 //! 2. `guard` refuses foreign hosts, foreign origins and wrong keys before the body is read.
-//! 3. The router: `chat` for completions, `ops` for probes, health and restarts. Whatever they refuse is an
-//!    `error::ApiError`.
+//! 3. The router: `chat` for completions, `ops` for probes, health, metrics and restarts. Whatever they refuse is an
+//!    `error::ApiError`. What they have of the backend is a `metered::Metered` one: they know nothing of metrics.
 //!
 //! Below them, `listener` accepts connections and puts a limit on how many there are and on how long each may take over
 //! a header, a write and its end; `stream` is a socket with deadlines.
@@ -24,16 +25,20 @@ use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
 use crate::config::Config;
+use crate::metrics::Metrics;
 use crate::pool::status::PoolStatus;
 use crate::pool::{Pool, TreeMemory, Turn};
 use crate::shutdown::Tasks;
 use crate::turn::{Prompt, TurnError};
+
+use metered::Metered;
 
 mod body;
 mod chat;
 mod error;
 mod guard;
 mod listener;
+mod metered;
 mod ops;
 mod stream;
 mod trace;
@@ -109,27 +114,41 @@ impl Default for Limits {
 struct App<B> {
     config: Arc<Config>,
     backend: B,
+    metrics: Arc<Metrics>,
     limits: Limits,
     started: Instant,
 }
+
+/// Every path with handlers, as the metrics count them; each other one counts as one.
+pub const ROUTES: &[&str] = &["/v1/chat/completions", "/admin/restart", "/health", "/livez", "/readyz", "/metrics"];
 
 /// Serves HTTP on `listener` until `tasks` is told to stop, then lets running requests finish for
 /// `config.stop_timeout`, then drops what is left. When it returns no connection is open.
 ///
 /// Connections run as tasks of `tasks`. The backend has to go on serving until this returns: requests that it took
 /// before the stop are still waiting for it.
-pub async fn serve<B: Backend>(listener: TcpListener, config: Arc<Config>, backend: B, tasks: Tasks) {
-    serve_within(listener, config, backend, tasks, Limits::default()).await;
+///
+/// Requests and turns are counted in `metrics`, which know [`ROUTES`] and are shown at `/metrics`.
+pub async fn serve<B: Backend>(
+    listener: TcpListener,
+    config: Arc<Config>,
+    backend: B,
+    metrics: Arc<Metrics>,
+    tasks: Tasks,
+) {
+    serve_within(listener, config, backend, metrics, tasks, Limits::default()).await;
 }
 
 async fn serve_within<B: Backend>(
     listener: TcpListener,
     config: Arc<Config>,
     backend: B,
+    metrics: Arc<Metrics>,
     tasks: Tasks,
     limits: Limits,
 ) {
-    let app = Arc::new(App { config: Arc::clone(&config), backend, limits, started: Instant::now() });
+    let backend = Metered::new(backend, Arc::clone(&metrics));
+    let app = Arc::new(App { config: Arc::clone(&config), backend, metrics, limits, started: Instant::now() });
     let doors = listener::Doors {
         all: layers(everything(), &app),
         reserve: layers(
@@ -149,12 +168,16 @@ fn everything<B: Backend>() -> Router<Arc<App<B>>> {
 }
 
 fn probes<B: Backend>() -> Router<Arc<App<B>>> {
-    Router::new().route("/health", get(ops::health)).route("/livez", get(ops::live)).route("/readyz", get(ops::ready))
+    Router::new()
+        .route("/health", get(ops::health))
+        .route("/livez", get(ops::live))
+        .route("/readyz", get(ops::ready))
+        .route("/metrics", get(ops::metrics))
 }
 
 fn layers<B: Backend>(router: Router<Arc<App<B>>>, app: &Arc<App<B>>) -> Router {
     router
         .layer(middleware::from_fn_with_state(Arc::clone(app), guard::admit))
-        .layer(middleware::from_fn(trace::follow))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app.metrics), trace::follow))
         .with_state(Arc::clone(app))
 }

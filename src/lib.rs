@@ -21,7 +21,10 @@
 //! | `src/http.rs` | the routes and layers; what it needs of the pool is the trait [`http::Backend`] |
 //! | `src/http/listener.rs` | the accept loop: limits on connections, headers, idle time |
 //! | `src/http/chat.rs` | a completion, whole or streamed |
-//! | `src/http/ops.rs` | health, probes, restarts |
+//! | `src/http/ops.rs` | health, probes, metrics, restarts |
+//! | `src/http/trace.rs` | one request's id, log line and count |
+//! | `src/http/error.rs` | every refusal: status, code, and whether to try again |
+//! | `src/metrics.rs` | counters and histograms, bounded by construction; OpenMetrics text |
 //! | `src/translate.rs` | OpenAI request → prompt; turn events → completion or chunks. Pure |
 //! | `src/pool.rs` | the lock around the core, the queue's handles, the one task that keeps the time |
 //! | `src/pool/core.rs` | who serves next. Pure |
@@ -70,6 +73,7 @@ pub mod config;
 pub mod http;
 pub mod invoker;
 pub mod keeper;
+pub mod metrics;
 pub mod openai;
 pub mod pool;
 pub mod process_tree;

@@ -2,6 +2,8 @@
 
 mod chat;
 mod connections;
+mod errors;
 mod refusals;
 mod stopping;
 mod support;
+mod traced;

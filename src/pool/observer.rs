@@ -80,7 +80,16 @@ impl Observer for Log {
             LifeEvent::Started { invoker, slot, standby } => tracing::info!(invoker, slot, standby, "invoker started"),
             LifeEvent::Ready { invoker, took } => tracing::info!(invoker, ?took, "invoker ready"),
             LifeEvent::Switched { slot, old, new, reason, memory_before, memory_after, vacant } => {
-                tracing::info!(slot, old, new, reason, memory_before, memory_after, ?vacant, "slot switched to a new invoker");
+                tracing::info!(
+                    slot,
+                    old,
+                    new,
+                    reason,
+                    memory_before,
+                    memory_after,
+                    ?vacant,
+                    "slot switched to a new invoker"
+                );
             }
             LifeEvent::Stopped { invoker, reason, failed: false, turns, lived } => {
                 tracing::info!(invoker, reason, turns, ?lived, "invoker gone");

@@ -12,8 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::super::{Backend, Limits, TreeMemory, serve_within};
+use super::super::{Backend, Limits, ROUTES, TreeMemory, serve_within};
 use crate::config::Config;
+use crate::metrics::Metrics;
 use crate::pool::Turn;
 use crate::pool::status::{PoolState, PoolStatus, RestartCounts};
 use crate::shutdown::Tasks;
@@ -138,7 +139,8 @@ impl Setup {
         let status = Mutex::new(status(PoolState::Ready));
         let fake = Fake(Arc::new(Inner { script: self.script, by_hand, status, tree_rss: self.tree_rss }));
         let tasks = Tasks::new();
-        let serving = serve_within(listener, Arc::new(self.config), fake.clone(), tasks.clone(), self.limits);
+        let metrics = Arc::new(Metrics::new(ROUTES));
+        let serving = serve_within(listener, Arc::new(self.config), fake.clone(), metrics, tasks.clone(), self.limits);
         let served = tasks.spawn(serving);
         Server { address, tasks, fake, turns, served }
     }
@@ -296,6 +298,20 @@ impl Server {
 
     pub(super) async fn complete(&self, body: &str) -> Reply {
         self.exchange(&post("/v1/chat/completions", "", body)).await
+    }
+
+    /// What `/metrics` says.
+    pub(super) async fn metrics(&self) -> String {
+        self.exchange(&get("/metrics", "")).await.body
+    }
+
+    /// Waits until `/metrics` has this line.
+    pub(super) async fn counts(&self, line: &str) {
+        soon(async { while !self.metrics().await.lines().any(|l| l == line) {} }).await;
+    }
+
+    pub(super) fn change_status(&self, change: impl FnOnce(&mut PoolStatus)) {
+        change(&mut self.fake.0.status.lock().unwrap());
     }
 
     pub(super) fn set_state(&self, state: PoolState) {
