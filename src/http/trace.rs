@@ -222,7 +222,7 @@ impl Drop for Line {
             id = %self.id,
             client_id = self.client_id.as_deref(),
             method = %self.method,
-            path = ?self.path,
+            path = %self.path.escape_debug(),
             status = status.parse::<u16>().unwrap_or_default(),
             ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             error = noted.error,

@@ -3,5 +3,6 @@
 mod faults;
 mod life;
 mod limits;
+mod metrics;
 mod protocol;
 mod usage;
