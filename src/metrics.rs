@@ -221,7 +221,7 @@ impl Metrics {
     /// A request's reply has ended.
     pub fn request(&self, route: &str, status: &str, took: Duration) {
         let status = if STATUSES.contains(&status) { status } else { OTHER };
-        self.requests.with([route, status], |count| count.inc());
+        self.requests.with([route, status], Counter::inc);
         self.request_seconds.with([route], |seconds| seconds.observe(took.as_secs_f64()));
     }
 
@@ -237,7 +237,7 @@ impl Metrics {
 
     /// A turn was refused or ended badly.
     pub fn turn_error(&self, error: &TurnError) {
-        self.turn_errors.with([error_label(error)], |count| count.inc());
+        self.turn_errors.with([error_label(error)], Counter::inc);
     }
 
     /// What a turn that ended well cost.

@@ -53,8 +53,8 @@ impl Snapshot {
 
     fn pool(&self, registry: &mut Registry) {
         let status = &self.status;
-        let states = STATES.map(|(state, name)| ([name], ConstGauge::new(i64::from(state == status.state))));
-        registry.register("pool_state", "1 for the state that the pool is in", Fixed::of(["state"], states));
+        let known = STATES.map(|(state, name)| ([name], ConstGauge::new(i64::from(state == status.state))));
+        registry.register("pool_state", "1 for the state that the pool is in", Fixed::of(["state"], known));
         let quota = status.quota_in.map_or(0.0, |wait| wait.as_secs_f64());
         registry.register_with_unit(
             "rate_limit_resets",
