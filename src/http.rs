@@ -5,8 +5,12 @@
 //! 1. `trace` gives it an id, turns a panic into one failed request, and counts it and writes one log line when its reply
 //!    has ended.
 //! 2. `guard` refuses foreign hosts, foreign origins and wrong keys before the body is read.
-//! 3. The router: `chat` for completions, `ops` for probes, health, metrics and restarts. Whatever they refuse is an
-//!    `error::ApiError`. What they have of the backend is a `metered::Metered` one: they know nothing of metrics.
+//! 3. The router: `chat` for completions, `models` for the list of them, `ops` for probes, health, metrics and restarts.
+//!    Whatever they refuse is an `error::ApiError`. The backend that they have is a `metered::Metered`: they know nothing
+//!    of metrics.
+//!
+//! A request for a reply is read (`body`), becomes an [`Ask`](crate::answer::Ask), is answered (`answering`: the turns it
+//! takes), and is written as one object or as events (`sse`).
 //!
 //! Below them, `listener` accepts connections and puts a limit on how many there are and on how long each may take over
 //! a header, a write and its end; `stream` is a socket with deadlines.
@@ -17,7 +21,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::middleware;
@@ -29,17 +33,21 @@ use crate::metrics::Metrics;
 use crate::pool::status::PoolStatus;
 use crate::pool::{Pool, TreeMemory, Turn};
 use crate::shutdown::Tasks;
+use crate::translate::models::Catalogue;
 use crate::turn::{Prompt, TurnError};
 
 use metered::Metered;
 
+mod answering;
 mod body;
 mod chat;
 mod error;
 mod guard;
 mod listener;
 mod metered;
+mod models;
 mod ops;
+mod sse;
 mod stream;
 mod trace;
 
@@ -115,12 +123,40 @@ struct App<B> {
     config: Arc<Config>,
     backend: B,
     metrics: Arc<Metrics>,
+    models: Catalogue,
     limits: Limits,
     started: Instant,
 }
 
 /// Every path with handlers, as the metrics count them; each other one counts as one.
-pub const ROUTES: &[&str] = &["/v1/chat/completions", "/admin/restart", "/health", "/livez", "/readyz", "/metrics"];
+pub const ROUTES: &[&str] = &[
+    "/v1/chat/completions",
+    "/v1/models",
+    "/v1/models/{*id}",
+    "/admin/restart",
+    "/health",
+    "/livez",
+    "/readyz",
+    "/metrics",
+];
+
+impl<B: Backend> App<B> {
+    fn new(config: Arc<Config>, backend: B, metrics: Arc<Metrics>, limits: Limits) -> Self {
+        let models = Catalogue::new(&config.model, &config.model_alias, unix_now());
+        Self { config, backend, metrics, models, limits, started: Instant::now() }
+    }
+
+    /// The names of the models that the CLI has told.
+    #[expect(clippy::unused_self, reason = "the pool does not tell them yet")]
+    fn known_models(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// In seconds since 1970-01-01 UTC.
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
 
 /// Serves HTTP on `listener` until `tasks` is told to stop, then lets running requests finish for
 /// `config.stop_timeout`, then drops what is left. When it returns no connection is open.
@@ -148,7 +184,7 @@ async fn serve_within<B: Backend>(
     limits: Limits,
 ) {
     let backend = Metered::new(backend, Arc::clone(&metrics));
-    let app = Arc::new(App { config: Arc::clone(&config), backend, metrics, limits, started: Instant::now() });
+    let app = Arc::new(App::new(Arc::clone(&config), backend, metrics, limits));
     let doors = listener::Doors {
         all: layers(everything(), &app),
         reserve: layers(
@@ -162,6 +198,8 @@ async fn serve_within<B: Backend>(
 fn everything<B: Backend>() -> Router<Arc<App<B>>> {
     probes()
         .route("/v1/chat/completions", post(chat::completions))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*id}", get(models::one))
         .route("/admin/restart", post(ops::restart))
         .fallback(ops::unknown_path)
         .method_not_allowed_fallback(ops::wrong_method)

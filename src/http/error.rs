@@ -9,10 +9,12 @@
 //! | 400 | `invalid_type` | a part of it, named by `param`, is of the wrong type | no |
 //! | 400 | `invalid_value` | a part of it, named by `param`, has a value that can't be honoured | no |
 //! | 400 | `unreadable_body` | its chunks are malformed | no |
+//! | 400 | `unsupported_parameter` | with `--strict-params`: `param` can't be honoured | no |
 //! | 401 | `invalid_api_key` | the key is missing or wrong | no |
 //! | 401 | `upstream_unauthorized` | the API does not take the CLI's login or key | no |
 //! | 403 | `foreign_host` | without a key: `Host` is the name of another machine | no |
 //! | 403 | `foreign_origin` | without a key: a web page of another origin asks | no |
+//! | 404 | `model_not_found` | no model has this name | no |
 //! | 404 | `unknown_url` | there is nothing at this path | no |
 //! | 405 | `method_not_allowed` | the path does not take this method; `Allow` tells which | no |
 //! | 408 | `request_timeout` | the body did not arrive in time | yes |
@@ -49,8 +51,8 @@ use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use crate::answer::Invalid;
 use crate::openai::{ErrorBody, ErrorObject};
-use crate::translate::Invalid;
 use crate::turn::TurnError;
 
 /// Tells OpenAI's clients whether the same request can succeed later.
@@ -117,13 +119,6 @@ impl ApiError {
         Self::transient(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", message).after(SOON)
     }
 
-    /// A reply that is not what the request wanted it to be, even when asked again. The same request may well meet the
-    /// same: whoever sent it has to decide.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for replies that are held against a schema"))]
-    pub(super) fn unprocessable(message: impl Into<String>) -> Self {
-        Self { kind: "server_error", ..Self::invalid(StatusCode::UNPROCESSABLE_ENTITY, "invalid_reply", message) }
-    }
-
     /// A handler panicked: a defect of this server, which the same request probably meets again.
     pub(super) fn internal() -> Self {
         let message = "the server failed on this request; its log tells more";
@@ -138,6 +133,22 @@ impl ApiError {
     /// Its code, as clients read it.
     pub(super) fn code(&self) -> &'static str {
         self.code
+    }
+
+    /// There is no such model.
+    pub(super) fn unknown_model(asked: &str, list: &[String]) -> Self {
+        let list = list.join(", ");
+        let message = format!(
+            "there is no model {asked:?}; there are {list}, and every full name (claude-…). --model-alias {asked}=… gives \
+             the name a meaning"
+        );
+        Self::invalid(StatusCode::NOT_FOUND, "model_not_found", message).at("model")
+    }
+
+    /// The reply was not what was wanted, even when asked for again.
+    pub(super) fn invalid_reply(words: &str) -> Self {
+        let message = format!("the model's reply is not what was asked for, the second one neither:\n{words}");
+        Self::invalid(StatusCode::UNPROCESSABLE_ENTITY, "invalid_reply", message)
     }
 
     /// The error as clients read it.

@@ -64,7 +64,7 @@ impl fmt::Display for RequestId {
 }
 
 tokio::task_local! {
-    /// Of the request whose handler runs.
+    /// Of the request whose handler runs, or whose body is asked for its next bytes.
     static NOTES: Notes;
 }
 
@@ -251,7 +251,9 @@ impl HttpBody for Followed {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = &mut *self;
-        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.body).poll_frame(context)));
+        // A body can ask for another turn.
+        let poll = || Pin::new(&mut this.body).poll_frame(context);
+        let polled = catch_unwind(AssertUnwindSafe(|| NOTES.sync_scope(this.line.notes.clone(), poll)));
         let polled = polled.unwrap_or_else(|panic| {
             tracing::error!(id = %this.line.id, panic = words(&*panic), "a reply panicked in its middle");
             Poll::Ready(Some(Err(axum::Error::new("the reply broke in its middle"))))

@@ -45,7 +45,7 @@ fn made() -> Vec<ApiError> {
         ApiError::too_many_connections(),
         ApiError::internal(),
         ApiError::turn_lost(),
-        ApiError::unprocessable("m"),
+        ApiError::invalid_reply("m"),
     ]);
     made
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::openmetrics::{self, Scrape};
 use crate::support::{Options, Server, until};
@@ -216,5 +216,19 @@ fn a_clients_own_id_is_in_the_log_and_not_in_the_reply() {
         assert_eq!(line["client_id"].as_str(), logged, "{header}");
         assert_eq!(reply.header("x-request-id"), line["id"].as_str(), "{header}");
     }
+    server.stop();
+}
+
+#[test]
+fn a_reply_that_is_asked_for_twice_is_one_line_with_two_turns() {
+    let server = Options::new().start();
+    let messages = json!([{"role": "user", "content": "x"}]);
+    let body = json!({"model": "haiku", "messages": messages, "response_format": {"type": "json_object"}});
+    assert_eq!(server.post("/v1/chat/completions", &body).status, 422);
+    until("the line is there", || requests(&server, "/v1/chat/completions").len() == 1);
+    let line = requests(&server, "/v1/chat/completions").remove(0);
+    assert_eq!((&line["turns"], &line["error"]), (&json!(2), &json!("invalid_reply")), "{line}");
+    reaches(&server, "ccw_turn_duration_seconds_count", &["outcome=done"], 2.0);
+    reaches(&server, "ccw_http_requests_total", &[CHAT, "status=422"], 1.0);
     server.stop();
 }
