@@ -223,7 +223,8 @@ fn a_clients_own_id_is_in_the_log_and_not_in_the_reply() {
 fn a_reply_that_is_asked_for_twice_is_one_line_with_two_turns() {
     let server = Options::new().start();
     let messages = json!([{"role": "user", "content": "x"}]);
-    let body = json!({"model": "haiku", "messages": messages, "response_format": {"type": "json_object"}});
+    let format = json!({"type": "json_schema", "json_schema": {"name": "n", "strict": true, "schema": {"required": ["never"], "type": "object"}}});
+    let body = json!({"model": "haiku", "messages": messages, "response_format": format});
     assert_eq!(server.post("/v1/chat/completions", &body).status, 422);
     until("the line is there", || requests(&server, "/v1/chat/completions").len() == 1);
     let line = requests(&server, "/v1/chat/completions").remove(0);
