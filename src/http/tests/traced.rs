@@ -216,3 +216,42 @@ async fn a_slow_body_is_timed_to_its_end() {
     server.counts(&format!("ccw_http_request_duration_seconds_bucket{{le=\"0.025\",route=\"{PATH}\"}} 0")).await;
     server.counts(&format!("ccw_http_request_duration_seconds_count{{route=\"{PATH}\"}} 1")).await;
 }
+
+/// Takes what is logged on this thread, where a test's server runs as well.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_happens_in_the_middle_of_a_reply_is_in_its_line() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let mut server = Setup::by_hand().limits(|limits| limits.keep_alive = Duration::from_millis(20)).start().await;
+    let mut client = Client::connect(server.address).await;
+    let messages = serde_json::json!([{"role": "user", "content": "x"}]);
+    let body = serde_json::json!({"stream": true, "messages": messages, "response_format": {"type": "json_object"}});
+    client.send(&post(PATH, "", &body.to_string())).await;
+    let first = server.turn().await;
+    soon(async { while client.line().await != ": still working" {} }).await;
+    first.send(done("no JSON", "")).await.unwrap();
+    server.turn().await.send(done("none", " either")).await.unwrap();
+    assert!(String::from_utf8(client.rest().await).unwrap().contains("invalid_reply"));
+    server.counts(&count(PATH, "200", 1)).await;
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let line = log.lines().find(|line| line.contains(PATH)).unwrap_or_else(|| panic!("no line in {log}"));
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    let fields = &line["fields"];
+    assert_eq!((&fields["turns"], &fields["error"]), (&2.into(), &"invalid_reply".into()), "{line}");
+    assert_eq!((&fields["status"], &fields["streamed"]), (&200.into(), &true.into()), "{line}");
+}
