@@ -236,6 +236,9 @@ async fn what_happens_in_the_middle_of_a_reply_is_in_its_line() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    // With a single subscriber in the process, `tracing` would ask each thread's own, once and for all: those of the other
+    // tests have none and want nothing. With two it asks both.
+    let _second = tracing::Dispatch::new(tracing_subscriber::fmt().finish());
     let _logging = tracing::subscriber::set_default(subscriber);
     let mut server = Setup::by_hand().limits(|limits| limits.keep_alive = Duration::from_millis(20)).start().await;
     let mut client = Client::connect(server.address).await;
