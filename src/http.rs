@@ -2,11 +2,13 @@
 //!
 //! A request goes through three layers, outermost first:
 //!
-//! 1. `trace` gives it an id, turns a panic into one failed request, and writes one log line when its reply has ended.
+//! 1. `trace` gives it an id, turns a panic into one failed request, and counts it and writes one log line when its reply
+//!    has ended.
 //! 2. `guard` refuses foreign hosts, foreign origins and wrong keys before the body is read, and keeps each key to its
 //!    limits, which are in `keys`.
-//! 3. The router: `chat` for completions, `models` for the list of them, `ops` for probes, health and restarts. Whatever
-//!    they refuse is an `error::ApiError`.
+//! 3. The router: `chat` for completions, `models` for the list of them, `ops` for probes, health, metrics and restarts.
+//!    Whatever they refuse is an `error::ApiError`. The backend that they have is a `metered::Metered`: they know nothing
+//!    of metrics.
 //!
 //! A request for a reply is read (`body`), becomes an [`Ask`](crate::answer::Ask), is answered (`answering`: the turns it
 //! takes), and is written as one object or as events (`sse`).
@@ -29,11 +31,14 @@ use tokio::net::TcpListener;
 
 use crate::cli::account::Account;
 use crate::config::{Config, Key};
+use crate::metrics::Metrics;
 use crate::pool::status::PoolStatus;
 use crate::pool::{Pool, TreeMemory, Turn};
 use crate::shutdown::Tasks;
 use crate::translate::models::Catalogue;
 use crate::turn::{Model, Prompt, TurnError};
+
+use metered::Metered;
 
 mod answering;
 mod body;
@@ -42,6 +47,7 @@ mod error;
 mod guard;
 mod keys;
 mod listener;
+mod metered;
 mod models;
 mod ops;
 mod sse;
@@ -134,16 +140,29 @@ struct App<B> {
     config: Arc<Config>,
     backend: B,
     keys: keys::Keys,
+    metrics: Arc<Metrics>,
     models: Catalogue,
     limits: Limits,
     started: Instant,
 }
 
+/// Every path with handlers, as the metrics count them; each other one counts as one.
+pub const ROUTES: &[&str] = &[
+    "/v1/chat/completions",
+    "/v1/models",
+    "/v1/models/{*id}",
+    "/admin/restart",
+    "/health",
+    "/livez",
+    "/readyz",
+    "/metrics",
+];
+
 impl<B: Backend> App<B> {
-    fn new(config: Arc<Config>, keys: &[Key], backend: B, limits: Limits) -> Self {
+    fn new(config: Arc<Config>, keys: &[Key], backend: B, metrics: Arc<Metrics>, limits: Limits) -> Self {
         let models = Catalogue::new(&config.model, &config.model_alias, unix_now());
         let keys = keys::Keys::new(keys);
-        Self { config, backend, keys, models, limits, started: Instant::now() }
+        Self { config, backend, keys, metrics, models, limits, started: Instant::now() }
     }
 
     /// The names of the models that the CLI has told, the full ones after the short ones.
@@ -164,8 +183,17 @@ fn unix_now() -> u64 {
 ///
 /// Connections run as tasks of `tasks`. The backend has to go on serving until this returns: requests that it took
 /// before the stop are still waiting for it.
-pub async fn serve<B: Backend>(listener: TcpListener, config: Arc<Config>, keys: Vec<Key>, backend: B, tasks: Tasks) {
-    serve_within(listener, config, keys, backend, tasks, Limits::default()).await;
+///
+/// Requests and turns are counted in `metrics`, which know [`ROUTES`] and are shown at `/metrics`.
+pub async fn serve<B: Backend>(
+    listener: TcpListener,
+    config: Arc<Config>,
+    keys: Vec<Key>,
+    backend: B,
+    metrics: Arc<Metrics>,
+    tasks: Tasks,
+) {
+    serve_within(listener, config, keys, backend, metrics, tasks, Limits::default()).await;
 }
 
 async fn serve_within<B: Backend>(
@@ -173,10 +201,12 @@ async fn serve_within<B: Backend>(
     config: Arc<Config>,
     keys: Vec<Key>,
     backend: B,
+    metrics: Arc<Metrics>,
     tasks: Tasks,
     limits: Limits,
 ) {
-    let app = Arc::new(App::new(Arc::clone(&config), &keys, backend, limits));
+    let backend = Metered::new(backend, Arc::clone(&metrics));
+    let app = Arc::new(App::new(Arc::clone(&config), &keys, backend, metrics, limits));
     let doors = listener::Doors {
         all: layers(everything(), &app),
         reserve: layers(
@@ -198,12 +228,16 @@ fn everything<B: Backend>() -> Router<Arc<App<B>>> {
 }
 
 fn probes<B: Backend>() -> Router<Arc<App<B>>> {
-    Router::new().route("/health", get(ops::health)).route("/livez", get(ops::live)).route("/readyz", get(ops::ready))
+    Router::new()
+        .route("/health", get(ops::health))
+        .route("/livez", get(ops::live))
+        .route("/readyz", get(ops::ready))
+        .route("/metrics", get(ops::metrics))
 }
 
 fn layers<B: Backend>(router: Router<Arc<App<B>>>, app: &Arc<App<B>>) -> Router {
     router
         .layer(middleware::from_fn_with_state(Arc::clone(app), guard::admit))
-        .layer(middleware::from_fn(trace::follow))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app.metrics), trace::follow))
         .with_state(Arc::clone(app))
 }

@@ -26,7 +26,10 @@
 //! | `src/http/chat.rs` `src/http/models.rs` | OpenAI's routes |
 //! | `src/http/answering.rs` | runs the turns that an answer takes |
 //! | `src/http/sse.rs` | a streamed reply |
-//! | `src/http/ops.rs` | health, probes, restarts |
+//! | `src/http/ops.rs` | health, probes, metrics, restarts |
+//! | `src/http/trace.rs` | one request's id, log line and count |
+//! | `src/http/error.rs` | every refusal: status, code, and whether to try again |
+//! | `src/metrics.rs` | counters and histograms, bounded by construction; OpenMetrics text |
 //! | `src/translate.rs` | OpenAI's requests → asks; answers → OpenAI's replies; models' names. Pure |
 //! | `src/answer.rs` | what is asked for and what it is answered |
 //! | `src/answer/prompt.rs` | an ask → the text of a turn. Pure |
@@ -82,6 +85,7 @@ pub mod config;
 pub mod http;
 pub mod invoker;
 pub mod keeper;
+pub mod metrics;
 pub mod openai;
 pub mod pool;
 pub mod process_tree;

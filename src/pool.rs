@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::invoker::{Assignment, Factory, Invoker, REPLY_QUEUE, Report};
 use crate::process_tree;
 use crate::shutdown::Tasks;
-use crate::turn::{Model, Prompt, TurnError, TurnEvent};
+use crate::turn::{Completion, Model, Prompt, TurnError, TurnEvent};
 
 pub mod core;
 pub mod observer;
@@ -61,19 +61,76 @@ struct Waiting {
 #[derive(Debug)]
 pub struct Turn {
     events: mpsc::Receiver<TurnEvent>,
+    witness: Witness,
+}
+
+/// How a turn ended, as its reader saw it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum TurnEnd<'a> {
+    /// Well.
+    Done(&'a Completion),
+    /// Badly.
+    Failed(&'a TurnError),
+    /// Nobody wanted it any more.
+    GivenUp,
+}
+
+type Tell = Box<dyn FnOnce(TurnEnd<'_>) + Send>;
+
+/// Is told once how a turn ended.
+#[derive(Default)]
+struct Witness(Option<Tell>);
+
+impl Witness {
+    fn tell(&mut self, end: TurnEnd<'_>) {
+        if let Some(tell) = self.0.take() {
+            tell(end);
+        }
+    }
+}
+
+impl std::fmt::Debug for Witness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Witness").field(&self.0.is_some()).finish()
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        self.tell(TurnEnd::GivenUp);
+    }
 }
 
 impl Turn {
     /// The turn whose events come from `events`.
     #[must_use]
     pub fn new(events: mpsc::Receiver<TurnEvent>) -> Self {
-        Self { events }
+        Self { events, witness: Witness::default() }
+    }
+
+    /// Has `witness` told how the turn ends: once, when its end is read or when it is dropped without.
+    #[must_use]
+    pub fn witnessed(self, witness: impl FnOnce(TurnEnd<'_>) + Send + 'static) -> Self {
+        Self { witness: Witness(Some(Box::new(witness))), ..self }
     }
 
     /// The next event; the last one is `Done` or `Failed`, then `None`.
     pub async fn next(&mut self) -> Option<TurnEvent> {
-        self.events.recv().await
+        let event = self.events.recv().await;
+        match &event {
+            Some(TurnEvent::Text(_)) => {}
+            Some(TurnEvent::Done(completion)) => self.witness.tell(TurnEnd::Done(completion)),
+            Some(TurnEvent::Failed(error)) => self.witness.tell(TurnEnd::Failed(error)),
+            None => self.witness.tell(TurnEnd::Failed(&lost())),
+        }
+        event
     }
+}
+
+/// The error of a turn whose events ended without saying how.
+#[must_use]
+pub fn lost() -> TurnError {
+    TurnError::Cli("the turn ended without a result".to_owned())
 }
 
 /// Memory and processes of the whole tree.

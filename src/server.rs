@@ -11,6 +11,7 @@ use crate::cli::system_prompt::{self, SystemPromptError};
 use crate::config::{Config, FileError};
 use crate::http;
 use crate::invoker::Factory;
+use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::pool::observer::{Log, Observer};
 use crate::runtime::{RuntimeError, RuntimeFolder};
@@ -84,10 +85,12 @@ impl Server {
         let cli = cli(&config, &runtime)?;
         let (tasks, invokers) = (Tasks::new(), Tasks::new());
         let factory = Factory::new(&config, cli, runtime, invokers.clone());
-        let observers = std::iter::once(Arc::new(Log) as Arc<dyn Observer>).chain(observers).collect();
+        let metrics = Arc::new(Metrics::new(http::ROUTES));
+        let own: [Arc<dyn Observer>; 2] = [Arc::new(Log), Arc::clone(&metrics) as _];
+        let observers = own.into_iter().chain(observers).collect();
         let pool = Pool::start(&config, factory, observers, &invokers);
         let grace = config.stop_timeout;
-        tasks.spawn(http::serve(listener, Arc::new(config), keys, pool.clone(), tasks.clone()));
+        tasks.spawn(http::serve(listener, Arc::new(config), keys, pool.clone(), metrics, tasks.clone()));
         Ok(Self { pool, tasks, invokers, grace })
     }
 

@@ -2,6 +2,47 @@
 //!
 //! Clients set the rules. OpenAI's retry what carries `x-should-retry: true`, wait for `Retry-After` where there is
 //! one, and give up on `x-should-retry: false`.
+//!
+//! | status | code | when | retry |
+//! | --- | --- | --- | --- |
+//! | 400 | `invalid_json` | the body is no JSON object | no |
+//! | 400 | `invalid_type` | a part of it, named by `param`, is of the wrong type | no |
+//! | 400 | `invalid_value` | a part of it, named by `param`, has a value that can't be honoured | no |
+//! | 400 | `unreadable_body` | its chunks are malformed | no |
+//! | 400 | `unsupported_parameter` | with `--strict-params`: `param` can't be honoured | no |
+//! | 401 | `invalid_api_key` | the key is missing or wrong | no |
+//! | 401 | `upstream_unauthorized` | the API does not take the CLI's login or key | no |
+//! | 403 | `foreign_host` | without a key: `Host` is the name of another machine | no |
+//! | 403 | `foreign_origin` | without a key: a web page of another origin asks | no |
+//! | 404 | `model_not_found` | no model has this name | no |
+//! | 404 | `unknown_url` | there is nothing at this path | no |
+//! | 405 | `method_not_allowed` | the path does not take this method; `Allow` tells which | no |
+//! | 408 | `request_timeout` | the body did not arrive in time | yes |
+//! | 408 | `upstream_error` | the API says so | yes |
+//! | 409 | `upstream_error` | the API says so | yes |
+//! | 413 | `request_too_large` | the body is larger than `--max-body-bytes` | no |
+//! | 415 | `unsupported_type` | the body is not declared as JSON, or is compressed | no |
+//! | 422 | `invalid_reply` | the reply is not what was wanted of it, even when asked again | no |
+//! | 4xx | `upstream_refused` | any other refusal of the API, with its status | no |
+//! | 429 | `rate_limit_exceeded` | the account's quota is used up, or the API says so | after |
+//! | 500 | `internal_error` | a defect of this server | no |
+//! | 502 | `cli_failed` | the CLI ended or broke its protocol in the middle of the turn | yes |
+//! | 502 | `upstream_error` | the API failed, or answered something that makes no sense | yes |
+//! | 503 | `offline` | no CLI can be started | after |
+//! | 503 | `queue_full` | as many requests wait as may | after |
+//! | 503 | `queue_timeout` | no slot became free in time | after |
+//! | 503 | `stopping` | the server is stopping | after |
+//! | 503 | `too_many_connections` | as many connections are open as may | after |
+//! | 503 | `upstream_overloaded` | the API is (its 503 and 529) | after |
+//! | 504 | `deadline_exceeded` | the turn took too long, or was silent for too long | yes |
+//! | 504 | `upstream_timeout` | the API says so | yes |
+//!
+//! `after` is a yes with `Retry-After`: a 429 and a 503 always have one, because a client without it comes back after
+//! half a second, twice, and gives up. A 502 and a 504 have none: what failed is replaced already, the next try can run
+//! at once, and clients pace themselves.
+//!
+//! Two answers are not made here, and have neither a body nor an id: hyper's own 400 and 431, for a header that is not
+//! HTTP or is too long.
 
 use std::time::Duration;
 
@@ -18,7 +59,7 @@ use crate::turn::TurnError;
 pub(super) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// When to come back if nothing better is known: a turn or a start takes seconds.
-const SOON: Duration = Duration::from_secs(5);
+pub(super) const SOON: Duration = Duration::from_secs(5);
 
 /// A request that gets no completion.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +71,10 @@ pub(super) struct ApiError {
     param: Option<String>,
     retry: Retry,
 }
+
+/// The code of a refusal, for whoever sees only its response.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ErrorCode(pub(super) &'static str);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Retry {
@@ -87,7 +132,12 @@ impl ApiError {
 
     /// The turn's events ended without saying how.
     pub(super) fn turn_lost() -> Self {
-        TurnError::Cli("the turn ended without a result".to_owned()).into()
+        crate::pool::lost().into()
+    }
+
+    /// Its code, as clients read it.
+    pub(super) fn code(&self) -> &'static str {
+        self.code
     }
 
     /// There is no such model.
@@ -169,8 +219,9 @@ impl From<Invalid> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let (status, retry) = (self.status, self.retry);
+        let (status, code, retry) = (self.status, self.code, self.retry);
         let mut response = (status, Json(self.body())).into_response();
+        response.extensions_mut().insert(ErrorCode(code));
         let headers = response.headers_mut();
         headers.insert(SHOULD_RETRY, HeaderValue::from_static(if retry == Retry::Never { "false" } else { "true" }));
         if let Retry::After(wait) = retry {
@@ -181,6 +232,6 @@ impl IntoResponse for ApiError {
 }
 
 /// `Retry-After` counts whole seconds; rounded up, so that nobody comes too early, and never 0.
-fn whole_seconds(wait: Duration) -> u64 {
+pub(super) fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }

@@ -38,9 +38,10 @@ pub(super) async fn admit<B: Backend>(State(app): State<Arc<App<B>>>, request: R
     }
 }
 
-/// Probes answer without a key, so that whatever supervises the server needs none.
+/// Probes and metrics answer without a key, so that whatever supervises the server needs none. They hold counts and
+/// states, and never a path, a prompt or a model that a client sent.
 fn needs_key(path: &str) -> bool {
-    !matches!(path, "/health" | "/livez" | "/readyz")
+    !matches!(path, "/health" | "/livez" | "/readyz" | "/metrics")
 }
 
 /// Who watches the server takes nothing from those who use it.

@@ -21,7 +21,7 @@ use tower::ServiceExt;
 
 use super::Limits;
 use super::stream::TimedStream;
-use super::trace::Until;
+use super::trace::{REQUEST_ID, RequestId, Until};
 use crate::config::Config;
 use crate::shutdown::Tasks;
 
@@ -112,8 +112,9 @@ fn turn_away(socket: &TcpStream) {
     const BODY: &str = r#"{"error":{"message":"too many connections are open; reuse one, or come back","type":"server_error","param":null,"code":"too_many_connections"}}"#;
     let reply = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\nretry-after: 5\r\n\
-         x-should-retry: true\r\nconnection: close\r\n\r\n{BODY}",
-        BODY.len()
+         x-should-retry: true\r\n{REQUEST_ID}: {}\r\nconnection: close\r\n\r\n{BODY}",
+        BODY.len(),
+        RequestId::new()
     );
     // A new socket has room for it; where it has not, closing says enough.
     if let Err(error) = socket.try_write(reply.as_bytes()) {

@@ -1,25 +1,29 @@
-//! What operators and supervisors ask: health, liveness, readiness, a restart; and the answers for wrong addresses.
+//! What operators and supervisors ask: health, liveness, readiness, metrics, a restart; and the answers for wrong addresses.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header::CONNECTION;
+use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::error::ApiError;
+use super::error::{ApiError, SOON, whole_seconds};
 use super::{App, Backend};
-use crate::pool::status::{LastRestart, PoolState, RestartCounts};
+use crate::metrics::Snapshot;
+use crate::pool::status::{LastRestart, PoolState, PoolStatus, RestartCounts};
 
 /// The body of `GET /health`.
 #[derive(Debug, Serialize)]
 struct Health {
-    /// The one word to look at: `ok`, `degraded` (a memory alert), or the state in which nothing is served.
+    /// The one word to look at: `ok`, `degraded` (a memory alert), `rate_limited` (the account's quota is used up), or
+    /// the state in which nothing is served.
     status: &'static str,
     state: PoolState,
     offline_reason: Option<String>,
+    rate_limit: Option<RateLimit>,
     memory: Memory,
     invokers: Invokers,
     slots: usize,
@@ -44,6 +48,14 @@ struct Memory {
     alert: bool,
 }
 
+/// The account's quota is used up: until then requests get a 429.
+#[derive(Debug, Serialize)]
+struct RateLimit {
+    resets_in_seconds: u64,
+    /// In seconds since 1970.
+    resets_at: u64,
+}
+
 #[derive(Debug, Serialize)]
 struct Invokers {
     live: usize,
@@ -65,12 +77,14 @@ struct Restarts {
     by_reason: RestartCounts,
 }
 
-/// The state of the server and of everything it started: 200 while requests are served or held, 503 otherwise.
+/// The state of the server and of everything it started: 200 while requests are served or held, 503 otherwise. A used-up
+/// quota is 200: nothing is wrong with the server, and starting it anew would change nothing.
 pub(super) async fn health<B: Backend>(State(app): State<Arc<App<B>>>) -> Response {
     let (status, memory) = (app.backend.status(), app.backend.memory());
     let alert = memory.tree_rss > app.config.memory_alert_mb.saturating_mul(1_000_000);
     let health = Health {
         status: match status.state {
+            PoolState::Ready if status.quota_in.is_some() => "rate_limited",
             PoolState::Ready if alert => "degraded",
             PoolState::Ready => "ok",
             PoolState::Starting => "starting",
@@ -78,7 +92,8 @@ pub(super) async fn health<B: Backend>(State(app): State<Arc<App<B>>>) -> Respon
             PoolState::Stopping => "stopping",
         },
         state: status.state,
-        offline_reason: status.offline_reason,
+        rate_limit: status.quota_in.map(RateLimit::new),
+        offline_reason: status.offline_reason.clone(),
         memory: Memory {
             rss_mb: megabytes(memory.rss),
             tree_rss_mb: megabytes(memory.tree_rss),
@@ -96,19 +111,38 @@ pub(super) async fn health<B: Backend>(State(app): State<Arc<App<B>>>) -> Respon
         cli_processes: memory.cli_processes,
         queue: Queue { waiting: status.waiting },
         restarts: Restarts { total: status.restarts.total(), by_reason: status.restarts },
-        last_restart: status.last_restart,
+        last_restart: status.last_restart.clone(),
         turns: status.turns,
         auth: app.backend.account().to_string(),
         containment: memory.containment,
         uptime_seconds: app.started.elapsed().as_secs(),
         version: env!("CARGO_PKG_VERSION"),
     };
-    let code = match status.state {
-        PoolState::Starting | PoolState::Ready => StatusCode::OK,
-        PoolState::Offline | PoolState::Stopping => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    (code, Json(health)).into_response()
+    match status.state {
+        PoolState::Starting | PoolState::Ready => Json(health).into_response(),
+        PoolState::Offline | PoolState::Stopping => unavailable(&status, Json(health)),
+    }
 }
+
+impl RateLimit {
+    fn new(resets_in: Duration) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { resets_in_seconds: whole_seconds(resets_in), resets_at: whole_seconds(now.saturating_add(resets_in)) }
+    }
+}
+
+/// A 503 that tells when to ask again.
+fn unavailable(status: &PoolStatus, body: impl IntoResponse) -> Response {
+    let wait = match status.state {
+        PoolState::Starting => STARTED_SOON,
+        PoolState::Offline => status.probe_in.unwrap_or(SOON),
+        PoolState::Ready | PoolState::Stopping => SOON,
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)))], body).into_response()
+}
+
+/// A start takes about a second.
+const STARTED_SOON: Duration = Duration::from_secs(1);
 
 /// In MB (10^6 bytes), to a tenth.
 #[expect(clippy::cast_precision_loss, reason = "exact up to 9 PB, and rounded to a tenth of a MB anyway")]
@@ -122,13 +156,29 @@ pub(super) async fn live() -> &'static str {
 }
 
 /// Whether requests are served now; a load balancer sends none when not.
-pub(super) async fn ready<B: Backend>(State(app): State<Arc<App<B>>>) -> (StatusCode, &'static str) {
-    match app.backend.status().state {
-        PoolState::Ready => (StatusCode::OK, "ok\n"),
-        PoolState::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
-        PoolState::Offline => (StatusCode::SERVICE_UNAVAILABLE, "offline\n"),
-        PoolState::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+pub(super) async fn ready<B: Backend>(State(app): State<Arc<App<B>>>) -> Response {
+    let status = app.backend.status();
+    match status.state {
+        PoolState::Ready => "ok\n".into_response(),
+        PoolState::Starting => unavailable(&status, "starting\n"),
+        PoolState::Offline => unavailable(&status, "offline\n"),
+        PoolState::Stopping => unavailable(&status, "stopping\n"),
     }
+}
+
+/// Everything that is counted, as OpenMetrics text, whatever the scraper says that it takes: every one that still lives
+/// reads it. Open without a key, as health is.
+pub(super) async fn metrics<B: Backend>(State(app): State<Arc<App<B>>>) -> Result<Response, ApiError> {
+    let snapshot = Snapshot {
+        status: app.backend.status(),
+        memory: app.backend.memory(),
+        memory_alert: app.config.memory_alert_mb.saturating_mul(1_000_000),
+    };
+    let text = app.metrics.text(&snapshot).map_err(|error| {
+        tracing::error!(%error, "the metrics could not be written");
+        ApiError::internal()
+    })?;
+    Ok(([(CONTENT_TYPE, HeaderValue::from_static(crate::metrics::CONTENT_TYPE))], text).into_response())
 }
 
 #[derive(Debug, Serialize)]

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::answering::Answering;
 use super::error::ApiError;
+use super::trace;
 use crate::answer::{Answer, AnswerEvent};
 
 /// How one of OpenAI's APIs writes a stream. Each of these gives whole events.
@@ -90,6 +91,7 @@ impl<R: Render> Events<R> {
             }
             Err(error) => {
                 self.answering = None;
+                trace::notes().failed(error.code());
                 self.render.fail(error)
             }
         })

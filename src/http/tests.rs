@@ -3,7 +3,9 @@
 mod answers;
 mod chat;
 mod connections;
+mod errors;
 mod keys;
 mod refusals;
 mod stopping;
 mod support;
+mod traced;

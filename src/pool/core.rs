@@ -97,6 +97,8 @@ struct Previous {
     id: Id,
     reason: &'static str,
     rss: u64,
+    /// When it served nobody any more.
+    left: Instant,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -287,6 +289,12 @@ impl Core {
             turns: self.turns,
             restarts: self.restarts,
             last_restart: self.last_restart.clone(),
+            probe_in: self
+                .suspension
+                .as_ref()
+                .filter(|_| state == PoolState::Offline)
+                .map(|s| s.probe_at.saturating_duration_since(now)),
+            quota_in: self.quota_until.map(|until| until.saturating_duration_since(now)).filter(|wait| !wait.is_zero()),
         }
     }
 }

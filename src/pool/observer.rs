@@ -38,6 +38,8 @@ pub enum LifeEvent {
         memory_before: u64,
         /// RSS of the new invoker's process tree when it had become ready, in bytes.
         memory_after: u64,
+        /// How long nobody could be given the slot's turns; zero where a standby took it over.
+        vacant: Duration,
     },
     /// Its process tree is empty.
     Stopped {
@@ -77,8 +79,17 @@ impl Observer for Log {
         match event {
             LifeEvent::Started { invoker, slot, standby } => tracing::info!(invoker, slot, standby, "invoker started"),
             LifeEvent::Ready { invoker, took } => tracing::info!(invoker, ?took, "invoker ready"),
-            LifeEvent::Switched { slot, old, new, reason, memory_before, memory_after } => {
-                tracing::info!(slot, old, new, reason, memory_before, memory_after, "slot switched to a new invoker");
+            LifeEvent::Switched { slot, old, new, reason, memory_before, memory_after, vacant } => {
+                tracing::info!(
+                    slot,
+                    old,
+                    new,
+                    reason,
+                    memory_before,
+                    memory_after,
+                    ?vacant,
+                    "slot switched to a new invoker"
+                );
             }
             LifeEvent::Stopped { invoker, reason, failed: false, turns, lived } => {
                 tracing::info!(invoker, reason, turns, ?lived, "invoker gone");

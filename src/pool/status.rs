@@ -1,5 +1,7 @@
 //! What the pool tells about itself: one snapshot, cheap to take at any instant.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 /// Whether requests are served.
@@ -45,6 +47,10 @@ pub struct PoolStatus {
     pub restarts: RestartCounts,
     /// The latest restart, once there was one.
     pub last_restart: Option<LastRestart>,
+    /// Until the next probe, when `state` is `offline`.
+    pub probe_in: Option<Duration>,
+    /// Until the account's quota is renewed, when it is used up; until then requests are refused.
+    pub quota_in: Option<Duration>,
 }
 
 /// Restarts since the start, by reason. A restart is counted when its slot has switched to the new invoker.
@@ -72,7 +78,23 @@ impl RestartCounts {
     /// All of them.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.turns + self.tokens + self.age + self.idle + self.memory + self.isolation + self.admin + self.recovery
+        self.by_reason().iter().map(|(_, count)| count).sum()
+    }
+
+    /// Each count with its reason.
+    #[must_use]
+    pub fn by_reason(&self) -> [(&'static str, u64); 8] {
+        let Self { turns, tokens, age, idle, memory, isolation, admin, recovery } = *self;
+        [
+            ("turns", turns),
+            ("tokens", tokens),
+            ("age", age),
+            ("idle", idle),
+            ("memory", memory),
+            ("isolation", isolation),
+            ("admin", admin),
+            ("recovery", recovery),
+        ]
     }
 }
 

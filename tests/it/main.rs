@@ -7,6 +7,7 @@ mod judge;
 mod layering;
 mod load;
 mod mock;
+mod openmetrics;
 mod probe;
 mod report;
 mod runs;

@@ -169,6 +169,11 @@ impl Server {
         exchange(self.address, &format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"))
     }
 
+    /// With one more header.
+    pub(crate) fn get_with(&self, path: &str, header: &str) -> Reply {
+        exchange(self.address, &format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n{header}\r\n\r\n"))
+    }
+
     pub(crate) fn post(&self, path: &str, body: &Value) -> Reply {
         exchange(self.address, &request(path, body))
     }

@@ -6,6 +6,7 @@ mod faults;
 mod keys;
 mod life;
 mod limits;
+mod metrics;
 mod models;
 mod protocol;
 mod start;

@@ -94,7 +94,7 @@ async fn above_the_reserve_a_connection_gets_no_task() {
     let mut above = Client::connect(server.address).await;
     let reply = above.receive().await;
     assert_eq!((reply.status, reply.headers["retry-after"].as_str()), (503, "5"));
-    assert_eq!(reply.json()["error"]["code"], "too_many_connections");
+    assert_eq!(reply.error_code(), "too_many_connections");
     assert!(above.rest().await.is_empty());
     assert_eq!(server.tasks.running(), 34, "33 connections and the accept loop");
 }

@@ -212,7 +212,7 @@ async fn health_tells_of_the_tree_and_not_just_of_the_server() {
     assert_eq!(
         json,
         json!({
-            "status": "ok", "state": "ready", "offline_reason": null,
+            "status": "ok", "state": "ready", "offline_reason": null, "rate_limit": null,
             "memory": {"rss_mb": 73.0, "tree_rss_mb": 400.0, "alert_mb": 500, "alert": false},
             "invokers": {"live": 1, "high_water": 2, "limit": 2, "standby": 0, "busy": 0},
             "slots": 1, "cli_processes": 2, "queue": {"waiting": 4},
@@ -238,9 +238,33 @@ async fn probes_follow_the_pool() {
         let reply = server.exchange(&get("/health", "")).await;
         assert_eq!((reply.status, &reply.json()["status"]), (health, &json!(status)));
         assert_eq!(reply.json()["memory"]["alert"], true);
-        assert_eq!(server.exchange(&get("/readyz", "")).await.status, ready);
+        let ready_reply = server.exchange(&get("/readyz", "")).await;
+        assert_eq!(ready_reply.status, ready);
+        for reply in [reply, ready_reply] {
+            let wait = match (reply.status, state) {
+                (200, _) => None,
+                (_, PoolState::Starting) => Some("1"),
+                (_, PoolState::Offline) => Some("13"),
+                _ => Some("5"),
+            };
+            assert_eq!(reply.headers.get("retry-after").map(String::as_str), wait, "{reply:?}");
+        }
         assert_eq!(server.exchange(&get("/livez", "")).await.status, 200);
     }
+}
+
+#[tokio::test]
+async fn a_used_up_quota_shows_in_health_with_its_end() {
+    let server = Setup::echo().start().await;
+    server.change_status(|status| status.quota_in = Some(Duration::from_millis(3_599_200)));
+    let reply = server.exchange(&get("/health", "")).await;
+    let json = reply.json();
+    assert_eq!((reply.status, &json["status"]), (200, &json!("rate_limited")));
+    assert_eq!(json["rate_limit"]["resets_in_seconds"], 3600);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let at = json["rate_limit"]["resets_at"].as_u64().unwrap();
+    assert!((now + 3590..=now + 3601).contains(&at), "{at} from {now}");
+    assert_eq!(server.exchange(&get("/readyz", "")).await.status, 200);
 }
 
 #[tokio::test]

@@ -12,9 +12,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::super::{Backend, Limits, TreeMemory, serve_within};
+use super::super::{Backend, Limits, ROUTES, TreeMemory, serve_within};
 use crate::cli::account::Account;
 use crate::config::Config;
+use crate::metrics::Metrics;
 use crate::pool::Turn;
 use crate::pool::status::{PoolState, PoolStatus, RestartCounts};
 use crate::shutdown::Tasks;
@@ -150,7 +151,9 @@ impl Setup {
         let fake = Fake(Arc::new(Inner { script: self.script, by_hand, status, tree_rss: self.tree_rss }));
         let tasks = Tasks::new();
         let keys = self.config.keys().unwrap();
-        let serving = serve_within(listener, Arc::new(self.config), keys, fake.clone(), tasks.clone(), self.limits);
+        let metrics = Arc::new(Metrics::new(ROUTES));
+        let (config, tasks_of) = (Arc::new(self.config), tasks.clone());
+        let serving = serve_within(listener, config, keys, fake.clone(), metrics, tasks_of, self.limits);
         let served = tasks.spawn(serving);
         Server { address, tasks, fake, turns, served }
     }
@@ -171,6 +174,8 @@ pub(super) fn status(state: PoolState) -> PoolStatus {
         turns: 80,
         restarts: RestartCounts { turns: 7, recovery: 1, ..RestartCounts::default() },
         last_restart: None,
+        probe_in: (state == PoolState::Offline).then_some(Duration::from_millis(12_300)),
+        quota_in: None,
     }
 }
 
@@ -306,6 +311,20 @@ impl Server {
 
     pub(super) async fn complete(&self, body: &str) -> Reply {
         self.exchange(&post("/v1/chat/completions", "", body)).await
+    }
+
+    /// What `/metrics` says.
+    pub(super) async fn metrics(&self) -> String {
+        self.exchange(&get("/metrics", "")).await.body
+    }
+
+    /// Waits until `/metrics` has this line.
+    pub(super) async fn counts(&self, line: &str) {
+        soon(async { while !self.metrics().await.lines().any(|l| l == line) {} }).await;
+    }
+
+    pub(super) fn change_status(&self, change: impl FnOnce(&mut PoolStatus)) {
+        change(&mut self.fake.0.status.lock().unwrap());
     }
 
     pub(super) fn set_state(&self, state: PoolState) {

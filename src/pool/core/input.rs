@@ -17,7 +17,7 @@ impl Core {
         }
         self.was_ready = true;
         if let Some(slot) = slot {
-            self.switched(slot, id, fx);
+            self.switched(slot, id, now, fx);
         }
     }
 
@@ -71,7 +71,7 @@ impl Core {
             // One that never served leaves the one before it as the one that is replaced.
             let served = self.members.get(&id).is_some_and(|m| m.first_rss > 0);
             if served {
-                slot.previous = Some(Previous { id, reason, rss });
+                slot.previous = Some(Previous { id, reason, rss, left: now });
             }
         }
         if let Cause::Failed(what) = cause {
@@ -117,7 +117,7 @@ impl Core {
     }
 
     /// A slot has a new invoker: count the restart, if there was one before.
-    pub(super) fn switched(&mut self, slot: usize, new: Id, fx: &mut dyn Effects) {
+    pub(super) fn switched(&mut self, slot: usize, new: Id, now: Instant, fx: &mut dyn Effects) {
         let Some(previous) = self.slots[slot].previous.take() else { return };
         let memory_after = self.members.get(&new).map_or(0, |member| member.first_rss);
         let counts = &mut self.restarts;
@@ -145,6 +145,7 @@ impl Core {
             reason: previous.reason,
             memory_before: previous.rss,
             memory_after,
+            vacant: now.saturating_duration_since(previous.left),
         });
     }
 }

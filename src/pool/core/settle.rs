@@ -73,7 +73,7 @@ impl Core {
             let Some((slot, old, _, reason)) = self.most_worn(now) else { return };
             if let Some(member) = self.members.get_mut(&old) {
                 member.slot = None;
-                self.slots[slot].previous = Some(Previous { id: old, reason, rss: member.wear.rss });
+                self.slots[slot].previous = Some(Previous { id: old, reason, rss: member.wear.rss, left: now });
                 // It ends the turn that it may have; it gets no other.
                 if member.phase == Phase::Idle {
                     member.phase = Phase::Leaving;
@@ -87,7 +87,7 @@ impl Core {
         if let Some(member) = self.members.get_mut(&standby) {
             member.slot = Some(slot);
         }
-        self.switched(slot, standby, fx);
+        self.switched(slot, standby, now, fx);
     }
 
     /// Without standbys, an invoker at its limit stops before the next one starts.
