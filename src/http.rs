@@ -4,8 +4,8 @@
 //!
 //! 1. `trace` gives it an id, turns a panic into one failed request, and writes one log line when its reply has ended.
 //! 2. `guard` refuses foreign hosts, foreign origins and wrong keys before the body is read.
-//! 3. The router: `chat` for completions, `models` for the list of them, `ops` for probes, health and restarts. Whatever
-//!    they refuse is an `error::ApiError`.
+//! 3. The router: `chat` for completions, `responses` for OpenAI's newer form of them, `models` for the list of models,
+//!    `ops` for probes, health and restarts. Whatever they refuse is an `error::ApiError`.
 //!
 //! A request for a reply is read (`body`), becomes an [`Ask`](crate::answer::Ask), is answered (`answering`: the turns it
 //! takes), and is written as one object or as events (`sse`).
@@ -41,6 +41,7 @@ mod guard;
 mod listener;
 mod models;
 mod ops;
+mod responses;
 mod sse;
 mod stream;
 mod trace;
@@ -169,6 +170,10 @@ async fn serve_within<B: Backend>(
 fn everything<B: Backend>() -> Router<Arc<App<B>>> {
     probes()
         .route("/v1/chat/completions", post(chat::completions))
+        .route("/v1/responses", post(responses::create))
+        .route("/v1/responses/{id}", get(responses::nothing_kept).delete(responses::nothing_kept))
+        .route("/v1/responses/{id}/cancel", post(responses::nothing_kept))
+        .route("/v1/responses/{id}/input_items", get(responses::nothing_kept))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::one))
         .route("/admin/restart", post(ops::restart))

@@ -4,4 +4,5 @@ mod faults;
 mod life;
 mod limits;
 mod protocol;
+mod responses;
 mod usage;
