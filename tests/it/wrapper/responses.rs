@@ -28,7 +28,7 @@ impl Scripted {
         let text = format!(
             "read -r init; echo '{ready}'; read -r user || exit 0; n=0\n\
              until mkdir {place}/turn-$n 2>/dev/null; do n=$((n+1)); done\n\
-             echo \"$user\" > {place}/turn-$n/user; cat {place}/reply-$n || exit 1\n\
+             printf '%s\\n' \"$user\" > {place}/turn-$n/user; cat {place}/reply-$n || exit 1\n\
              if [ -e {place}/crash ]; then exit 3; fi; cat > /dev/null"
         );
         script(&folder.path().join("claude"), &text);
@@ -222,13 +222,13 @@ fn what_this_server_does_not_do_is_refused_before_any_turn() {
 
 #[test]
 fn an_error_of_the_api_has_its_own_status_even_for_a_stream() {
-    let server = Options::new().mock(&["--mock-recording=2.1.330/api-error-529"]).start();
     for stream in [false, true] {
+        let server = Options::new().mock(&["--mock-recording=2.1.330/api-error-529"]).start();
         let reply = server.post(PATH, &ask(json!({"stream": stream})));
         assert_eq!((reply.status, &reply.json()["error"]["code"]), (503, &json!("upstream_overloaded")), "{reply:?}");
         assert!(reply.header("retry-after").is_some());
+        server.stop();
     }
-    server.stop();
 }
 
 #[test]
