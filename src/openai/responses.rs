@@ -1,5 +1,7 @@
 //! `POST /v1/responses`: what it reads and what it writes.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -37,7 +39,7 @@ pub struct ResponsesRequest {
     pub include: Option<Vec<String>>,
     /// Handed back with the reply.
     #[serde(default)]
-    pub metadata: Option<Map<String, Value>>,
+    pub metadata: Option<BTreeMap<String, String>>,
     /// Whether the reply comes in pieces.
     #[serde(default)]
     pub stream: Option<bool>,
@@ -191,7 +193,7 @@ pub struct Settings {
     /// As in the request.
     pub instructions: Option<String>,
     /// As in the request, or empty.
-    pub metadata: Map<String, Value>,
+    pub metadata: BTreeMap<String, String>,
     /// As in the request, or `text`.
     pub text: TextConfig,
     /// As in the request.

@@ -19,8 +19,8 @@ impl Scripted {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().display();
         for (n, lines) in replies.iter().enumerate() {
-            let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
-            std::fs::write(folder.path().join(format!("reply-{n}")), lines).unwrap();
+            let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
+            std::fs::write(folder.path().join(format!("reply-{n}")), lines.join("\n") + "\n").unwrap();
         }
         let ready = json!({"type": "control_response",
                            "response": {"subtype": "success", "request_id": "initialize", "response": {}}});
@@ -165,7 +165,7 @@ fn a_call_goes_out_as_an_item_and_its_output_comes_back_as_one() {
         let cli = Scripted::replying(&[called, "It rains."]);
         let server = cli.start();
         let mut input = vec![json!({"role": "user", "content": "Umbrella?"})];
-        let mut next = |input: &[Value]| {
+        let next = |input: &[Value]| {
             let reply = server.post(PATH, &ask(json!({"stream": stream, "input": input, "tools": [tool]})));
             if stream { events(&reply).pop().unwrap()["response"].take() } else { reply.json() }
         };
@@ -204,6 +204,7 @@ fn what_this_server_does_not_do_is_refused_before_any_turn() {
         (json!({"tool_choice": "sometimes"}), "tool_choice", "required"),
         (json!({"text": {"format": {"type": "xml"}}}), "text.format.type", "xml"),
         (json!({"temperature": "hot"}), "temperature", "hot"),
+        (json!({"metadata": {"job": 7}}), "metadata.job", "7"),
         (json!({"stream": "yes"}), "stream", "yes"),
     ] {
         let reply = server.post(PATH, &ask(fields));
