@@ -83,13 +83,9 @@ impl Events {
     }
 }
 
-/// OpenAI's word for why a reply failed; its clients know no others.
+/// OpenAI's word for why a reply failed; its clients know few.
 fn code_of(error: &ErrorObject) -> &'static str {
-    match error.kind {
-        "rate_limit_error" => "rate_limit_exceeded",
-        "invalid_request_error" => "invalid_prompt",
-        _ => "server_error",
-    }
+    if error.kind == "rate_limit_error" { "rate_limit_exceeded" } else { "server_error" }
 }
 
 /// Events that go out together.

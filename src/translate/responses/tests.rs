@@ -89,6 +89,8 @@ fn what_would_have_to_be_kept_is_refused() {
     refused(json!({"input": [{"id": "msg_1"}]}), "input[0]", "`store: false`");
     let output = json!({"type": "function_call_output", "call_id": "call_1", "output": "one"});
     refused(json!({"input": [output]}), "input[0].call_id", "call_1");
+    let other = json!({"type": "function_call", "call_id": "call_2", "name": "f", "arguments": "{}"});
+    refused(json!({"input": [other, output]}), "input[1].call_id", "call_1");
     let nothing = json!({"store": false, "background": false, "previous_response_id": null, "conversation": null});
     assert_eq!(asked(nothing).conversation.len(), 1);
 }
@@ -382,18 +384,20 @@ fn an_empty_reply_is_a_message_without_words() {
 
 #[test]
 fn a_failure_is_an_error_that_clients_raise_and_then_a_failed_reply() {
-    let mut events = Events::new(reply(json!({})));
-    events.opening();
-    events.piece("Hel");
-    let error = ErrorObject { message: "no".into(), kind: "server_error", param: None, code: Some("cli_failed") };
-    let events = value(events.failed(&error));
-    let (raised, failed) = (&events[0], &events[1]);
-    assert_eq!(
-        *raised,
-        json!({"type": "error", "sequence_number": 5, "code": "cli_failed", "message": "no", "param": null,
-               "error": {"type": "server_error", "code": "cli_failed", "message": "no", "param": null}})
-    );
-    assert_eq!((&failed["type"], &failed["sequence_number"]), (&json!("response.failed"), &json!(6)));
-    assert_eq!(failed["response"]["status"], "failed");
-    assert_eq!(failed["response"]["error"], json!({"code": "server_error", "message": "no"}));
+    for (kind, word) in [("server_error", "server_error"), ("rate_limit_error", "rate_limit_exceeded")] {
+        let mut events = Events::new(reply(json!({})));
+        events.opening();
+        events.piece("Hel");
+        let error = ErrorObject { message: "no".into(), kind, param: None, code: Some("cli_failed") };
+        let events = value(events.failed(&error));
+        let (raised, failed) = (&events[0], &events[1]);
+        assert_eq!(
+            *raised,
+            json!({"type": "error", "sequence_number": 5, "code": "cli_failed", "message": "no", "param": null,
+                   "error": {"type": kind, "code": "cli_failed", "message": "no", "param": null}})
+        );
+        assert_eq!((&failed["type"], &failed["sequence_number"]), (&json!("response.failed"), &json!(6)));
+        assert_eq!(failed["response"]["status"], "failed");
+        assert_eq!(failed["response"]["error"], json!({"code": word, "message": "no"}));
+    }
 }
