@@ -6,9 +6,9 @@
 //!    has ended.
 //! 2. `guard` refuses foreign hosts, foreign origins and wrong keys before the body is read, and keeps each key to its
 //!    limits, which are in `keys`.
-//! 3. The router: `chat` for completions, `models` for the list of them, `ops` for probes, health, metrics and restarts.
-//!    Whatever they refuse is an `error::ApiError`. The backend that they have is a `metered::Metered`: they know nothing
-//!    of metrics.
+//! 3. The router: `chat` for completions, `responses` for OpenAI's newer form of them, `models` for the list of models,
+//!    `ops` for probes, health, metrics and restarts. Whatever they refuse is an `error::ApiError`. The backend that they
+//!    have is a `metered::Metered`: they know nothing of metrics.
 //!
 //! A request for a reply is read (`body`), becomes an [`Ask`](crate::answer::Ask), is answered (`answering`: the turns it
 //! takes), and is written as one object or as events (`sse`).
@@ -50,6 +50,7 @@ mod listener;
 mod metered;
 mod models;
 mod ops;
+mod responses;
 mod sse;
 mod stream;
 mod trace;
@@ -149,6 +150,10 @@ struct App<B> {
 /// Every path with handlers, as the metrics count them; each other one counts as one.
 pub const ROUTES: &[&str] = &[
     "/v1/chat/completions",
+    "/v1/responses",
+    "/v1/responses/{id}",
+    "/v1/responses/{id}/cancel",
+    "/v1/responses/{id}/input_items",
     "/v1/models",
     "/v1/models/{*id}",
     "/admin/restart",
@@ -220,6 +225,10 @@ async fn serve_within<B: Backend>(
 fn everything<B: Backend>() -> Router<Arc<App<B>>> {
     probes()
         .route("/v1/chat/completions", post(chat::completions))
+        .route("/v1/responses", post(responses::create))
+        .route("/v1/responses/{id}", get(responses::nothing_kept).delete(responses::nothing_kept))
+        .route("/v1/responses/{id}/cancel", post(responses::nothing_kept))
+        .route("/v1/responses/{id}/input_items", get(responses::nothing_kept))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::one))
         .route("/admin/restart", post(ops::restart))

@@ -23,7 +23,7 @@
 //! | `src/http.rs` | the routes and layers; what it needs of the pool is the trait [`http::Backend`] |
 //! | `src/http/listener.rs` | the accept loop: limits on connections, headers, idle time |
 //! | `src/http/guard.rs` `src/http/keys.rs` | who may ask, and how much |
-//! | `src/http/chat.rs` `src/http/models.rs` | OpenAI's routes |
+//! | `src/http/chat.rs` `src/http/responses.rs` `src/http/models.rs` | OpenAI's routes |
 //! | `src/http/answering.rs` | runs the turns that an answer takes |
 //! | `src/http/sse.rs` | a streamed reply |
 //! | `src/http/ops.rs` | health, probes, metrics, restarts |

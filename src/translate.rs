@@ -4,3 +4,4 @@
 pub mod chat;
 pub mod models;
 mod params;
+pub mod responses;

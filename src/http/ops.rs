@@ -192,7 +192,10 @@ pub(super) async fn restart<B: Backend>(State(app): State<Arc<App<B>>>) -> Json<
 }
 
 pub(super) async fn unknown_path(method: Method, uri: Uri) -> ApiError {
-    let message = format!("there is nothing at {method} {}; completions are at POST /v1/chat/completions", uri.path());
+    let message = format!(
+        "there is nothing at {method} {}; completions are at POST /v1/chat/completions, responses at POST /v1/responses",
+        uri.path()
+    );
     ApiError::invalid(StatusCode::NOT_FOUND, "unknown_url", message)
 }
 

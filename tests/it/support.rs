@@ -174,6 +174,10 @@ impl Server {
         exchange(self.address, &format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n{header}\r\n\r\n"))
     }
 
+    pub(crate) fn delete(&self, path: &str) -> Reply {
+        exchange(self.address, &format!("DELETE {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"))
+    }
+
     pub(crate) fn post(&self, path: &str, body: &Value) -> Reply {
         exchange(self.address, &request(path, body))
     }
@@ -189,10 +193,15 @@ impl Server {
 
     /// A stream whose first bytes have been read; the connection is open.
     pub(crate) fn stream(&self, prompt: &str) -> (TcpStream, String) {
+        self.stream_from("/v1/chat/completions", &chat(prompt, true), "\"delta\":{\"content\":")
+    }
+
+    /// A stream of any API that has been read until `sign`; the connection is open.
+    pub(crate) fn stream_from(&self, path: &str, body: &Value, sign: &str) -> (TcpStream, String) {
         let mut stream = connect(self.address);
-        stream.write_all(request("/v1/chat/completions", &chat(prompt, true)).as_bytes()).unwrap();
+        stream.write_all(request(path, body).as_bytes()).unwrap();
         let mut read = String::new();
-        while !read.contains("\"delta\":{\"content\":") {
+        while !read.contains(sign) {
             let mut bytes = [0; 4096];
             let n = stream.read(&mut bytes).unwrap();
             assert!(n > 0, "the stream ended early: {read}");

@@ -9,5 +9,6 @@ mod limits;
 mod metrics;
 mod models;
 mod protocol;
+mod responses;
 mod start;
 mod usage;

@@ -1,0 +1,311 @@
+//! Responses: OpenAI's newer API, without what it keeps.
+
+use serde_json::{Map, Value};
+
+use super::params;
+use crate::answer::{Answer, Ask, Choice, Finish, Format, Invalid, Tool, Want};
+use crate::openai::responses::{
+    FunctionTool, IncompleteDetails, InputTokensDetails, OutputItem, OutputPart, OutputTokensDetails, PlainSettings,
+    Response, ResponsesRequest, Settings, Status, TextConfig, TextFormat, Usage,
+};
+use crate::turn;
+
+pub mod events;
+mod input;
+
+#[cfg(test)]
+mod tests;
+
+/// What a request asks for, and what of it its reply repeats.
+pub fn ask(mut request: ResponsesRequest) -> Result<(Ask, Settings), Invalid> {
+    refuse_what_is_kept(&request)?;
+    let conversation = input::conversation(request.instructions.clone(), std::mem::take(&mut request.input))?;
+    let text = request.text.unwrap_or_default();
+    let given_tools = request.tools.unwrap_or_default();
+    let parallel = request.parallel_tool_calls.unwrap_or(true);
+    let (tools, choice) = choose(tools(&given_tools)?, request.tool_choice.as_ref())?;
+    let format = format(text.format.as_ref())?;
+    let want = match choice {
+        Some(choice) if !tools.is_empty() => params::want_tools(tools, choice, parallel, format)?,
+        _ => format.map_or(Want::Text, Want::Json),
+    };
+
+    let mut ignored = params::ignored(&request.rest)?;
+    let mut ignore = |name: &str, given: bool| ignored.extend(given.then(|| name.to_owned()));
+    let reasoning = request.reasoning.unwrap_or_default();
+    ignore("reasoning", reasoning.values().any(|value| !value.is_null()));
+    ignore("text.verbosity", text.verbosity.as_ref().is_some_and(|verbosity| verbosity != "medium"));
+    // The other values name parts of items that no reply here has.
+    ignore(
+        "include",
+        request.include.is_some_and(|list| list.iter().any(|what| what == "message.output_text.logprobs")),
+    );
+    let padded = request.stream_options.and_then(|options| options.include_obfuscation);
+    ignore("stream_options.include_obfuscation", padded.unwrap_or(false));
+
+    let settings = Settings {
+        instructions: request.instructions,
+        metadata: request.metadata.unwrap_or_default(),
+        text: TextConfig { format: text.format.or_else(|| Some(plain_text())), ..text },
+        tools: given_tools,
+        tool_choice: request.tool_choice.filter(|choice| !choice.is_null()).unwrap_or_else(|| "auto".into()),
+        parallel_tool_calls: parallel,
+        reasoning: with_nulls(reasoning, ["effort", "summary"]),
+        plain: plain(request.rest)?,
+    };
+    let streamed = request.stream.unwrap_or(false);
+    Ok((Ask { model: request.model, conversation, want, stop: Vec::new(), streamed, ignored }, settings))
+}
+
+fn refuse_what_is_kept(request: &ResponsesRequest) -> Result<(), Invalid> {
+    const WHOLE: &str = "send the whole conversation as `input` with every request, and `store: false`";
+    let given = |value: &Option<Value>| value.as_ref().is_some_and(|value| !value.is_null());
+    let refuse = |param: &str, words: String| Err(Invalid::new(param, words));
+    if request.store == Some(true) {
+        return refuse("store", format!("this server keeps nothing, so a reply can't be stored: {WHOLE}"));
+    }
+    if request.background == Some(true) {
+        return refuse("background", "a reply is made while its client waits: leave `background` out".to_owned());
+    }
+    if given(&request.previous_response_id) {
+        return refuse("previous_response_id", format!("this server keeps nothing that could be continued: {WHOLE}"));
+    }
+    if given(&request.conversation) {
+        return refuse("conversation", format!("this server keeps no conversations: {WHOLE}"));
+    }
+    if given(&request.prompt) {
+        return refuse("prompt", "this server keeps no prompts: send its text as `instructions` or `input`".to_owned());
+    }
+    Ok(())
+}
+
+fn tools(given: &[Value]) -> Result<Vec<Tool>, Invalid> {
+    let tools = given.iter().enumerate().map(|(index, tool)| {
+        let place = format!("tools[{index}]");
+        match tool.get("type").and_then(Value::as_str) {
+            Some("function") => {}
+            Some(kind) => {
+                let words = format!("a tool of type {kind:?} can't be run here: only functions are supported");
+                return Err(Invalid::new(format!("{place}.type"), words));
+            }
+            None => return Err(Invalid::new(place, "this tool has no `type`: only functions are supported")),
+        }
+        if tool.get("function").is_some_and(Value::is_object) {
+            let words = "`name` and `parameters` stand beside `type` in this API, not below `function`";
+            return Err(Invalid::new(format!("{place}.function"), words));
+        }
+        let FunctionTool { name, description, parameters } = typed(&place, tool.clone())?;
+        let parameters = parameters.filter(|schema| !schema.is_null());
+        Ok(Tool { name, description, parameters, param: format!("{place}.parameters") })
+    });
+    tools.collect()
+}
+
+/// Which of the functions may be called; no choice if none may.
+fn choose(mut tools: Vec<Tool>, given: Option<&Value>) -> Result<(Vec<Tool>, Option<Choice>), Invalid> {
+    let choice = match given.unwrap_or(&Value::Null) {
+        Value::Null => Choice::Auto,
+        Value::String(word) if word == "none" => return Ok((tools, None)),
+        Value::String(word) => mode(word)?,
+        Value::Object(choice) => match (field(choice, "type"), field(choice, "name"), field(choice, "mode")) {
+            (Some("function"), Some(name), _) => Choice::Named(name.to_owned()),
+            (Some("allowed_tools"), _, Some(word)) => {
+                tools = allowed(tools, choice.get("tools"))?;
+                mode(word)?
+            }
+            _ => return Err(no_choice()),
+        },
+        _ => return Err(no_choice()),
+    };
+    if tools.is_empty() && choice != Choice::Auto {
+        return Err(Invalid::new("tool_choice", "`tool_choice` needs `tools`"));
+    }
+    Ok((tools, Some(choice)))
+}
+
+fn field<'a>(map: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    map.get(name).and_then(Value::as_str)
+}
+
+fn mode(word: &str) -> Result<Choice, Invalid> {
+    match word {
+        "auto" => Ok(Choice::Auto),
+        "required" => Ok(Choice::Required),
+        _ => Err(no_choice()),
+    }
+}
+
+fn no_choice() -> Invalid {
+    let words = r#"`tool_choice` is "none", "auto", "required", {"type": "function", "name": "…"} or {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "…"}]}"#;
+    Invalid::new("tool_choice", words)
+}
+
+fn allowed(mut tools: Vec<Tool>, given: Option<&Value>) -> Result<Vec<Tool>, Invalid> {
+    let given = given.and_then(Value::as_array).filter(|given| !given.is_empty()).ok_or_else(no_choice)?;
+    let mut names = Vec::with_capacity(given.len());
+    for (index, choice) in given.iter().enumerate() {
+        let name = choice.get("name").and_then(Value::as_str).ok_or_else(no_choice)?;
+        if !tools.iter().any(|tool| tool.name == name) {
+            let param = format!("tool_choice.tools[{index}]");
+            return Err(Invalid::new(param, format!("`tools` has no function called {name:?}")));
+        }
+        names.push(name);
+    }
+    tools.retain(|tool| names.contains(&tool.name.as_str()));
+    Ok(tools)
+}
+
+fn format(given: Option<&TextFormat>) -> Result<Option<Format>, Invalid> {
+    const SCHEMA: &str = "text.format.schema";
+    let Some(given) = given else { return Ok(None) };
+    match given.kind.as_str() {
+        "text" => Ok(None),
+        "json_object" => Ok(Some(Format { schema: None, lenient: false, param: "text.format" })),
+        "json_schema" => match &given.schema {
+            Some(schema) => {
+                let schema = Some(schema.clone());
+                Ok(Some(Format { schema, lenient: given.strict == Some(false), param: SCHEMA }))
+            }
+            None => Err(Invalid::new(SCHEMA, "`json_schema` needs a `schema`")),
+        },
+        other => {
+            let words = format!("there is no format {other:?}: use `text`, `json_object` or `json_schema`");
+            Err(Invalid::new("text.format.type", words))
+        }
+    }
+}
+
+fn plain_text() -> TextFormat {
+    TextFormat { kind: "text".to_owned(), ..TextFormat::default() }
+}
+
+fn with_nulls<const N: usize>(mut map: Map<String, Value>, names: [&str; N]) -> Map<String, Value> {
+    for name in names {
+        map.entry(name).or_insert(Value::Null);
+    }
+    map
+}
+
+fn plain(rest: Map<String, Value>) -> Result<PlainSettings, Invalid> {
+    let mut plain: PlainSettings = typed("", Value::Object(rest))?;
+    plain.temperature.get_or_insert(1.0);
+    plain.top_p.get_or_insert(1.0);
+    plain.top_logprobs.get_or_insert(0);
+    plain.truncation.get_or_insert_with(|| "disabled".to_owned());
+    Ok(plain)
+}
+
+/// A part of the request in its type; the error names the place below `place`.
+fn typed<T: serde::de::DeserializeOwned>(place: &str, value: Value) -> Result<T, Invalid> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let below = match error.path().to_string() {
+            here if here == "." => String::new(),
+            below if place.is_empty() || below.starts_with('[') => below,
+            below => format!(".{below}"),
+        };
+        let param = format!("{place}{below}");
+        Invalid::new(param.clone(), format!("`{param}`: {}", error.into_inner()))
+    })
+}
+
+/// What all forms of one reply share.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    id: String,
+    message_id: String,
+    /// The request's id, which all ids of the reply hold.
+    request: String,
+    created_at: u64,
+    model: String,
+    settings: Settings,
+}
+
+impl Reply {
+    /// `request` names the request, `created_at` is when it was taken, in unix seconds, and `model` the model that it
+    /// named.
+    #[must_use]
+    pub fn new(request: String, created_at: u64, model: String, settings: Settings) -> Self {
+        let (id, message_id) = (format!("resp_{request}"), format!("msg_{request}"));
+        Self { id, message_id, request, created_at, model, settings }
+    }
+
+    /// The whole reply; `completed_at` is now, in unix seconds.
+    #[must_use]
+    pub fn whole<'a>(&'a self, answer: &'a Answer, completed_at: u64) -> Response<'a> {
+        let mut output = Vec::with_capacity(answer.calls.len() + 1);
+        if !answer.text.is_empty() || answer.calls.is_empty() {
+            output.push(self.message(ended(answer.finish), vec![OutputPart::text(&answer.text)]));
+        }
+        output.extend((0..answer.calls.len()).map(|index| self.call(answer, index, Status::Completed)));
+        Response {
+            status: ended(answer.finish),
+            completed_at: Some(completed_at),
+            incomplete_details: reason(answer.finish).map(|reason| IncompleteDetails { reason }),
+            usage: Some(usage(answer.usage)),
+            schema_error: answer.schema_error.as_deref(),
+            ..self.response(Status::Completed, output)
+        }
+    }
+
+    /// A reply that has no end yet.
+    fn response<'a>(&'a self, status: Status, output: Vec<OutputItem<'a>>) -> Response<'a> {
+        Response {
+            id: &self.id,
+            object: "response",
+            created_at: self.created_at,
+            completed_at: None,
+            status,
+            error: None,
+            incomplete_details: None,
+            model: &self.model,
+            output,
+            usage: None,
+            settings: &self.settings,
+            background: false,
+            store: false,
+            previous_response_id: None,
+            service_tier: "default",
+            schema_error: None,
+        }
+    }
+
+    fn message<'a>(&'a self, status: Status, content: Vec<OutputPart<'a>>) -> OutputItem<'a> {
+        OutputItem::Message { id: &self.message_id, status, role: "assistant", content }
+    }
+
+    fn call<'a>(&self, answer: &'a Answer, index: usize, status: Status) -> OutputItem<'a> {
+        let call = &answer.calls[index];
+        let arguments = if status == Status::InProgress { "" } else { &call.arguments };
+        OutputItem::FunctionCall { id: self.call_id(index), status, call_id: &call.id, name: &call.name, arguments }
+    }
+
+    /// The id of a call as an item; `call_…` names it for its output.
+    fn call_id(&self, index: usize) -> String {
+        format!("fc_{}{index}", self.request)
+    }
+}
+
+fn ended(finish: Finish) -> Status {
+    if reason(finish).is_some() { Status::Incomplete } else { Status::Completed }
+}
+
+fn reason(finish: Finish) -> Option<&'static str> {
+    match finish {
+        Finish::Stop | Finish::Calls => None,
+        Finish::Length => Some("max_output_tokens"),
+        Finish::ContentFilter => Some("content_filter"),
+    }
+}
+
+fn usage(usage: turn::Usage) -> Usage {
+    Usage {
+        input_tokens: usage.prompt(),
+        input_tokens_details: InputTokensDetails {
+            cached_tokens: usage.cache_read,
+            cache_write_tokens: usage.cache_creation,
+        },
+        output_tokens: usage.output,
+        output_tokens_details: OutputTokensDetails { reasoning_tokens: 0 },
+        total_tokens: usage.context(),
+    }
+}

@@ -1,0 +1,127 @@
+//! The input's items as a conversation.
+
+use serde_json::Value;
+
+use super::typed;
+use crate::answer::{Call, Entry, Invalid, Speaker};
+use crate::openai::chat::{Content, Part};
+use crate::openai::responses::{FunctionCallItem, FunctionCallOutputItem, MessageItem};
+
+/// The instructions, then the input.
+pub(super) fn conversation(instructions: Option<String>, input: Value) -> Result<Vec<Entry>, Invalid> {
+    let mut conversation = Vec::new();
+    if let Some(instructions) = instructions.filter(|text| !text.trim().is_empty()) {
+        conversation.push(Entry::new(Speaker::System, instructions));
+    }
+    let before = conversation.len();
+    match input {
+        Value::String(text) => conversation.push(Entry::new(Speaker::User, text)),
+        Value::Array(items) => {
+            for (index, item) in items.into_iter().enumerate() {
+                add(&mut conversation, &format!("input[{index}]"), item)?;
+            }
+        }
+        Value::Null => return Err(Invalid::new("input", "`input` is missing: a text or a list of items is needed")),
+        _ => return Err(Invalid::new("input", "`input` is a text or a list of items")),
+    }
+    if conversation[before..].iter().all(|entry| entry.text.trim().is_empty() && entry.calls.is_empty()) {
+        return Err(Invalid::new("input", "the input holds no text"));
+    }
+    Ok(conversation)
+}
+
+fn add(conversation: &mut Vec<Entry>, place: &str, item: Value) -> Result<(), Invalid> {
+    let kind = match (item.get("type"), item.get("role"), item.get("id")) {
+        (Some(Value::String(kind)), ..) => kind.clone(),
+        (None | Some(Value::Null), Some(_), _) => "message".to_owned(),
+        (None | Some(Value::Null), None, Some(_)) => "item_reference".to_owned(),
+        _ => return Err(Invalid::new(place, "an item is an object with a `type`, or with a `role` and a `content`")),
+    };
+    match kind.as_str() {
+        "message" => conversation.push(message(place, typed(place, item)?)?),
+        "function_call" => call(conversation, typed(place, item)?),
+        "function_call_output" => {
+            let entry = output(conversation, place, typed(place, item)?)?;
+            conversation.push(entry);
+        }
+        // What a model thought is for itself alone, and this one never saw it.
+        "reasoning" => {}
+        "item_reference" => {
+            let words = "this server keeps nothing that could be referred to: send the item itself (clients do so when \
+                         they are told `store: false`)";
+            return Err(Invalid::new(place, words));
+        }
+        _ => {
+            let words = format!(
+                "an item of type {kind:?} can't be passed on: only messages, function calls and their outputs can"
+            );
+            return Err(Invalid::new(format!("{place}.type"), words));
+        }
+    }
+    Ok(())
+}
+
+fn message(place: &str, MessageItem { role, content }: MessageItem) -> Result<Entry, Invalid> {
+    let speaker = match role.as_str() {
+        "system" | "developer" => Speaker::System,
+        "user" => Speaker::User,
+        "assistant" => Speaker::Assistant,
+        _ => {
+            let words = format!("there is no role {role:?}: use `user`, `assistant`, `system` or `developer`");
+            return Err(Invalid::new(format!("{place}.role"), words));
+        }
+    };
+    Ok(Entry::new(speaker, text(&format!("{place}.content"), content)?))
+}
+
+/// The calls of one reply are items of their own; they belong to the words before them.
+fn call(conversation: &mut Vec<Entry>, FunctionCallItem { call_id, name, arguments }: FunctionCallItem) {
+    let arguments = if arguments.is_empty() { "{}".to_owned() } else { arguments };
+    let call = Call { id: call_id, name, arguments };
+    match conversation.last_mut() {
+        Some(Entry { speaker: Speaker::Assistant, calls, .. }) => calls.push(call),
+        _ => conversation.push(Entry { calls: vec![call], ..Entry::new(Speaker::Assistant, "") }),
+    }
+}
+
+fn output(
+    conversation: &[Entry],
+    place: &str,
+    FunctionCallOutputItem { call_id, output }: FunctionCallOutputItem,
+) -> Result<Entry, Invalid> {
+    if !conversation.iter().any(|entry| entry.calls.iter().any(|call| call.id == call_id)) {
+        let words = format!(
+            "no `function_call` before it has the `call_id` {call_id:?}; this server keeps nothing, so send the whole \
+             conversation"
+        );
+        return Err(Invalid::new(format!("{place}.call_id"), words));
+    }
+    Ok(Entry::new(Speaker::Tool { call: call_id }, text(&format!("{place}.output"), output)?))
+}
+
+fn text(place: &str, content: Content) -> Result<String, Invalid> {
+    let parts = match content {
+        Content::Text(text) => return Ok(text),
+        Content::Parts(parts) => parts,
+    };
+    let mut whole = String::new();
+    for (index, Part { kind, text, refusal }) in parts.into_iter().enumerate() {
+        let place = format!("{place}[{index}]");
+        let (field, text) = match kind.as_str() {
+            "input_text" | "output_text" | "text" => ("text", text),
+            "refusal" => ("refusal", refusal),
+            _ => {
+                let words = format!("a part of type {kind:?} can't be passed on: only text can");
+                return Err(Invalid::new(place, words));
+            }
+        };
+        let Some(text) = text else {
+            return Err(Invalid::new(format!("{place}.{field}"), format!("a `{kind}` part needs a `{field}`")));
+        };
+        if index > 0 {
+            whole.push('\n');
+        }
+        whole.push_str(&text);
+    }
+    Ok(whole)
+}
