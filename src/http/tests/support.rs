@@ -140,7 +140,7 @@ impl Setup {
         let status = Mutex::new(status(PoolState::Ready));
         let fake = Fake(Arc::new(Inner { script: self.script, by_hand, status, tree_rss: self.tree_rss }));
         let tasks = Tasks::new();
-        let keys = self.config.keys().unwrap();
+        let keys = self.config.keys().unwrap().keys;
         let serving = serve_within(listener, Arc::new(self.config), keys, fake.clone(), tasks.clone(), self.limits);
         let served = tasks.spawn(serving);
         Server { address, tasks, fake, turns, served }
