@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::cli::{Cli, CliSpec, account};
 use crate::config::file::{ConfigFile, Origin, Setting};
-use crate::config::{Config, Standby};
+use crate::config::{Config, Key, Keyring, Standby};
 use crate::invoker::Factory;
 use crate::pool::{Pool, Turn};
 use crate::runtime::RuntimeFolder;
@@ -121,20 +121,24 @@ fn options(subject: &Subject<'_>, report: &mut Report<'_>) -> io::Result<()> {
 }
 
 fn keys(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
-    let keys = match config.keys() {
-        Ok(keys) => keys,
+    let Keyring { keys, shown_by } = match config.keys() {
+        Ok(ring) => ring,
         Err(error) => return report.wrong("keys", error.to_string()),
     };
     if keys.is_empty() {
         return report.ok("keys", "none is needed: only this machine can reach the server");
     }
-    let limits = |key: &crate::config::Key| {
+    let limits = |key: &Key| {
         let concurrency = key.limits.concurrency.map(|(most, queue)| format!("{most} at once, {queue} waiting"));
         let rate = key.limits.requests_per_minute.map(|most| format!("{most} a minute"));
         let limits: Vec<String> = concurrency.into_iter().chain(rate).collect();
         if limits.is_empty() { key.name.clone() } else { format!("{} ({})", key.name, limits.join(", ")) }
     };
-    report.ok("keys", keys.iter().map(limits).collect::<Vec<_>>().join(", "))
+    report.ok("keys", keys.iter().map(limits).collect::<Vec<_>>().join(", "))?;
+    if let Some(path) = shown_by {
+        report.note("keys", format!("everybody on this machine can read {}; chmod 600 it", path.display()))?;
+    }
+    Ok(())
 }
 
 /// Another server of ours on the address is no failure: then this checks what it would be restarted with.

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::config::file::ConfigFile;
 use crate::keeper;
 use crate::pool::observer::Observer;
-use crate::server::{Server, StartError};
+use crate::server::Server;
 
 mod arguments;
 
@@ -58,8 +58,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(error) => {
             tell(&format!("{error:#}"));
-            let is_usage = matches!(error.downcast_ref(), Some(StartError::KeyMissing(_) | StartError::Keys(_)));
-            ExitCode::from(if is_usage { Exit::Usage } else { Exit::Failed } as u8)
+            ExitCode::from(Exit::Failed as u8)
         }
     }
 }
@@ -67,14 +66,18 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 /// Says why, or gives the help that was asked for.
 fn refuse(refusal: &Refusal) -> ExitCode {
     let Refusal::Usage { error, variable } = refusal else {
-        tell(&refusal.to_string());
-        return ExitCode::from(Exit::Usage as u8);
+        return ExitCode::from(wrong_option(&refusal.to_string()) as u8);
     };
     let _ = error.print();
     if let Some(variable) = variable {
         tell(&format!("the value is that of the variable {variable}"));
     }
     ExitCode::from(if error.use_stderr() { Exit::Usage } else { Exit::Clean } as u8)
+}
+
+fn wrong_option(what: &str) -> Exit {
+    tell(what);
+    Exit::Usage
 }
 
 /// Says something to whoever started the program.
@@ -121,8 +124,13 @@ fn check(order: &Order) -> anyhow::Result<Exit> {
 fn serve(order: Order) -> anyhow::Result<Exit> {
     let Order { options, file, .. } = order;
     start_log(&options)?;
-    if let Some(file) = file.filter(ConfigFile::shows_key) {
-        tracing::warn!(file = %file.path().display(), "everybody on this machine can read the key; chmod 600 the file");
+    let keys = match options.server.keys() {
+        Ok(keys) => keys,
+        Err(error) => return Ok(wrong_option(&error.to_string())),
+    };
+    let shows_key = file.as_ref().filter(|file| file.shows_key()).map(ConfigFile::path);
+    for file in shows_key.into_iter().chain(keys.shown_by.as_deref()) {
+        tracing::warn!(file = %file.display(), "everybody on this machine can read the keys in this file; chmod 600 it");
     }
     adopt_orphans();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
@@ -132,7 +140,7 @@ fn serve(order: Order) -> anyhow::Result<Exit> {
         let config = options.server;
         let listener = bind(&config).await?;
         let address = listener.local_addr().context("reading the address of the listener")?;
-        let server = Server::start(listener, config, Vec::<Arc<dyn Observer>>::new())?;
+        let server = Server::start(listener, config, keys.keys, Vec::<Arc<dyn Observer>>::new())?;
         tracing::info!(%address, "serving; POST to http://{address}/v1/chat/completions");
         Ok(stop_on_signal(server, signals).await)
     })

@@ -15,7 +15,7 @@ pub mod secret;
 mod sense;
 
 pub use document::FileError;
-pub use keys::{Key, KeyLimits};
+pub use keys::{Key, KeyLimits, Keyring};
 pub use secret::Secret;
 
 /// When a standby is started.
@@ -237,21 +237,16 @@ impl Config {
         self.api_key.is_some() || self.api_key_file.is_some()
     }
 
-    /// Every key that clients may send, `--api-key` first. Reads the file of `--api-key-file`.
-    pub fn keys(&self) -> Result<Vec<Key>, FileError> {
+    /// Every key that clients may send. Reads the file of `--api-key-file`.
+    pub fn keys(&self) -> Result<Keyring, FileError> {
         let single = self.api_key.as_ref();
-        let mut all: Vec<Key> = single
-            .map(|key| Key { name: keys::SINGLE.to_owned(), key: key.clone(), limits: KeyLimits::default() })
-            .into_iter()
-            .collect();
-        if let Some(path) = &self.api_key_file {
-            let file = keys::read(path, single)?;
-            if file.readable_by_others {
-                tracing::warn!(file = %path.display(), "everybody on this machine can read the keys; chmod 600 it");
-            }
-            all.extend(file.keys);
+        let file = self.api_key_file.as_ref().map(|path| keys::read(path, single)).transpose()?;
+        let mut ring = file.unwrap_or_default();
+        if let Some(key) = single {
+            let limits = KeyLimits::default();
+            ring.keys.insert(0, Key { name: keys::SINGLE.to_owned(), key: key.clone(), limits });
         }
-        Ok(all)
+        Ok(ring)
     }
 }
 
@@ -262,5 +257,24 @@ impl Default for Config {
         let command = Self::augment_args(clap::Command::new("")).no_binary_name(true);
         let matches = command.mut_args(|arg| arg.env(None::<&'static str>)).try_get_matches_from([""; 0]);
         matches.and_then(|matches| Self::from_arg_matches(&matches)).expect("every option has a default")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs itself in a process that has a variable set.
+    #[test]
+    fn no_variable_changes_the_defaults() {
+        assert_eq!(Config::default().slots.get(), 1);
+        if std::env::var_os("CCW_SLOTS").is_none() {
+            #[expect(clippy::disallowed_methods, reason = "it is waited for here")]
+            let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+            again.args(["--exact", "config::tests::no_variable_changes_the_defaults"]).env("CCW_SLOTS", "7");
+            let output = again.output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+            assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+        }
     }
 }

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use crate::cli::CliSpec;
 use crate::cli::account::{self, KeyMissing};
 use crate::cli::system_prompt::{self, SystemPromptError};
-use crate::config::{Config, FileError};
+use crate::config::{Config, Key};
 use crate::http;
 use crate::invoker::Factory;
 use crate::metrics::Metrics;
@@ -25,9 +25,6 @@ pub enum StartError {
         "{0} can be reached from other machines: set a key with --api-key or --api-key-file, or listen on 127.0.0.1"
     )]
     KeyMissing(std::net::SocketAddr),
-    /// The file with the keys.
-    #[error(transparent)]
-    Keys(#[from] FileError),
     /// No private folder.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
@@ -74,13 +71,18 @@ const HARD_STOP: Duration = Duration::from_secs(9);
 const JOIN: Duration = Duration::from_secs(2);
 
 impl Server {
-    /// Starts the invokers and serves HTTP on `listener`. To be called within a tokio runtime.
-    pub fn start(listener: TcpListener, config: Config, observers: Vec<Arc<dyn Observer>>) -> Result<Self, StartError> {
+    /// Starts the invokers and serves HTTP on `listener`, to clients that have one of `keys` if there are any. To be called
+    /// within a tokio runtime.
+    pub fn start(
+        listener: TcpListener,
+        config: Config,
+        keys: Vec<Key>,
+        observers: Vec<Arc<dyn Observer>>,
+    ) -> Result<Self, StartError> {
         let address = listener.local_addr()?;
-        if !address.ip().is_loopback() && !config.has_key() {
+        if !address.ip().is_loopback() && keys.is_empty() {
             return Err(StartError::KeyMissing(address));
         }
-        let keys = config.keys()?;
         let runtime = RuntimeFolder::create(config.runtime_dir.as_deref())?;
         let cli = cli(&config, &runtime)?;
         let (tasks, invokers) = (Tasks::new(), Tasks::new());

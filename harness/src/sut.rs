@@ -95,11 +95,12 @@ fn run(serve: Serve, profiled: bool) -> anyhow::Result<Exit> {
 }
 
 async fn until_stopped(serve: Serve, profiled: bool) -> anyhow::Result<Exit> {
+    let keys = serve.config.keys()?.keys;
     let listener = command::bind(&serve.config).await?;
     let address = listener.local_addr().context("reading the address of the listener")?;
     let plant = serve.plant.map(|spec| Arc::new(Plant::new(spec)));
     let observers = plant.iter().map(|plant| Arc::clone(plant) as Arc<dyn Observer>).collect();
-    let server = Server::start(listener, serve.config, observers)?;
+    let server = Server::start(listener, serve.config, keys, observers)?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let (stop, stopped) = oneshot::channel();
     let thread = channel::start(address, server.pool().clone(), profiled, stop)?;

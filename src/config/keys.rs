@@ -10,7 +10,7 @@
 //! ```
 
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -47,14 +47,17 @@ pub struct KeyLimits {
     pub requests_per_minute: Option<NonZeroU32>,
 }
 
-/// The keys of a file.
-pub(super) struct KeyFile {
-    pub(super) keys: Vec<Key>,
-    pub(super) readable_by_others: bool,
+/// Every key that clients may send.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Keyring {
+    /// The key of `--api-key` first, then those of the file in their order.
+    pub keys: Vec<Key>,
+    /// The file, if everybody on this machine can read it.
+    pub shown_by: Option<PathBuf>,
 }
 
-/// Reads the file; `single` is the key of `--api-key`, which no key of the file may repeat.
-pub(super) fn read(path: &Path, single: Option<&Secret>) -> Result<KeyFile, FileError> {
+/// Reads the file, once; `single` is the key of `--api-key`, which no key of the file may repeat.
+pub(super) fn read(path: &Path, single: Option<&Secret>) -> Result<Keyring, FileError> {
     let document = Document::read(path, "--api-key-file")?;
     let mut found: Vec<(usize, Key)> = Vec::new();
     for (field, value) in document.table()? {
@@ -78,7 +81,7 @@ pub(super) fn read(path: &Path, single: Option<&Secret>) -> Result<KeyFile, File
         return Err(document.error_in_all("has no key; write `[[key]]` with a `name` and a `key`"));
     }
     let keys = found.into_iter().map(|(_, key)| key).collect();
-    Ok(KeyFile { keys, readable_by_others: document.readable_by_others })
+    Ok(Keyring { keys, shown_by: document.readable_by_others.then(|| path.to_owned()) })
 }
 
 /// Names and keys are told apart; a key in a name's place must not be shown either, so only lines are named.

@@ -15,6 +15,7 @@
 //! | 403 | `foreign_host` | without a key: `Host` is the name of another machine | no |
 //! | 403 | `foreign_origin` | without a key: a web page of another origin asks | no |
 //! | 404 | `model_not_found` | no model has this name | no |
+//! | 404 | `response_not_found` | a reply that was given before is asked for again: nothing is kept | no |
 //! | 404 | `unknown_url` | there is nothing at this path | no |
 //! | 405 | `method_not_allowed` | the path does not take this method; `Allow` tells which | no |
 //! | 408 | `request_timeout` | the body did not arrive in time | yes |

@@ -150,7 +150,7 @@ impl Setup {
         let status = Mutex::new(status(PoolState::Ready));
         let fake = Fake(Arc::new(Inner { script: self.script, by_hand, status, tree_rss: self.tree_rss }));
         let tasks = Tasks::new();
-        let keys = self.config.keys().unwrap();
+        let keys = self.config.keys().unwrap().keys;
         let metrics = Arc::new(Metrics::new(ROUTES));
         let (config, tasks_of) = (Arc::new(self.config), tasks.clone());
         let serving = serve_within(listener, config, keys, fake.clone(), metrics, tasks_of, self.limits);

@@ -40,7 +40,7 @@ fn all_is_well_with_a_cli_that_answers() {
     let said = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
     is_clean(folder.path());
     let mut settings = insta::Settings::clone_current();
-    settings.add_filter(r"\d+\.\d s", "[seconds]");
+    settings.add_filter(r"\d+(\.\d)? s\b", "[seconds]");
     settings.add_filter(&regex(MOCK), "[mock-claude]");
     settings.add_filter(&regex(folder.path().to_str().unwrap()), "[folder]");
     settings.add_filter("cc-openai-wrapper-[0-9]+", "cc-openai-wrapper-[uid]");
