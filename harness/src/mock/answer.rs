@@ -126,6 +126,13 @@ pub(super) struct Quota {
     pub(super) resets_at: Duration,
 }
 
+impl Reply {
+    /// Whether it is what was recorded, and nothing else.
+    pub(super) fn is_recorded(&self) -> bool {
+        *self == Mode::default().with(Words::Recorded, Duration::ZERO)
+    }
+}
+
 impl FromStr for Mode {
     type Err = UnknownMode;
 
@@ -247,9 +254,7 @@ impl Kind {
                 Self::ApiError(status.parse().ok().filter(|status| (400..600).contains(status))?)
             }
             ("rate-limit", None) => Self::RateLimit(QUOTA),
-            ("rate-limit", Some(seconds)) => {
-                Self::RateLimit(Duration::from_secs(seconds.parse::<u32>().ok()?.into()))
-            }
+            ("rate-limit", Some(seconds)) => Self::RateLimit(Duration::from_secs(seconds.parse::<u32>().ok()?.into())),
             _ => return None,
         })
     }
