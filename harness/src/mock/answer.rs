@@ -47,7 +47,7 @@ const WRONG_KEY: &str = "mock_claude";
 /// What it says.
 const WRONG_WORDS: &str = "wrong on purpose";
 /// How long a used-up quota stays so, unless it is told.
-const QUOTA: Duration = Duration::from_secs(60);
+const QUOTA: Duration = Duration::from_mins(1);
 
 /// How turns are answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
