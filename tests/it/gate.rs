@@ -15,11 +15,6 @@ async fn measure(kind: Kind) -> Verdict {
     measure_scenario(Scenario::named("restarts").unwrap(), kind, None).await
 }
 
-/// As few restarts as the controls have: enough for every exact count.
-fn short(name: &str) -> Scenario {
-    Scenario { warm_up: 10, restarts: 60, ..Scenario::named(name).unwrap() }
-}
-
 async fn measure_scenario(scenario: Scenario, kind: Kind, plant: Option<&str>) -> Verdict {
     let request = Request {
         scenarios: vec![scenario],
@@ -81,24 +76,16 @@ async fn three_hundred_restarts_leave_every_heap_block_and_byte_as_they_were() {
     }
 }
 
+/// Under dhat every exact signal is read, the heap among them. The warm-up is the scenario's own: whatever a worker
+/// thread keeps from its first reply that was asked for again has to be there before the first reading.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn json_of_a_schema_and_calls_of_functions_leave_every_count_and_the_heap_as_they_were() {
     for name in ["structured", "tools"] {
-        for kind in [Kind::Sut, Kind::SutHeap] {
-            let verdict = measure_scenario(short(name), kind, None).await;
-            assert_eq!(verdict.invalid, [] as [String; 0], "{name}");
-            assert_eq!((verdict.proof.errors, verdict.proof.lost, verdict.proof.mixed_up), (0, 0, 0), "{name}");
-            assert!(
-                verdict.proof.restarts >= 70 && verdict.proof.turns > verdict.proof.requests,
-                "{:?}",
-                verdict.proof
-            );
-            // Memory as the system sees it needs more restarts than these.
-            let noisy = [Signal::AnonPss, Signal::ServerRss, Signal::TreeRss];
-            for row in verdict.signals.iter().filter(|row| !noisy.contains(&row.name)) {
-                assert_eq!(row.verdict, Finding::Pass, "{name} {kind:?}: {row:?}");
-            }
-        }
+        let scenario = Scenario { restarts: 60, ..Scenario::named(name).unwrap() };
+        let verdict = measure_scenario(scenario, Kind::SutHeap, None).await;
+        assert_eq!(verdict.verdict, Finding::Pass, "{} {:?}", verdict.summary, verdict.invalid);
+        assert_eq!((verdict.proof.errors, verdict.proof.lost, verdict.proof.mixed_up), (0, 0, 0), "{name}");
+        assert!(verdict.proof.turns > verdict.proof.requests, "none was asked for again: {:?}", verdict.proof);
     }
 }
 
@@ -110,7 +97,9 @@ async fn leaks_show_under_json_of_a_schema_and_calls_of_functions_too() {
         ("tools", Kind::Sut, "fd", Signal::FdsFile),
         ("tools", Kind::Sut, "mixed-up", Signal::MixedUp),
     ] {
-        let verdict = measure_scenario(short(name), kind, Some(plant)).await;
+        // As few restarts as the controls have: a leak at each of them shows.
+        let scenario = Scenario { warm_up: 10, restarts: 60, ..Scenario::named(name).unwrap() };
+        let verdict = measure_scenario(scenario, kind, Some(plant)).await;
         let row = verdict.signals.iter().find(|row| row.name == signal);
         assert!(row.is_some_and(|row| row.verdict == Finding::Leak), "{name} {plant}: {row:?}");
     }
