@@ -284,11 +284,12 @@ fn calls(functions: &[Function], mark: Option<&str>, is_wrong: bool) -> Value {
     json!({"tool_calls": functions.iter().map(call).collect::<Vec<_>>()})
 }
 
+/// Without a schema any object will do, and only what is none is wrong.
 fn instance(schema: Option<&Value>, mark: Option<&str>, is_wrong: bool) -> Value {
-    let any_object = json!({"type": "object", "properties": {"answer": {"type": "string"}}});
-    let schema = schema.unwrap_or(&any_object);
-    let right = instance::instance(schema, mark).unwrap_or_else(|| json!({}));
-    if is_wrong { wrong(schema, &right) } else { right }
+    let any_object = json!({"type": "object"});
+    let telling = json!({"type": "object", "properties": {"answer": {"type": "string"}}});
+    let right = instance::instance(schema.unwrap_or(&telling), mark).unwrap_or_else(|| json!({}));
+    if is_wrong { wrong(schema.unwrap_or(&any_object), &right) } else { right }
 }
 
 /// JSON that breaks the schema, and by which it can be told that the mock made it.
