@@ -1,6 +1,26 @@
 //! What a request asks for and what it is answered, whichever of OpenAI's APIs it came by. Pure.
+//!
+//! ```text
+//! prompt    an Ask → the text of a turn                  exchange  turns → an Answer: reads, checks, asks again
+//! contract  what a reply has to be, and whether it is    passing   what of a running reply may be passed on
+//! json      JSON in a reply; schemas                      calls     calls of functions in a reply
+//! ```
+//!
+//! The CLI has neither structured output nor functions that can be set for one turn, so both are asked for in words and
+//! held against what comes back. A reply that is not what was wanted is never passed on as if it were: it is asked for
+//! once more, with the validator's words, and then it is an error.
 
 use crate::turn::Usage;
+
+mod calls;
+mod contract;
+pub mod exchange;
+mod json;
+mod passing;
+mod prompt;
+
+#[cfg(test)]
+mod tests;
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,10 +44,37 @@ pub struct Ask {
 pub struct Entry {
     /// Who says it.
     pub speaker: Speaker,
+    /// Who that is among several of the same role.
+    pub name: Option<String>,
     /// What is said.
     pub text: String,
     /// The functions that the model called, for [`Speaker::Assistant`].
     pub calls: Vec<Call>,
+}
+
+impl Entry {
+    /// A text without more.
+    #[must_use]
+    pub fn new(speaker: Speaker, text: impl Into<String>) -> Self {
+        Self { speaker, name: None, text: text.into(), calls: Vec::new() }
+    }
+}
+
+/// A request that can't be answered as it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Invalid {
+    /// What is wrong, in words that tell the next step.
+    pub message: String,
+    /// Where, for example `messages[0].content[1]`.
+    pub param: String,
+}
+
+impl Invalid {
+    /// What is wrong with `param`.
+    pub fn new(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { message: message.into(), param: param.into() }
+    }
 }
 
 /// Who says an [`Entry`].
@@ -63,12 +110,7 @@ pub enum Want {
     /// Any text.
     Text,
     /// JSON.
-    Json {
-        /// What it has to be an instance of; none for any object.
-        schema: Option<serde_json::Value>,
-        /// A reply that is none, even when asked again, is passed on as it is, and marked.
-        lenient: bool,
-    },
+    Json(Format),
     /// Text, or calls of functions.
     Tools {
         /// The functions.
@@ -77,7 +119,32 @@ pub enum Want {
         choice: Choice,
         /// Whether there may be more than one call.
         parallel: bool,
+        /// What the reply has to be when it is no call; none for any text.
+        format: Option<Format>,
     },
+}
+
+/// What JSON is wanted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Format {
+    /// What it has to be an instance of; none for any object.
+    pub schema: Option<serde_json::Value>,
+    /// A reply that is none, even when asked again, is passed on as it is, and marked.
+    pub lenient: bool,
+    /// Where the request says so, for an error about the schema.
+    pub param: &'static str,
+}
+
+impl Want {
+    /// What a reply that is no call has to be; none for any text.
+    #[must_use]
+    pub fn format(&self) -> Option<&Format> {
+        match self {
+            Self::Text => None,
+            Self::Json(format) => Some(format),
+            Self::Tools { format, .. } => format.as_ref(),
+        }
+    }
 }
 
 /// A function that the model can call.
@@ -89,6 +156,8 @@ pub struct Tool {
     pub description: Option<String>,
     /// The JSON Schema of its arguments; none for no arguments.
     pub parameters: Option<serde_json::Value>,
+    /// Where the request says so, for an error about the schema.
+    pub param: String,
 }
 
 /// Whether functions are called.

@@ -4,8 +4,11 @@
 //!
 //! 1. `trace` gives it an id, turns a panic into one failed request, and writes one log line when its reply has ended.
 //! 2. `guard` refuses foreign hosts, foreign origins and wrong keys before the body is read.
-//! 3. The router: `chat` for completions, `ops` for probes, health and restarts. Whatever they refuse is an
-//!    `error::ApiError`.
+//! 3. The router: `chat` for completions, `models` for the list of them, `ops` for probes, health and restarts. Whatever
+//!    they refuse is an `error::ApiError`.
+//!
+//! A request for a reply is read (`body`), becomes an [`Ask`](crate::answer::Ask), is answered (`answering`: the turns it
+//! takes), and is written as one object or as events (`sse`).
 //!
 //! Below them, `listener` accepts connections and puts a limit on how many there are and on how long each may take over
 //! a header, a write and its end; `stream` is a socket with deadlines.
@@ -16,7 +19,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::middleware;
@@ -27,14 +30,18 @@ use crate::config::Config;
 use crate::pool::status::PoolStatus;
 use crate::pool::{Pool, TreeMemory, Turn};
 use crate::shutdown::Tasks;
+use crate::translate::models::Catalogue;
 use crate::turn::{Prompt, TurnError};
 
+mod answering;
 mod body;
 mod chat;
 mod error;
 mod guard;
 mod listener;
+mod models;
 mod ops;
+mod sse;
 mod stream;
 mod trace;
 
@@ -109,8 +116,27 @@ impl Default for Limits {
 struct App<B> {
     config: Arc<Config>,
     backend: B,
+    models: Catalogue,
     limits: Limits,
     started: Instant,
+}
+
+impl<B: Backend> App<B> {
+    fn new(config: Arc<Config>, backend: B, limits: Limits) -> Self {
+        let models = Catalogue::new(&config.model, &config.model_alias, unix_now());
+        Self { config, backend, models, limits, started: Instant::now() }
+    }
+
+    /// The names of the models that the CLI has told.
+    #[expect(clippy::unused_self, reason = "the pool does not tell them yet")]
+    fn known_models(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// In seconds since 1970-01-01 UTC.
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// Serves HTTP on `listener` until `tasks` is told to stop, then lets running requests finish for
@@ -129,7 +155,7 @@ async fn serve_within<B: Backend>(
     tasks: Tasks,
     limits: Limits,
 ) {
-    let app = Arc::new(App { config: Arc::clone(&config), backend, limits, started: Instant::now() });
+    let app = Arc::new(App::new(Arc::clone(&config), backend, limits));
     let doors = listener::Doors {
         all: layers(everything(), &app),
         reserve: layers(
@@ -143,6 +169,8 @@ async fn serve_within<B: Backend>(
 fn everything<B: Backend>() -> Router<Arc<App<B>>> {
     probes()
         .route("/v1/chat/completions", post(chat::completions))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*id}", get(models::one))
         .route("/admin/restart", post(ops::restart))
         .fallback(ops::unknown_path)
         .method_not_allowed_fallback(ops::wrong_method)

@@ -2,7 +2,8 @@
 //!
 //! # Theory of operation
 //!
-//! A request becomes a prompt ([`translate`]) and waits in the [`pool`] until an [`invoker`] takes it. An invoker is one
+//! A request becomes an [`answer::Ask`] ([`translate`]), that becomes the prompt of a turn ([`answer`]), and the turn waits
+//! in the [`pool`] until an [`invoker`] takes it. An invoker is one
 //! CLI process with its pipes, owned by one task; what that task does is decided by a pure state machine
 //! ([`invoker::life`]). Which invoker serves, which is replaced and when, is decided by another ([`pool::core`]), which
 //! sits behind one lock. Neither knows of processes or clocks, so both are tested with random histories.
@@ -20,9 +21,14 @@
 //! | `src/server.rs` | pool and HTTP together, from start to stop |
 //! | `src/http.rs` | the routes and layers; what it needs of the pool is the trait [`http::Backend`] |
 //! | `src/http/listener.rs` | the accept loop: limits on connections, headers, idle time |
-//! | `src/http/chat.rs` | a completion, whole or streamed |
+//! | `src/http/chat.rs` `src/http/models.rs` | OpenAI's routes |
+//! | `src/http/answering.rs` | runs the turns that an answer takes |
+//! | `src/http/sse.rs` | a streamed reply |
 //! | `src/http/ops.rs` | health, probes, restarts |
-//! | `src/translate.rs` | OpenAI request → prompt; turn events → completion or chunks. Pure |
+//! | `src/translate.rs` | OpenAI's requests → asks; answers → OpenAI's replies; models' names. Pure |
+//! | `src/answer.rs` | what is asked for and what it is answered |
+//! | `src/answer/prompt.rs` | an ask → the text of a turn. Pure |
+//! | `src/answer/exchange.rs` | a turn's reply → an answer, or the next turn. Pure |
 //! | `src/pool.rs` | the lock around the core, the queue's handles, the one task that keeps the time |
 //! | `src/pool/core.rs` | who serves next. Pure |
 //! | `src/pool/policy.rs` | limits, backoff, failure intensity. Pure |

@@ -60,6 +60,17 @@ impl Usage {
         self.input + self.cache_creation + self.cache_read
     }
 
+    /// Both together, each count by itself.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            input: self.input + other.input,
+            cache_creation: self.cache_creation + other.cache_creation,
+            cache_read: self.cache_read + other.cache_read,
+            output: self.output + other.output,
+        }
+    }
+
     /// What the conversation holds after this turn, in tokens.
     #[must_use]
     pub fn context(&self) -> u64 {

@@ -10,8 +10,8 @@ use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use crate::answer::Invalid;
 use crate::openai::{ErrorBody, ErrorObject};
-use crate::translate::Invalid;
 use crate::turn::TurnError;
 
 /// Tells OpenAI's clients whether the same request can succeed later.
@@ -83,6 +83,22 @@ impl ApiError {
     /// The turn's events ended without saying how.
     pub(super) fn turn_lost() -> Self {
         TurnError::Cli("the turn ended without a result".to_owned()).into()
+    }
+
+    /// There is no such model.
+    pub(super) fn unknown_model(asked: &str, list: &[String]) -> Self {
+        let list = list.join(", ");
+        let message = format!(
+            "there is no model {asked:?}; there are {list}, and every full name (claude-…). --model-alias {asked}=… gives \
+             the name a meaning"
+        );
+        Self::invalid(StatusCode::NOT_FOUND, "model_not_found", message).at("model")
+    }
+
+    /// The reply was not what was wanted, even when asked for again.
+    pub(super) fn invalid_reply(words: &str) -> Self {
+        let message = format!("the model's reply is not what was asked for, the second one neither:\n{words}");
+        Self::invalid(StatusCode::UNPROCESSABLE_ENTITY, "invalid_reply", message)
     }
 
     /// The error as clients read it.

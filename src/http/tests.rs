@@ -1,5 +1,6 @@
 //! The HTTP layer over a real socket, with a backend that does what the test tells it.
 
+mod answers;
 mod chat;
 mod connections;
 mod refusals;

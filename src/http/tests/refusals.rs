@@ -72,7 +72,7 @@ async fn a_body_that_is_not_understood_is_refused_with_its_place() {
         (user(json!([{"text": "x"}])), "invalid_type", json!("messages[0].content[0]"), "missing field `type`"),
         (user(json!([{"type": "input_audio"}])), "invalid_value", json!("messages[0].content[0]"), "input_audio"),
         (
-            r#"{"messages": [{"role": "tool", "content": ""}]}"#.into(),
+            r#"{"messages": [{"role": "robot", "content": ""}]}"#.into(),
             "invalid_type",
             json!("messages[0].role"),
             "`user`",

@@ -113,7 +113,9 @@ impl Setup {
 
     /// Turns are handed to the test.
     pub(super) fn by_hand() -> Self {
-        Self { config: Config::default(), limits: Limits::default(), tree_rss: 400_000_000, script: None }
+        let model_alias = ["gpt-4o=haiku", "m=haiku", "large=opus"].map(|alias| alias.parse().unwrap()).to_vec();
+        let config = Config { model_alias, ..Config::default() };
+        Self { config, limits: Limits::default(), tree_rss: 400_000_000, script: None }
     }
 
     /// Every turn echoes its prompt in two pieces.

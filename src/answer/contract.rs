@@ -1,0 +1,131 @@
+//! What a reply has to be, and whether it is.
+
+use jsonschema::Validator;
+use serde_json::Value;
+
+use super::calls::{self, Found};
+use super::{Ask, Choice, Format, Invalid, Want, json};
+
+/// What a reply has to be, ready to be held against one.
+#[derive(Debug)]
+pub(super) struct Contract {
+    /// The functions that can be called.
+    functions: Vec<Function>,
+    /// None where none can be called.
+    calls: Option<Calls>,
+    /// What a reply that is no call has to be; none for any text.
+    json: Option<Json>,
+}
+
+#[derive(Debug)]
+struct Calls {
+    choice: Choice,
+    parallel: bool,
+}
+
+/// A function that can be called.
+#[derive(Debug)]
+struct Function {
+    name: String,
+    /// None where it says nothing of its arguments.
+    arguments: Option<Box<Validator>>,
+}
+
+#[derive(Debug)]
+struct Json {
+    /// None for any object.
+    schema: Option<Box<Validator>>,
+}
+
+/// What a reply is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// What was wanted: this text.
+    Text(String),
+    /// What was wanted: these calls, by name and arguments, and the words before them.
+    Calls { words: String, calls: Vec<(String, String)> },
+    /// Something else; why, a line each.
+    Wrong(String),
+}
+
+impl Contract {
+    /// The error names the schema that is none.
+    pub(super) fn new(ask: &Ask) -> Result<Self, Invalid> {
+        let json = ask.want.format().map(|Format { schema, param, .. }| {
+            Ok(Json { schema: schema.as_ref().map(|schema| validator(schema, param)).transpose()? })
+        });
+        let (mut functions, mut calls) = (Vec::new(), None);
+        if let Want::Tools { tools, choice, parallel, .. } = &ask.want {
+            calls = Some(Calls { choice: choice.clone(), parallel: *parallel });
+            for tool in tools {
+                let arguments = tool.parameters.as_ref().map(|schema| validator(schema, &tool.param)).transpose()?;
+                functions.push(Function { name: tool.name.clone(), arguments });
+            }
+        }
+        Ok(Self { functions, calls, json: json.transpose()? })
+    }
+
+    /// Holds a whole reply against what was wanted.
+    pub(super) fn check(&self, reply: &str) -> Finding {
+        if let Some(calls) = &self.calls {
+            match calls::find(reply, |name| self.function(name).is_some()) {
+                Found::Calls { words, calls: found } => return self.check_calls(words, found, calls),
+                Found::Broken(why) => return Finding::Wrong(format!("- the calls can't be read: {why}")),
+                Found::None if calls.choice == Choice::Auto => {}
+                Found::None => return Finding::Wrong("- it calls no function, and it must".to_owned()),
+            }
+        }
+        match &self.json {
+            Some(json) => check_json(reply, json.schema.as_deref()),
+            None => Finding::Text(reply.to_owned()),
+        }
+    }
+
+    fn function(&self, name: &str) -> Option<&Function> {
+        self.functions.iter().find(|function| function.name == name)
+    }
+
+    fn check_calls(&self, words: &str, found: Vec<(String, Value)>, calls: &Calls) -> Finding {
+        if found.len() > 1 && !calls.parallel {
+            return Finding::Wrong("- only one call is allowed".to_owned());
+        }
+        let wrong = found.iter().filter_map(|(name, arguments)| self.wrong_call(name, arguments, &calls.choice));
+        let wrong: Vec<String> = wrong.collect();
+        if !wrong.is_empty() {
+            return Finding::Wrong(wrong.join("\n"));
+        }
+        let calls = found.into_iter().map(|(name, arguments)| (name, arguments.to_string())).collect();
+        Finding::Calls { words: words.to_owned(), calls }
+    }
+
+    fn wrong_call(&self, name: &str, arguments: &Value, choice: &Choice) -> Option<String> {
+        if let Choice::Named(wanted) = choice
+            && wanted != name
+        {
+            return Some(format!("- {name:?} is called, and it must be {wanted:?}"));
+        }
+        let Some(function) = self.function(name) else { return Some(format!("- there is no function {name:?}")) };
+        if !arguments.is_object() {
+            return Some(format!("- the arguments of {name:?} are not a JSON object"));
+        }
+        let wrong = json::violations(function.arguments.as_deref()?, arguments)?;
+        Some(format!("- the arguments of {name:?} are not valid:\n{wrong}"))
+    }
+}
+
+fn validator(schema: &Value, param: &str) -> Result<Box<Validator>, Invalid> {
+    let built = json::validator(schema).map(Box::new);
+    built.map_err(|words| Invalid::new(param, format!("this is no JSON Schema that can be used: {words}")))
+}
+
+fn check_json(reply: &str, validator: Option<&Validator>) -> Finding {
+    let (text, value) = match json::find(reply) {
+        Ok(found) => found,
+        Err(error) => return Finding::Wrong(format!("- it is not JSON: {error}")),
+    };
+    let wrong = match validator {
+        Some(validator) => json::violations(validator, &value),
+        None => (!value.is_object()).then(|| "- it is not a JSON object".to_owned()),
+    };
+    wrong.map_or_else(|| Finding::Text(text.to_owned()), Finding::Wrong)
+}

@@ -1,0 +1,286 @@
+//! Chat completions.
+
+use serde_json::Value;
+
+use super::params;
+use crate::answer::{self, Answer, Ask, Call, Entry, Finish, Format, Invalid, Speaker, Tool, Want};
+use crate::openai::chat::{
+    ChatCompletion, ChatRequest, Choice, Chunk, ChunkChoice, ChunkUsage, Content, Delta, FinishReason, FunctionCall,
+    FunctionDelta, Message, Part, PromptTokensDetails, ReplyMessage, ResponseFormat, Role, ToolCall, ToolCallDelta,
+    ToolDefinition, Usage,
+};
+use crate::turn;
+
+#[cfg(test)]
+mod tests;
+
+/// Names the server in each reply.
+const FINGERPRINT: &str = concat!("ccw-", env!("CARGO_PKG_VERSION"));
+
+/// What a request asks for.
+pub fn ask(request: ChatRequest) -> Result<Ask, Invalid> {
+    if request.n.is_some_and(|n| n != 1) {
+        return Err(Invalid::new("n", "only one reply can be given: leave `n` out or set it to 1"));
+    }
+    if request.messages.is_empty() {
+        return Err(Invalid::new("messages", "`messages` is empty: at least one message is needed"));
+    }
+    let mut conversation = Vec::with_capacity(request.messages.len());
+    for (index, message) in request.messages.into_iter().enumerate() {
+        conversation.push(entry(&format!("messages[{index}]"), message)?);
+    }
+    if conversation.iter().all(|entry| entry.text.trim().is_empty() && entry.calls.is_empty()) {
+        return Err(Invalid::new("messages", "the messages hold no text"));
+    }
+    let ignored = params::ignored(&request.rest)?;
+    let format = request.response_format.map(response_format).transpose()?.flatten();
+    let tools = tools(request.tools.unwrap_or_default())?;
+    let want = match (tools.is_empty(), choice(request.tool_choice.as_ref())?) {
+        (true, Some(answer::Choice::Named(_) | answer::Choice::Required)) => {
+            return Err(Invalid::new("tool_choice", "`tool_choice` needs `tools`"));
+        }
+        (false, Some(choice)) => {
+            params::want_tools(tools, choice, request.parallel_tool_calls.unwrap_or(true), format)?
+        }
+        (true, _) | (_, None) => format.map_or(Want::Text, Want::Json),
+    };
+    Ok(params::without_stops_for_json(Ask {
+        model: request.model,
+        conversation,
+        want,
+        stop: params::stops(request.stop.as_ref())?,
+        streamed: request.stream.unwrap_or(false),
+        ignored,
+    }))
+}
+
+fn entry(place: &str, message: Message) -> Result<Entry, Invalid> {
+    let Message { role, name, content, refusal, tool_calls, tool_call_id } = message;
+    let calls = tool_calls.unwrap_or_default();
+    if role != Role::Assistant && !calls.is_empty() {
+        return Err(Invalid::new(format!("{place}.tool_calls"), "only an assistant calls functions"));
+    }
+    let text = match content {
+        Some(content) => text(place, content)?,
+        None if !calls.is_empty() => String::new(),
+        None => refusal.ok_or_else(|| Invalid::new(format!("{place}.content"), "this message has no `content`"))?,
+    };
+    let speaker = match role {
+        Role::System | Role::Developer => Speaker::System,
+        Role::User => Speaker::User,
+        Role::Assistant => Speaker::Assistant,
+        Role::Tool => {
+            let missing = "a tool's message names the call that it answers";
+            let call = tool_call_id.ok_or_else(|| Invalid::new(format!("{place}.tool_call_id"), missing))?;
+            Speaker::Tool { call }
+        }
+    };
+    let calls = calls.into_iter().map(|ToolCall { id, function: FunctionCall { name, arguments }, .. }| {
+        let arguments = if arguments.is_empty() { "{}".to_owned() } else { arguments };
+        Call { id, name, arguments }
+    });
+    Ok(Entry { speaker, name, text, calls: calls.collect() })
+}
+
+fn text(place: &str, content: Content) -> Result<String, Invalid> {
+    let parts = match content {
+        Content::Text(text) => return Ok(text),
+        Content::Parts(parts) => parts,
+    };
+    let mut whole = String::new();
+    for (index, Part { kind, text, refusal }) in parts.into_iter().enumerate() {
+        let place = format!("{place}.content[{index}]");
+        let (field, text) = match kind.as_str() {
+            "text" => ("text", text),
+            "refusal" => ("refusal", refusal),
+            _ => {
+                let words = format!("a part of type {kind:?} can't be passed on: only `text` parts can");
+                return Err(Invalid::new(place, words));
+            }
+        };
+        let Some(text) = text else {
+            return Err(Invalid::new(format!("{place}.{field}"), format!("a `{kind}` part needs a `{field}`")));
+        };
+        if index > 0 {
+            whole.push('\n');
+        }
+        whole.push_str(&text);
+    }
+    Ok(whole)
+}
+
+fn response_format(given: ResponseFormat) -> Result<Option<Format>, Invalid> {
+    const SCHEMA: &str = "response_format.json_schema.schema";
+    match given.kind.as_str() {
+        "text" => Ok(None),
+        "json_object" => Ok(Some(Format { schema: None, lenient: false, param: "response_format" })),
+        "json_schema" => {
+            let Some(given) = given.json_schema else {
+                return Err(Invalid::new("response_format.json_schema", "`json_schema` needs a `json_schema`"));
+            };
+            let Some(schema) = given.schema else {
+                return Err(Invalid::new(SCHEMA, "`json_schema` needs a `schema`"));
+            };
+            Ok(Some(Format { schema: Some(schema), lenient: given.strict == Some(false), param: SCHEMA }))
+        }
+        other => {
+            let words = format!("there is no format {other:?}: use `text`, `json_object` or `json_schema`");
+            Err(Invalid::new("response_format.type", words))
+        }
+    }
+}
+
+fn tools(given: Vec<ToolDefinition>) -> Result<Vec<Tool>, Invalid> {
+    let tools = given.into_iter().enumerate().map(|(index, ToolDefinition { kind, function })| {
+        let place = format!("tools[{index}]");
+        if kind != "function" {
+            let words = format!("a tool of type {kind:?} is not supported: only functions are");
+            return Err(Invalid::new(format!("{place}.type"), words));
+        }
+        let missing = || Invalid::new(format!("{place}.function"), "this tool has no `function`");
+        let function = function.ok_or_else(missing)?;
+        let parameters = function.parameters.filter(|schema| !schema.is_null());
+        let param = format!("{place}.function.parameters");
+        Ok(Tool { name: function.name, description: function.description, parameters, param })
+    });
+    tools.collect()
+}
+
+/// None if no function may be called.
+fn choice(given: Option<&Value>) -> Result<Option<answer::Choice>, Invalid> {
+    let named = |choice: &Value| choice.pointer("/function/name").and_then(Value::as_str).map(str::to_owned);
+    Ok(match given.unwrap_or(&Value::Null) {
+        Value::Null => Some(answer::Choice::Auto),
+        Value::String(word) if word == "auto" => Some(answer::Choice::Auto),
+        Value::String(word) if word == "required" => Some(answer::Choice::Required),
+        Value::String(word) if word == "none" => None,
+        other => Some(answer::Choice::Named(named(other).ok_or_else(no_choice)?)),
+    })
+}
+
+fn no_choice() -> Invalid {
+    let words = r#"`tool_choice` is "none", "auto", "required" or {"type": "function", "function": {"name": "…"}}"#;
+    Invalid::new("tool_choice", words)
+}
+
+/// What all pieces of one reply share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// `chatcmpl-…`.
+    pub id: String,
+    /// When the request was taken, in unix seconds.
+    pub created: u64,
+    /// The model that the request named.
+    pub model: String,
+    /// Whether a streamed reply carries token counts.
+    pub include_usage: bool,
+}
+
+impl Reply {
+    /// The whole reply at once.
+    #[must_use]
+    pub fn whole(self, answer: Answer) -> ChatCompletion {
+        let content = (!answer.text.is_empty() || answer.calls.is_empty()).then_some(answer.text);
+        let tool_calls = answer.calls.into_iter().map(|Call { id, name, arguments }| ToolCall {
+            id,
+            kind: "function".to_owned(),
+            function: FunctionCall { name, arguments },
+        });
+        ChatCompletion {
+            id: self.id,
+            object: "chat.completion",
+            created: self.created,
+            model: self.model,
+            choices: [Choice {
+                index: 0,
+                finish_reason: finish_reason(answer.finish),
+                message: ReplyMessage {
+                    role: "assistant",
+                    content,
+                    refusal: None,
+                    tool_calls: tool_calls.collect(),
+                    annotations: [],
+                },
+                logprobs: None,
+            }],
+            usage: usage(answer.usage),
+            system_fingerprint: FINGERPRINT,
+            schema_error: answer.schema_error,
+        }
+    }
+
+    /// The first chunk: it names the role and has no text.
+    #[must_use]
+    pub fn opening(&self) -> Chunk<'_> {
+        self.chunk(Delta { role: Some("assistant"), content: Some(""), tool_calls: Vec::new() }, None)
+    }
+
+    /// A chunk with a piece of the text.
+    #[must_use]
+    pub fn piece<'a>(&'a self, text: &'a str) -> Chunk<'a> {
+        self.chunk(Delta { content: Some(text), ..Delta::default() }, None)
+    }
+
+    /// The chunks of all calls: for each, who is called, then with what.
+    pub fn calls<'a>(&'a self, answer: &'a Answer) -> impl Iterator<Item = Chunk<'a>> {
+        answer.calls.iter().enumerate().flat_map(|(index, call)| {
+            let who = ToolCallDelta {
+                index,
+                id: Some(&call.id),
+                kind: Some("function"),
+                function: FunctionDelta { name: Some(&call.name), arguments: "" },
+            };
+            let function = FunctionDelta { name: None, arguments: &call.arguments };
+            let with = ToolCallDelta { index, id: None, kind: None, function };
+            [who, with].map(|delta| self.chunk(Delta { tool_calls: vec![delta], ..Delta::default() }, None))
+        })
+    }
+
+    /// The chunk that tells why the reply ends.
+    #[must_use]
+    pub fn closing(&self, answer: &Answer) -> Chunk<'_> {
+        let closing = self.chunk(Delta::default(), Some(finish_reason(answer.finish)));
+        Chunk { schema_error: answer.schema_error.clone(), ..closing }
+    }
+
+    /// The chunk with the token counts, where they were asked for.
+    #[must_use]
+    pub fn counts(&self, answer: &Answer) -> Option<Chunk<'_>> {
+        self.include_usage.then(|| Chunk {
+            choices: Vec::new(),
+            usage: ChunkUsage::Counts(usage(answer.usage)),
+            ..self.opening()
+        })
+    }
+
+    fn chunk<'a>(&'a self, delta: Delta<'a>, finish_reason: Option<FinishReason>) -> Chunk<'a> {
+        Chunk {
+            id: &self.id,
+            object: "chat.completion.chunk",
+            created: self.created,
+            model: &self.model,
+            choices: vec![ChunkChoice { index: 0, delta, logprobs: None, finish_reason }],
+            usage: if self.include_usage { ChunkUsage::NotYet } else { ChunkUsage::NotAskedFor },
+            system_fingerprint: FINGERPRINT,
+            schema_error: None,
+        }
+    }
+}
+
+fn finish_reason(finish: Finish) -> FinishReason {
+    match finish {
+        Finish::Stop => FinishReason::Stop,
+        Finish::Length => FinishReason::Length,
+        Finish::ContentFilter => FinishReason::ContentFilter,
+        Finish::Calls => FinishReason::ToolCalls,
+    }
+}
+
+fn usage(usage: turn::Usage) -> Usage {
+    Usage {
+        prompt_tokens: usage.prompt(),
+        completion_tokens: usage.output,
+        total_tokens: usage.context(),
+        prompt_tokens_details: PromptTokensDetails { cached_tokens: usage.cache_read },
+    }
+}

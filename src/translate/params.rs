@@ -1,0 +1,97 @@
+//! Parameters that this server has no use for: told apart into those that change nothing and those that the client
+//! should know of.
+
+use serde_json::{Map, Value};
+
+use crate::answer::{Ask, Choice, Format, Invalid, Tool, Want};
+
+/// A parameter that has to be refused, because a reply without it would be a wrong one: its name, and the next step.
+const REFUSED: [(&str, &str); 4] = [
+    ("functions", "functions are given as `tools`"),
+    ("function_call", "which function is called is told by `tool_choice`"),
+    ("audio", "there is no audio: leave it out"),
+    ("web_search_options", "there is no web search: leave it out"),
+];
+
+/// The names of the parameters that were given, mean something and can't be honoured.
+pub(super) fn ignored(rest: &Map<String, Value>) -> Result<Vec<String>, Invalid> {
+    for (name, next) in REFUSED {
+        if rest.get(name).is_some_and(|value| !value.is_null()) {
+            return Err(Invalid::new(name, format!("`{name}` is not supported: {next}")));
+        }
+    }
+    if rest.get("modalities").is_some_and(|value| !value.is_null() && *value != serde_json::json!(["text"])) {
+        return Err(Invalid::new("modalities", "only text can be given: leave `modalities` out"));
+    }
+    let meant = rest.iter().filter(|(name, value)| !changes_nothing(name, value));
+    Ok(meant.map(|(name, _)| shorten(name)).collect())
+}
+
+/// A value that asks for what happens anyway.
+fn changes_nothing(name: &str, value: &Value) -> bool {
+    match (name, value) {
+        (_, Value::Null) | ("modalities", _) => true,
+        (_, Value::Array(list)) if list.is_empty() => true,
+        (_, Value::Object(map)) if map.is_empty() => true,
+        ("temperature" | "top_p", Value::Number(one)) => one.as_f64() == Some(1.0),
+        ("presence_penalty" | "frequency_penalty" | "top_logprobs", Value::Number(zero)) => zero.as_f64() == Some(0.0),
+        ("logprobs" | "store" | "background", Value::Bool(asked)) => !asked,
+        ("service_tier", Value::String(tier)) => matches!(tier.as_str(), "auto" | "default"),
+        ("truncation", Value::String(how)) => how == "disabled",
+        _ => false,
+    }
+}
+
+/// A name is the client's to choose; it goes into a header.
+fn shorten(name: &str) -> String {
+    name.chars().filter(|c| c.is_ascii_graphic() && *c != ',').take(64).collect()
+}
+
+/// The sequences that `stop` names: a string, or up to four.
+pub(super) fn stops(stop: Option<&Value>) -> Result<Vec<String>, Invalid> {
+    let wrong = || Invalid::new("stop", "`stop` is a string or a list of up to 4 strings, none of them empty");
+    let stops = match stop {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::String(one)) => vec![one.clone()],
+        Some(Value::Array(list)) => {
+            let strings = list.iter().map(|stop| stop.as_str().map(str::to_owned).ok_or_else(wrong));
+            strings.collect::<Result<Vec<_>, _>>()?
+        }
+        Some(_) => return Err(wrong()),
+    };
+    if stops.len() > 4 || stops.iter().any(String::is_empty) { Err(wrong()) } else { Ok(stops) }
+}
+
+/// What a reply with these functions has to be.
+pub(super) fn want_tools(
+    tools: Vec<Tool>,
+    choice: Choice,
+    parallel: bool,
+    format: Option<Format>,
+) -> Result<Want, Invalid> {
+    for (index, tool) in tools.iter().enumerate() {
+        let param =
+            tool.param.strip_suffix("parameters").map_or_else(|| tool.param.clone(), |place| format!("{place}name"));
+        if tool.name.is_empty() || tool.name.len() > 256 {
+            return Err(Invalid::new(param, "a function's name has 1 to 256 bytes"));
+        }
+        if tools[..index].iter().any(|earlier| earlier.name == tool.name) {
+            return Err(Invalid::new(param, format!("there are two functions called {:?}", tool.name)));
+        }
+    }
+    if let Choice::Named(name) = &choice
+        && !tools.iter().any(|tool| tool.name == *name)
+    {
+        return Err(Invalid::new("tool_choice", format!("`tools` has no function called {name:?}")));
+    }
+    Ok(Want::Tools { tools, choice, parallel, format })
+}
+
+/// A reply of JSON does not end at a stop sequence: cut, it would be none.
+pub(super) fn without_stops_for_json(mut ask: Ask) -> Ask {
+    if ask.want.format().is_some() && !ask.stop.is_empty() {
+        ask.stop.clear();
+        ask.ignored.push("stop".to_owned());
+    }
+    ask
+}
