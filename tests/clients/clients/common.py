@@ -36,10 +36,11 @@ RESULT = "21 degrees"
 class Client:
     """A client that runs in this process."""
 
+    key = ""
     name = ""
 
     def operations(self):
-        return {name for name in dir(self) if name.startswith("op_")}
+        return {name.removeprefix("op_") for name in dir(self) if name.startswith("op_")}
 
     async def run(self, op, env):
         return await getattr(self, f"op_{op}")(env)

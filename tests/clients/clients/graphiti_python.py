@@ -46,10 +46,11 @@ def messages(env):
             "custom_prompt": "",
             "source_description": "chat",
         }
-    )
+    ).as_messages()
 
 
 class Graphiti(Client):
+    key = "graphiti"
     name = f"graphiti-core {version('graphiti-core')}"
 
     def generic(self, env, client, **more):

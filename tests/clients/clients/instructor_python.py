@@ -9,6 +9,7 @@ from .openai_python import client_of, user
 
 
 class Instructor(Client):
+    key = "instructor"
     name = f"instructor {version('instructor')}"
 
     async def make(self, env, mode):

@@ -10,6 +10,7 @@ from .openai_python import ONE_PIXEL
 
 
 class LangChain(Client):
+    key = "langchain"
     name = f"langchain-openai {version('langchain-openai')}"
 
     def model(self, env, **more):

@@ -12,6 +12,7 @@ litellm.telemetry = False
 
 
 class LiteLLM(Client):
+    key = "litellm"
     name = f"litellm {version('litellm')}"
 
     async def ask(self, env, messages=None, **more):

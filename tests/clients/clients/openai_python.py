@@ -18,6 +18,7 @@ def user(text):
 
 
 class OpenAIPython(Client):
+    key = "openai-python"
     name = f"openai {openai.__version__} (Python)"
 
     async def op_text(self, env):

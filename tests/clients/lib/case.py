@@ -3,10 +3,10 @@
 import asyncio
 import dataclasses
 import json
-import pathlib
 import traceback
 
 from . import schema
+from .node import Raised
 from .server import PATIENCE, until
 from .tap import Tap
 
@@ -41,6 +41,8 @@ class Saw:
 
 def words(error):
     """An exception as a client's user meets it: its class, and the fields that programs look at."""
+    if isinstance(error, Raised):
+        return error.args[0]
     fields = [str(getattr(error, name)) for name in ("status_code", "code", "param") if getattr(error, name, None)]
     told = " ".join([type(error).__name__, *fields])
     cause = error.__cause__
@@ -99,4 +101,4 @@ async def run(client, case, servers):
     except AssertionError as error:
         defects.append(str(error))
     evidence = "\n".join([getattr(env, "trace", ""), *(exchange.words() for exchange in exchanges)])
-    return Saw(client.name, case.name, saw, statuses(exchanges), list(dict.fromkeys(defects)), objects, evidence)
+    return Saw(client.key, case.name, saw, statuses(exchanges), list(dict.fromkeys(defects)), objects, evidence)
