@@ -46,7 +46,7 @@ def messages(env):
             "custom_prompt": "",
             "source_description": "chat",
         }
-    ).as_messages()
+    )
 
 
 class Graphiti(Client):

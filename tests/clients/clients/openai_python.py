@@ -118,7 +118,8 @@ class OpenAIPython(Client):
     async def op_tools_stream(self, env):
         async with client_of(env) as client:
             stream = client.chat.completions.stream
-            async with stream(model=env.model, messages=user(env.prompt), tools=[TOOL]) as events:
+            tool = {"type": "function", "function": {**WEATHER, "strict": True}}
+            async with stream(model=env.model, messages=user(env.prompt), tools=[tool]) as events:
                 done = [event async for event in events if event.type == "tool_calls.function.arguments.done"]
                 final = await events.get_final_completion()
             calls = final.choices[0].message.tool_calls or []
