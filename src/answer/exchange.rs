@@ -67,7 +67,7 @@ impl Exchange {
         let cut_short = finish_of(completion.stop_reason.as_deref());
         let text = match self.ask.want {
             Want::Json(_) => completion.text.as_str(),
-            Want::Text | Want::Tools { .. } => self.passing.cut(&completion.text).1,
+            Want::Text | Want::Tools { .. } => self.passing.cut(&completion.text),
         };
         match self.contract.check(text) {
             Finding::Text(text) => {

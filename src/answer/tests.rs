@@ -255,7 +255,7 @@ proptest! {
         pieces in pieces(),
         second in pieces(),
         wanted in 0..4,
-        stops in prop::sample::subsequence(vec!["STOP".to_owned(), "\n".to_owned(), "é".to_owned()], 0..3),
+        stops in prop::sample::subsequence(vec!["STOP".to_owned(), "T".to_owned(), "a STOPa".to_owned(), "\n".to_owned()], 0..4),
     ) {
         let want: Want = match wanted {
             0 => Want::Text,
