@@ -5,21 +5,24 @@
 //! input    one line of stdin                      line    one line of stdout and the text in it that may change
 //! mark     the caller's mark, woven into a reply  fault   how and when to break
 //! dialect  what a CLI version says in general     player  the process: reads, waits, speaks, breaks
+//! answer   what a prompt asks for, made           envelope  a made reply in the lines of a recorded turn
 //! stdio    the standard streams                   orphan  the child that a fault leaves behind
 //! ```
 //!
 //! Recorded lines are written byte for byte, except for what has to differ: request ids, the session id after a
-//! `/clear`, the model after a `set_model`, and text that carries a mark. What a recording does not hold (the end of an
+//! `/clear`, the model after a `set_model`, text that carries a mark, and a reply that is made from its request ([`answer`]). What a recording does not hold (the end of an
 //! interrupted turn, `/clear`, other control requests) is taken from the bundled recordings of the same CLI version.
 //!
 //! The `mock` knows nothing of the server under test, and asks nothing of it.
 
 use std::process::ExitCode;
 
+pub mod answer;
 pub mod fault;
 pub mod options;
 
 mod dialect;
+mod envelope;
 mod input;
 mod line;
 mod mark;

@@ -12,6 +12,8 @@ use super::line::{Kind, swap};
 use super::script::{ControlAnswer, Script, Step, Turn};
 use crate::recording::{self, End, Session};
 
+mod api_error;
+
 /// The manners of one CLI version.
 pub(super) struct Dialect {
     version: String,
@@ -20,6 +22,7 @@ pub(super) struct Dialect {
     interrupt: OnceCell<Script>,
     clear: OnceCell<Script>,
     bad_input: OnceCell<Script>,
+    answered: OnceCell<Script>,
 }
 
 /// An answer to a control request.
@@ -41,6 +44,7 @@ impl Dialect {
             interrupt: OnceCell::new(),
             clear: OnceCell::new(),
             bad_input: OnceCell::new(),
+            answered: OnceCell::new(),
         }
     }
 
@@ -83,6 +87,20 @@ impl Dialect {
         };
         let turn = clears.get(n.checked_rem(clears.len())?)?;
         Some((turn, n >= clears.len()))
+    }
+
+    /// A plain turn with a text.
+    pub(super) fn answered(&self) -> Option<&Turn> {
+        self.answered.get_or_init(|| self.bundled("ten-turns")).turns.first()
+    }
+
+    /// The steps of a turn that ends in the API's error with this status: as recorded, or the nearest that is.
+    pub(super) fn failed(&self, status: u16) -> Option<Vec<Step>> {
+        let recorded = recording::find(&self.version, &format!("api-error-{status}"));
+        match recorded.and_then(|entry| entry.parse().ok()) {
+            Some(session) => api_error::first(&Script::new(&session)),
+            None => Some(api_error::retell(api_error::first(&self.bundled("api-error-529"))?, status)),
+        }
     }
 
     /// What stderr says to a line that is not JSON.

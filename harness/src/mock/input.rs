@@ -21,6 +21,8 @@ pub(super) enum Input {
 /// What of a user message matters to a mock.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct User {
+    /// Its text.
+    pub(super) text: String,
     /// It is `/clear`, not a turn.
     pub(super) is_clear: bool,
     /// The caller's mark, in hex.
@@ -95,6 +97,7 @@ fn user(content: &Value) -> User {
     User {
         is_clear: matches!(texts[..], [only] if only.trim() == "/clear"),
         mark: texts.iter().find_map(|text| mark::find(text)).map(str::to_owned),
+        text: texts.join("\n"),
     }
 }
 
@@ -114,7 +117,8 @@ mod tests {
         assert!(user_of(r#"{"type":"user","message":{"content":"/clear"}}"#).is_clear);
         assert!(user_of(r#"{"type":"user","message":{"content":[{"type":"text","text":"/clear"}]}}"#).is_clear);
         let marked = user_of(r#"{"type":"user","message":{"content":"say [[mark:0aF]] /clear"}}"#);
-        assert_eq!(marked, User { is_clear: false, mark: Some("0aF".to_owned()) });
+        let text = "say [[mark:0aF]] /clear".to_owned();
+        assert_eq!(marked, User { text, is_clear: false, mark: Some("0aF".to_owned()) });
     }
 
     #[test]

@@ -125,6 +125,17 @@ impl Line {
         }
     }
 
+    /// The line with something else in its JSON.
+    pub(super) fn changed(&self, change: impl FnOnce(&mut Value)) -> Self {
+        match serde_json::from_str(&self.raw) {
+            Ok(mut json) => {
+                change(&mut json);
+                Self::new(&json.to_string())
+            }
+            Err(_) => self.clone(),
+        }
+    }
+
     /// The line of another content block.
     pub(super) fn in_block(&self, block: u64) -> Self {
         let Some(recorded) = self.block else { return self.clone() };

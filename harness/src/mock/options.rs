@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use super::answer::{Mode, UnknownMode};
 use super::fault::{Fault, FaultError};
 use super::orphan;
 
@@ -16,13 +17,32 @@ a flag wins.
 
   --mock-recording SPEC     FILE.jsonl, NAME or VERSION/NAME of a bundled recording   [ten-turns]
   --mock-pace PACE          full: as fast as possible; recorded: with the recorded pauses   [full]
-  --mock-echo-mark          weave [[mark:HEX]] of a user message into its reply, as ⟦HEX⟧ … ⟦/HEX⟧
+  --mock-answer MODE        what turns are answered; [[answer:MODE]] in a prompt wins for that turn   [text]
+  --mock-echo-mark          weave [[mark:HEX]] of a user message into its reply, as ⟦HEX⟧ … ⟦/HEX⟧;
+                            into the strings of JSON that --mock-answer makes
   --mock-rss MB             hold this much touched memory (MB = 10^6 bytes)
   --mock-rss-per-turn KB    hold this much more with every turn (KB = 10^3 bytes)
   --mock-fault FAULT,…      KIND[@turn=N][@p=P][@every=N]; KIND is crash, crash-exit, crash-start, hang, hang-start,
                             ignore-sigterm, grandchild, grandchild-stdout or wrong-mark
   --mock-seed N             make p= repeatable; without it every process draws for itself
   --mock-counter FILE       count the processes in this file, for every= and for seeds that differ by process
+
+MODE is one of these, or several joined by +, such as schema+fenced+slow=200:
+  text                      the recorded reply
+  echo                      what the user said last
+  schema                    an instance of the JSON Schema in the turn
+  tool, tool=NAME, tools=N  calls of functions that the turn describes
+  auto                      calls, where functions are described and none has just answered; else an instance, where
+                            JSON is asked for; else the recorded reply
+  fenced, prose             JSON in a Markdown fence, between sentences; the kind is auto unless another is named
+  wrong-once, wrong-always  JSON that breaks its schema; once: unless the prompt holds such a reply already
+  not-json                  words
+  refusal, max-tokens       this stop reason
+  slow=MS, drip=MS          silence before the first piece of text, before each later one; an interrupt ends the turn,
+                            the end of stdin the silence
+  api-error=STATUS          the API's error, 400 to 599
+  rate-limit[=SECONDS]      a used-up quota, then the API's error 429   [60]
+  rate-limit-warning        a quota that is nearly used up, then the reply
 ";
 
 /// Flags of the CLI that take a value, which must not be mistaken for a flag.
@@ -67,6 +87,8 @@ pub struct Options {
     pub recording: String,
     /// How fast.
     pub pace: Pace,
+    /// What turns are answered.
+    pub answer: Mode,
     /// Whether the caller's mark is woven into the reply.
     pub echo_mark: bool,
     /// Memory held from the start, in bytes.
@@ -119,6 +141,14 @@ pub enum OptionsError {
         /// What is wrong.
         source: FaultError,
     },
+    /// An answer that is none.
+    #[error("{option}: {source}")]
+    Answer {
+        /// The option, as it was given.
+        option: String,
+        /// What is wrong.
+        source: UnknownMode,
+    },
     /// `every=` without a counter.
     #[error("@every=N counts processes: say in which file, with --mock-counter FILE")]
     NoCounter,
@@ -129,6 +159,7 @@ impl Default for Options {
         Self {
             recording: "ten-turns".to_owned(),
             pace: Pace::Full,
+            answer: Mode::default(),
             echo_mark: false,
             rss: 0,
             rss_per_turn: 0,
@@ -201,6 +232,10 @@ impl Options {
                     _ => return Err(wrong("full or recorded")),
                 }
             }
+            "answer" => {
+                let mode = value.parse().map_err(|source| OptionsError::Answer { option: given.to_owned(), source });
+                self.answer = mode?;
+            }
             "echo-mark" => {
                 self.echo_mark = match value {
                     "1" | "true" => true,
@@ -267,6 +302,9 @@ mod tests {
         let wrong = error(&[], &[("MOCK_CLAUDE_PACE", "slow")]);
         assert_eq!(wrong, "MOCK_CLAUDE_PACE cannot be `slow`: it is full or recorded");
         assert!(error(&["--mock-fault", "boom"], &[]).starts_with("--mock-fault: there is no fault `boom`"));
+        assert!(
+            error(&["--mock-answer", "schema+fast"], &[]).starts_with("--mock-answer: there is no answer `fast`; the")
+        );
         assert!(error(&["--mock-fault", "crash@every=3"], &[]).contains("--mock-counter FILE"));
     }
 

@@ -211,6 +211,23 @@ impl Player {
         Ok(())
     }
 
+    /// Says nothing for so long, taking in what comes; an interrupt or the end of stdin ends it.
+    fn be_silent(&mut self, length: Duration) -> Result<(), Stop> {
+        self.out.flush()?;
+        let end = Instant::now() + length;
+        while self.interrupt.is_none() && !self.closed {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            if let Some(inbound) = self.inbox.wait_for(left) {
+                self.take(inbound)?;
+                self.out.flush()?;
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until the caller has done something; a caller that is gone never will.
     fn wait_until(&mut self, done: impl Fn(&Self) -> bool) -> Result<(), Stop> {
         self.out.flush()?;

@@ -66,6 +66,8 @@ pub(super) enum Act {
     AwaitInterrupt,
     /// The caller's interrupt is acknowledged.
     Acknowledge(Line),
+    /// Silence, at any pace; an interrupt or the end of stdin ends it.
+    Wait(Duration),
 }
 
 /// A control request of the caller and its answer.
@@ -120,7 +122,8 @@ impl Script {
 }
 
 impl Turn {
-    fn new(steps: Vec<Step>) -> Self {
+    /// A turn of these steps.
+    pub(super) fn new(steps: Vec<Step>) -> Self {
         let last = steps.iter().rev().find_map(|step| match &step.act {
             Act::Say(line) if line.kind.ends_turn() => Some(line.kind),
             _ => None,

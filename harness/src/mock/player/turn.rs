@@ -2,8 +2,11 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Player, Stop, complain, interrupt};
+use crate::mock::answer::Words;
+use crate::mock::envelope;
 use crate::mock::fault::Kind as Fault;
 use crate::mock::input::User;
 use crate::mock::line::{Kind, Line, swap};
@@ -34,23 +37,34 @@ impl Player {
         let dialect = Rc::clone(&self.dialect);
         let turns = &dialect.own().turns;
         let next = usize::try_from(self.turns - 1).ok().and_then(|turn| turn.checked_rem(turns.len()));
-        match next.and_then(|next| turns.get(next)) {
-            Some(turn) => self.play_steps(turn, user),
+        let recorded = next.and_then(|next| turns.get(next));
+        let faults = self.faults.in_turn(self.turns);
+        let mark = self.mark(user, &faults);
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let reply = self.options.answer.reply(&user.text, mark.as_deref(), since_1970);
+        let made = if reply.is_recorded() { None } else { envelope::wrap(&reply, recorded, &dialect) };
+        match made.as_ref().or(recorded) {
+            Some(turn) => {
+                let woven = match mark {
+                    Some(mark) if !matches!(reply.words, Words::Json(_)) => {
+                        mark::weave(turn, &mark, self.options.partials)
+                    }
+                    _ => HashMap::new(),
+                };
+                self.play_steps(turn, &woven, faults)
+            }
             // The recording holds no turn at all: what follows a user message is not known.
             None => self.fall_silent(&Turn { steps: Vec::new(), ending: Ending::Cut }, &Said::default()),
         }
     }
 
-    fn play_steps(&mut self, turn: &Turn, user: &User) -> Result<(), Stop> {
-        let faults = self.faults.in_turn(self.turns);
-        let woven = match &user.mark {
-            Some(mark) if self.options.echo_mark => {
-                let is_wrong = faults.contains(&Fault::WrongMark);
-                let mark = if is_wrong { mark::of_another(mark) } else { mark.clone() };
-                mark::weave(turn, &mark, self.options.partials)
-            }
-            _ => HashMap::new(),
-        };
+    /// The mark that the reply carries.
+    fn mark(&self, user: &User, faults: &[Fault]) -> Option<String> {
+        let own = user.mark.as_deref().filter(|_| self.options.echo_mark)?;
+        Some(if faults.contains(&Fault::WrongMark) { mark::of_another(own) } else { own.to_owned() })
+    }
+
+    fn play_steps(&mut self, turn: &Turn, woven: &HashMap<usize, String>, faults: Vec<Fault>) -> Result<(), Stop> {
         let mut said = Said { swaps: self.swaps(turn), ..Said::default() };
         let (early, late): (Vec<_>, Vec<_>) = faults.into_iter().partition(|fault| fault.is_grandchild());
         self.strike_all(&early)?;
@@ -101,6 +115,7 @@ impl Player {
                 self.out.push(&swap(&line.raw, recorded, interrupted.unwrap_or_default()))?;
             }
             Act::Complain(text) => complain(text),
+            Act::Wait(length) => self.be_silent(*length)?,
             Act::AwaitAnswer(_) | Act::AwaitInterrupt => {}
         }
         Ok(())
