@@ -30,7 +30,7 @@ WEATHER = {
     },
 }
 TOOL = {"type": "function", "function": WEATHER}
-RESULT = "21 degrees"
+RESULT = "[[answer:echo]] 21 degrees"
 
 
 class Client:

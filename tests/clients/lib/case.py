@@ -96,7 +96,7 @@ async def run(client, case, servers):
         objects += count
     try:
         until("the server is idle again", server.is_idle)
-        if any(not exchange.whole for exchange in exchanges) and server.ask("[[answer:text]] next") != 200:
+        if any(not exchange.whole for exchange in exchanges) and server.ask("[[answer:echo]] next") != 200:
             defects.append("the server does not serve the next one")
     except AssertionError as error:
         defects.append(str(error))

@@ -21,8 +21,8 @@ SERVERS = {
     },
 }
 
-HELD = "[[answer:text+slow=60000]] Tell me something long."
-PLAIN = "[[answer:text]] Hello"
+HELD = "[[answer:echo+slow=60000]] Hello"
+PLAIN = "[[answer:echo]] Hello"
 MADE = "[[answer:schema]] Ada, 36"
 
 
@@ -84,10 +84,10 @@ CASES = [
     case("tools, two calls", "tools", "[[answer:tools=2]] The weather in Paris and Rome?", clients=("openai-python",)),
     case("tools, by choice", "tools_required", "[[answer:auto]] The weather in Paris?"),
     # Odd endings.
-    case("refusal", "text", "[[answer:refusal]] Hello", clients=TALKERS),
-    case("refusal of a value", "schema", "[[answer:refusal]] Hello"),
-    case("cut by a token limit", "text", "[[answer:max-tokens]] Hello", clients=TALKERS),
-    case("a value cut by a token limit", "schema", "[[answer:max-tokens]] Hello"),
+    case("refusal", "text", "[[answer:echo+refusal]] Hello", clients=TALKERS),
+    case("refusal of a value", "schema", "[[answer:schema+refusal]] Ada, 36"),
+    case("cut by a token limit", "text", "[[answer:echo+max-tokens]] Hello", clients=TALKERS),
+    case("a value cut by a token limit", "schema", "[[answer:schema+max-tokens]] Ada, 36"),
     # Responses API.
     case("responses", "responses", PLAIN),
     case("responses, streamed", "responses_stream", PLAIN),
@@ -116,8 +116,8 @@ CASES = [
     # What the client ends by itself.
     case("timeout", "text", HELD, timeout=0.5),
     case("timeout, tried again", "text", HELD, timeout=0.5, retries=1),
-    case("cancelled mid-stream", "stream", "[[answer:text+slow=60000]] Hello", way=ways.cancelled_mid_stream),
-    case("cancelled mid-stream, responses", "responses_stream", "[[answer:text+slow=60000]] Hello",
+    case("cancelled mid-stream", "stream", "[[answer:text+drip=60000]] Hello", way=ways.cancelled_mid_stream),
+    case("cancelled mid-stream, responses", "responses_stream", "[[answer:text+drip=60000]] Hello",
          way=ways.cancelled_mid_stream, clients=("openai-python", "openai-node")),
     case("cancelled while queued", "text", MADE, "one-slot", ways.cancelled_while_queued),
 ]  # fmt: skip

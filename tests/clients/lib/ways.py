@@ -25,7 +25,7 @@ async def while_limited(client, case, env, server, tap):
 async def until_limit_is_over(client, case, env, server, tap):
     """The client itself meets the limit; the next case must not."""
     saw = await attempt(client, case.op, env)
-    await eventually("the limit is over", lambda: server.ask("[[answer:text]]") == 200)
+    await eventually("the limit is over", lambda: server.ask("[[answer:echo]] over") == 200)
     return saw
 
 
@@ -53,7 +53,7 @@ async def cancelled_mid_stream(client, case, env, server, tap):
 
 async def cancelled_while_queued(client, case, env, server, tap):
     """The client gives up before its turn has come; whoever was before it is served."""
-    holder = asyncio.create_task(asyncio.to_thread(server.ask, "[[answer:text+slow=1000]] hold"))
+    holder = asyncio.create_task(asyncio.to_thread(server.ask, "[[answer:echo+slow=1000]] hold"))
     await eventually("the slot is taken", lambda: server.health()["invokers"]["busy"] == 1)
     asking = asyncio.create_task(client.run(case.op, env))
     await eventually("the client is queued", lambda: asking.done() or server.health()["queue"]["waiting"] == 1)

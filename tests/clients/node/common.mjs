@@ -6,7 +6,7 @@ const require = createRequire(import.meta.url);
 
 export const Person = z.object({ name: z.string(), age: z.int(), tags: z.array(z.string()) });
 export const City = z.object({ city: z.string() });
-export const RESULT = "21 degrees";
+export const RESULT = "[[answer:echo]] 21 degrees";
 export const WEATHER = {
   name: "get_weather",
   description: "The weather in a city",
