@@ -69,6 +69,15 @@ class OpenAIPython(Client):
             )
             return f"{raw.status_code}, ignored: {raw.headers.get('x-ccw-ignored')}"
 
+    async def op_stop(self, env):
+        async with client_of(env) as client:
+            create = client.chat.completions.create
+            whole = await create(model=env.model, messages=user(env.prompt), stop=["and", "world"])
+            stream = await create(model=env.model, messages=user(env.prompt), stop="world", stream=True)
+            pieces = [chunk.choices[0].delta.content or "" async for chunk in stream]
+            choice = whole.choices[0]
+            return f"{shown(choice.message.content)!r}, then {''.join(pieces)!r} | {choice.finish_reason}"
+
     async def op_schema(self, env):
         async with client_of(env) as client:
             parse = client.chat.completions.parse

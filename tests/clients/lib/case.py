@@ -60,7 +60,7 @@ def statuses(exchanges):
         if wait is not None and number + 1 < len(exchanges):
             gap = exchanges[number + 1].asked - exchange.answered
             # A client's clock may be a little ahead of ours.
-            text += " waited" if gap > float(wait) - 0.1 else f" came after {gap:.1f} s instead of {wait} s"
+            text += " waited" if gap > float(wait) - 0.1 else " too early"
         told.append(text)
     return ", ".join(told) or "nothing"
 

@@ -59,11 +59,12 @@ CASES = [
     case("key", "text", PLAIN, "keyed", clients=TALKERS, key="right"),
     case("ignored parameters", "ignored", PLAIN),
     case("ignored parameters, strict", "ignored", PLAIN, "strict"),
+    case("stop", "stop", "[[answer:echo]] Hello, world and all"),
     case("models", "models", ""),
     case("unknown model retrieved", "model_unknown", "", retries=2),
     # Values of a shape.
     case("schema", "schema", MADE),
-    case("schema, streamed", "schema_stream", MADE),
+    case("schema, streamed", "schema_stream", "[[answer:auto]] Ada, 36"),
     case("schema, as output", "schema_output", MADE),
     case("schema, by a function", "function_calling", "[[answer:tool]] Ada, 36"),
     case("schema, by a strict function", "function_calling_strict", "[[answer:tool]] Ada, 36"),

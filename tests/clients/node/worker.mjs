@@ -11,6 +11,7 @@ const say = (message) => process.stdout.write(JSON.stringify(message) + "\n");
 
 // An exception as a client's user meets it: its class, and the fields that programs look at.
 function words(error) {
+  if (error instanceof DOMException) return error.name;
   const body = error.data?.error ?? {};
   const fields = [error.status ?? error.statusCode, error.code ?? body.code, error.param ?? body.param];
   const told = [error.constructor?.name, ...fields].filter((field) => field != null).join(" ");
