@@ -92,7 +92,7 @@ CASES = [
     # Responses API.
     case("responses", "responses", PLAIN),
     case("responses, streamed", "responses_stream", PLAIN),
-    case("responses, parsed", "responses_parse", MADE),
+    case("responses, parsed", "responses_parse", "[[answer:auto]] Ada, 36"),
     case("responses, parsed from a stream", "responses_parse_stream", MADE),
     case("responses, free", "responses_free", MADE),
     case("responses, every model", "responses_every_model", MADE),

@@ -33,13 +33,13 @@ REQUIRED = {
 }  # fmt: skip
 
 
-class ErrorBody(pydantic.BaseModel):
+class ErrorBody(pydantic.BaseModel, extra="allow"):
     """The body of every refusal."""
 
     error: ErrorObject
 
 
-class ModelList(pydantic.BaseModel):
+class ModelList(pydantic.BaseModel, extra="allow"):
     """The body of `GET /v1/models`; the package's own page type lets `data` and `object` be absent."""
 
     object: str
@@ -121,3 +121,25 @@ def _differences(value, raw):
     for field, info in type(value).model_fields.items():
         if (inner := raw.get(info.alias or field)) is not None:
             yield from _differences(getattr(value, field), inner)
+
+
+def prove():
+    """Makes sure that the check can fail: each of these has exactly one thing wrong with it."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": "a", "refusal": None}, "finish_reason": "stop"}
+    right = {"id": "a", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice | {"logprobs": None}]}
+    refusal = {"message": "a", "type": "a", "param": None, "code": None}
+    wrong = [
+        (CHAT, right | {"object": "completion"}),
+        (CHAT, right | {"created": "1"}),
+        (CHAT, right | {"created": None}),
+        (CHAT, right | {"another": 1}),
+        (CHAT, right | {"choices": [choice]}),
+        (CHAT, {field: value for field, value in right.items() if field != "id"}),
+        (ERROR, {"error": refusal | {"code": 5}}),
+        (ERROR, {"error": {field: value for field, value in refusal.items() if field != "param"}}),
+        (MODELS, {"object": "list", "data": [{"id": "a", "object": "models", "created": 1, "owned_by": "a"}]}),
+        (EVENT, {"type": "response.output_text.delta", "delta": "a", "item_id": "a", "sequence_number": 1}),
+    ]
+    assert not _check(CHAT, json.dumps(right)) and not _check(ERROR, json.dumps({"error": refusal}))
+    for shape, value in wrong:
+        assert _check(shape, json.dumps(value)), f"the check passes what is wrong: {value}"
