@@ -135,6 +135,8 @@ pub struct Core {
     waiting: VecDeque<Ticket>,
     suspension: Option<Suspension>,
     quota_until: Option<Instant>,
+    /// Up to when everything that was due is done.
+    settled_at: Option<Instant>,
     stop: Stop,
     /// This CLI does not know `/clear`.
     cannot_clear: bool,
@@ -160,6 +162,7 @@ impl Core {
             waiting: VecDeque::new(),
             suspension: None,
             quota_until: None,
+            settled_at: None,
             stop: Stop::No,
             cannot_clear: false,
             was_ready: false,
@@ -255,9 +258,11 @@ impl Core {
         }
     }
 
-    /// When [`Core::tick`] is due next.
+    /// When [`Core::tick`] is due next; already past, if something has become due since the last one.
     #[must_use]
     pub fn next_tick(&self, now: Instant) -> Option<Instant> {
+        // Not the present: what became due between the last look and this one would never be looked at.
+        let now = self.settled_at.unwrap_or(now);
         let serving = self.slots.iter().filter_map(|slot| self.members.get(&slot.invoker?));
         let wear = serving.filter_map(|member| member.wear.next_change(&self.limits(), now));
         let backoff = self.slots.iter().filter_map(|slot| slot.not_before);

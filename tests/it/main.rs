@@ -1,6 +1,7 @@
 //! One integration binary for the whole workspace. Real processes, real pipes, real signals.
 #![cfg(test)]
 
+mod clients;
 mod commands;
 mod gate;
 mod judge;

@@ -8,6 +8,7 @@ use super::{
 impl Core {
     /// Does everything that can be done now. Called after each input; doing it twice changes nothing.
     pub(super) fn settle(&mut self, now: Instant, fx: &mut dyn Effects) {
+        self.settled_at = Some(now);
         self.expire(now);
         if self.stop == Stop::No {
             self.switch(now, fx);

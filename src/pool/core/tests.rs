@@ -300,6 +300,16 @@ fn a_used_up_quota_holds_the_pool_until_it_is_renewed() {
 }
 
 #[test]
+fn what_becomes_due_between_two_looks_is_looked_at() {
+    let mut sim = Sim::new(&config(1, Standby::Jit));
+    sim.ready(1);
+    sim.report(1, Report::RateLimited { resets_in: Duration::from_secs(100) });
+    let due = sim.now + Duration::from_secs(100);
+    // Whoever asks for the time of the next tick does so a little later than the last one was.
+    assert_eq!(sim.core.next_tick(due + Duration::from_millis(1)), Some(due));
+}
+
+#[test]
 fn a_cli_that_cannot_clear_serves_one_turn_and_the_next_one_is_prewarmed() {
     let mut sim = Sim::new(&config(1, Standby::Jit));
     sim.ready(1);

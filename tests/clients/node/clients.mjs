@@ -1,0 +1,5 @@
+// The clients by the key that the worker is asked for.
+import { aiCompatible, aiOpenai } from "./ai-sdk.mjs";
+import { openai } from "./openai.mjs";
+
+export const clients = { openai, aiOpenai, aiCompatible };
