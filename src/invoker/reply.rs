@@ -11,6 +11,8 @@ pub struct Reply {
     text: String,
     model: Option<String>,
     stop_reason: Option<String>,
+    /// Until the account's quota is renewed, once the CLI has said that it is used up.
+    quota_in: Option<Duration>,
 }
 
 /// How a `result` ends a reply.
@@ -40,6 +42,11 @@ impl Reply {
         self.stop_reason = Some(reason);
     }
 
+    /// The account's quota is used up, until it is renewed.
+    pub fn quota_in(&mut self, resets_in: Duration) {
+        self.quota_in = Some(resets_in);
+    }
+
     /// Whether no text has come yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -51,7 +58,7 @@ impl Reply {
     #[must_use]
     pub fn finish(mut self, result: TurnResult) -> Finished {
         if !result.is_success() {
-            return Finished { tail: None, outcome: Err(refusal(result)) };
+            return Finished { tail: None, outcome: Err(refusal(result, self.quota_in)) };
         }
         let usage = result.usage();
         let tail = result.result.as_deref().and_then(|whole| whole.strip_prefix(self.text.as_str()));
@@ -63,11 +70,15 @@ impl Reply {
     }
 }
 
-fn refusal(result: TurnResult) -> TurnError {
+fn refusal(result: TurnResult, quota_in: Option<Duration>) -> TurnError {
     let message = result.result.unwrap_or_else(|| format!("the CLI ended the turn with {:?}", result.subtype));
     if result.subtype == "success" {
         let status = result.api_error_status.or_else(|| status_in(&message));
-        let retry_after = matches!(status, Some(429 | 503 | 529)).then_some(RETRY_AFTER);
+        let retry_after = match status {
+            Some(429) => quota_in.or(Some(RETRY_AFTER)),
+            Some(503 | 529) => Some(RETRY_AFTER),
+            _ => None,
+        };
         TurnError::Api { status, message, retry_after }
     } else {
         TurnError::Cli(message)
@@ -140,6 +151,17 @@ mod tests {
             TurnResult { is_error: true, api_error_status: Some(529), ..success(Some("API Error: overloaded")) };
         let TurnError::Api { status, retry_after, .. } = finish(&[], result).outcome.unwrap_err() else { panic!() };
         assert_eq!((status, retry_after), (Some(529), Some(RETRY_AFTER)));
+    }
+
+    #[test]
+    fn a_spent_quota_tells_when_it_is_renewed() {
+        let refused = || TurnResult { is_error: true, api_error_status: Some(429), ..success(Some("API Error: 429")) };
+        let mut reply = Reply::default();
+        reply.quota_in(Duration::from_mins(7));
+        for (reply, expected) in [(reply, Duration::from_mins(7)), (Reply::default(), RETRY_AFTER)] {
+            let Err(TurnError::Api { retry_after, .. }) = reply.finish(refused()).outcome else { panic!() };
+            assert_eq!(retry_after, Some(expected));
+        }
     }
 
     #[test]

@@ -66,6 +66,7 @@ impl Actor {
             CliEvent::RateLimit { rejected: true, resets_at: Some(at) } => {
                 let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
                 let resets_in = Duration::from_secs(at).saturating_sub(since_epoch);
+                self.reply(|reply| reply.quota_in(resets_in));
                 self.report(Report::RateLimited { resets_in });
             }
             // The CLI would go on trying a key that cannot become right, for minutes.
