@@ -44,11 +44,12 @@ fn needs_key(path: &str) -> bool {
 }
 
 fn check_key(key: &str, headers: &HeaderMap) -> Result<(), ApiError> {
+    // OpenAI's words: clients look for them (LiteLLM takes any other for a bad request).
     let unauthorized = |message: &str| Err(ApiError::invalid(StatusCode::UNAUTHORIZED, "invalid_api_key", message));
     let Some(given) = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes())) else {
-        return unauthorized("this server needs a key: send `Authorization: Bearer KEY`");
+        return unauthorized("Incorrect API key provided: none. Send `Authorization: Bearer KEY`");
     };
-    if bool::from(given.ct_eq(key.as_bytes())) { Ok(()) } else { unauthorized("the key is wrong") }
+    if bool::from(given.ct_eq(key.as_bytes())) { Ok(()) } else { unauthorized("Incorrect API key provided") }
 }
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {
