@@ -12,11 +12,13 @@ use tokio::task::JoinSet;
 
 use crate::load::client::Client;
 use crate::load::script::Script;
+use crate::load::want::{Kind, Manner, Mix, Want};
 
 pub mod check;
 pub mod client;
 pub mod script;
 pub mod sse;
+pub mod want;
 
 /// How many oddities are kept in words.
 const NOTES_KEPT: usize = 5;
@@ -26,6 +28,8 @@ const NOTES_KEPT: usize = 5;
 pub struct Shape {
     /// Requests at the same time, each on a connection of its own.
     pub connections: u64,
+    /// What is asked for.
+    pub mix: Mix,
     /// Share of requests that ask for a stream, 0 to 1.
     pub streamed: f64,
     /// Share of the streamed requests whose client leaves in the middle, 0 to 1.
@@ -51,7 +55,7 @@ pub struct Counts {
     pub lost: u64,
     /// Replies that were not exactly their own.
     pub mixed_up: u64,
-    /// Bytes of recorded text in the replies that were their own.
+    /// Bytes of text and arguments in the replies that were their own, without marks around them.
     pub bytes: u64,
     /// The first errors and oddities, in words.
     pub notes: Vec<String>,
@@ -60,7 +64,7 @@ pub struct Counts {
 /// How one request ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
-    /// With its own reply, of this many bytes of recorded text.
+    /// With its own reply, of this many bytes of text and arguments.
     Complete(u64),
     /// With an error.
     Error(String),
@@ -83,6 +87,8 @@ pub struct Ask {
     pub stream: bool,
     /// Leave after this many pieces of the stream.
     pub leave_after: Option<u32>,
+    /// What the reply has to be.
+    pub want: Want,
 }
 
 /// A load that can be run in batches; its connections stay open between them.
@@ -169,7 +175,16 @@ fn ask(shape: Shape, number: u64) -> Ask {
     let leaves = stream && chance(&mut random, shape.leaving);
     let leave_after = leaves.then(|| 1 + random.next_u32() % 8);
     let mark = format!("{:08x}{number:08x}", random.next_u32());
-    Ask { number, mark, stream, leave_after }
+    Ask { number, mark, stream, leave_after, want: want(shape.mix, &mut random) }
+}
+
+fn want(mix: Mix, random: &mut ChaCha8Rng) -> Want {
+    let manner = Manner { fenced: chance(random, mix.fenced), wrong: chance(random, mix.wrong) };
+    match mix.kind {
+        Kind::Text => Want::Text,
+        Kind::Json => Want::Json { manner },
+        Kind::Calls => Want::Calls { manner, required: chance(random, 0.5) },
+    }
 }
 
 fn chance(random: &mut ChaCha8Rng, share: f64) -> bool {
@@ -223,13 +238,23 @@ mod tests {
     use super::*;
 
     fn shape(streamed: f64, leaving: f64) -> Shape {
-        Shape { connections: 1, streamed, leaving, deadline: Duration::from_secs(1), seed: 7 }
+        Shape { connections: 1, mix: Mix::TEXT, streamed, leaving, deadline: Duration::from_secs(1), seed: 7 }
     }
 
     #[test]
     fn the_same_number_asks_the_same_thing() {
         assert_eq!(ask(shape(0.5, 0.5), 12), ask(shape(0.5, 0.5), 12));
         assert_ne!(ask(shape(0.5, 0.5), 12).mark, ask(shape(0.5, 0.5), 13).mark);
+    }
+
+    #[test]
+    fn a_share_of_the_replies_is_fenced_or_wrong_and_half_of_the_calls_are_required() {
+        let mix = Mix { kind: Kind::Calls, fenced: 0.25, wrong: 0.5 };
+        let wants: Vec<Want> = (0..2000).map(|number| ask(Shape { mix, ..shape(0.0, 0.0) }, number).want).collect();
+        let count = |is: fn(&Want) -> bool| wants.iter().filter(|want| is(want)).count();
+        assert!((400..600).contains(&count(|want| matches!(want, Want::Calls { manner, .. } if manner.fenced))));
+        assert!((800..1200).contains(&count(|want| matches!(want, Want::Calls { manner, .. } if manner.wrong))));
+        assert!((800..1200).contains(&count(|want| matches!(want, Want::Calls { required: true, .. }))));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::load::want::Mix;
+
 pub mod crashes;
 pub mod details;
 pub mod drive;
@@ -11,6 +13,8 @@ pub mod restarts;
 pub mod schedule;
 pub mod settle;
 pub mod streams;
+pub mod structured;
+pub mod tools;
 
 /// A load plan, faults and limits.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +37,8 @@ pub struct Scenario {
     pub requests: u64,
     /// The recording that the CLI replays.
     pub recording: String,
+    /// What the requests ask for, and how the CLI answers.
+    pub mix: Mix,
     /// Share of requests that ask for a stream.
     pub streamed: f64,
     /// Share of those whose client leaves in the middle.
@@ -56,8 +62,15 @@ pub struct Scenario {
 impl Scenario {
     /// All scenarios, the default one first.
     #[must_use]
-    pub fn all() -> [Self; 4] {
-        [restarts::scenario(), overnight::scenario(), crashes::scenario(), streams::scenario()]
+    pub fn all() -> [Self; 6] {
+        [
+            restarts::scenario(),
+            overnight::scenario(),
+            crashes::scenario(),
+            streams::scenario(),
+            structured::scenario(),
+            tools::scenario(),
+        ]
     }
 
     /// The scenario of this name.

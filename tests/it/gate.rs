@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use leakgate::control::Control;
 use leakgate::event::Silent;
 use leakgate::run::{Kind, Request};
 use leakgate::sample::Signal;
@@ -11,10 +12,14 @@ use leakgate::siblings::Siblings;
 use leakgate::verdict::{self, Finding, Verdict};
 
 async fn measure(kind: Kind) -> Verdict {
+    measure_scenario(Scenario::named("restarts").unwrap(), kind, None).await
+}
+
+async fn measure_scenario(scenario: Scenario, kind: Kind, plant: Option<&str>) -> Verdict {
     let request = Request {
-        scenarios: vec![Scenario::named("restarts").unwrap()],
+        scenarios: vec![scenario],
         controls: false,
-        plant: None,
+        plant: plant.map(|name| Control::named(name).unwrap()),
         seed: 1,
         siblings: Siblings {
             sut: PathBuf::from(env!("CARGO_BIN_EXE_sut")),
@@ -68,5 +73,34 @@ async fn three_hundred_restarts_leave_every_heap_block_and_byte_as_they_were() {
     passes(&verdict, &[Signal::HeapBlocks, Signal::HeapBytes, Signal::Tasks, Signal::Orphans]);
     for row in verdict.signals.iter().filter(|row| matches!(row.name, Signal::HeapBlocks | Signal::HeapBytes)) {
         assert_eq!(row.first, row.last, "{}", row.reason);
+    }
+}
+
+/// Under dhat every exact signal is read, the heap among them. The warm-up is the scenario's own: whatever a worker
+/// thread keeps from its first reply that was asked for again has to be there before the first reading.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn json_of_a_schema_and_calls_of_functions_leave_every_count_and_the_heap_as_they_were() {
+    for name in ["structured", "tools"] {
+        let scenario = Scenario { restarts: 60, ..Scenario::named(name).unwrap() };
+        let verdict = measure_scenario(scenario, Kind::SutHeap, None).await;
+        assert_eq!(verdict.verdict, Finding::Pass, "{} {:?}", verdict.summary, verdict.invalid);
+        assert_eq!((verdict.proof.errors, verdict.proof.lost, verdict.proof.mixed_up), (0, 0, 0), "{name}");
+        assert!(verdict.proof.turns > verdict.proof.requests, "none was asked for again: {:?}", verdict.proof);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leaks_show_under_json_of_a_schema_and_calls_of_functions_too() {
+    for (name, kind, plant, signal) in [
+        ("structured", Kind::SutHeap, "heap-block", Signal::HeapBlocks),
+        ("structured", Kind::Sut, "mixed-up", Signal::MixedUp),
+        ("tools", Kind::Sut, "fd", Signal::FdsFile),
+        ("tools", Kind::Sut, "mixed-up", Signal::MixedUp),
+    ] {
+        // As few restarts as the controls have: a leak at each of them shows.
+        let scenario = Scenario { warm_up: 10, restarts: 60, ..Scenario::named(name).unwrap() };
+        let verdict = measure_scenario(scenario, kind, Some(plant)).await;
+        let row = verdict.signals.iter().find(|row| row.name == signal);
+        assert!(row.is_some_and(|row| row.verdict == Finding::Leak), "{name} {plant}: {row:?}");
     }
 }

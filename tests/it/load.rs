@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leakgate::load::script::Script;
+use leakgate::load::want::{Kind, Mix};
 use leakgate::load::{Counts, Load, Shape};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -18,6 +20,10 @@ enum Reply {
     Text(String),
     /// A stream of these pieces, and whether `[DONE]` follows.
     Pieces(Vec<String>, bool),
+    /// This as a whole reply.
+    Whole(Value),
+    /// These as the choices of a stream's chunks, with `[DONE]`.
+    Choices(Vec<Value>),
     /// These bytes, then the connection is closed.
     Raw(String),
     /// Nothing, for ever.
@@ -72,6 +78,11 @@ async fn serve(mut stream: TcpStream, answer: Answer) {
                 let end = if done { "data: [DONE]\n\n" } else { "" };
                 http("text/event-stream", &(events.collect::<String>() + end))
             }
+            Reply::Whole(choice) => http("application/json", &json!({"choices": [choice]}).to_string()),
+            Reply::Choices(choices) => {
+                let events = choices.iter().map(|choice| format!("data: {}\n\n", json!({"choices": [choice]})));
+                http("text/event-stream", &(events.collect::<String>() + "data: [DONE]\n\n"))
+            }
             Reply::Raw(bytes) => {
                 stream.write_all(bytes.as_bytes()).await.unwrap();
                 return;
@@ -95,7 +106,14 @@ fn good(mark: &str) -> String {
 
 async fn run(answer: Answer, requests: u64, change: impl FnOnce(&mut Shape)) -> Counts {
     let fake = Fake::start(answer).await;
-    let mut shape = Shape { connections: 2, streamed: 0.0, leaving: 0.0, deadline: Duration::from_secs(10), seed: 1 };
+    let mut shape = Shape {
+        connections: 2,
+        mix: Mix::TEXT,
+        streamed: 0.0,
+        leaving: 0.0,
+        deadline: Duration::from_secs(10),
+        seed: 1,
+    };
     change(&mut shape);
     let script = Arc::new(Script::new(vec!["Say it.".to_owned()], vec!["hello".to_owned()]));
     let mut load = Load::new(fake.address, script, shape);
@@ -116,6 +134,71 @@ async fn good_streams_are_complete() {
         |mark: &str| Reply::Pieces(vec![format!("⟦{mark}⟧hel"), format!("⟦{mark}⟧lo"), format!("⟦/{mark}⟧")], true);
     let counts = run(pieces, 10, |shape| shape.streamed = 1.0).await;
     assert_eq!((counts.complete, counts.bytes), (10, 50), "{counts:?}");
+}
+
+fn record(mark: &str) -> String {
+    json!({"owner": format!("⟦{mark}⟧ owner"), "kind": "place", "note": null, "items": []}).to_string()
+}
+
+fn structured(shape: &mut Shape) {
+    shape.mix = Mix { kind: Kind::Json, ..Mix::TEXT };
+}
+
+fn calling(shape: &mut Shape) {
+    shape.mix = Mix { kind: Kind::Calls, ..Mix::TEXT };
+}
+
+fn message(content: &str) -> Reply {
+    Reply::Whole(json!({"message": {"role": "assistant", "content": content}, "finish_reason": "stop"}))
+}
+
+fn call(arguments: &str) -> Reply {
+    let call = json!({"id": "call_1", "type": "function", "function": {"name": "keep", "arguments": arguments}});
+    let message = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+    Reply::Whole(json!({"message": message, "finish_reason": "tool_calls"}))
+}
+
+fn streamed_call(arguments: &str) -> Reply {
+    let (first, second) = arguments.split_at(10);
+    let delta = |call: Value| json!({"delta": {"tool_calls": [call]}, "finish_reason": null});
+    Reply::Choices(vec![
+        delta(json!({"index": 0, "id": "call_1", "type": "function", "function": {"name": "keep", "arguments": ""}})),
+        delta(json!({"index": 0, "function": {"arguments": first}})),
+        delta(json!({"index": 0, "function": {"arguments": second}})),
+        json!({"delta": {}, "finish_reason": "tool_calls"}),
+    ])
+}
+
+#[tokio::test]
+async fn json_and_calls_that_are_their_own_are_complete() {
+    let counts = run(|mark| message(&record(mark)), 9, structured).await;
+    assert_eq!((counts.requests, counts.complete), (9, 9), "{counts:?}");
+    let counts = run(|mark| call(&record(mark)), 9, calling).await;
+    assert_eq!((counts.requests, counts.complete), (9, 9), "{counts:?}");
+    let streaming = |shape: &mut Shape| {
+        calling(shape);
+        shape.streamed = 1.0;
+    };
+    let counts = run(|mark| streamed_call(&record(mark)), 9, streaming).await;
+    assert_eq!((counts.requests, counts.complete), (9, 9), "{counts:?}");
+}
+
+#[tokio::test]
+async fn json_and_calls_with_a_wrong_mark_or_shape_are_noticed() {
+    const OTHER: &str = "0123456789abcdef";
+    for answer in [
+        (|_| message(&record(OTHER))) as Answer,
+        |mark| message(&record(mark).replace("owner", "keeper")),
+        |mark| message(&format!("Sure: {}", record(mark))),
+        |mark| call(&record(mark)),
+    ] {
+        let counts = run(answer, 4, structured).await;
+        assert_eq!((counts.complete, counts.mixed_up), (0, 4), "{counts:?}");
+    }
+    for answer in [(|_| call(&record(OTHER))) as Answer, |_| call("{}"), |mark| message(&record(mark))] {
+        let counts = run(answer, 4, calling).await;
+        assert_eq!((counts.complete, counts.mixed_up), (0, 4), "{counts:?}");
+    }
 }
 
 #[tokio::test]
@@ -158,7 +241,14 @@ async fn an_error_is_no_loss() {
 async fn a_server_that_is_gone_ends_the_batch() {
     let script = Arc::new(Script::default());
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let shape = Shape { connections: 3, streamed: 0.0, leaving: 0.0, deadline: Duration::from_secs(10), seed: 1 };
+    let shape = Shape {
+        connections: 3,
+        mix: Mix::TEXT,
+        streamed: 0.0,
+        leaving: 0.0,
+        deadline: Duration::from_secs(10),
+        seed: 1,
+    };
     let mut load = Load::new(address, script, shape);
     load.batch(1_000_000).await;
     assert_eq!((load.counts().requests, load.counts().lost), (3, 3));

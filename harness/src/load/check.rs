@@ -4,8 +4,9 @@
 //! last one. A piece of somebody else's reply shows by its mark, a missing end by the missing end mark, and anything
 //! changed by the text that remains, which has to be one of the recording's.
 
-use crate::load::Ending;
 use crate::load::script::Script;
+use crate::load::want::{Said, Want};
+use crate::load::{Ask, Ending};
 
 const OPEN: char = '⟦';
 const CLOSE: char = '⟧';
@@ -14,6 +15,22 @@ const CLOSE: char = '⟧';
 #[must_use]
 pub fn marker(mark: &str) -> String {
     format!("[[mark:{mark}]]")
+}
+
+/// Judges what the reply to a request said.
+#[must_use]
+pub fn said(said: &Said, ask: &Ask, script: &Script) -> Ending {
+    match ask.want {
+        Want::Text => reply(&said.text, &ask.mark, script),
+        want => want.judge(said, &ask.mark),
+    }
+}
+
+/// All marks in a text.
+#[must_use]
+pub fn marks(text: &str) -> Vec<&str> {
+    let inside = text.split(OPEN).skip(1).filter_map(|rest| rest.split_once(CLOSE));
+    inside.map(|(name, _)| name).filter(|name| is_mark(name)).collect()
 }
 
 /// Judges the whole `text` of the reply to the request with `mark`.

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::load::script::Script;
 use crate::load::sse::Stream;
+use crate::load::want::{Call, Said};
 use crate::load::{Ask, Ending, check};
 
 /// The longest reply accepted, in bytes.
@@ -44,11 +45,25 @@ struct Completion {
 #[derive(Deserialize)]
 struct Choice {
     message: Message,
+    finish_reason: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct Message {
     content: Option<String>,
+    tool_calls: Option<Vec<ToolCall>>,
+}
+
+#[derive(Deserialize)]
+struct ToolCall {
+    id: String,
+    function: Function,
+}
+
+#[derive(Deserialize)]
+struct Function {
+    name: String,
+    arguments: String,
 }
 
 impl Client {
@@ -152,12 +167,13 @@ async fn connect(address: SocketAddr) -> Result<Connection, String> {
 }
 
 fn body(ask: &Ask, script: &Script) -> Bytes {
-    let content = format!("{}\n{}", script.prompt(ask.number), check::marker(&ask.mark));
-    let body = serde_json::json!({
+    let content = format!("{}\n{}{}", script.prompt(ask.number), check::marker(&ask.mark), ask.want.word());
+    let mut body = serde_json::json!({
         "model": "haiku",
         "messages": [{"role": "user", "content": content}],
         "stream": ask.stream,
     });
+    ask.want.ask(&mut body);
     Bytes::from(body.to_string())
 }
 
@@ -175,14 +191,20 @@ fn whole(status: StatusCode, body: &Bytes, ask: &Ask, script: &Script) -> Ending
     if status != StatusCode::OK {
         return Ending::Error(format!("{status}: {}", check::shorten(&String::from_utf8_lossy(body))));
     }
-    let text = serde_json::from_slice::<Completion>(body)
-        .ok()
-        .and_then(|completion| completion.choices.into_iter().next())
-        .and_then(|choice| choice.message.content);
-    if let Some(text) = text {
-        return check::reply(&text, &ask.mark, script);
+    let completion = serde_json::from_slice::<Completion>(body).ok();
+    let choice = completion.and_then(|completion| completion.choices.into_iter().next());
+    match choice.filter(|choice| choice.message.content.is_some() || choice.message.tool_calls.is_some()) {
+        Some(choice) => check::said(&Said::from(choice), ask, script),
+        None => Ending::MixedUp(format!("it is no completion: {}", check::shorten(&String::from_utf8_lossy(body)))),
     }
-    Ending::MixedUp(format!("it is no completion: {}", check::shorten(&String::from_utf8_lossy(body))))
+}
+
+impl From<Choice> for Said {
+    fn from(Choice { message, finish_reason }: Choice) -> Self {
+        let calls = message.tool_calls.into_iter().flatten();
+        let calls = calls.map(|ToolCall { id, function: Function { name, arguments } }| Call { id, name, arguments });
+        Self { text: message.content.unwrap_or_default(), calls: calls.collect(), finish: finish_reason }
+    }
 }
 
 async fn follow(mut body: Incoming, ask: &Ask, script: &Script) -> Ending {
@@ -210,6 +232,6 @@ async fn follow(mut body: Incoming, ask: &Ask, script: &Script) -> Ending {
     match stream {
         Stream { error: Some(error), .. } => Ending::Error(error),
         Stream { done: false, .. } => Ending::MixedUp("the stream is cut: it ends without [DONE]".to_owned()),
-        Stream { text, .. } => check::reply(&text, &ask.mark, script),
+        Stream { said, .. } => check::said(&said, ask, script),
     }
 }

@@ -2,16 +2,20 @@
 
 use serde::Deserialize;
 
+use crate::load::want::{Call, Said};
+
 /// The longest event accepted, in bytes.
 const MAX_EVENT: usize = 1 << 20;
+/// More calls are not accepted.
+const MOST_CALLS: usize = 100;
 
 /// What has come of a stream.
 #[derive(Debug, Default)]
 pub struct Stream {
     pending: Vec<u8>,
-    /// The text of all pieces.
-    pub text: String,
-    /// How many pieces carried text.
+    /// What all pieces said.
+    pub said: Said,
+    /// How many pieces carried text or arguments.
     pub pieces: u32,
     /// The server said `[DONE]`.
     pub done: bool,
@@ -30,11 +34,26 @@ struct Chunk {
 struct Choice {
     #[serde(default)]
     delta: Delta,
+    finish_reason: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
 struct Delta {
     content: Option<String>,
+    tool_calls: Option<Vec<CallDelta>>,
+}
+
+#[derive(Deserialize)]
+struct CallDelta {
+    index: usize,
+    id: Option<String>,
+    function: Option<FunctionDelta>,
+}
+
+#[derive(Deserialize)]
+struct FunctionDelta {
+    name: Option<String>,
+    arguments: Option<String>,
 }
 
 impl Stream {
@@ -69,13 +88,38 @@ impl Stream {
     fn chunk(&mut self, data: &str) {
         match serde_json::from_str::<Chunk>(data) {
             Ok(Chunk { error: Some(error), .. }) => self.fail(error.to_string()),
-            Ok(chunk) => {
-                for content in chunk.choices.into_iter().filter_map(|choice| choice.delta.content) {
-                    self.pieces += u32::from(!content.is_empty());
-                    self.text.push_str(&content);
-                }
-            }
+            Ok(chunk) => chunk.choices.into_iter().for_each(|choice| self.choice(choice)),
             Err(error) => self.fail(format!("a chunk is not JSON: {error}")),
+        }
+    }
+
+    fn choice(&mut self, choice: Choice) {
+        if self.said.finish.is_some() {
+            self.fail("it goes on after its finish_reason".to_owned());
+        }
+        if let Some(content) = choice.delta.content {
+            self.pieces += u32::from(!content.is_empty());
+            self.said.text.push_str(&content);
+        }
+        for delta in choice.delta.tool_calls.into_iter().flatten() {
+            self.call(delta);
+        }
+        self.said.finish = choice.finish_reason;
+    }
+
+    fn call(&mut self, delta: CallDelta) {
+        let calls = &mut self.said.calls;
+        if delta.index == calls.len() && delta.index < MOST_CALLS {
+            calls.push(Call::default());
+        }
+        let Some(call) = calls.get_mut(delta.index) else {
+            return self.fail(format!("a call has the index {} and is not the next one", delta.index));
+        };
+        call.id.push_str(delta.id.as_deref().unwrap_or_default());
+        if let Some(function) = delta.function {
+            call.name.push_str(function.name.as_deref().unwrap_or_default());
+            call.arguments.push_str(function.arguments.as_deref().unwrap_or_default());
+            self.pieces += u32::from(function.arguments.is_some_and(|piece| !piece.is_empty()));
         }
     }
 
@@ -103,12 +147,47 @@ mod tests {
             let mut stream = Stream::default();
             BODY.as_bytes().chunks(size).for_each(|bytes| stream.feed(bytes));
             assert_eq!(
-                (stream.text.as_str(), stream.pieces, stream.done),
+                (stream.said.text.as_str(), stream.pieces, stream.done),
                 ("Grüße!", 2, true),
                 "pieces of {size} bytes"
             );
-            assert_eq!(stream.error, None);
+            assert_eq!((stream.error, stream.said.finish.as_deref()), (None, Some("stop")));
         }
+    }
+
+    #[test]
+    fn calls_are_put_together_by_their_index() {
+        let event = |delta: serde_json::Value, finish: Option<&str>| {
+            let choice = serde_json::json!({"index": 0, "delta": delta, "finish_reason": finish});
+            format!("data: {}\n\n", serde_json::json!({"choices": [choice]}))
+        };
+        let call = |delta: serde_json::Value| event(serde_json::json!({"tool_calls": [delta]}), None);
+        let mut stream = Stream::default();
+        for event in [
+            call(
+                serde_json::json!({"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}}),
+            ),
+            call(serde_json::json!({"index": 0, "function": {"arguments": "{\"x\""}})),
+            call(
+                serde_json::json!({"index": 1, "id": "b", "type": "function", "function": {"name": "g", "arguments": "{}"}}),
+            ),
+            call(serde_json::json!({"index": 0, "function": {"arguments": ":1}"}})),
+            event(serde_json::json!({}), Some("tool_calls")),
+            "data: [DONE]\n\n".to_owned(),
+        ] {
+            stream.feed(event.as_bytes());
+        }
+        let call = |id: &str, name: &str, arguments: &str| Call {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            arguments: arguments.to_owned(),
+        };
+        assert_eq!(stream.error, None);
+        assert_eq!(stream.said.calls, [call("a", "f", "{\"x\":1}"), call("b", "g", "{}")]);
+        assert_eq!((stream.said.finish.as_deref(), stream.pieces, stream.done), (Some("tool_calls"), 3, true));
+        stream = Stream::default();
+        stream.feed(event(serde_json::json!({"tool_calls": [{"index": 1}]}), None).as_bytes());
+        assert!(stream.error.is_some_and(|error| error.contains("index 1")));
     }
 
     #[test]

@@ -26,6 +26,9 @@
 //! | `refusal`, `max-tokens` | this stop reason |
 //! | `rate-limit-warning` | a quota that is nearly used up, before the first piece |
 //!
+//! Silence holds at any pace; an interrupt ends the turn, the end of stdin only the silence. A kind is answered as often as
+//! it is asked for: a conversation that carries the word `tool` on is answered with a call again, one with `auto` is not.
+//!
 //! The changes that are about JSON make `auto` the kind, where nothing names one. In a JSON answer the caller's mark
 //! stands in the strings of the instance instead of around the text. A wrong answer carries [`WRONG_KEY`] and
 //! [`WRONG_WORDS`]: by these the mock knows its own in a prompt, so that any process can answer the second time.
@@ -47,7 +50,7 @@ const WRONG_KEY: &str = "mock_claude";
 /// What it says.
 const WRONG_WORDS: &str = "wrong on purpose";
 /// How long a used-up quota stays so, unless it is told.
-const QUOTA: Duration = Duration::from_secs(60);
+const QUOTA: Duration = Duration::from_mins(1);
 
 /// How turns are answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -284,11 +287,12 @@ fn calls(functions: &[Function], mark: Option<&str>, is_wrong: bool) -> Value {
     json!({"tool_calls": functions.iter().map(call).collect::<Vec<_>>()})
 }
 
+/// Without a schema any object will do, and only what is none is wrong.
 fn instance(schema: Option<&Value>, mark: Option<&str>, is_wrong: bool) -> Value {
-    let any_object = json!({"type": "object", "properties": {"answer": {"type": "string"}}});
-    let schema = schema.unwrap_or(&any_object);
-    let right = instance::instance(schema, mark).unwrap_or_else(|| json!({}));
-    if is_wrong { wrong(schema, &right) } else { right }
+    let any_object = json!({"type": "object"});
+    let telling = json!({"type": "object", "properties": {"answer": {"type": "string"}}});
+    let right = instance::instance(schema.unwrap_or(&telling), mark).unwrap_or_else(|| json!({}));
+    if is_wrong { wrong(schema.unwrap_or(&any_object), &right) } else { right }
 }
 
 /// JSON that breaks the schema, and by which it can be told that the mock made it.

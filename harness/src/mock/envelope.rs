@@ -27,7 +27,9 @@ pub(super) fn wrap(reply: &Reply, recorded: Option<&Turn>, dialect: &Dialect) ->
         Words::Error(status) => dialect.failed(*status)?,
     };
     if let Some(reason) = reply.stop_reason {
-        steps.iter_mut().for_each(|step| stop_with(step, reason));
+        for step in &mut steps {
+            stop_with(step, reason);
+        }
     }
     let first = steps.iter().position(begins_reply).unwrap_or(steps.len());
     if let Some(quota) = reply.quota {

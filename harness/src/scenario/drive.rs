@@ -106,6 +106,7 @@ impl Assignment {
     pub(super) fn shape(&self) -> Shape {
         Shape {
             connections: self.scenario.connections,
+            mix: self.scenario.mix,
             streamed: self.scenario.streamed,
             leaving: self.scenario.leaving,
             deadline: self.scenario.deadline,
@@ -123,10 +124,14 @@ impl Driver<'_> {
         // Half of what is drawn by chance is far below what chance does.
         let leavers = share(counts.requests, scenario.streamed * scenario.leaving / 2.0);
         let crashes = share(restarts.total(), scenario.recovering);
+        let repeats = share(counts.complete, scenario.mix.wrong / 2.0);
+        let turns = self.latest.as_ref().map_or(0, |stats| stats.pool.turns);
         let missing = if restarts.recoveries() < crashes {
             format!("{} of {} restarts were recoveries", restarts.recoveries(), restarts.total())
         } else if counts.cancelled < leavers {
             format!("{} of {} clients left", counts.cancelled, counts.requests)
+        } else if turns < counts.complete + repeats {
+            format!("{turns} turns were needed for {} replies, of which many were wrong at first", counts.complete)
         } else {
             return Outcome::Completed;
         };

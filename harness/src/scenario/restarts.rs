@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Scenario;
+use crate::load::want::Mix;
 
 /// Plain requests, an invoker replaced every four turns.
 #[must_use]
@@ -17,6 +18,7 @@ pub fn scenario() -> Scenario {
         restarts: 300,
         requests: 0,
         recording: "ten-turns".to_owned(),
+        mix: Mix::TEXT,
         streamed: 0.0,
         leaving: 0.0,
         deadline: Duration::from_mins(1),

@@ -86,6 +86,12 @@ fn wrong_once_is_wrong_until_it_sees_itself() {
     assert!(!validator.is_valid(&value("wrong-always", &again)));
 
     assert_eq!(value("wrong-once", TOOLS)["tool_calls"][0]["arguments"], json!({WRONG_KEY: WRONG_WORDS}));
+    let any_object = "<response_format>\nReply with one JSON object.\n</response_format>";
+    assert_eq!(value("wrong-once", any_object), json!([WRONG_KEY, WRONG_WORDS]));
+    assert_eq!(
+        value("wrong-once", &format!("{any_object} {}", words("wrong-once", any_object)))["answer"],
+        "⟦00c0ffee⟧ answer 1"
+    );
     let broken = words("wrong-once+not-json", ASKED);
     assert!(serde_json::from_str::<Value>(&broken).is_err());
     assert!(validator.is_valid(&value("wrong-once+not-json", &format!("{ASKED} {broken}"))));
