@@ -44,20 +44,12 @@ fn needs_key(path: &str) -> bool {
     !matches!(path, "/health" | "/livez" | "/readyz" | "/metrics")
 }
 
-/// Who watches the server takes nothing from those who use it.
-fn is_limited(path: &str) -> bool {
-    path != "/metrics"
-}
-
 /// Keeps a request to the limits of its key. Its place is given back with the last byte of its reply.
 async fn with_key<B: Backend>(app: &App<B>, key: &Key, mut request: Request, next: Next) -> Response {
     if let Some(caller) = request.extensions().get::<Caller>() {
         caller.set(key.name().clone());
     }
     request.extensions_mut().insert(key.name().clone());
-    if !is_limited(request.uri().path()) {
-        return next.run(request).await;
-    }
     match enter(app, key, request).await {
         Ok((request, place)) => next.run(request).await.map(|body| Body::new(Until { body, _end: place })),
         Err(error) => error.into_response(),
@@ -79,10 +71,12 @@ async fn enter<B: Backend>(app: &App<B>, key: &Key, request: Request) -> Result<
 }
 
 fn check_key<'a>(keys: &'a Keys, headers: &HeaderMap) -> Result<&'a Key, ApiError> {
+    // OpenAI's words: clients look for them (LiteLLM takes any other for a bad request).
     let unauthorized = |message: &str| ApiError::invalid(StatusCode::UNAUTHORIZED, "invalid_api_key", message);
     let given = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
-    let given = given.ok_or_else(|| unauthorized("this server needs a key: send `Authorization: Bearer KEY`"))?;
-    keys.find(given).ok_or_else(|| unauthorized("the key is wrong"))
+    let given =
+        given.ok_or_else(|| unauthorized("Incorrect API key provided: none. Send `Authorization: Bearer KEY`"))?;
+    keys.find(given).ok_or_else(|| unauthorized("Incorrect API key provided"))
 }
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {

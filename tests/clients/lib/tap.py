@@ -93,7 +93,8 @@ class Tap:
         self._port = port
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self._pairs = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     @property
     def base(self):
@@ -106,8 +107,8 @@ class Tap:
             except OSError:
                 return
             pair = _Pair(client, self._port)
-            self._pairs.append(pair)
             pair.start()
+            self._pairs.append(pair)
 
     def exchanges(self):
         """All requests so far, in the order in which they came."""
@@ -116,6 +117,7 @@ class Tap:
     def close(self):
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self._accepting.join()
         for pair in self._pairs:
             pair.cut.set()
         for pair in self._pairs:
