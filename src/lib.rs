@@ -3,10 +3,10 @@
 //! # Theory of operation
 //!
 //! A request becomes an [`answer::Ask`] ([`translate`]), that becomes the prompt of a turn ([`answer`]), and the turn waits
-//! in the [`pool`] until an [`invoker`] takes it. An invoker is one
-//! CLI process with its pipes, owned by one task; what that task does is decided by a pure state machine
-//! ([`invoker::life`]). Which invoker serves, which is replaced and when, is decided by another ([`pool::core`]), which
-//! sits behind one lock. Neither knows of processes or clocks, so both are tested with random histories.
+//! in the [`pool`] until an [`invoker`] takes it. An invoker is one CLI process with its pipes, owned by one task; what
+//! that task does is decided by a pure state machine ([`invoker::life`]). Which invoker serves, which is replaced and when,
+//! is decided by another ([`pool::core`]), which sits behind one lock. Neither knows of processes or clocks, so both are
+//! tested with random histories.
 //!
 //! Each CLI runs below a [`keeper`]: this program once more, as a small process that ends the CLI's whole tree, whatever
 //! happens to the CLI, to the server, or to both.
@@ -51,6 +51,25 @@
 //! | `src/keeper.rs` | the process that ends the tree |
 //! | `src/config.rs` | every option and its default; `src/config/file.rs` and `src/config/keys.rs` read files |
 //! | `src/openai.rs` `src/turn.rs` `src/process_tree.rs` `src/shutdown.rs` | leaves |
+//!
+//! # A request's path
+//!
+//! | step | file |
+//! | --- | --- |
+//! | a connection is taken, with deadlines for each part of an exchange | `src/http/listener.rs` `src/http/stream.rs` |
+//! | the request gets its id; at the end its log line and its counts | `src/http/trace.rs` |
+//! | its key is found, and kept to its limits | `src/http/guard.rs` `src/http/keys.rs` |
+//! | its body is read, as the shapes of its API | `src/http/chat.rs` `src/http/body.rs` `src/openai/chat.rs` |
+//! | it becomes an `Ask`; what can't be honoured is noted or refused | `src/translate/chat.rs` `src/translate/params.rs` |
+//! | its model is looked up, its first turn composed | `src/http/answering.rs` `src/translate/models.rs` `src/answer/prompt.rs` |
+//! | the turn waits for an invoker | `src/http/metered.rs` `src/pool.rs` `src/pool/core.rs` |
+//! | the CLI is told the model, then the prompt; its events come back | `src/invoker/life.rs` `src/invoker/actor.rs` `src/cli/event.rs` |
+//! | pieces are passed on, or held back as long as they may be calls or a stop | `src/answer/passing.rs` |
+//! | the whole is held against what was wanted; if need be the next turn is asked | `src/answer/exchange.rs` `src/answer/contract.rs` |
+//! | the reply is written, whole or as events | `src/translate/chat.rs` `src/http/sse.rs` |
+//! | meanwhile the invoker forgets the conversation, and is ready again or replaced | `src/invoker/life.rs` `src/pool/policy.rs` |
+//!
+//! `POST /v1/responses` differs in its first and last steps alone: `responses.rs` beside each `chat.rs`.
 //!
 //! # Invariants
 //!
