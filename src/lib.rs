@@ -69,7 +69,8 @@
 //! | the reply is written, whole or as events | `src/translate/chat.rs` `src/http/sse.rs` |
 //! | meanwhile the invoker forgets the conversation, and is ready again or replaced | `src/invoker/life.rs` `src/pool/policy.rs` |
 //!
-//! `POST /v1/responses` differs in its first and last steps alone: `responses.rs` beside each `chat.rs`.
+//! `POST /v1/responses` differs in its first and last steps alone: `src/http/responses.rs`, `src/openai/responses.rs` and
+//! `src/translate/responses.rs` stand beside those of chat.
 //!
 //! # Invariants
 //!

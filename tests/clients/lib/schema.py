@@ -11,8 +11,10 @@ from openai.types import Model, responses
 from openai.types.chat import ChatCompletion, ChatCompletionChunk, chat_completion, chat_completion_chunk
 from openai.types.shared import ErrorObject
 
-# What we add to OpenAI's shapes, each for a reason.
+# What the package's types don't know, each for a reason.
 OURS = {
+    # OpenAI's API has it in each response; the package has it in requests alone.
+    "Response.store",
     # A reply that is no valid instance, passed on because the request said `strict: false`, says so.
     "ChatCompletion.schema_error",
     "ChatCompletionChunk.schema_error",
