@@ -411,9 +411,10 @@ async fn drive(shared: Arc<Shared>, observers: Vec<Arc<dyn Observer>>) {
             let over = inner.core.is_empty() && inner.core.status(now()).state == status::PoolState::Stopping;
             (events, inner.core.next_tick(now()), over)
         };
-        for event in &events {
+        // Consumed, so that nothing of them is kept while nothing happens.
+        for event in events {
             for observer in &observers {
-                observer.event(event, &shared.factory);
+                observer.event(&event, &shared.factory);
             }
         }
         if over {
