@@ -30,8 +30,8 @@
 //! it is asked for: a conversation that carries the word `tool` on is answered with a call again, one with `auto` is not.
 //!
 //! The changes that are about JSON make `auto` the kind, where nothing names one. In a JSON answer the caller's mark
-//! stands in the strings of the instance instead of around the text. A wrong answer carries [`WRONG_KEY`] and
-//! [`WRONG_WORDS`]: by these the mock knows its own in a prompt, so that any process can answer the second time.
+//! stands in the strings of the instance instead of around the text. A wrong answer carries `WRONG_KEY` and
+//! `WRONG_WORDS`: by these the mock knows its own in a prompt, so that any process can answer the second time.
 //!
 //! Pure: the clock is the caller's.
 
