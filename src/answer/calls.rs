@@ -19,6 +19,14 @@ const HEADS: [&str; 3] = [r#"{"tool_calls":"#, r#"{"name":"#, r#"[{"name":"#];
 
 /// Looks for calls of functions whose names are known.
 pub(super) fn find(reply: &str, is_known: impl Fn(&str) -> bool) -> Found<'_> {
+    // A reply that is JSON as a whole is calls as a whole, or none: what stands within it is its own matter.
+    if let Ok(value) = serde_json::from_str(unfenced(reply.trim()).trim_end_matches('`').trim_end()) {
+        return match read(value, &is_known) {
+            Some(Ok(calls)) => Found::Calls { words: "", calls },
+            Some(Err(why)) => Found::Broken(why),
+            None => Found::None,
+        };
+    }
     let mut broken = None;
     let mut from = 0;
     while let Some(at) = next_start(reply, from) {
@@ -154,6 +162,9 @@ mod tests {
             "```json\n{}\n```",
             r#"{"name": "Bob", "age": 7}"#,
             "\"tool_calls\"",
+            r#"{"log": [{"name": "f", "arguments": {}}]}"#,
+            r#"{"result": {"tool_calls": []}}"#,
+            "```json\n[[{\"name\": \"f\", \"arguments\": {}}]]\n```",
         ] {
             assert_eq!(found(reply), Found::None, "{reply}");
         }

@@ -46,6 +46,8 @@ pub(super) enum Finding {
     Calls { words: String, calls: Vec<(String, String)> },
     /// Something else; why, a line each.
     Wrong(String),
+    /// Calls that are none, or none where there must be some; why, a line each.
+    WrongCalls(String),
 }
 
 impl Contract {
@@ -69,10 +71,10 @@ impl Contract {
     pub(super) fn check(&self, reply: &str) -> Finding {
         if let Some(calls) = &self.calls {
             match calls::find(reply, |name| self.function(name).is_some()) {
-                Found::Calls { words, calls: found } => return self.check_calls(words, found, calls),
-                Found::Broken(why) => return Finding::Wrong(format!("- the calls can't be read: {why}")),
+                Found::Calls { words, calls: found } => return self.check_calls(words, found, calls, reply.len()),
+                Found::Broken(why) => return Finding::WrongCalls(format!("- the calls can't be read: {why}")),
                 Found::None if calls.choice == Choice::Auto => {}
-                Found::None => return Finding::Wrong("- it calls no function, and it must".to_owned()),
+                Found::None => return Finding::WrongCalls("- it calls no function, and it must".to_owned()),
             }
         }
         match &self.json {
@@ -85,20 +87,20 @@ impl Contract {
         self.functions.iter().find(|function| function.name == name)
     }
 
-    fn check_calls(&self, words: &str, found: Vec<(String, Value)>, calls: &Calls) -> Finding {
+    fn check_calls(&self, words: &str, found: Vec<(String, Value)>, calls: &Calls, size: usize) -> Finding {
         if found.len() > 1 && !calls.parallel {
-            return Finding::Wrong("- only one call is allowed".to_owned());
+            return Finding::WrongCalls("- only one call is allowed".to_owned());
         }
-        let wrong = found.iter().filter_map(|(name, arguments)| self.wrong_call(name, arguments, &calls.choice));
+        let wrong = found.iter().filter_map(|(name, arguments)| self.wrong_call(name, arguments, &calls.choice, size));
         let wrong: Vec<String> = wrong.collect();
         if !wrong.is_empty() {
-            return Finding::Wrong(wrong.join("\n"));
+            return Finding::WrongCalls(wrong.join("\n"));
         }
         let calls = found.into_iter().map(|(name, arguments)| (name, arguments.to_string())).collect();
         Finding::Calls { words: words.to_owned(), calls }
     }
 
-    fn wrong_call(&self, name: &str, arguments: &Value, choice: &Choice) -> Option<String> {
+    fn wrong_call(&self, name: &str, arguments: &Value, choice: &Choice, size: usize) -> Option<String> {
         if let Choice::Named(wanted) = choice
             && wanted != name
         {
@@ -108,7 +110,7 @@ impl Contract {
         if !arguments.is_object() {
             return Some(format!("- the arguments of {name:?} are not a JSON object"));
         }
-        let wrong = json::violations(function.arguments.as_deref()?, arguments)?;
+        let wrong = json::violations(function.arguments.as_deref()?, arguments, size)?;
         Some(format!("- the arguments of {name:?} are not valid:\n{wrong}"))
     }
 }
@@ -124,7 +126,7 @@ fn check_json(reply: &str, validator: Option<&Validator>) -> Finding {
         Err(error) => return Finding::Wrong(format!("- it is not JSON: {error}")),
     };
     let wrong = match validator {
-        Some(validator) => json::violations(validator, &value),
+        Some(validator) => json::violations(validator, &value, text.len()),
         None => (!value.is_object()).then(|| "- it is not a JSON object".to_owned()),
     };
     wrong.map_or_else(|| Finding::Text(text.to_owned()), Finding::Wrong)

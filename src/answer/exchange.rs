@@ -69,27 +69,35 @@ impl Exchange {
             Want::Json(_) => completion.text.as_str(),
             Want::Text | Want::Tools { .. } => self.passing.cut(&completion.text),
         };
-        match self.contract.check(text) {
-            Finding::Text(text) => {
-                self.done(text, Vec::new(), cut_short.unwrap_or(Finish::Stop), completion.model, None)
+        let (finding, text) = (self.contract.check(text), text.to_owned());
+        let whole = completion.text.len();
+        // A reply that ended at a stop sequence ended as it should, whatever the model went on to say.
+        let finish = |text: &str| cut_short.filter(|_| text.len() == whole).unwrap_or(Finish::Stop);
+        match finding {
+            Finding::Text(words) if matches!(self.ask.want, Want::Tools { format: None, .. }) => {
+                let words = self.passing.cut_words(&words).to_owned();
+                let finish = finish(&words);
+                self.done(words, Vec::new(), finish, completion.model, None)
             }
+            Finding::Text(words) => self.done(words, Vec::new(), finish(&text), completion.model, None),
             Finding::Calls { words, calls } => {
                 let call = |(n, (name, arguments))| Call { id: format!("call_{}{n}", self.id), name, arguments };
                 let calls = calls.into_iter().enumerate().map(call).collect();
                 self.done(words, calls, Finish::Calls, completion.model, None)
             }
             // Cut by a limit, or refused: the finish says so, and asking again would bring the same.
-            Finding::Wrong(_) if let Some(finish) = cut_short => {
-                self.done(completion.text, Vec::new(), finish, completion.model, None)
+            Finding::Wrong(_) | Finding::WrongCalls(_) if cut_short.is_some() => {
+                let finish = finish(&text);
+                self.done(text, Vec::new(), finish, completion.model, None)
             }
-            Finding::Wrong(words) if self.rejected.is_none() => {
+            Finding::Wrong(words) | Finding::WrongCalls(words) if self.rejected.is_none() => {
                 self.rejected = Some(Rejected { reply: completion.text, words });
                 Next::Again(self.prompt())
             }
             Finding::Wrong(words) if self.ask.want.format().is_some_and(|format| format.lenient) => {
                 self.done(completion.text, Vec::new(), Finish::Stop, completion.model, Some(words))
             }
-            Finding::Wrong(words) => Next::Failed(words),
+            Finding::Wrong(words) | Finding::WrongCalls(words) => Next::Failed(words),
         }
     }
 

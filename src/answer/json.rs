@@ -1,6 +1,8 @@
 //! JSON in a reply, and the schemas that it has to fit.
 
-use jsonschema::Validator;
+use std::collections::HashMap;
+
+use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
 /// How many of the validator's words are told.
@@ -8,24 +10,87 @@ const ERRORS_TOLD: usize = 8;
 /// How long each may be, in characters: they can quote the reply.
 const ERROR_LENGTH: usize = 400;
 
+/// A larger reply is told its first error alone: all of them could be as many as its bytes.
+const LARGE: usize = 64 * 1024;
+/// The most parts a schema may have, each counted as often as `$ref`s lead to it: a few nested `allOf`s of two `$ref`s each
+/// would otherwise keep a thread busy for years.
+const PARTS: u64 = 100_000;
+/// How many patterns a schema may have, and how large each may become when it is compiled, in bytes.
+const PATTERNS: usize = 200;
+const PATTERN_SIZE: usize = 256 * 1024;
+
 /// A schema that can be held against a reply; the error says what is wrong with the schema.
 ///
-/// Nothing is fetched for a `$ref` to another document: such a schema is refused.
+/// Nothing is fetched for a `$ref` to another document: such a schema is refused. So is one that would cost more memory
+/// or time than a schema has any use for. Patterns are those that can be matched in linear time: without looking ahead or
+/// back, and without backreferences.
 pub(super) fn validator(schema: &Value) -> Result<Validator, String> {
     if !schema.is_object() && !schema.is_boolean() {
         return Err("a JSON Schema is an object".to_owned());
     }
-    let built = jsonschema::options().offline().build(schema);
+    let mut parts = Parts { root: schema, patterns: 0, seen: HashMap::new() };
+    if parts.of(schema) > PARTS {
+        return Err(format!("it has more than {PARTS} parts, with each `$ref` counted in full"));
+    }
+    if parts.patterns > PATTERNS {
+        return Err(format!("it has more than {PATTERNS} patterns"));
+    }
+    let patterns = PatternOptions::regex().size_limit(PATTERN_SIZE).dfa_size_limit(PATTERN_SIZE);
+    let built = jsonschema::options().offline().with_pattern_options(patterns).build(schema);
     built.map_err(|error| shorten(&format!("at `{}`: {error}", error.instance_path())))
 }
 
-/// What is wrong with an instance, a line each; none when it fits.
-pub(super) fn violations(validator: &Validator, instance: &Value) -> Option<String> {
-    let mut errors = validator.iter_errors(instance).map(|error| {
+/// Counts what validating against a schema has to look at.
+struct Parts<'a> {
+    root: &'a Value,
+    patterns: usize,
+    /// The targets of `$ref`s: none while one is being counted, so that a circle ends.
+    seen: HashMap<&'a str, Option<u64>>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(&mut self, part: &'a Value) -> u64 {
+        match part {
+            Value::Object(map) => {
+                let inside = map.iter().map(|(key, value)| {
+                    self.patterns += usize::from(key == "pattern" && value.is_string());
+                    if let (true, Value::Object(patterns)) = (key == "patternProperties", value) {
+                        self.patterns += patterns.len();
+                    }
+                    match value {
+                        Value::String(target) if key == "$ref" => self.behind(target),
+                        value => self.of(value),
+                    }
+                });
+                inside.fold(1, u64::saturating_add)
+            }
+            Value::Array(list) => list.iter().map(|value| self.of(value)).fold(1, u64::saturating_add),
+            _ => 0,
+        }
+    }
+
+    fn behind(&mut self, target: &'a str) -> u64 {
+        if let Some(counted) = self.seen.get(target) {
+            return counted.unwrap_or(1);
+        }
+        self.seen.insert(target, None);
+        let parts = target.strip_prefix('#').and_then(|path| self.root.pointer(path)).map_or(1, |part| self.of(part));
+        self.seen.insert(target, Some(parts));
+        parts
+    }
+}
+
+/// What is wrong with an instance, which is `size` bytes of JSON, a line each; none when it fits.
+pub(super) fn violations(validator: &Validator, instance: &Value, size: usize) -> Option<String> {
+    let words = |error: &jsonschema::ValidationError<'_>| {
         let path = error.instance_path().to_string();
         let place = if path.is_empty() { "the whole".to_owned() } else { format!("`{path}`") };
         shorten(&format!("- {place}: {error}"))
-    });
+    };
+    if size > LARGE {
+        return validator.validate(instance).err().map(|error| words(&error));
+    }
+    let mut errors = validator.iter_errors(instance).map(|error| words(&error));
     let told: Vec<String> = errors.by_ref().take(ERRORS_TOLD).collect();
     let more = errors.next().map(|_| "- and more".to_owned());
     (!told.is_empty()).then(|| told.into_iter().chain(more).collect::<Vec<_>>().join("\n"))
@@ -100,16 +165,37 @@ mod tests {
         assert!(validator(&json!({"type": 7})).is_err());
         assert!(validator(&json!("string")).is_err());
         let own = json!({"$ref": "#/$defs/a", "$defs": {"a": {"type": "integer"}}});
-        assert_eq!(violations(&validator(&own).unwrap(), &json!(7)), None);
+        assert_eq!(violations(&validator(&own).unwrap(), &json!(7), 1), None);
     }
 
     #[test]
     fn what_is_wrong_is_told_with_its_place_and_within_bounds() {
         let schema = json!({"type": "object", "properties": {"list": {"items": {"type": "integer"}}}});
         let validator = validator(&schema).unwrap();
-        let words = violations(&validator, &json!({"list": [1, "x".repeat(10_000)]})).unwrap();
+        let words = violations(&validator, &json!({"list": [1, "x".repeat(10_000)]}), 10_000).unwrap();
         assert!(words.starts_with("- `/list/1`: ") && words.len() < 2000, "{words}");
-        let many = violations(&validator, &json!({"list": vec!["x"; 100]})).unwrap();
+        let many = violations(&validator, &json!({"list": vec!["x"; 100]}), 100).unwrap();
         assert_eq!(many.lines().count(), ERRORS_TOLD + 1);
+        let large = violations(&validator, &json!({"list": vec!["x"; 100]}), LARGE + 1).unwrap();
+        assert_eq!(large.lines().count(), 1);
+    }
+
+    #[test]
+    fn a_schema_that_costs_too_much_is_refused_at_once() {
+        let mut defs = serde_json::Map::new();
+        for n in 0..30 {
+            let next = json!({"$ref": format!("#/$defs/a{}", n + 1)});
+            defs.insert(format!("a{n}"), json!({"allOf": [next, next]}));
+        }
+        defs.insert("a30".to_owned(), json!({"type": "integer"}));
+        let error = validator(&json!({"$ref": "#/$defs/a0", "$defs": defs})).unwrap_err();
+        assert!(error.contains("parts"), "{error}");
+        assert!(validator(&json!({"pattern": "(?<=(?:\\w{1000}){1000}|a)b"})).is_err());
+        assert!(validator(&json!({"pattern": "(?:\\w{1000}){1000}"})).is_err());
+        let many: serde_json::Map<String, Value> = (0..201).map(|n| (n.to_string(), json!({"pattern": "a"}))).collect();
+        assert!(validator(&json!({"properties": many})).unwrap_err().contains("patterns"));
+        let tree = json!({"$ref": "#/$defs/n", "$defs": {"n": {"properties": {"l": {"$ref": "#/$defs/n"}, "r": {"$ref": "#"}}}}});
+        assert!(validator(&tree).is_ok(), "a circle is no cost");
+        assert!(validator(&json!({"pattern": "^\\d{4}-\\d{2}-\\d{2}$"})).is_ok());
     }
 }

@@ -54,6 +54,11 @@ impl Passing {
         self.first_stop(text, 0).filter(|at| !stands_in_call(at)).map_or(text, |at| &text[..at])
     }
 
+    /// A reply that turned out to have no call.
+    pub(super) fn cut_words<'a>(&self, text: &'a str) -> &'a str {
+        self.first_stop(text, 0).map_or(text, |at| &text[..at])
+    }
+
     /// What was passed on.
     pub(super) fn passed(&self) -> &str {
         &self.text[..self.passed]

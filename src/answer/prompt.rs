@@ -30,7 +30,7 @@ pub(super) struct Rejected {
     pub(super) words: String,
 }
 
-const TAGS: [&str; 10] = [
+const TAGS: [&str; 11] = [
     "system",
     "user",
     "assistant",
@@ -40,6 +40,7 @@ const TAGS: [&str; 10] = [
     "tools",
     "response_format",
     "schema",
+    "parameters",
     "correction",
 ];
 
@@ -86,9 +87,14 @@ fn number(ask: &Ask, rejected: Option<&Rejected>) -> usize {
         [entry.text.as_str()].into_iter().chain(calls)
     });
     let tools: &[Tool] = if let Want::Tools { tools, .. } = &ask.want { tools } else { &[] };
-    let descriptions = tools.iter().filter_map(|tool| tool.description.as_deref());
-    let texts: Vec<&str> = entries.chain(descriptions).chain(rejected.map(|r| r.reply.as_str())).collect();
-    let used: BTreeSet<usize> = texts.into_iter().flat_map(tag_numbers).collect();
+    let schemas = tools.iter().filter_map(|tool| tool.parameters.as_ref());
+    let schemas = schemas.chain(ask.want.format().and_then(|format| format.schema.as_ref()));
+    let described = tools.iter().flat_map(|tool| [Some(tool.name.as_str()), tool.description.as_deref()]).flatten();
+    let rejected = rejected.iter().flat_map(|rejected| [rejected.reply.as_str(), rejected.words.as_str()]);
+    let mut used: BTreeSet<usize> = entries.chain(described).chain(rejected).flat_map(tag_numbers).collect();
+    for schema in schemas {
+        used.extend(tag_numbers(&schema.to_string()));
+    }
     (1..=used.len()).find(|number| !used.contains(number)).unwrap_or(used.len() + 1)
 }
 
@@ -164,7 +170,7 @@ impl Page {
     }
 
     fn tools(&mut self, tools: &[Tool], choice: &Choice, parallel: bool) {
-        let tag = self.tag("tool");
+        let (tag, parameters_tag) = (self.tag("tool"), self.tag("parameters"));
         self.section("tools", "", |text| {
             text.push_str("You can have these functions called. Their arguments are valid against a JSON Schema each.\n");
             for Tool { name, description, parameters, .. } in tools {
@@ -173,7 +179,7 @@ impl Page {
                 let description = description.as_deref().map(|words| format!("{words}\n")).unwrap_or_default();
                 let name = attribute("name", name);
                 let _ =
-                    writeln!(text, "<{tag}{name}>\n{description}<parameters>\n{schema}\n</parameters>\n</{tag}>");
+                    writeln!(text, "<{tag}{name}>\n{description}<{parameters_tag}>\n{schema}\n</{parameters_tag}>\n</{tag}>");
             }
             let must = match choice {
                 Choice::Auto => {

@@ -191,6 +191,8 @@ struct RateLimitInfo {
     status: String,
     #[serde(default, rename = "resetsAt")]
     resets_at: Option<f64>,
+    #[serde(default, rename = "rateLimitType")]
+    kind: String,
 }
 
 #[derive(Deserialize)]
@@ -288,7 +290,9 @@ fn stream_event(line: StreamLine) -> CliEvent {
 
 fn rate_limit(info: &RateLimitInfo) -> CliEvent {
     let resets_at = info.resets_at.and_then(|s| Duration::try_from_secs_f64(s).ok()).map(|d| d.as_secs());
-    CliEvent::RateLimit { rejected: info.status == "rejected", resets_at }
+    // A quota of one model alone (`seven_day_opus`) says nothing of the others: its turn fails by itself.
+    let of_one_model = ["opus", "sonnet", "haiku"].iter().any(|model| info.kind.ends_with(model));
+    CliEvent::RateLimit { rejected: info.status == "rejected" && !of_one_model, resets_at }
 }
 
 /// A control request without arguments, as a line.
@@ -422,6 +426,11 @@ mod tests {
         assert_eq!(warning, CliEvent::RateLimit { rejected: false, resets_at: Some(1_790_000_000) });
         let refusal = parse(line("rejected").as_bytes()).unwrap();
         assert_eq!(refusal, CliEvent::RateLimit { rejected: true, resets_at: Some(1_790_000_000) });
+        for (kind, rejected) in [("five_hour", true), ("seven_day", true), ("seven_day_opus", false)] {
+            let line = line("rejected").replace(r#""resetsAt""#, &format!(r#""rateLimitType":"{kind}","resetsAt""#));
+            let Ok(CliEvent::RateLimit { rejected: found, .. }) = parse(line.as_bytes()) else { panic!("{line}") };
+            assert_eq!(found, rejected, "{kind}");
+        }
     }
 
     proptest! {

@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -50,6 +50,10 @@ async fn with_key<B: Backend>(app: &App<B>, key: &Key, mut request: Request, nex
         caller.set(key.name().clone());
     }
     request.extensions_mut().insert(key.name().clone());
+    // What costs no turn takes no place.
+    if request.method() != Method::POST || !request.uri().path().starts_with("/v1/") {
+        return next.run(request).await;
+    }
     match enter(app, key, request).await {
         Ok((request, place)) => next.run(request).await.map(|body| Body::new(Until { body, _end: place })),
         Err(error) => error.into_response(),

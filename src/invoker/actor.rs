@@ -258,6 +258,14 @@ impl Actor {
             // The keeper was killed: what it kept is on its own now.
             self.clear();
         }
+        // A turn that was leased in this instant has not begun: it runs elsewhere.
+        self.commands.close();
+        while let Ok(command) = self.commands.try_recv() {
+            if let Command::Turn { assignment, .. } = command {
+                self.report(Report::TurnOver { usage: None });
+                self.report(Report::Returned(assignment));
+            }
+        }
         let code = status.and_then(|s| s.code()).and_then(|c| u8::try_from(c).ok());
         // A CLI that has started can be started; from then on the code is its own.
         let not_started = matches!(code, Some(keeper::exit::NOT_FOUND | keeper::exit::NOT_EXECUTABLE));

@@ -9,6 +9,8 @@ use crate::openai::{Model, ModelList};
 const SHORT: [&str; 3] = ["haiku", "sonnet", "opus"];
 /// What the full names of its models begin with.
 const FULL: &str = "claude-";
+/// How long they can be, in bytes.
+const LONGEST: usize = 128;
 
 /// The names that a request's `model` may be.
 #[derive(Debug, Clone)]
@@ -40,7 +42,7 @@ impl Catalogue {
         let is_known = alias.is_some()
             || model == self.own
             || SHORT.contains(&model)
-            || model.starts_with(FULL)
+            || (model.starts_with(FULL) && model.len() <= LONGEST)
             || known.iter().any(|name| name == model);
         if is_known { Ok((model != self.own).then(|| model.to_owned())) } else { Err(self.names(known)) }
     }

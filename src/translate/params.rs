@@ -24,7 +24,12 @@ pub(super) fn ignored(rest: &Map<String, Value>) -> Result<Vec<String>, Invalid>
         return Err(Invalid::new("modalities", "only text can be given: leave `modalities` out"));
     }
     let meant = rest.iter().filter(|(name, value)| !changes_nothing(name, value));
-    Ok(meant.map(|(name, _)| shorten(name)).collect())
+    let mut names: Vec<String> = meant.map(|(name, _)| shorten(name)).take(MOST_NAMED + 1).collect();
+    if names.len() > MOST_NAMED {
+        names.truncate(MOST_NAMED);
+        names.push("and-more".to_owned());
+    }
+    Ok(names)
 }
 
 /// A value that asks for what happens anyway.
@@ -42,14 +47,17 @@ fn changes_nothing(name: &str, value: &Value) -> bool {
     }
 }
 
-/// A name is the client's to choose; it goes into a header.
+/// How many are named: they go into a header.
+const MOST_NAMED: usize = 32;
+
+/// A name is the client's to choose.
 fn shorten(name: &str) -> String {
-    name.chars().filter(|c| c.is_ascii_graphic() && *c != ',').take(64).collect()
+    name.chars().map(|c| if c.is_ascii_graphic() && c != ',' { c } else { '?' }).take(64).collect()
 }
 
 /// The sequences that `stop` names: a string, or up to four.
 pub(super) fn stops(stop: Option<&Value>) -> Result<Vec<String>, Invalid> {
-    let wrong = || Invalid::new("stop", "`stop` is a string or a list of up to 4 strings, none of them empty");
+    let wrong = || Invalid::new("stop", "`stop` is a string or a list of up to 4 strings of 1 to 256 bytes");
     let stops = match stop {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::String(one)) => vec![one.clone()],
@@ -59,8 +67,15 @@ pub(super) fn stops(stop: Option<&Value>) -> Result<Vec<String>, Invalid> {
         }
         Some(_) => return Err(wrong()),
     };
-    if stops.len() > 4 || stops.iter().any(String::is_empty) { Err(wrong()) } else { Ok(stops) }
+    if stops.len() > 4 || stops.iter().any(|stop| stop.is_empty() || stop.len() > 256) {
+        Err(wrong())
+    } else {
+        Ok(stops)
+    }
 }
+
+/// The most functions in one request: OpenAI's own limit.
+const MOST_TOOLS: usize = 128;
 
 /// What a reply with these functions has to be.
 pub(super) fn want_tools(
@@ -69,6 +84,9 @@ pub(super) fn want_tools(
     parallel: bool,
     format: Option<Format>,
 ) -> Result<Want, Invalid> {
+    if tools.len() > MOST_TOOLS {
+        return Err(Invalid::new("tools", format!("there can be {MOST_TOOLS} functions at most, as with OpenAI")));
+    }
     for (index, tool) in tools.iter().enumerate() {
         let param =
             tool.param.strip_suffix("parameters").map_or_else(|| tool.param.clone(), |place| format!("{place}name"));

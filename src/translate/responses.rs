@@ -1,5 +1,7 @@
 //! Responses: OpenAI's newer API, without what it keeps.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::params;
@@ -142,16 +144,17 @@ fn no_choice() -> Invalid {
 
 fn allowed(mut tools: Vec<Tool>, given: Option<&Value>) -> Result<Vec<Tool>, Invalid> {
     let given = given.and_then(Value::as_array).filter(|given| !given.is_empty()).ok_or_else(no_choice)?;
-    let mut names = Vec::with_capacity(given.len());
+    let known: HashSet<String> = tools.iter().map(|tool| tool.name.clone()).collect();
+    let mut names = HashSet::new();
     for (index, choice) in given.iter().enumerate() {
         let name = choice.get("name").and_then(Value::as_str).ok_or_else(no_choice)?;
-        if !tools.iter().any(|tool| tool.name == name) {
+        if !known.contains(name) {
             let param = format!("tool_choice.tools[{index}]");
             return Err(Invalid::new(param, format!("`tools` has no function called {name:?}")));
         }
-        names.push(name);
+        names.insert(name);
     }
-    tools.retain(|tool| names.contains(&tool.name.as_str()));
+    tools.retain(|tool| names.contains(tool.name.as_str()));
     Ok(tools)
 }
 

@@ -8,6 +8,9 @@ use super::{
     TurnError, TurnEvent, VecDeque, event, mpsc, now, reply,
 };
 
+/// Until a quota is renewed.
+const LONGEST_QUOTA: Duration = Duration::from_hours(8 * 24);
+
 type Line = Result<BytesMut, LineError>;
 
 impl Actor {
@@ -65,7 +68,8 @@ impl Actor {
             }
             CliEvent::RateLimit { rejected: true, resets_at: Some(at) } => {
                 let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-                let resets_in = Duration::from_secs(at).saturating_sub(since_epoch);
+                // The longest quota is a week's; whatever says more is not believed.
+                let resets_in = Duration::from_secs(at).saturating_sub(since_epoch).min(LONGEST_QUOTA);
                 self.reply(|reply| reply.quota_in(resets_in));
                 self.report(Report::RateLimited { resets_in });
             }

@@ -128,7 +128,7 @@ fn only_parameters_that_mean_something_are_named() {
     let meant = json!({"temperature": 0.2, "max_tokens": 7, "user": "bob", "seed": 1, "brand\nnew,": {"a": [1]}});
     let mut ignored = asked(&with(&meant)).unwrap().ignored;
     ignored.sort();
-    assert_eq!(ignored, ["brandnew", "max_tokens", "seed", "temperature", "user"]);
+    assert_eq!(ignored, ["brand?new?", "max_tokens", "seed", "temperature", "user"]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The input's items as a conversation.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::typed;
@@ -10,6 +12,7 @@ use crate::openai::responses::{FunctionCallItem, FunctionCallOutputItem, Message
 /// The instructions, then the input.
 pub(super) fn conversation(instructions: Option<String>, input: Value) -> Result<Vec<Entry>, Invalid> {
     let mut conversation = Vec::new();
+    let mut called = HashSet::new();
     if let Some(instructions) = instructions.filter(|text| !text.trim().is_empty()) {
         conversation.push(Entry::new(Speaker::System, instructions));
     }
@@ -18,7 +21,7 @@ pub(super) fn conversation(instructions: Option<String>, input: Value) -> Result
         Value::String(text) => conversation.push(Entry::new(Speaker::User, text)),
         Value::Array(items) => {
             for (index, item) in items.into_iter().enumerate() {
-                add(&mut conversation, &format!("input[{index}]"), item)?;
+                add(&mut conversation, &mut called, &format!("input[{index}]"), item)?;
             }
         }
         Value::Null => return Err(Invalid::new("input", "`input` is missing: a text or a list of items is needed")),
@@ -30,7 +33,8 @@ pub(super) fn conversation(instructions: Option<String>, input: Value) -> Result
     Ok(conversation)
 }
 
-fn add(conversation: &mut Vec<Entry>, place: &str, item: Value) -> Result<(), Invalid> {
+/// `called` are the ids of all calls so far.
+fn add(conversation: &mut Vec<Entry>, called: &mut HashSet<String>, place: &str, item: Value) -> Result<(), Invalid> {
     let kind = match (item.get("type"), item.get("role"), item.get("id")) {
         (Some(Value::String(kind)), ..) => kind.clone(),
         (None | Some(Value::Null), Some(_), _) => "message".to_owned(),
@@ -39,9 +43,13 @@ fn add(conversation: &mut Vec<Entry>, place: &str, item: Value) -> Result<(), In
     };
     match kind.as_str() {
         "message" => conversation.push(message(place, typed(place, item)?)?),
-        "function_call" => call(conversation, typed(place, item)?),
+        "function_call" => {
+            let item: FunctionCallItem = typed(place, item)?;
+            called.insert(item.call_id.clone());
+            call(conversation, item);
+        }
         "function_call_output" => {
-            let entry = output(conversation, place, typed(place, item)?)?;
+            let entry = output(called, place, typed(place, item)?)?;
             conversation.push(entry);
         }
         // What a model thought is for itself alone, and this one never saw it.
@@ -85,11 +93,11 @@ fn call(conversation: &mut Vec<Entry>, FunctionCallItem { call_id, name, argumen
 }
 
 fn output(
-    conversation: &[Entry],
+    called: &HashSet<String>,
     place: &str,
     FunctionCallOutputItem { call_id, output }: FunctionCallOutputItem,
 ) -> Result<Entry, Invalid> {
-    if !conversation.iter().any(|entry| entry.calls.iter().any(|call| call.id == call_id)) {
+    if !called.contains(&call_id) {
         let words = format!(
             "no `function_call` before it has the `call_id` {call_id:?}; this server keeps nothing, so send the whole \
              conversation"
