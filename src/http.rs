@@ -218,6 +218,7 @@ async fn serve_within<B: Backend>(
             probes().fallback(ops::too_many_connections).method_not_allowed_fallback(ops::wrong_method),
             &app,
         ),
+        late: layers(probes().fallback(ops::stopping).method_not_allowed_fallback(ops::wrong_method), &app),
     };
     listener::run(listener, doors, &config, limits, &tasks).await;
 }

@@ -3,6 +3,9 @@
 //! `max_connections` are served in full. [`RESERVE`] more get an answer, but only probes get a good one: anything else
 //! is a 503 with `Retry-After`, and the connection closes after one request. So a supervisor still reaches a server
 //! that is full. Above that a connection is closed with a 503 that nobody waits to see delivered; no task is spawned.
+//!
+//! Told to stop, the server goes on accepting until the requests that it took have ended: probes say so, anything else is
+//! a 503, one request a connection. Then it closes the door.
 
 use std::io;
 use std::sync::Arc;
@@ -43,6 +46,8 @@ pub(super) struct Doors {
     pub(super) all: Router,
     /// For those above it.
     pub(super) reserve: Router,
+    /// For those that come while the server stops.
+    pub(super) late: Router,
 }
 
 /// Accepts connections until `tasks` is told to stop; returns when the last one has ended.
@@ -51,13 +56,31 @@ pub(super) async fn run(listener: TcpListener, doors: Doors, config: &Config, li
     let seats = Seats { all: Arc::new(Semaphore::new(most)), reserve: Arc::new(Semaphore::new(RESERVE)) };
     let connection = Connection { limits, tasks: tasks.clone(), stop_timeout: config.stop_timeout };
     loop {
-        let accepted = tokio::select! {
+        tokio::select! {
             biased;
             () = tasks.stopped() => break,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((socket, _)) => seats.place(socket, &doors, &connection),
+            socket = accept(&listener) => seats.place(socket, &doors, &connection),
+        }
+    }
+    let late = Arc::new(Semaphore::new(RESERVE));
+    let mut left = std::pin::pin!(seats.all_left(most));
+    loop {
+        tokio::select! {
+            biased;
+            () = left.as_mut() => break,
+            socket = accept(&listener) => match take(&late) {
+                Some(seat) => connection.serve_late(socket, doors.late.clone(), seat),
+                None => turn_away(&socket),
+            },
+        }
+    }
+}
+
+/// The next connection.
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((socket, _)) => return socket,
             Err(error) if concerns_one_client(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "no connection can be accepted");
@@ -65,8 +88,6 @@ pub(super) async fn run(listener: TcpListener, doors: Doors, config: &Config, li
             }
         }
     }
-    drop(listener);
-    seats.all_left(most).await;
 }
 
 fn concerns_one_client(error: &io::Error) -> bool {
@@ -122,6 +143,9 @@ fn turn_away(socket: &TcpStream) {
     }
 }
 
+/// How long a connection that comes while the server stops may take in all: it is told at once, and must not hold the end.
+const LATE: Duration = Duration::from_secs(1);
+
 /// After the grace, how long the endings that the pool then gives may take to their clients.
 const ENDING: Duration = Duration::from_secs(2);
 
@@ -133,6 +157,25 @@ struct Connection {
 }
 
 impl Connection {
+    /// Answers one request, as what comes while the server stops.
+    fn serve_late(&self, socket: TcpStream, router: Router, seat: OwnedSemaphorePermit) {
+        let (stream, phase) = TimedStream::new(socket, self.limits);
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let end = phase.request();
+            let reply = router.clone().oneshot(request);
+            async move { reply.await.map(|reply| reply.map(|body| Body::new(Until { body, _end: end }))) }
+        });
+        let connection = http1::Builder::new()
+            .keep_alive(false)
+            .max_buf_size(BUFFER)
+            .serve_connection(TokioIo::new(stream), service);
+        drop(self.tasks.spawn(async move {
+            // Whatever it was, it has had its answer, or is too late for one.
+            let _ = timeout(LATE, connection).await;
+            drop(seat);
+        }));
+    }
+
     async fn serve(self, socket: TcpStream, router: Router, kept: bool) {
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");

@@ -14,6 +14,7 @@ use super::error::{ApiError, SOON, whole_seconds};
 use super::{App, Backend};
 use crate::metrics::Snapshot;
 use crate::pool::status::{LastRestart, PoolState, PoolStatus, RestartCounts};
+use crate::turn::TurnError;
 
 /// The body of `GET /health`.
 #[derive(Debug, Serialize)]
@@ -202,6 +203,11 @@ pub(super) async fn unknown_path(method: Method, uri: Uri) -> ApiError {
 pub(super) async fn wrong_method(method: Method, uri: Uri) -> ApiError {
     let message = format!("{} does not take {method}; the `Allow` header tells what it takes", uri.path());
     ApiError::invalid(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+}
+
+/// What a connection that comes while the server stops gets for anything but a probe.
+pub(super) async fn stopping() -> ApiError {
+    TurnError::Stopping.into()
 }
 
 /// What a connection above the limit gets for anything but a probe.

@@ -4,12 +4,14 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
+use crate::pool::status::PoolState;
+
 use super::support::{Client, Setup, ask, done, get, post, soon, text};
 
 const PATH: &str = "/v1/chat/completions";
 
 #[tokio::test]
-async fn running_requests_finish_and_new_ones_find_nobody() {
+async fn running_requests_finish_while_new_ones_are_told() {
     let mut server = Setup::by_hand().start().await;
     let (mut whole, mut streamed) = (Client::connect(server.address).await, Client::connect(server.address).await);
     let keep = |request: String| request.replace("connection: close\r\n", "");
@@ -19,7 +21,14 @@ async fn running_requests_finish_and_new_ones_find_nobody() {
     let streamed_turn = server.turn().await;
 
     server.tasks.stop();
-    soon(async { while TcpStream::connect(server.address).await.is_ok() {} }).await;
+    server.set_state(PoolState::Stopping);
+    for (request, status) in
+        [(get("/readyz", ""), 503), (get("/livez", ""), 200), (post(PATH, "", &ask("x", false)), 503)]
+    {
+        assert_eq!(server.exchange(&request).await.status, status, "{request}");
+    }
+    let refused = server.exchange(&post(PATH, "", &ask("x", false))).await;
+    assert_eq!((refused.error_code().as_str(), refused.headers.contains_key("retry-after")), ("stopping", true));
 
     whole_turn.send(done("whole", "")).await.unwrap();
     streamed_turn.send(text("piece")).await.unwrap();
@@ -27,6 +36,7 @@ async fn running_requests_finish_and_new_ones_find_nobody() {
     let reply = whole.receive().await;
     assert_eq!((reply.status, reply.headers["connection"].as_str()), (200, "close"));
     assert_eq!(streamed.receive().await.events().last().unwrap(), "[DONE]");
+    soon(async { while TcpStream::connect(server.address).await.is_ok() {} }).await;
     soon(server.served).await.unwrap();
     assert!(soon(server.tasks.join(Duration::from_secs(10))).await);
 }
