@@ -307,7 +307,7 @@ async fn turn(config: &Config, runtime: RuntimeFolder, report: &mut Report<'_>) 
     };
     let pool = Pool::start(&config, Factory::new(&config, cli, runtime, tasks.clone()), Vec::new(), &tasks);
     turn_of(&pool, report).await?;
-    let gone = timeout(GONE, pool.stop(Duration::ZERO)).await.is_ok();
+    let gone = timeout(GONE, pool.stop()).await.is_ok();
     if gone && tasks.join(GONE).await { Ok(()) } else { report.wrong("end", "a process of the CLI did not end") }
 }
 

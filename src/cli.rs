@@ -12,6 +12,7 @@ use std::process::Stdio;
 
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
+use crate::allocator;
 use crate::config::Config;
 use crate::keeper;
 use crate::runtime::MARK;
@@ -83,7 +84,8 @@ impl CliSpec {
         let own = std::env::vars_os()
             .map(|(name, _)| name)
             .filter(|name| name.as_encoded_bytes().starts_with(OWN.as_bytes()));
-        let withheld = account.withheld().chain(MARKS).map(OsString::from).chain(own).collect();
+        let allocator = allocator::is_fixed().then_some(allocator::VARIABLE);
+        let withheld = account.withheld().chain(MARKS).chain(allocator).map(OsString::from).chain(own).collect();
         Self { program: config.cli.clone(), args, account, withheld }
     }
 

@@ -9,11 +9,13 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::allocator;
 use crate::check::{self, Subject};
 use crate::config::Config;
 use crate::config::file::ConfigFile;
 use crate::keeper;
 use crate::pool::observer::Observer;
+use crate::process_tree;
 use crate::server::Server;
 
 mod arguments;
@@ -50,6 +52,9 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(order) => order,
         Err(refusal) => return refuse(&refusal),
     };
+    if order.verb == OrderVerb::Serve {
+        allocator::fix_threshold(std::env::args_os());
+    }
     let result = match order.verb {
         OrderVerb::Serve => serve(order),
         OrderVerb::Check => check(&order),
@@ -109,7 +114,7 @@ fn check(order: &Order) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     let subject = Subject { config: &order.options.server, settings: &order.settings, file: order.file.as_ref() };
     runtime.block_on(async {
-        let mut signals = StopSignals::listen().context("listening for SIGTERM and SIGINT")?;
+        let mut signals = StopSignals::listen().context("listening for signals")?;
         let mut stdout = std::io::stdout();
         // Whatever runs when a signal comes is ended by its keeper.
         tokio::select! {
@@ -136,7 +141,7 @@ fn serve(order: Order) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {
         // Before anything is started: a signal that comes earlier would end this process on the spot.
-        let signals = StopSignals::listen().context("listening for SIGTERM and SIGINT")?;
+        let signals = StopSignals::listen().context("listening for signals")?;
         let config = options.server;
         let listener = bind(&config).await?;
         let address = listener.local_addr().context("reading the address of the listener")?;
@@ -161,15 +166,22 @@ pub async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// SIGTERM and SIGINT.
+/// The signals that ask a server to stop: a supervisor's, Ctrl-C, and that of a terminal that was closed.
 struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
+    /// None: `nohup` had it ignored.
+    hangup: Option<Signal>,
 }
 
 impl StopSignals {
     fn listen() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let hangup = SignalKind::hangup();
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: if process_tree::is_ignored(hangup.as_raw_value()) { None } else { Some(signal(hangup)?) },
+        })
     }
 
     /// The name of the next one.
@@ -177,7 +189,16 @@ impl StopSignals {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            () = recv(self.hangup.as_mut()) => "SIGHUP",
         }
+    }
+}
+
+/// Ends when the signal has come, if it may come.
+async fn recv(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }
 

@@ -201,6 +201,11 @@ pub struct Config {
     #[arg(long, env = "CCW_MAX_BODY_BYTES", default_value = "16777216", value_parser = clap::value_parser!(u64).range(1024..))]
     pub max_body_bytes: u64,
 
+    /// How many bytes the bodies of all requests may have together. A request for which there is no room waits for it,
+    /// as long as for a slot, before its body is read; so this, and not the number of requests, bounds the memory.
+    #[arg(long, env = "CCW_MAX_BODIES_BYTES", default_value = "67108864", value_parser = clap::value_parser!(u64).range(1024..))]
+    pub max_bodies_bytes: u64,
+
     /// How many connections may be open at once.
     #[arg(long, env = "CCW_MAX_CONNECTIONS", default_value = "1024", value_parser = parse_count)]
     pub max_connections: NonZeroUsize,

@@ -143,6 +143,7 @@ struct App<B> {
     keys: keys::Keys,
     metrics: Arc<Metrics>,
     models: Catalogue,
+    room: body::Room,
     limits: Limits,
     started: Instant,
 }
@@ -167,7 +168,8 @@ impl<B: Backend> App<B> {
     fn new(config: Arc<Config>, keys: &[Key], backend: B, metrics: Arc<Metrics>, limits: Limits) -> Self {
         let models = Catalogue::new(&config.model, &config.model_alias, unix_now());
         let keys = keys::Keys::new(keys);
-        Self { config, backend, keys, metrics, models, limits, started: Instant::now() }
+        let room = body::Room::new(&config, limits);
+        Self { config, backend, keys, metrics, models, room, limits, started: Instant::now() }
     }
 
     /// The names of the models that the CLI has told, the full ones after the short ones.
@@ -182,45 +184,44 @@ fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// Serves HTTP on `listener`, to clients that have one of `keys` if there are any, until `tasks` is told to stop; then
-/// lets running requests finish for `config.stop_timeout`, then drops what is left. When it returns no connection is
-/// open.
-///
-/// Connections run as tasks of `tasks`. The backend has to go on serving until this returns: requests that it took
-/// before the stop are still waiting for it.
-///
-/// Requests and turns are counted in `metrics`, which know [`ROUTES`] and are shown at `/metrics`.
-pub async fn serve<B: Backend>(
-    listener: TcpListener,
-    config: Arc<Config>,
-    keys: Vec<Key>,
-    backend: B,
-    metrics: Arc<Metrics>,
-    tasks: Tasks,
-) {
-    serve_within(listener, config, keys, backend, metrics, tasks, Limits::default()).await;
+/// What is served, and to whom.
+#[derive(Debug)]
+pub struct Site<B> {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The keys of which a client needs one; without any, whoever can reach the server may use it.
+    pub keys: Vec<Key>,
+    /// What runs turns.
+    pub backend: B,
+    /// Where requests and turns are counted: they know [`ROUTES`], and are shown at `/metrics`.
+    pub metrics: Arc<Metrics>,
 }
 
-async fn serve_within<B: Backend>(
-    listener: TcpListener,
-    config: Arc<Config>,
-    keys: Vec<Key>,
-    backend: B,
-    metrics: Arc<Metrics>,
-    tasks: Tasks,
-    limits: Limits,
-) {
-    let backend = Metered::new(backend, Arc::clone(&metrics));
-    let app = Arc::new(App::new(Arc::clone(&config), &keys, backend, metrics, limits));
-    let doors = listener::Doors {
-        all: layers(everything(), &app),
-        reserve: layers(
-            probes().fallback(ops::too_many_connections).method_not_allowed_fallback(ops::wrong_method),
-            &app,
-        ),
-        late: layers(probes().fallback(ops::stopping).method_not_allowed_fallback(ops::wrong_method), &app),
-    };
-    listener::run(listener, doors, &config, limits, &tasks).await;
+impl<B: Backend> Site<B> {
+    /// Serves HTTP on `listener`, to clients that have one of `keys` if there are any, until `tasks` is told to stop; then
+    /// lets running requests finish for `config.stop_timeout`, then drops what is left. When it returns no connection is
+    /// open.
+    ///
+    /// Connections run as tasks of `tasks`. The backend has to go on serving until this returns: requests that it took
+    /// before the stop are still waiting for it.
+    pub async fn serve(self, listener: TcpListener, tasks: Tasks) {
+        self.serve_within(listener, tasks, Limits::default()).await;
+    }
+
+    async fn serve_within(self, listener: TcpListener, tasks: Tasks, limits: Limits) {
+        let Self { config, keys, backend, metrics } = self;
+        let backend = Metered::new(backend, Arc::clone(&metrics));
+        let app = Arc::new(App::new(Arc::clone(&config), &keys, backend, metrics, limits));
+        let doors = listener::Doors {
+            all: layers(everything(), &app),
+            reserve: layers(
+                probes().fallback(ops::too_many_connections).method_not_allowed_fallback(ops::wrong_method),
+                &app,
+            ),
+            late: layers(probes().fallback(ops::stopping).method_not_allowed_fallback(ops::wrong_method), &app),
+        };
+        listener::run(listener, doors, &config, limits, &tasks).await;
+    }
 }
 
 fn everything<B: Backend>() -> Router<Arc<App<B>>> {

@@ -50,7 +50,7 @@
 //! | `src/runtime.rs` | the private folder that names each instance; the sweep after a crash |
 //! | `src/keeper.rs` | the process that ends the tree |
 //! | `src/config.rs` | every option and its default; `src/config/file.rs` and `src/config/keys.rs` read files |
-//! | `src/openai.rs` `src/turn.rs` `src/process_tree.rs` `src/shutdown.rs` | leaves |
+//! | `src/openai.rs` `src/turn.rs` `src/process_tree.rs` `src/shutdown.rs` `src/allocator.rs` | leaves |
 //!
 //! # A request's path
 //!
@@ -95,8 +95,11 @@
 //!   is answered at once.
 //! - **The standby starts when the turn that reaches 80 % starts**, not when it ends, so that a limit of one turn has its
 //!   next process warm as well. After the switch, the old invoker ends its turn; no more turns run than there are slots.
+//! - **A stop goes from the outside to the inside.** The door closes, whoever is in gets an answer from a pool that works as
+//!   ever (a second turn, a restart, a retry), and only then, or at the deadline, the pool ends.
 //! - **After an invoker's last turn the conversation is not reset**: nobody will see it.
 
+pub mod allocator;
 pub mod answer;
 pub mod check;
 pub mod cli;

@@ -243,30 +243,28 @@ impl Pool {
         }
     }
 
-    /// Serves what is accepted until `grace` is over, then gives up what is left. Ends when every invoker is gone.
-    pub async fn stop(&self, grace: Duration) {
+    /// Says that the server lets nobody new in. Turns are served as before, so that whoever is in gets the answer.
+    pub fn drain(&self) {
         self.shared.tell(Core::drain);
-        if tokio::time::timeout(grace, self.emptied()).await.is_err() {
-            self.shared.tell(Core::stop_now);
-            self.emptied().await;
+    }
+
+    /// Gives up what still runs or waits, and ends when every invoker is gone.
+    pub async fn stop(&self) {
+        self.shared.tell(Core::stop);
+        let mut changed = std::pin::pin!(self.shared.changed.notified());
+        loop {
+            changed.as_mut().enable();
+            if self.shared.lock().core.is_over() {
+                return;
+            }
+            changed.as_mut().await;
+            changed.set(self.shared.changed.notified());
         }
     }
 
     /// Gives up everything at once and kills what runs.
     pub fn kill(&self) {
         self.shared.tell(Core::kill);
-    }
-
-    async fn emptied(&self) {
-        let mut changed = std::pin::pin!(self.shared.changed.notified());
-        loop {
-            changed.as_mut().enable();
-            if self.shared.lock().core.is_empty() {
-                return;
-            }
-            changed.as_mut().await;
-            changed.set(self.shared.changed.notified());
-        }
     }
 }
 
@@ -408,8 +406,7 @@ async fn drive(shared: Arc<Shared>, observers: Vec<Arc<dyn Observer>>) {
         let (events, next, over) = {
             let mut inner = shared.lock();
             let events = std::mem::take(&mut inner.events);
-            let over = inner.core.is_empty() && inner.core.status(now()).state == status::PoolState::Stopping;
-            (events, inner.core.next_tick(now()), over)
+            (events, inner.core.next_tick(now()), inner.core.is_over())
         };
         // Consumed, so that nothing of them is kept while nothing happens.
         for event in events {

@@ -49,6 +49,13 @@ pub fn descendants(pid: i32) -> Vec<i32> {
     found
 }
 
+/// Whether this process was started to ignore signal `number`, as `nohup` does with SIGHUP.
+#[must_use]
+pub fn is_ignored(number: i32) -> bool {
+    let status = Process::myself().and_then(|process| process.status());
+    status.is_ok_and(|status| status.sigign >> (number - 1) & 1 == 1)
+}
+
 /// The pid of a process's parent.
 #[must_use]
 pub fn parent(pid: i32) -> Option<i32> {

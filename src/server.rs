@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::cli::CliSpec;
 use crate::cli::account::{self, KeyMissing};
 use crate::cli::system_prompt::{self, SystemPromptError};
 use crate::config::{Config, Key};
-use crate::http;
+use crate::http::{self, Site};
 use crate::invoker::Factory;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
@@ -54,6 +56,7 @@ pub struct Server {
     pool: Pool,
     tasks: Tasks,
     invokers: Tasks,
+    http: JoinHandle<()>,
     grace: Duration,
 }
 
@@ -92,8 +95,9 @@ impl Server {
         let observers = own.into_iter().chain(observers).collect();
         let pool = Pool::start(&config, factory, observers, &invokers);
         let grace = config.stop_timeout;
-        tasks.spawn(http::serve(listener, Arc::new(config), keys, pool.clone(), metrics, tasks.clone()));
-        Ok(Self { pool, tasks, invokers, grace })
+        let site = Site { config: Arc::new(config), keys, backend: pool.clone(), metrics };
+        let http = tasks.spawn(site.serve(listener, tasks.clone()));
+        Ok(Self { pool, tasks, invokers, http, grace })
     }
 
     /// The pool behind it.
@@ -102,10 +106,15 @@ impl Server {
         &self.pool
     }
 
-    /// Stops in good order: no new requests, running ones end within the grace period, then everything is ended.
-    pub async fn stop(self) -> Stopped {
+    /// Stops in good order, from the outside to the inside: nobody new is let in, whoever is in has until the end of the
+    /// grace period to get an answer, with the pool working as ever; then the pool ends whatever is left.
+    pub async fn stop(mut self) -> Stopped {
+        self.pool.drain();
         self.tasks.stop();
-        let emptied = tokio::time::timeout(self.grace + HARD_STOP, self.pool.stop(self.grace)).await.is_ok();
+        if timeout(self.grace, &mut self.http).await.is_err() {
+            tracing::warn!(grace = ?self.grace, "requests still run at the end of the stop deadline; they are given up");
+        }
+        let emptied = timeout(HARD_STOP, self.pool.stop()).await.is_ok();
         let joined = self.tasks.join(JOIN).await & self.invokers.join(JOIN).await;
         Stopped { clean: emptied && joined }
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use cc_openai_wrapper::allocator;
 use thiserror::Error;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -208,5 +209,7 @@ fn command(launch: &Launch, folder: &Folder) -> Command {
     // The arenas that glibc gives to each thread fill up for hundreds of restarts, by fragmentation alone; a leak of a
     // kilobyte would drown in that. With one arena the allocator is the same and comes to rest sooner.
     command.envs(folder.env()).env("MALLOC_ARENA_MAX", "1");
+    // As the wrapper's own command has it.
+    command.env(allocator::VARIABLE, allocator::THRESHOLD);
     command
 }

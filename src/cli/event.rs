@@ -321,13 +321,17 @@ pub fn command(name: &'static str) -> Vec<u8> {
     user_line(name)
 }
 
+/// Written piece by piece: a text can be large, and one more copy of it would count.
 fn user_line(text: &str) -> Vec<u8> {
-    line(&json!({
-        "type": "user",
-        "message": {"role": "user", "content": text},
-        "parent_tool_use_id": null,
-        "session_id": "default",
-    }))
+    const BEFORE: &[u8] = br#"{"type":"user","message":{"role":"user","content":"#;
+    const AFTER: &[u8] = b"},\"parent_tool_use_id\":null,\"session_id\":\"default\"}\n";
+    // Room for the text and for as many escapes as prose has.
+    let mut line = Vec::with_capacity(BEFORE.len() + text.len() + text.len() / 16 + 2 + AFTER.len());
+    line.extend_from_slice(BEFORE);
+    let written = serde_json::to_writer(&mut line, text);
+    debug_assert!(written.is_ok(), "text is written to memory");
+    line.extend_from_slice(AFTER);
+    line
 }
 
 /// The answer to a question of the CLI's: tools are refused, anything else is not supported. Without an answer the

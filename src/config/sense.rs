@@ -28,6 +28,13 @@ impl Config {
                 self.slots, self.max_connections
             ));
         }
+        if self.max_body_bytes > self.max_bodies_bytes {
+            return Err(format!(
+                "--max-body-bytes {} is more than --max-bodies-bytes {}: so long a body would never find room; lower the \
+                 one or raise the other",
+                self.max_body_bytes, self.max_bodies_bytes
+            ));
+        }
         Ok(())
     }
 

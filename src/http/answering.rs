@@ -9,6 +9,7 @@ use std::sync::Arc;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 
+use super::body::Held;
 use super::error::ApiError;
 use super::trace::RequestId;
 use super::{App, Backend};
@@ -30,6 +31,7 @@ pub(super) struct Answering {
     done: Option<AnswerEvent>,
     ignored: Option<HeaderValue>,
     log_bodies: bool,
+    _held: Held,
 }
 
 type Queued = Pin<Box<dyn Future<Output = Result<Turn, TurnError>> + Send>>;
@@ -45,7 +47,7 @@ enum Now {
 
 impl Answering {
     /// Waits until an invoker has taken the first turn.
-    pub(super) async fn begin<B: Backend>(app: &App<B>, id: RequestId, ask: Ask) -> Result<Self, ApiError> {
+    pub(super) async fn begin<B: Backend>(app: &App<B>, id: RequestId, ask: Ask, held: Held) -> Result<Self, ApiError> {
         let known = app.known_models();
         let model = app
             .models
@@ -75,6 +77,7 @@ impl Answering {
             done: None,
             ignored: HeaderValue::from_str(&ignored).ok().filter(|value| !value.is_empty()),
             log_bodies: app.config.log_bodies,
+            _held: held,
         };
         answering.ask(answering.exchange.prompt());
         if let Now::Queued(place) = &mut answering.now {

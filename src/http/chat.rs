@@ -11,7 +11,7 @@ use super::answering::Answering;
 use super::error::ApiError;
 use super::sse::{self, Render};
 use super::trace::RequestId;
-use super::{App, Backend, body};
+use super::{App, Backend};
 use crate::answer::{Answer, AnswerEvent};
 use crate::openai::chat::ChatRequest;
 use crate::translate::chat::{self, Reply};
@@ -22,7 +22,7 @@ pub(super) async fn completions<B: Backend>(
     Extension(id): Extension<RequestId>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let request: ChatRequest = body::json(request, app.config.max_body_bytes, app.limits).await?;
+    let (request, held) = app.room.json::<ChatRequest>(request).await?;
     let reply = Reply {
         id: format!("chatcmpl-{id}"),
         created: super::unix_now(),
@@ -31,7 +31,7 @@ pub(super) async fn completions<B: Backend>(
     };
     let ask = chat::ask(request)?;
     let streamed = ask.streamed;
-    let answering = Answering::begin(&app, id, ask).await?;
+    let answering = Answering::begin(&app, id, ask, held).await?;
     if streamed { sse::respond(answering, reply, app.limits.keep_alive).await } else { whole(answering, reply).await }
 }
 

@@ -18,7 +18,7 @@ use axum::response::{IntoResponse, Response};
 use super::error::ApiError;
 use super::keys::{Caller, Entry, Key, Keys, Place};
 use super::trace::Until;
-use super::{App, Backend, body};
+use super::{App, Backend};
 
 /// Lets a request through, or refuses it before its body is read.
 pub(super) async fn admit<B: Backend>(State(app): State<Arc<App<B>>>, request: Request, next: Next) -> Response {
@@ -65,11 +65,9 @@ async fn enter<B: Backend>(app: &App<B>, key: &Key, request: Request) -> Result<
         Entry::Now(place) => Ok((request, place)),
         Entry::Queued(queued) => {
             // Only on a connection whose body has been read is it seen that the client goes away.
-            let (parts, body) = request.into_parts();
-            let whole = Request::from_parts(parts.clone(), body);
-            let bytes = body::read(whole, app.config.max_body_bytes, app.limits).await?;
+            let request = app.room.read_early(request).await?;
             let place = queued.place(app.config.queue_timeout).await?;
-            Ok((Request::from_parts(parts, Body::from(bytes)), place))
+            Ok((request, place))
         }
     }
 }

@@ -7,6 +7,7 @@
 //! Told to stop, the server goes on accepting until the requests that it took have ended: probes say so, anything else is
 //! a 503, one request a connection. Then it closes the door.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,8 @@ use axum::Router;
 use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -23,8 +25,8 @@ use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
 use super::Limits;
-use super::stream::TimedStream;
-use super::trace::{REQUEST_ID, RequestId, Until};
+use super::stream::{Phase, TimedStream};
+use super::trace::{GivenUp, REQUEST_ID, RequestId, Until};
 use crate::config::Config;
 use crate::shutdown::Tasks;
 
@@ -156,55 +158,76 @@ struct Connection {
     stop_timeout: Duration,
 }
 
+/// A connection that is served.
+type Open<S> = http1::Connection<TokioIo<TimedStream>, S>;
+
+/// What answers its requests.
+trait Answers: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> {}
+impl<S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>> Answers for S {}
+
 impl Connection {
-    /// Answers one request, as what comes while the server stops.
-    fn serve_late(&self, socket: TcpStream, router: Router, seat: OwnedSemaphorePermit) {
+    /// A connection whose requests `router` answers.
+    fn open(&self, socket: TcpStream, router: Router, kept: bool) -> (Open<impl Answers + use<>>, Phase, GivenUp) {
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        }
+        let given_up = GivenUp::default();
         let (stream, phase) = TimedStream::new(socket, self.limits);
-        let service = service_fn(move |request: hyper::Request<Incoming>| {
-            let end = phase.request();
+        let (mark, requests) = (given_up.clone(), phase.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let end = requests.request();
+            request.extensions_mut().insert(mark.clone());
             let reply = router.clone().oneshot(request);
             async move { reply.await.map(|reply| reply.map(|body| Body::new(Until { body, _end: end }))) }
         });
         let connection = http1::Builder::new()
-            .keep_alive(false)
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.idle)
+            .keep_alive(kept)
             .max_buf_size(BUFFER)
             .serve_connection(TokioIo::new(stream), service);
+        (connection, phase, given_up)
+    }
+
+    /// Answers one request, as what comes while the server stops.
+    fn serve_late(&self, socket: TcpStream, router: Router, seat: OwnedSemaphorePermit) {
+        let (connection, _, given_up) = self.open(socket, router, false);
         drop(self.tasks.spawn(async move {
+            let mut connection = std::pin::pin!(connection);
             // Whatever it was, it has had its answer, or is too late for one.
-            let _ = timeout(LATE, connection).await;
+            if timeout(LATE, connection.as_mut()).await.is_err() {
+                given_up.set();
+            }
             drop(seat);
         }));
     }
 
     async fn serve(self, socket: TcpStream, router: Router, kept: bool) {
-        if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
-        }
-        let (stream, phase) = TimedStream::new(socket, self.limits);
-        let service = service_fn(move |request: hyper::Request<Incoming>| {
-            let end = phase.request();
-            let reply = router.clone().oneshot(request);
-            async move { reply.await.map(|reply| reply.map(|body| Body::new(Until { body, _end: end }))) }
-        });
-        let mut connection = std::pin::pin!(
-            http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(self.limits.idle)
-                .keep_alive(kept)
-                .max_buf_size(BUFFER)
-                .serve_connection(TokioIo::new(stream), service)
-        );
+        let (connection, phase, given_up) = self.open(socket, router, kept);
+        let mut connection = std::pin::pin!(connection);
         let outcome = tokio::select! {
             outcome = connection.as_mut() => Some(outcome),
-            () = self.tasks.stopped() => {
+            () = self.stopped(&phase) => {
                 connection.as_mut().graceful_shutdown();
-                timeout(self.stop_timeout + ENDING, connection).await.ok()
+                timeout(self.stop_timeout + ENDING, connection.as_mut()).await.ok()
             }
         };
         match outcome {
             Some(Ok(())) => {}
             Some(Err(error)) => tracing::debug!(%error, "a connection ended early"),
-            None => tracing::warn!("a connection outlived the stop deadline and was dropped"),
+            None => {
+                tracing::warn!("a connection outlived the stop deadline and was dropped");
+                given_up.set();
+            }
+        }
+    }
+
+    /// Ends when the connection has to close after what it is doing. One that was taken just before the stop is waited for
+    /// a moment: hyper would close it on the request that is on its way.
+    async fn stopped(&self, phase: &Phase) {
+        self.tasks.stopped().await;
+        if phase.is_new() {
+            sleep(LATE).await;
         }
     }
 }

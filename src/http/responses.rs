@@ -12,7 +12,7 @@ use super::answering::Answering;
 use super::error::ApiError;
 use super::sse::{self, Render};
 use super::trace::RequestId;
-use super::{App, Backend, body, unix_now};
+use super::{App, Backend, unix_now};
 use crate::answer::{Answer, AnswerEvent};
 use crate::openai::responses::{Event, ResponsesRequest};
 use crate::translate::responses::events::Events;
@@ -24,12 +24,12 @@ pub(super) async fn create<B: Backend>(
     Extension(id): Extension<RequestId>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let request: ResponsesRequest = body::json(request, app.config.max_body_bytes, app.limits).await?;
+    let (request, held) = app.room.json::<ResponsesRequest>(request).await?;
     let (ask, settings) = responses::ask(request)?;
     let model = ask.model.clone().unwrap_or_else(|| app.models.own().to_owned());
     let reply = Reply::new(id.to_string(), unix_now(), model, settings);
     let streamed = ask.streamed;
-    let answering = Answering::begin(&app, id, ask).await?;
+    let answering = Answering::begin(&app, id, ask, held).await?;
     if streamed {
         sse::respond(answering, Events::new(reply), app.limits.keep_alive).await
     } else {

@@ -33,6 +33,11 @@ impl Phase {
         RequestEnd(self.clone())
     }
 
+    /// No request's header has been read yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.is(Self::HEADER)
+    }
+
     fn is(&self, phase: u8) -> bool {
         self.0.load(Ordering::Relaxed) == phase
     }

@@ -2,7 +2,8 @@
 //!
 //! All of it is settled when the reply has ended: handed over whole, or given up because its client left. A client that
 //! leaves is told apart by status 499, which is never sent: before the reply, when the handler's future is dropped, and
-//! in the middle of it, when the body is dropped before its end.
+//! in the middle of it, when the body is dropped before its end. The same two, when the server drops them at its stop
+//! deadline ([`GivenUp`]), are a 503.
 
 use std::any::Any;
 use std::collections::hash_map::RandomState;
@@ -10,7 +11,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -159,12 +160,23 @@ fn client_id(headers: &HeaderMap) -> Option<String> {
     fits.then(|| String::from_utf8_lossy(given).into_owned())
 }
 
+/// Set once the server itself gives up a connection: an extension of its requests, which then end without their clients'
+/// doing.
+#[derive(Debug, Clone, Default)]
+pub(super) struct GivenUp(Arc<AtomicBool>);
+
+impl GivenUp {
+    pub(super) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// How a reply has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     /// Everything was handed over.
     Whole,
-    /// Nobody wanted it any more.
+    /// Nobody wanted it any more, or nobody was left to send it.
     Cut,
     /// A defect of ours cut it.
     Broken,
@@ -175,6 +187,7 @@ struct Line {
     id: RequestId,
     /// Whose key it has, once that is known.
     caller: Caller,
+    given_up: GivenUp,
     client_id: Option<String>,
     method: Method,
     path: String,
@@ -194,6 +207,7 @@ impl Line {
         Self {
             id,
             caller,
+            given_up: request.extensions().get::<GivenUp>().cloned().unwrap_or_default(),
             client_id: client_id(request.headers()),
             method: request.method().clone(),
             path: request.uri().path().chars().take(LONGEST_PATH).collect(),
@@ -209,6 +223,9 @@ impl Line {
 
     fn verdict(&self) -> (&str, &'static str) {
         match (&self.status, self.end) {
+            (None, _) | (Some(_), End::Cut) if self.given_up.0.load(Ordering::Relaxed) => {
+                ("503", "the server stopped before the end of the reply")
+            }
             (None, _) => (CLIENT_LEFT, "the client left before the reply"),
             (Some(_), End::Cut) => (CLIENT_LEFT, "the client left in the middle of the reply"),
             (Some(_), End::Broken) => ("500", "the reply broke in its middle"),

@@ -87,8 +87,6 @@ struct Member {
     /// It has to be replaced whatever it has used.
     forced: Option<&'static str>,
     why: Option<Cause>,
-    /// How urgently it was told to stop.
-    told: Stop,
 }
 
 /// Who served a slot before, until the next one does.
@@ -120,7 +118,7 @@ struct Suspension {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stop {
     No,
-    /// Accepted requests are served to their end.
+    /// Nobody new is let in; whoever is in is served as ever, with all the turns that it takes.
     Draining,
     /// Nothing is served any more.
     Now,
@@ -238,21 +236,22 @@ impl Core {
         self.slots.iter().any(|slot| slot.invoker.is_some_and(|id| ids.contains(&id)))
     }
 
-    /// No new requests; those that are accepted are served.
+    /// The server lets nobody new in. Nothing else changes: a request that is in may need another turn, and that turn
+    /// another invoker.
     pub fn drain(&mut self, now: Instant, fx: &mut dyn Effects) {
         self.stop = self.stop.max(Stop::Draining);
         self.settle(now, fx);
     }
 
-    /// Nothing is served any more.
-    pub fn stop_now(&mut self, now: Instant, fx: &mut dyn Effects) {
+    /// Nothing is served any more, and every invoker stops.
+    pub fn stop(&mut self, now: Instant, fx: &mut dyn Effects) {
         self.stop = Stop::Now;
         self.settle(now, fx);
     }
 
     /// Nobody gets the time to stop in good order.
     pub fn kill(&mut self, now: Instant, fx: &mut dyn Effects) {
-        self.stop_now(now, fx);
+        self.stop(now, fx);
         for id in self.members.keys() {
             fx.kill(*id);
         }
@@ -270,10 +269,10 @@ impl Core {
         wear.chain(backoff).chain(probe).chain(self.quota_until).filter(|at| *at > now).min()
     }
 
-    /// Whether nobody is left.
+    /// Whether the pool has stopped and nobody is left.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
+    pub fn is_over(&self) -> bool {
+        self.stop == Stop::Now && self.members.is_empty()
     }
 
     /// A snapshot.

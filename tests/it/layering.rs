@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The server's modules from top to bottom: each may use those below it, and itself.
-const WRAPPER: [&str; 19] = [
+const WRAPPER: [&str; 20] = [
     "main",
     "command",
     "check",
@@ -23,6 +23,7 @@ const WRAPPER: [&str; 19] = [
     "turn",
     "process_tree",
     "shutdown",
+    "allocator",
     "lib",
 ];
 

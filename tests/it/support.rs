@@ -38,11 +38,17 @@ pub(crate) struct Options {
     args: Vec<String>,
     cli: PathBuf,
     env: Vec<(String, Option<String>)>,
+    under: Vec<String>,
 }
 
 impl Options {
     pub(crate) fn new() -> Self {
-        Self { args: Vec::new(), env: Vec::new(), cli: PathBuf::from(env!("CARGO_BIN_EXE_mock-claude")) }
+        Self {
+            args: Vec::new(),
+            env: Vec::new(),
+            under: Vec::new(),
+            cli: PathBuf::from(env!("CARGO_BIN_EXE_mock-claude")),
+        }
     }
 
     /// Flags of `serve`.
@@ -63,6 +69,12 @@ impl Options {
         self
     }
 
+    /// The command that becomes the server: its last words are the server's own command line.
+    pub(crate) fn under(mut self, command: &[&str]) -> Self {
+        self.under = command.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
     pub(crate) fn cli(mut self, cli: &Path) -> Self {
         self.cli = cli.to_owned();
         self
@@ -77,8 +89,10 @@ impl Options {
 impl Server {
     fn start(options: &Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let words: Vec<&str> =
+            options.under.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_sut"), "wrapper", "serve"]).collect();
         #[expect(clippy::disallowed_methods, reason = "the test's own server; Server::drop ends it")]
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sut"));
+        let mut command = Command::new(words[0]);
         for (name, value) in &options.env {
             match value {
                 Some(value) => command.env(name, value),
@@ -86,7 +100,8 @@ impl Server {
             };
         }
         let mut child = command
-            .args(["wrapper", "serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--cli"])
+            .args(&words[1..])
+            .args(["--listen", "127.0.0.1:0", "--log-format", "json", "--cli"])
             .arg(&options.cli)
             .args(&options.args)
             .env("CCW_RUNTIME_DIR", folder.path().join("runtime"))

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
+use super::super::Backend;
+use super::support::{Client, Setup, ask, done, get, post, soon, status, text};
+use crate::metrics::Snapshot;
 use crate::pool::status::PoolState;
-
-use super::support::{Client, Setup, ask, done, get, post, soon, text};
 
 const PATH: &str = "/v1/chat/completions";
 
@@ -63,4 +64,27 @@ async fn what_does_not_finish_is_dropped_at_the_deadline() {
     server.tasks.stop();
     soon(server.served).await.unwrap();
     soon(turn.closed()).await;
+    let snapshot = Snapshot { status: status(PoolState::Stopping), memory: server.fake.memory(), memory_alert: 0 };
+    let counted = server.counted.text(&snapshot).unwrap();
+    assert!(counted.contains(&format!("{{route=\"{PATH}\",status=\"503\"}} 1")), "{counted}");
+    assert!(!counted.contains(&format!("{{route=\"{PATH}\",status=\"499\"}} 1")), "{counted}");
+}
+
+#[tokio::test]
+async fn a_connection_that_was_taken_just_before_the_stop_still_gets_a_reply() {
+    let server = Setup::echo().start().await;
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        clients.push(Client::connect(server.address).await);
+    }
+    // Connections are accepted in order: with an answer to the last one, all are.
+    let last = clients.last_mut().unwrap();
+    last.send(&get("/livez", "").replace("connection: close\r\n", "")).await;
+    assert_eq!(last.receive().await.status, 200);
+    server.tasks.stop();
+    for client in &mut clients[..19] {
+        client.send(&post(PATH, "", &ask("x", false))).await;
+        assert_eq!(client.receive().await.status, 200);
+    }
+    soon(server.served).await.unwrap();
 }

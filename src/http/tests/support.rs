@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::super::{Backend, Limits, ROUTES, TreeMemory, serve_within};
+use super::super::{Backend, Limits, ROUTES, Site, TreeMemory};
 use crate::cli::account::Account;
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -101,6 +101,7 @@ pub(super) struct Server {
     pub(super) address: SocketAddr,
     pub(super) tasks: Tasks,
     pub(super) fake: Fake,
+    pub(super) counted: Arc<Metrics>,
     /// Turns of a server by hand.
     pub(super) turns: mpsc::Receiver<mpsc::Sender<TurnEvent>>,
     /// Ends when `serve` returns.
@@ -153,9 +154,10 @@ impl Setup {
         let keys = self.config.keys().unwrap().keys;
         let metrics = Arc::new(Metrics::new(ROUTES));
         let (config, tasks_of) = (Arc::new(self.config), tasks.clone());
-        let serving = serve_within(listener, config, keys, fake.clone(), metrics, tasks_of, self.limits);
+        let site = Site { config, keys, backend: fake.clone(), metrics: Arc::clone(&metrics) };
+        let serving = site.serve_within(listener, tasks_of, self.limits);
         let served = tasks.spawn(serving);
-        Server { address, tasks, fake, turns, served }
+        Server { address, tasks, fake, counted: metrics, turns, served }
     }
 }
 

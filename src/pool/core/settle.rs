@@ -14,16 +14,15 @@ impl Core {
     pub(super) fn settle(&mut self, now: Instant, fx: &mut dyn Effects) {
         self.settled_at = Some(now);
         self.expire(now);
-        if self.stop == Stop::No {
+        if self.stop == Stop::Now {
+            self.end_all(fx);
+        } else {
             self.switch(now, fx);
             self.stop_the_worn(now, fx);
             self.start(now, fx);
             self.assign(now, fx);
             // A turn that has just begun can be the one that makes a standby due.
             self.start(now, fx);
-        } else {
-            self.assign(now, fx);
-            self.wind_down(now, fx);
         }
         self.refuse_the_waiting(now, fx);
         self.tell_state(fx);
@@ -130,8 +129,7 @@ impl Core {
             let id = fx.start();
             let wear = Wear { turns: 0, tokens: 0, started: now, idle_since: now, rss: 0 };
             let phase = Phase::Starting;
-            self.members
-                .insert(id, Member { phase, slot, wear, first_rss: 0, forced: None, why: None, told: Stop::No });
+            self.members.insert(id, Member { phase, slot, wear, first_rss: 0, forced: None, why: None });
             if let Some(slot) = slot {
                 self.slots[slot].invoker = Some(id);
             }
@@ -169,9 +167,7 @@ impl Core {
 
     /// Gives waiting requests to idle invokers, first come first served.
     fn assign(&mut self, now: Instant, fx: &mut dyn Effects) {
-        while self.stop != Stop::Now
-            && let Some(ticket) = self.waiting.front().copied()
-        {
+        while let Some(ticket) = self.waiting.front().copied() {
             let Some(id) = self.next_idle(now, |id| fx.suits(id, ticket)) else { return };
             self.waiting.pop_front();
             let limits = self.limits();
@@ -211,7 +207,7 @@ impl Core {
 
     /// The error that a request gets at once.
     pub(super) fn refusal(&self, now: Instant) -> Option<TurnError> {
-        if self.stop != Stop::No {
+        if self.stop == Stop::Now {
             return Some(TurnError::Stopping);
         }
         if let Some(until) = self.quota_until {
@@ -227,9 +223,6 @@ impl Core {
     }
 
     fn refuse_the_waiting(&mut self, now: Instant, fx: &mut dyn Effects) {
-        if self.stop == Stop::Draining && self.able(now).next().is_some() {
-            return;
-        }
         if let Some(error) = self.refusal(now) {
             for ticket in self.waiting.drain(..) {
                 fx.refuse(ticket, error.clone());
@@ -237,21 +230,12 @@ impl Core {
         }
     }
 
-    /// The server is stopping: whoever has nothing more to do goes.
-    fn wind_down(&mut self, now: Instant, fx: &mut dyn Effects) {
-        let at_once = self.stop == Stop::Now;
-        let done = at_once || self.waiting.is_empty() || self.able(now).next().is_none();
-        for (id, member) in &mut self.members {
-            let needless = member.slot.is_none() || done;
-            if !needless || member.phase == Phase::Leaving || member.told >= self.stop {
-                continue;
-            }
-            member.told = self.stop;
-            fx.stop(*id, "stopping", at_once);
-            if member.phase != Phase::Busy || at_once {
-                member.phase = Phase::Leaving;
-                member.why = Some(Cause::Planned("stopping"));
-            }
+    /// Nothing is served any more: everybody goes, whatever runs.
+    fn end_all(&mut self, fx: &mut dyn Effects) {
+        for (id, member) in self.members.iter_mut().filter(|(_, member)| member.phase != Phase::Leaving) {
+            fx.stop(*id, "stopping", true);
+            member.phase = Phase::Leaving;
+            member.why = Some(Cause::Planned("stopping"));
         }
     }
 

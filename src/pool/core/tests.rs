@@ -360,6 +360,23 @@ fn a_full_queue_refuses_one_more_and_serves_the_rest() {
     assert!(tickets[..4].iter().all(|t| sim.world.ended[t] == "served"));
 }
 
+#[test]
+fn whoever_is_in_when_the_door_closes_is_served_and_so_is_the_turn_asked_after_it() {
+    let mut sim = Sim::new(&Config { max_turns: 1, ..config(1, Standby::Off) });
+    sim.ready(1);
+    let first = sim.request();
+    sim.core.drain(sim.now, &mut sim.world);
+    assert_eq!(sim.core.status(sim.now).state, PoolState::Stopping);
+    sim.run_out();
+    let second = sim.request();
+    sim.run_out();
+    assert_eq!((sim.world.ended[&first], sim.world.ended[&second]), ("served", "served"));
+    sim.core.stop(sim.now, &mut sim.world);
+    let late = sim.request();
+    sim.run_out();
+    assert!(sim.world.ended[&late] == "refused" && sim.core.is_over());
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Request,
@@ -427,7 +444,7 @@ impl Sim {
             Step::Advance(ms) => self.advance(Duration::from_millis(ms)),
             Step::Restart => drop(self.core.restart(self.now, &mut self.world)),
             Step::Drain => self.core.drain(self.now, &mut self.world),
-            Step::StopNow => self.core.stop_now(self.now, &mut self.world),
+            Step::StopNow => self.core.stop(self.now, &mut self.world),
         }
         self.check();
     }
@@ -450,16 +467,16 @@ proptest! {
         for step in history {
             sim.step(step);
         }
-        let stops = ending.is_some();
         if let Some(ending) = ending {
             sim.step(ending);
         }
         sim.run_out();
         prop_assert_eq!(sim.world.ended.len() as u64, sim.tickets, "every request has ended");
-        if stops {
-            prop_assert!(sim.core.is_empty());
-        } else {
+        if !matches!(ending, Some(Step::StopNow)) {
             prop_assert!(sim.core.status(sim.now).settled, "{:?}", sim.core.status(sim.now));
+            sim.step(Step::StopNow);
+            sim.run_out();
         }
+        prop_assert!(sim.core.is_over());
     }
 }

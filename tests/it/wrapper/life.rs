@@ -1,9 +1,10 @@
 //! Restarts, stops, and what is left after them.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::process::Signal;
+use serde_json::json;
 
 use crate::support::{Options, Server, script, signal_pid, until};
 
@@ -60,6 +61,58 @@ fn sigterm_lets_a_running_request_finish() {
     });
     assert!(text.len() > 20_000, "{} bytes", text.len());
     server.stop();
+}
+
+#[test]
+fn a_request_that_was_let_in_before_the_stop_gets_every_turn_that_it_takes() {
+    let format =
+        json!({"type": "json_schema", "json_schema": {"name": "n", "strict": true, "schema": {"type": "object"}}});
+    let body = json!({"messages": [{"role": "user", "content": "hello"}], "response_format": format});
+    // With one turn for each process, the second turn needs a process that is not there yet when the stop begins.
+    let flags = ["--max-turns", "1", "--standby", "off"];
+    let server = Options::new().flags(&flags).mock(&["--mock-answer=schema+wrong-once+slow=500"]).start();
+    let reply = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| server.post("/v1/chat/completions", &body));
+        until("the turn runs", || server.health()["invokers"]["busy"] == 1);
+        server.signal(Signal::TERM);
+        until("it lets nobody in", || server.ask("late").header("retry-after").is_some());
+        assert_eq!((server.get("/readyz").status, server.get("/livez").status), (503, 200));
+        asked.join().unwrap()
+    });
+    assert!(reply.text().starts_with('{'), "{reply:?}");
+    assert!(server.log().contains("asking again"), "{}", server.log());
+    server.stop();
+}
+
+#[test]
+fn a_closed_terminal_stops_the_server_in_good_order_but_not_under_nohup() {
+    let mut server = Options::new().mock(&["--mock-answer=slow=300"]).start();
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| server.ask("hello"));
+        until("the turn runs", || server.health()["invokers"]["busy"] == 1);
+        server.signal(Signal::HUP);
+        assert_eq!(asked.join().unwrap().status, 200);
+    });
+    assert!(server.wait().success(), "{}", server.log());
+    assert_eq!((server.below(), server.files_left()), (vec![], vec![]));
+
+    let server = Options::new().under(&["sh", "-c", "trap '' HUP; exec \"$0\" \"$@\""]).start();
+    server.signal(Signal::HUP);
+    assert_eq!(server.ask("hello").status, 200);
+    assert!(!server.log().contains("SIGHUP"), "{}", server.log());
+    server.stop();
+}
+
+#[test]
+fn a_stream_that_the_stop_deadline_cuts_ends_with_an_error_and_is_no_client_that_left() {
+    let flags = ["--stop-timeout", "0.3"];
+    let mut server = Options::new().flags(&flags).mock(&["--mock-answer=drip=60000"]).start();
+    let (mut stream, mut text) = server.stream("hello");
+    server.signal(Signal::TERM);
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.contains("\"code\":\"stopping\"") && !text.contains("[DONE]"), "{text}");
+    assert!(server.wait().success(), "{}", server.log());
+    assert!(!server.log().contains("client left"), "{}", server.log());
 }
 
 #[test]
