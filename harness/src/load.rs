@@ -30,6 +30,8 @@ pub struct Shape {
     pub connections: u64,
     /// What is asked for.
     pub mix: Mix,
+    /// Bytes of filler in each prompt.
+    pub filler: usize,
     /// Share of requests that ask for a stream, 0 to 1.
     pub streamed: f64,
     /// Share of the streamed requests whose client leaves in the middle, 0 to 1.
@@ -87,6 +89,8 @@ pub struct Ask {
     pub stream: bool,
     /// Leave after this many pieces of the stream.
     pub leave_after: Option<u32>,
+    /// Bytes of filler in its prompt.
+    pub filler: usize,
     /// What the reply has to be.
     pub want: Want,
 }
@@ -175,7 +179,7 @@ fn ask(shape: Shape, number: u64) -> Ask {
     let leaves = stream && chance(&mut random, shape.leaving);
     let leave_after = leaves.then(|| 1 + random.next_u32() % 8);
     let mark = format!("{:08x}{number:08x}", random.next_u32());
-    Ask { number, mark, stream, leave_after, want: want(shape.mix, &mut random) }
+    Ask { number, mark, stream, leave_after, filler: shape.filler, want: want(shape.mix, &mut random) }
 }
 
 fn want(mix: Mix, random: &mut ChaCha8Rng) -> Want {
@@ -238,7 +242,15 @@ mod tests {
     use super::*;
 
     fn shape(streamed: f64, leaving: f64) -> Shape {
-        Shape { connections: 1, mix: Mix::TEXT, streamed, leaving, deadline: Duration::from_secs(1), seed: 7 }
+        Shape {
+            connections: 1,
+            mix: Mix::TEXT,
+            filler: 0,
+            streamed,
+            leaving,
+            deadline: Duration::from_secs(1),
+            seed: 7,
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::{store, strays, verdict};
 /// Options of `run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What to run: restarts, overnight, crashes, streams, structured, tools, or several of them.
+    /// What to run: restarts, overnight, crashes, streams, structured, tools, bodies, or several of them.
     #[arg(value_name = "SCENARIO", default_value = "restarts", value_parser = scenario)]
     scenarios: Vec<Scenario>,
 

@@ -167,7 +167,9 @@ async fn connect(address: SocketAddr) -> Result<Connection, String> {
 }
 
 fn body(ask: &Ask, script: &Script) -> Bytes {
-    let content = format!("{}\n{}{}", script.prompt(ask.number), check::marker(&ask.mark), ask.want.word());
+    let filler = "filler ".repeat(ask.filler / 7);
+    let prompt = script.prompt(ask.number);
+    let content = format!("{filler}{prompt}\n{}{}", check::marker(&ask.mark), ask.want.word());
     let mut body = serde_json::json!({
         "model": "haiku",
         "messages": [{"role": "user", "content": content}],

@@ -107,6 +107,7 @@ impl Assignment {
         Shape {
             connections: self.scenario.connections,
             mix: self.scenario.mix,
+            filler: self.scenario.filler,
             streamed: self.scenario.streamed,
             leaving: self.scenario.leaving,
             deadline: self.scenario.deadline,
