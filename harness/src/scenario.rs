@@ -6,7 +6,6 @@ use crate::load::want::Mix;
 
 pub mod bodies;
 pub mod crashes;
-pub mod details;
 pub mod drive;
 mod driver;
 pub mod overnight;
