@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::Value;
 
@@ -42,10 +43,10 @@ pub(super) fn validator(schema: &Value) -> Result<Validator, String> {
 
 /// What is wrong with a schema, in words of the one who wrote it.
 fn unusable(error: &ValidationError<'_>) -> String {
+    use ValidationErrorKind::{Format, Pattern, Referencing};
     use jsonschema::ReferencingError::{
         InvalidAnchor, InvalidUri, NoSuchAnchor, PointerToNowhere, UnknownSpecification, Unretrievable,
     };
-    use jsonschema::error::ValidationErrorKind::{Format, Pattern, Referencing};
     let path = error.instance_path().to_string();
     let place = if path.is_empty() { "it".to_owned() } else { format!("`{path}`") };
     match error.kind() {
@@ -118,7 +119,10 @@ pub(super) fn violations(validator: &Validator, instance: &Value, size: usize) -
     let words = |error: &ValidationError<'_>| {
         let path = error.instance_path().to_string();
         let place = if path.is_empty() { "the whole".to_owned() } else { format!("`{path}`") };
-        shorten(&format!("- {place}: {error}"))
+        match error.kind() {
+            ValidationErrorKind::FalseSchema => shorten(&format!("- {place}: nothing can stand there")),
+            _ => shorten(&format!("- {place}: {error}")),
+        }
     };
     if size > LARGE {
         return validator.validate(instance).err().map(|error| words(&error));

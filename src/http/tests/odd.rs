@@ -69,7 +69,7 @@ async fn held_against(server: &Server, path: &str, rows: Vec<(String, Gets)>) {
 fn is_plain(reply: &Reply) {
     let message = reply.json()["error"]["message"].as_str().unwrap().to_owned();
     for word in
-        ["struct", "sequence", "invalid type", "u64", "f64", "expected a", "registry", "resource", "EOF", "variant"]
+        ["struct ", "sequence", "invalid type", "u64", "f64", "expected a", "registry", "resource", "EOF", "variant"]
     {
         assert!(!message.contains(word), "{word:?} in {message}");
     }
@@ -291,6 +291,28 @@ async fn an_odd_response_is_served_or_refused_with_its_place() {
     let server = Setup::echo().start().await;
     let rows = rows.into_iter().map(|(fields, gets)| (with(json!({"input": "x"}), &fields), gets)).collect();
     held_against(&server, RESPONSES, rows).await;
+}
+
+#[tokio::test]
+async fn what_a_client_says_at_length_is_not_repeated_at_length() {
+    let server = Setup::echo().start().await;
+    let long = "ä".repeat(100_000);
+    for fields in [
+        json!({"model": long}),
+        json!({"tools": [tool("f")], "tool_choice": {"type": "function", "function": {"name": long}}}),
+        json!({"messages": [{"role": long, "content": "x"}]}),
+        json!({"messages": [{"role": "user", "content": [{"type": long}]}]}),
+        json!({"messages": [{"role": "user", "content": "x"}, result(&long)]}),
+        json!({"metadata": {&long: 1}}),
+        json!({"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"$ref": long}}}}),
+    ] {
+        let reply = server.complete(&chat(&fields)).await;
+        assert!(
+            (400..=404).contains(&reply.status) && reply.body.len() < 4096,
+            "{} of {reply:.200?}",
+            reply.body.len()
+        );
+    }
 }
 
 #[tokio::test]
