@@ -7,18 +7,24 @@ use super::support::{Client, Reply, Server, Setup, get, post};
 const CHAT: &str = "/v1/chat/completions";
 const RESPONSES: &str = "/v1/responses";
 
-/// What a request gets: none for a reply, else the error's param and code; null where there is no param.
-type Gets = Option<(Value, &'static str)>;
+/// What a request gets.
+#[derive(Clone)]
+enum Gets {
+    /// A reply.
+    Reply,
+    /// An error with this param, null where there is none, and this code.
+    Refusal(Value, &'static str),
+}
 
 const TYPE: &str = "invalid_type";
 const VALUE: &str = "invalid_value";
 const MISSING: &str = "missing_required_parameter";
 const JSON: &str = "invalid_json";
 
-const FINE: Gets = None;
+const FINE: Gets = Gets::Reply;
 
 fn no(param: &str, code: &'static str) -> Gets {
-    Some((param.into(), code))
+    Gets::Refusal(param.into(), code)
 }
 
 /// `base` with these fields.
@@ -50,7 +56,7 @@ fn result(id: &str) -> Value {
 async fn held_against(server: &Server, path: &str, rows: Vec<(String, Gets)>) {
     for (body, gets) in rows {
         let reply = server.exchange(&post(path, "", &body)).await;
-        let Some((param, code)) = gets else {
+        let Gets::Refusal(param, code) = gets else {
             assert_eq!(reply.status, 200, "{body:.200}: {reply:?}");
             continue;
         };
@@ -176,12 +182,13 @@ fn messages() -> Vec<(Value, Gets)> {
     ]
 }
 
+const SCHEMA: &str = "response_format.json_schema.schema";
+
 fn tools_and_formats() -> Vec<(Value, Gets)> {
     let format = |format: Value| json!({ "response_format": format });
     let schema = |schema: Value| format(json!({"type": "json_schema", "json_schema": schema}));
     let choice = |choice: Value| json!({"tools": [tool("f")], "tool_choice": choice});
     let named = |name: &str| json!({"type": "function", "function": {"name": name}});
-    const SCHEMA: &str = "response_format.json_schema.schema";
     vec![
         (choice(named("g")), no("tool_choice", VALUE)),
         (choice(json!("sometimes")), no("tool_choice", VALUE)),
@@ -320,8 +327,8 @@ async fn a_body_that_is_no_json_object_is_refused_by_both_apis() {
     let server = Setup::echo().start().await;
     for path in [CHAT, RESPONSES] {
         let rows = ["", " ", "[]", "[1]", "null", "\"x\"", "{", "{]", "{} {}", "nonsense", "\u{feff}{}"];
-        let rows = rows.into_iter().map(|body| (body.to_owned(), Some((Value::Null, JSON))));
-        let deep = |open: &str| (open.repeat(10_000), Some((Value::Null, JSON)));
+        let rows = rows.into_iter().map(|body| (body.to_owned(), Gets::Refusal(Value::Null, JSON)));
+        let deep = |open: &str| (open.repeat(10_000), Gets::Refusal(Value::Null, JSON));
         let twice = (r#"{"model": "haiku", "model": "opus"}"#.to_owned(), no("model", VALUE));
         held_against(&server, path, rows.chain([deep("["), deep("{\"a\":"), twice]).collect()).await;
     }

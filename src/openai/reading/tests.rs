@@ -13,7 +13,7 @@ fn misread(text: &str) -> Misread {
 }
 
 #[track_caller]
-fn is(wrong: Misread, flaw: Flaw, param: &str, message: &str) {
+fn is(wrong: &Misread, flaw: Flaw, param: &str, message: &str) {
     assert_eq!((wrong.flaw, wrong.param.as_str(), wrong.message.as_str()), (flaw, param, message));
 }
 
@@ -41,7 +41,7 @@ fn a_list_is_no_object_wherever_there_are_fields() {
         (json!({"messages": [user], "tools": [{"type": "function", "function": ["f"]}]}), "tools[0].function"),
     ] {
         let message = format!("`{param}` must be an object, not an array");
-        is(misread(&chat.to_string()), Flaw::Type, param, &message);
+        is(&misread(&chat.to_string()), Flaw::Type, param, &message);
     }
     for (response, param) in [
         (json!({"text": [null, "low"]}), "text"),
@@ -51,12 +51,12 @@ fn a_list_is_no_object_wherever_there_are_fields() {
         (json!({"metadata": []}), "metadata"),
     ] {
         let wrong = body::<ResponsesRequest>(response.to_string().as_bytes()).unwrap_err();
-        is(wrong, Flaw::Type, param, &format!("`{param}` must be an object, not an array"));
+        is(&wrong, Flaw::Type, param, &format!("`{param}` must be an object, not an array"));
     }
     let wrong = part::<MessageItem>("input[0]", json!({"role": "user", "content": [["input_text", "hi"]]}));
-    is(wrong.unwrap_err(), Flaw::Type, "input[0].content[0]", "`input[0].content[0]` must be an object, not an array");
+    is(&wrong.unwrap_err(), Flaw::Type, "input[0].content[0]", "`input[0].content[0]` must be an object, not an array");
     let wrong = part::<FunctionTool>("tools[2]", json!(["f"])).unwrap_err();
-    is(wrong, Flaw::Type, "tools[2]", "`tools[2]` must be an object, not an array");
+    is(&wrong, Flaw::Type, "tools[2]", "`tools[2]` must be an object, not an array");
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn what_is_wrong_is_said_in_plain_words() {
             "`messages[0].content` must be a string or an array of parts, not 5",
         ),
     ] {
-        is(misread(text), flaw, param, message);
+        is(&misread(text), flaw, param, message);
     }
 }
 
@@ -106,7 +106,7 @@ fn what_is_no_json_object_is_told_so() {
         (b"{a: 1}", "the body is not JSON: a name is not a string in double quotes (line 1, column 2)"),
         (b"{\"a\": 1e999}", "the body is not JSON: a number is too large (line 1, column 11)"),
     ] {
-        is(body::<ChatRequest>(bytes).unwrap_err(), Flaw::Json, "", message);
+        is(&body::<ChatRequest>(bytes).unwrap_err(), Flaw::Json, "", message);
     }
     let deep = "[".repeat(1_000_000);
     assert!(misread(&deep).message.contains("nested deeper"), "{:?}", misread(&deep));
@@ -114,9 +114,9 @@ fn what_is_no_json_object_is_told_so() {
 
 #[test]
 fn a_name_that_stands_twice_is_refused_at_its_place() {
-    is(misread(r#"{"n": 1, "n": 1}"#), Flaw::Value, "n", "`n` is given twice: give it once");
+    is(&misread(r#"{"n": 1, "n": 1}"#), Flaw::Value, "n", "`n` is given twice: give it once");
     let inner = r#"{"messages": [{"role": "user", "content": "a"}, {"role": "user", "role": "tool"}]}"#;
-    is(misread(inner), Flaw::Value, "messages[1].role", "`messages[1].role` is given twice: give it once");
+    is(&misread(inner), Flaw::Value, "messages[1].role", "`messages[1].role` is given twice: give it once");
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn json() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(5, 64, 6, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-            prop::collection::btree_map(any::<String>(), inner, 0..6).prop_map(|map| Value::from_iter(map)),
+            prop::collection::btree_map(any::<String>(), inner, 0..6).prop_map(Value::from_iter),
         ]
     })
 }
