@@ -1,15 +1,18 @@
 //! Calls and their results, held against each other as OpenAI's own API does: the messages that follow an assistant's
 //! calls are their results, each of them and no other.
 
-use crate::answer::{Entry, Invalid, Speaker};
+use std::collections::HashSet;
 
-/// The calls of the last assistant's message.
+use crate::answer::{Call, Entry, Invalid, Speaker};
+
+/// The calls of the last message that was no tool's.
 #[derive(Default)]
 struct Open<'a> {
     /// Where they stand.
     at: usize,
-    calls: Vec<&'a str>,
-    answered: Vec<&'a str>,
+    calls: &'a [Call],
+    ids: HashSet<&'a str>,
+    answered: HashSet<&'a str>,
 }
 
 /// Each entry is a message: the one at its place.
@@ -20,8 +23,8 @@ pub(super) fn check(conversation: &[Entry]) -> Result<(), Invalid> {
             open.answer(index, call)?;
         } else {
             open.close()?;
-            let calls = entry.calls.iter().map(|call| call.id.as_str()).collect();
-            open = Open { at: index, calls, answered: Vec::new() };
+            let ids = entry.calls.iter().map(|call| call.id.as_str()).collect();
+            open = Open { at: index, calls: &entry.calls, ids, answered: HashSet::new() };
         }
     }
     open.close()
@@ -29,8 +32,8 @@ pub(super) fn check(conversation: &[Entry]) -> Result<(), Invalid> {
 
 impl<'a> Open<'a> {
     fn answer(&mut self, index: usize, call: &'a str) -> Result<(), Invalid> {
-        if self.calls.contains(&call) {
-            self.answered.push(call);
+        if self.ids.contains(call) {
+            self.answered.insert(call);
             return Ok(());
         }
         let words = format!(
@@ -40,15 +43,14 @@ impl<'a> Open<'a> {
     }
 
     fn close(&self) -> Result<(), Invalid> {
-        let mut left = self.calls.iter().filter(|call| !self.answered.contains(call));
-        let Some(call) = left.next() else { return Ok(()) };
+        let mut left = self.calls.iter().filter(|call| !self.answered.contains(call.id.as_str()));
+        let Some(Call { id, .. }) = left.next() else { return Ok(()) };
         let more = match left.count() {
             0 => String::new(),
-            1 => " and 1 more".to_owned(),
             more => format!(" and {more} more"),
         };
         let words = format!(
-            "no tool's message answers the call {call:?}{more}: the messages after `tool_calls` are their results, one each"
+            "no tool's message answers the call {id:?}{more}: the messages after `tool_calls` are their results, one each"
         );
         Err(Invalid::new(format!("messages[{}].tool_calls", self.at), words))
     }
