@@ -18,9 +18,12 @@
 use std::process::ExitCode;
 
 pub mod answer;
+pub mod call;
 pub mod fault;
+pub mod flags;
 pub mod options;
 
+mod client;
 mod dialect;
 mod envelope;
 mod input;
@@ -33,7 +36,8 @@ mod stdio;
 
 use crate::exit::Exit;
 use crate::recording;
-use options::{Command, Options};
+use call::CallError;
+use options::{Command, Options, OptionsError};
 
 /// Runs `mock-claude` with this process's arguments, environment and standard streams.
 pub fn main() -> ExitCode {
@@ -45,8 +49,15 @@ pub fn main() -> ExitCode {
         Ok(Command::Version(spec)) => version(&spec),
         Ok(Command::Orphan) => orphan::live(),
         Ok(Command::Run(options)) => run(*options),
+        Err(OptionsError::Call(error)) => refuse(&error),
         Err(error) => usage(&error.to_string()),
     }
+}
+
+/// Refuses a call as the CLI does: in its words, with its exit code.
+fn refuse(error: &CallError) -> ExitCode {
+    stdio::complain(&error.to_string());
+    ExitCode::FAILURE
 }
 
 fn version(spec: &str) -> ExitCode {
@@ -56,7 +67,15 @@ fn version(spec: &str) -> ExitCode {
     }
 }
 
-fn run(options: Options) -> ExitCode {
+fn run(mut options: Options) -> ExitCode {
+    if !options.call.streams {
+        let more = stdio::whole().unwrap_or_default();
+        let parts = [options.call.prompt.as_str(), more.as_str()];
+        options.call.prompt = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n");
+        if options.call.prompt.trim().is_empty() {
+            return refuse(&CallError::NoPrompt);
+        }
+    }
     let session = match recording::load(&options.recording) {
         Ok(session) => session,
         Err(error) => return usage(&error.to_string()),

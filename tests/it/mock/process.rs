@@ -26,8 +26,10 @@ pub(crate) struct Mock {
 }
 
 impl Mock {
+    /// Started for a conversation: JSON lines in and out.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        Self::spawn(command(arguments))
+        let streams = ["--input-format", "stream-json", "--output-format", "stream-json", "--verbose"];
+        Self::spawn(command(&[&streams, arguments].concat()))
     }
 
     pub(crate) fn spawn(mut command: Command) -> Self {
