@@ -68,6 +68,10 @@ fn version(spec: &str) -> ExitCode {
 }
 
 fn run(mut options: Options) -> ExitCode {
+    let session = match recording::load(&options.recording) {
+        Ok(session) => session,
+        Err(error) => return usage(&error.to_string()),
+    };
     if !options.call.streams {
         let more = stdio::whole().unwrap_or_default();
         let parts = [options.call.prompt.as_str(), more.as_str()];
@@ -76,10 +80,6 @@ fn run(mut options: Options) -> ExitCode {
             return refuse(&CallError::NoPrompt);
         }
     }
-    let session = match recording::load(&options.recording) {
-        Ok(session) => session,
-        Err(error) => return usage(&error.to_string()),
-    };
     match player::Player::start(options, &session) {
         Ok(mut player) => player.run(),
         Err(error) => {

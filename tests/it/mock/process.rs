@@ -26,10 +26,8 @@ pub(crate) struct Mock {
 }
 
 impl Mock {
-    /// Started for a conversation: JSON lines in and out.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let streams = ["--input-format", "stream-json", "--output-format", "stream-json", "--verbose"];
-        Self::spawn(command(&[&streams, arguments].concat()))
+        Self::spawn(command(arguments))
     }
 
     pub(crate) fn spawn(mut command: Command) -> Self {
@@ -160,10 +158,17 @@ impl Drop for Mock {
     }
 }
 
+/// A conversation: JSON lines in and out.
 pub(crate) fn command(arguments: &[&str]) -> Command {
+    let mut command = bare();
+    command.args(["--input-format", "stream-json", "--output-format", "stream-json", "--verbose"]).args(arguments);
+    command
+}
+
+/// Without any argument.
+pub(crate) fn bare() -> Command {
     #[expect(clippy::disallowed_methods, reason = "`Mock` kills and reaps it when it is dropped")]
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mock-claude"));
-    command.args(arguments);
+    let command = Command::new(env!("CARGO_BIN_EXE_mock-claude"));
     command
 }
 
