@@ -325,7 +325,7 @@ cases['every-option'] = async () => {
     strictMcpConfig: true, thinking: { type: 'enabled', budgetTokens: 2000 }, taskBudget: { total: 1000 },
     plugins: [{ type: 'local', path: '/tmp' }], skills: 'all', enableFileCheckpointing: true, persistSession: false,
     resume: '00000000-0000-4000-8000-0000000000aa', resumeSessionAt: 'x', debug: true, permissionPrompts: 'none',
-    mcpServers: { other: { command: 'true' } }, sandbox: { enabled: false }, agent: 'reviewer', title: 'a title',
+    mcpServers: { other: { command: 'true' } }, mcpServersDelivery: 'argv', sandbox: { enabled: false }, agent: 'reviewer', title: 'a title',
     agents: { reviewer: { description: 'reviews', prompt: 'review' } }, allowDangerouslySkipPermissions: true,
     extraArgs: { 'replay-user-messages': null },
   });
@@ -349,7 +349,7 @@ cases['cli-dies'] = async () => {
   const atStart = await refused(oneShot('hello', { extraArgs: { 'mock-fault': 'crash-start' } }));
   assert.match(killed, /signal SIGKILL/);
   assert.match(atStart, /code 1/);
-  return `${killed}; ${atStart}`.slice(0, 80);
+  return killed;
 };
 
 cases['unknown-flag'] = async () => {

@@ -13,9 +13,10 @@ use super::orphan;
 
 /// What `--help` prints.
 pub(super) const HELP: &str = "\
-mock-claude: speaks the CLI's stream-json protocol from a recorded session.
-The CLI's own flags are accepted and passed over. Each option can also be set by a variable, e.g. MOCK_CLAUDE_PACE;
-a flag wins.
+mock-claude: stands in for the CLI, speaking from a recorded session.
+Takes the CLI's own flags and refuses others as it does. With --input-format stream-json it holds a conversation, for the
+Agent SDKs too; otherwise it answers one prompt, from the command line and stdin, as text, json or stream-json. Each
+option can also be set by a variable, e.g. MOCK_CLAUDE_PACE; a flag wins.
 
   --mock-recording SPEC     FILE.jsonl, NAME or VERSION/NAME of a bundled recording   [ten-turns]
   --mock-pace PACE          full: as fast as possible; recorded: with the recorded pauses   [full]
@@ -34,6 +35,9 @@ MODE is one of these, or several joined by +, such as schema+fenced+slow=200:
   echo                      what the user said last
   schema                    an instance of the JSON Schema in the turn
   tool, tool=NAME, tools=N  calls of functions that the turn describes
+  use, use=NAME             the CLI uses a tool, Bash where none is named: it calls the hooks of its caller, asks for the
+                            permission, and replies with what the tool gave. Nothing is run, but a tool of an MCP server
+                            in the caller is called: use=mcp__SERVER__TOOL. [[input:JSON]] in the prompt is its input
   auto                      calls, where functions are described and none has just answered; else an instance, where
                             JSON is asked for; else the recorded reply
   fenced, prose             JSON in a Markdown fence, between sentences; the kind is auto unless another is named

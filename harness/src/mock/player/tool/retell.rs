@@ -138,7 +138,7 @@ impl Tool {
     /// The last line of the turn, which says what was refused.
     pub(super) fn concluded(&self, step: Step, outcome: &Outcome) -> Step {
         match &step.act {
-            Act::Say(line) if line.kind == Kind::Result && matches!(outcome, Outcome::Refused { .. }) => {
+            Act::Say(line) if line.kind == Kind::Result && outcome.is_denial() => {
                 let line = line.changed(|json| json["permission_denials"] = self.denials());
                 Step { gap: step.gap, act: Act::Say(line) }
             }
@@ -243,7 +243,9 @@ impl Outcome {
 
     /// There was nobody to ask.
     pub(super) fn unasked(message: &str) -> Self {
-        Self::refused(message, json!({"decision": "reject", "source": "config", "reason_type": "other"}))
+        let decision = json!({"decision": "reject", "source": "config"});
+        let why = json!({"non_execution_kind": "user-rejected", "permission_decision": decision});
+        Self::Refused { content: message.to_owned(), result: message.to_owned(), why }
     }
 
     /// A hook was not answered before stdin ended.
@@ -255,6 +257,11 @@ impl Outcome {
     fn refused(content: &str, decision: Value) -> Self {
         let why = json!({"non_execution_kind": "permission-rule", "permission_decision": decision});
         Self::Refused { content: content.to_owned(), result: format!("Error: {content}"), why }
+    }
+
+    /// Whether somebody has refused it; what was cancelled was not refused.
+    fn is_denial(&self) -> bool {
+        matches!(self, Self::Refused { why, .. } if why.get("permission_decision").is_some())
     }
 
     /// What the reply says of it.
