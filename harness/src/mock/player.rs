@@ -9,15 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, getpid, kill_process};
+use serde_json::Value;
 use signal_hook::consts::SIGTERM;
-
-use serde_json::{Value, json};
 
 use super::client::Client;
 use super::dialect::Dialect;
 use super::fault::{Faults, Kind as FaultKind, count_process};
 use super::input::{self, Control, Input, User};
-use super::line::swap;
 use super::options::{Options, Pace};
 use super::orphan;
 use super::stdio::{Inbound, Inbox, Outbox, complain};
@@ -25,7 +23,9 @@ use crate::exit::Exit;
 use crate::recording::{End, Session};
 
 mod ask;
+mod control;
 mod hooks;
+mod own;
 mod servers;
 mod tool;
 mod turn;
@@ -203,65 +203,6 @@ impl Player {
             }
         }
         Ok(())
-    }
-
-    fn answer_control(&mut self, asked: &Control) -> Result<(), Stop> {
-        if asked.subtype == "initialize" {
-            self.client = Client::new(asked);
-            self.greet_servers()?;
-        }
-        if self.answer_about_servers(asked)? {
-            return Ok(());
-        }
-        let may_bypass = self.options.call.permissions.may_bypass;
-        let Some(answer) = self.dialect.answer(asked, may_bypass) else { return Ok(()) };
-        if self.options.pace == Pace::Recorded {
-            self.out.flush()?;
-            std::thread::sleep(answer.gap);
-        }
-        if answer.model.is_some() {
-            self.model = answer.model;
-        }
-        if let Some(mode) = answer.mode {
-            self.mode = mode;
-        }
-        match asked.subtype.as_str() {
-            "initialize" => {
-                self.out.push(&self.own_initialization(answer.line))?;
-                self.confirm_servers()?;
-            }
-            "end_session" => {
-                self.out.push(&answer.line)?;
-                self.out.flush()?;
-                return Err(Stop::Exit(0));
-            }
-            _ => self.out.push(&answer.line)?,
-        }
-        let session = self.session_id();
-        for line in answer.after {
-            let recorded = line.session.as_deref().unwrap_or_default();
-            self.out.push(&swap(&line.raw, recorded, &session))?;
-        }
-        Ok(())
-    }
-
-    /// The answer to `initialize`, which says what was registered; the same bytes where that is nothing.
-    fn own_initialization(&self, line: String) -> String {
-        let is_default = self.mode == "default" || self.mode.is_empty();
-        if is_default && !self.client.has_hooks() {
-            return line;
-        }
-        let Ok(mut answer) = serde_json::from_str::<Value>(&line) else { return line };
-        if let Some(told) = answer.pointer_mut("/response/response").and_then(Value::as_object_mut) {
-            if self.client.has_hooks() && !told.contains_key("hooks_applied") {
-                told.insert("hooks_applied".to_owned(), json!(true));
-            }
-            if told.get("current_permission_mode").is_some_and(|mode| *mode != self.mode) {
-                told.insert("current_permission_mode".to_owned(), json!(self.mode));
-            }
-        }
-        let own = answer.to_string();
-        if serde_json::from_str::<Value>(&line).is_ok_and(|recorded| recorded == answer) { line } else { own }
     }
 
     /// Takes in what is there already, without waiting.

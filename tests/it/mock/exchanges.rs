@@ -7,7 +7,7 @@
 
 use std::path::PathBuf;
 
-use leakgate::recording::{self, Session, What};
+use leakgate::recording::{self, End, Session, What};
 use serde_json::{Value, json};
 
 use super::process::{Mock, bare};
@@ -71,15 +71,12 @@ fn parse(line: &str) -> Value {
 }
 
 /// The same prompt in the mock's words: `[[use:NAME JSON]]` was an order to the recorder's API.
-fn in_words_of_the_mock(line: &str) -> String {
-    let mut message = parse(line);
-    let content = message.pointer_mut("/message/content");
-    if let Some((content, rest)) = content
-        .and_then(|content| Some((content.as_str()?.strip_prefix("[[use:")?.to_owned(), content)))
-        .map(|(rest, content)| (content, rest))
-    {
-        let (tool, input) = rest.split_once(' ').expect("a tool and its input");
-        *content = json!(format!("[[answer:use={tool}]] [[input:{}]]", input.trim_end_matches("]]")));
+fn in_words_of_the_mock(message: &Value) -> String {
+    let mut message = message.clone();
+    let order = message.pointer("/message/content").and_then(|content| content.as_str()?.strip_prefix("[[use:"));
+    if let Some((tool, input)) = order.and_then(|order| order.split_once(' ')) {
+        let words = format!("[[answer:use={tool}]] [[input:{}]]", input.trim_end_matches("]]"));
+        message["message"]["content"] = words.into();
     }
     message.to_string()
 }
@@ -102,75 +99,77 @@ fn key(question: &Value) -> [Value; 4] {
     [&request["subtype"], &request["callback_id"], &request["input"]["hook_event_name"], method].map(Clone::clone)
 }
 
-/// Plays the caller's part of a recording; gives all messages of the mock.
-fn drive(session: &Session) -> Vec<Value> {
-    let mut command = bare();
-    command.args(&session.header.args).envs(&session.header.env);
-    let mut mock = Mock::spawn(command);
-    let recorded: Vec<(bool, Value)> = session
-        .events
-        .iter()
-        .filter_map(|event| match &event.what {
+/// The caller's part of a recording, played against the mock.
+struct Caller {
+    mock: Mock,
+    /// What was said in the recording, and by whom: true for the caller.
+    recorded: Vec<(bool, Value)>,
+    /// The recorded questions of the CLI that the mock has not asked yet.
+    questions: Vec<Value>,
+    /// What the mock has said.
+    said: Vec<Value>,
+}
+
+impl Caller {
+    fn new(session: &Session) -> Self {
+        let mut command = bare();
+        command.args(&session.header.args).envs(&session.header.env);
+        let lines = session.events.iter().filter_map(|event| match &event.what {
             What::In(line) => Some((true, parse(line))),
             What::Out(line) => Some((false, parse(line))),
             _ => None,
-        })
-        .collect();
-    let mut questions: Vec<&Value> = recorded
-        .iter()
-        .filter(|(is_input, message)| !is_input && is_question(message))
-        .map(|(_, message)| message)
-        .collect();
-    let answer_to = |question: &Value| {
-        let id = &question["request_id"];
-        recorded
-            .iter()
-            .find(|(is_input, message)| *is_input && message["response"]["request_id"] == *id)
-            .map(|(_, message)| message.clone())
-    };
-    let mut said = Vec::new();
-    let mut reached = 0;
-    let mut wanted = 0;
-    let mut take_until = |mock: &mut Mock, wanted: usize, said: &mut Vec<Value>| {
-        while reached < wanted {
-            let message = parse(&mock.next());
-            reached += usize::from(is_milestone(&message));
-            if is_question(&message) {
-                let position = questions.iter().position(|question| key(question) == key(&message));
-                let question = questions.remove(position.unwrap_or_else(|| panic!("nobody was asked {message}")));
-                match answer_to(question) {
-                    Some(mut answer) => {
-                        answer["response"]["request_id"] = message["request_id"].clone();
-                        mock.send(&answer.to_string());
-                    }
-                    // Nobody answered while stdin was open, unless it was an interrupt that came instead.
-                    None if !recorded.iter().any(|(_, each)| each["type"] == "control_cancel_request") => {
-                        mock.close_stdin()
-                    }
-                    None => {}
-                }
+        });
+        let recorded: Vec<(bool, Value)> = lines.collect();
+        let asked = recorded.iter().filter(|(is_callers, message)| !is_callers && is_question(message));
+        let questions = asked.map(|(_, message)| message.clone()).collect();
+        Self { mock: Mock::spawn(command), recorded, questions, said: Vec::new() }
+    }
+
+    /// Says what the caller has said, each time once the CLI has come as far as it had then; gives all that it said.
+    fn play(mut self, end: End) -> Vec<Value> {
+        let mut wanted = 0;
+        for (is_callers, message) in self.recorded.clone() {
+            if !is_callers {
+                wanted += usize::from(is_milestone(&message));
+            } else if message["type"] != "control_response" {
+                self.listen(wanted);
+                self.mock.send(&in_words_of_the_mock(&message));
             }
-            said.push(message);
         }
-    };
-    for (is_input, message) in &recorded {
-        if !is_input {
-            wanted += usize::from(is_milestone(message));
-        } else if message["type"] != "control_response" {
-            take_until(&mut mock, wanted, &mut said);
-            mock.send(&in_words_of_the_mock(&message.to_string()));
+        self.listen(wanted);
+        self.mock.close_stdin();
+        let (own_end, rest, _) = self.mock.end();
+        assert_eq!(own_end, end);
+        self.said.extend(rest.iter().map(|line| parse(line)));
+        self.said
+    }
+
+    /// Takes in what the mock says up to this many milestones, and answers its questions.
+    fn listen(&mut self, milestones: usize) {
+        while self.said.iter().filter(|message| is_milestone(message)).count() < milestones {
+            let message = parse(&self.mock.next());
+            if is_question(&message) {
+                self.answer(&message);
+            }
+            self.said.push(message);
         }
     }
-    take_until(&mut mock, wanted, &mut said);
-    mock.close_stdin();
-    let (end, rest, _) = mock.end();
-    said.extend(rest.iter().map(|line| parse(line)));
-    let recorded_end = session.events.iter().find_map(|event| match event.what {
-        What::Exit { end, .. } => Some(end),
-        _ => None,
-    });
-    assert_eq!(Some(end), recorded_end, "{}", session.header.name);
-    said
+
+    fn answer(&mut self, asked: &Value) {
+        let position = self.questions.iter().position(|question| key(question) == key(asked));
+        let question = self.questions.remove(position.unwrap_or_else(|| panic!("the CLI has not asked {asked}")));
+        let id = &question["request_id"];
+        let recorded = &self.recorded;
+        let said =
+            |wanted: &dyn Fn(&Value) -> bool| recorded.iter().map(|(_, message)| message).find(|each| wanted(each));
+        if let Some(mut answer) = said(&|each| each["response"]["request_id"] == *id).cloned() {
+            answer["response"]["request_id"] = asked["request_id"].clone();
+            self.mock.send(&answer.to_string());
+        } else if said(&|each| each["type"] == "control_cancel_request").is_none() {
+            // Not answered, and not taken back: stdin was closed instead.
+            self.mock.close_stdin();
+        }
+    }
 }
 
 fn normalised(value: &Value, key: &str) -> Value {
@@ -209,7 +208,11 @@ fn sorted(messages: &[Value]) -> [Vec<Value>; 4] {
 #[track_caller]
 fn holds(name: &str) {
     let session = exchange(name);
-    let said = drive(&session);
+    let end = session.events.iter().find_map(|event| match event.what {
+        What::Exit { end, .. } => Some(end),
+        _ => None,
+    });
+    let said = Caller::new(&session).play(end.expect("an end"));
     let recorded: Vec<Value> = session
         .events
         .iter()

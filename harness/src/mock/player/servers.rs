@@ -6,12 +6,17 @@ use super::ask::Answered;
 use super::{Player, Stop};
 use crate::mock::input::Control;
 
+/// What 2.1.330 says to `mcp_reconnect` of a server in the caller.
+const NO_RECONNECT: &str = "SDK servers should be handled in print.ts";
+
 /// An MCP server of the caller.
 #[derive(Debug, Clone)]
 pub(super) struct Server {
     name: String,
-    /// What it said of itself; none while it is off.
+    /// What it said of itself; none while it is off, or has failed.
     info: Option<Value>,
+    /// The caller has switched it off.
+    is_off: bool,
     /// Its tools, once they were listed.
     tools: Option<Vec<Value>>,
     /// The id of the next request to it.
@@ -25,7 +30,7 @@ impl Player {
         let mut servers: Vec<Server> = Vec::new();
         for name in named {
             if servers.iter().all(|known| known.name != *name) {
-                servers.push(Server { name: name.clone(), info: None, tools: None, next: 0 });
+                servers.push(Server { name: name.clone(), info: None, is_off: false, tools: None, next: 0 });
             }
         }
         self.servers = servers;
@@ -55,7 +60,7 @@ impl Player {
         });
         let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client});
         if let Some(server) = self.servers.get_mut(index) {
-            server.next = 0;
+            (server.next, server.is_off) = (0, false);
         }
         let result = self.request(index, json!({"method": "initialize", "params": params}))?;
         if let Some(server) = self.servers.get_mut(index) {
@@ -151,7 +156,7 @@ impl Player {
         match asked.subtype.as_str() {
             "mcp_toggle" if asked.request.get("enabled") == Some(&Value::Bool(false)) => {
                 if let Some(server) = self.servers.get_mut(index) {
-                    (server.info, server.tools) = (None, None);
+                    (server.info, server.tools, server.is_off) = (None, None, true);
                 }
                 self.succeed(&asked.id, None)?;
             }
@@ -160,6 +165,10 @@ impl Player {
                 self.confirm(index)?;
                 self.list(index)?;
                 self.succeed(&asked.id, None)?;
+            }
+            "mcp_reconnect" => {
+                let body = json!({"subtype": "error", "request_id": asked.id, "error": NO_RECONNECT});
+                self.out.push(&json!({"type": "control_response", "response": body}).to_string())?;
             }
             _ => return Ok(false),
         }
@@ -182,9 +191,10 @@ impl Server {
 
     /// One entry of `mcp_status`; before its tools are listed there is none.
     fn status(&self) -> Option<Value> {
+        let status = if self.is_off { "disabled" } else { "failed" };
         let Some(info) = &self.info else {
             return Some(json!({
-                "name": self.name, "status": "disabled", "transport": "sdk", "scope": "dynamic", "source": "sdk",
+                "name": self.name, "status": status, "transport": "sdk", "scope": "dynamic", "source": "sdk",
             }));
         };
         self.tools.as_ref()?;

@@ -97,30 +97,6 @@ impl Player {
         }
     }
 
-    /// Ends a turn whose prompt a hook has blocked.
-    fn end_by_hook(&mut self, user: &User, reason: &str) -> Result<(), Stop> {
-        let dialect = Rc::clone(&self.dialect);
-        let Some((recorded, steps)) = dialect.blocked() else { return Ok(()) };
-        let words = format!("UserPromptSubmit operation blocked by hook:\n{reason}\n\nOriginal prompt: {}", user.text);
-        let swaps = self.swaps(recorded);
-        for step in steps {
-            let Act::Say(line) = &step.act else { continue };
-            self.pause(step.gap)?;
-            let line = line.changed(|json| {
-                for key in ["content", "result"] {
-                    if json.get(key).is_some() {
-                        json[key] = words.clone().into();
-                    }
-                }
-                if let Some(told) = json.pointer_mut("/prompt_submit_outcome/reason") {
-                    *told = reason.into();
-                }
-            });
-            self.say(&line, None, &swaps)?;
-        }
-        Ok(())
-    }
-
     /// The mark that the reply carries.
     fn mark(&self, user: &User, faults: &[Fault]) -> Option<String> {
         let own = user.mark.as_deref().filter(|_| self.options.echo_mark)?;
@@ -256,18 +232,6 @@ impl Player {
         swaps
     }
 
-    /// Repeats the user's message before the first line of the reply, where `--replay-user-messages` wants that.
-    fn repeat_user(&mut self, next: &Line) -> Result<(), Stop> {
-        if !matches!(next.kind, Kind::MessageStart | Kind::AssistantText | Kind::ToolUse) {
-            return Ok(());
-        }
-        let Some(text) = self.repeats.take() else { return Ok(()) };
-        self.say_new(json!({
-            "type": "user", "message": {"role": "user", "content": text}, "parent_tool_use_id": null,
-            "timestamp": "2026-01-28T00:00:00.000Z", "isReplay": true,
-        }))
-    }
-
     pub(super) fn say(&mut self, line: &Line, text: Option<&str>, swaps: &Swaps) -> Result<(), Stop> {
         if line.kind.is_partial() && !self.options.call.partials {
             return Ok(());
@@ -290,34 +254,6 @@ impl Player {
             }
         }
         Ok(())
-    }
-
-    /// A `system/init` with the caller's tools, servers and permission mode; the same bytes where they are the recorded.
-    fn own_init(&self, line: &Line) -> Line {
-        let mut tools = self.options.call.tools.clone();
-        let of_servers = self.server_tools();
-        if !of_servers.is_empty() {
-            tools.get_or_insert_default().extend(of_servers);
-        }
-        let servers = self.servers_in_init();
-        let wanted = [
-            ("permissionMode", Some(json!(self.mode))),
-            ("tools", tools.map(|tools| json!(tools))),
-            ("mcp_servers", (!servers.is_empty()).then(|| json!(servers))),
-        ];
-        let is_same = serde_json::from_str(&line.raw).is_ok_and(|recorded: serde_json::Value| {
-            wanted.iter().all(|(key, value)| value.as_ref().is_none_or(|value| recorded[*key] == *value))
-        });
-        if is_same || self.is_as_recorded {
-            return line.clone();
-        }
-        line.changed(|json| {
-            for (key, value) in wanted {
-                if let Some(value) = value {
-                    json[key] = value;
-                }
-            }
-        })
     }
 }
 
