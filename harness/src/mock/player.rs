@@ -31,6 +31,7 @@ mod tool;
 mod turn;
 
 /// A CLI process, played.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the process")]
 pub(super) struct Player {
     options: Options,
     dialect: Rc<Dialect>,

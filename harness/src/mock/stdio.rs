@@ -99,13 +99,11 @@ pub(super) fn whole() -> std::io::Result<String> {
         let read = first.and_then(|_| stdin.read_to_end(&mut all));
         drop(sender.send(read.map(|_| all).unwrap_or_default()));
     })?;
-    match parts.recv_timeout(PATIENCE) {
-        Ok(_) => Ok(String::from_utf8_lossy(&parts.recv().unwrap_or_default()).into_owned()),
-        Err(_) => {
-            complain("Warning: no stdin data received in 3s, proceeding without it.");
-            Ok(String::new())
-        }
+    if parts.recv_timeout(PATIENCE).is_err() {
+        complain("Warning: no stdin data received in 3s, proceeding without it.");
+        return Ok(String::new());
     }
+    Ok(String::from_utf8_lossy(&parts.recv().unwrap_or_default()).into_owned())
 }
 
 /// Stdout, in bursts.
@@ -142,7 +140,7 @@ impl Outbox {
         let mut messages: Vec<Value> =
             std::mem::take(&mut self.held).iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
         for message in messages.iter_mut().filter_map(Value::as_object_mut) {
-            ONLY_IN_LINES.iter().for_each(|key| drop(message.shift_remove(*key)));
+            message.retain(|key, _| !ONLY_IN_LINES.contains(&key.as_str()));
         }
         let last = messages.last();
         match (self.form, last) {

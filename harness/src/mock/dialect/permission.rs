@@ -28,13 +28,9 @@ impl Dialect {
             _ => NONE,
         };
         let exact = self.own.controls.iter().find(|control| control.asked.request == asked.request);
-        let found = match exact {
-            Some(own) => own,
-            None => {
-                let request = json!({"subtype": "set_permission_mode", "mode": alike});
-                self.of_sdks().controls.iter().find(|control| control.asked.request == request)?
-            }
-        };
+        let request = json!({"subtype": "set_permission_mode", "mode": alike});
+        let others = || self.of_sdks().controls.iter().find(|control| control.asked.request == request);
+        let found = exact.or_else(others)?;
         let is_taken = alike == RECORDED;
         let recorded = found.asked.request.get("mode").and_then(Value::as_str).unwrap_or_default();
         let told = |line: &str| if is_taken { swap(line, recorded, mode) } else { line.to_owned() };

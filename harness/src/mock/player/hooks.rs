@@ -19,8 +19,6 @@ pub(super) struct Verdict {
     pub(super) input: Option<Value>,
     /// No answer will come any more.
     pub(super) closed: bool,
-    /// The caller has interrupted the turn.
-    pub(super) interrupted: bool,
 }
 
 impl Player {
@@ -44,7 +42,6 @@ impl Player {
         for id in ids {
             let answered = self.answered(&id)?;
             verdict.closed |= matches!(answered, Answered::Closed);
-            verdict.interrupted |= matches!(answered, Answered::Interrupted);
             verdict.add(&answered.value());
         }
         Ok(verdict)

@@ -59,12 +59,11 @@ impl Player {
         self.tell_state("running")?;
         self.list_tools()?;
         let verdict = self.call_hooks("UserPromptSubmit", None, &json!({"prompt": user.text}))?;
-        match verdict.denied {
-            Some(reason) => self.end_by_hook(user, &reason)?,
-            None => {
-                self.repeats = self.options.call.repeats_users.then(|| user.text.clone());
-                self.play_reply(&reply, recorded, mark, faults)?;
-            }
+        if let Some(reason) = verdict.denied {
+            self.end_by_hook(user, &reason)?;
+        } else {
+            self.repeats = self.options.call.repeats_users.then(|| user.text.clone());
+            self.play_reply(&reply, recorded, mark, faults)?;
         }
         self.tell_state("idle")
     }

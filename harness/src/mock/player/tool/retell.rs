@@ -219,26 +219,26 @@ impl Outcome {
     /// A hook has refused it.
     pub(super) fn denied_by_hook(tool: &str, reason: &str) -> Self {
         let decision = json!({"decision": "reject", "source": "hook", "reason_type": "hook"});
-        Self::refused(&format!("PreToolUse:{tool} hook error: {reason}"), decision)
+        Self::refused(&format!("PreToolUse:{tool} hook error: {reason}"), &decision)
     }
 
     /// The command line has refused it.
     pub(super) fn denied_by_rule(tool: &str) -> Self {
         Self::refused(
             &format!("Permission to use {tool} has been denied."),
-            json!({"decision": "reject", "source": "config", "reason_type": "rule"}),
+            &json!({"decision": "reject", "source": "config", "reason_type": "rule"}),
         )
     }
 
     /// The caller has refused it.
     pub(super) fn denied_by_user(message: &str) -> Self {
-        Self::refused(message, json!({"decision": "reject", "source": "user_reject"}))
+        Self::refused(message, &json!({"decision": "reject", "source": "user_reject"}))
     }
 
     /// The question has failed.
     pub(super) fn failed(error: &str) -> Self {
         let decision = json!({"decision": "reject", "source": "config", "reason_type": "other"});
-        Self::refused(&format!("Tool permission request failed: {error}"), decision)
+        Self::refused(&format!("Tool permission request failed: {error}"), &decision)
     }
 
     /// There was nobody to ask.
@@ -254,7 +254,7 @@ impl Outcome {
         Self::Refused { content: words.clone(), result: words, why: json!({"non_execution_kind": "cancelled"}) }
     }
 
-    fn refused(content: &str, decision: Value) -> Self {
+    fn refused(content: &str, decision: &Value) -> Self {
         let why = json!({"non_execution_kind": "permission-rule", "permission_decision": decision});
         Self::Refused { content: content.to_owned(), result: format!("Error: {content}"), why }
     }
