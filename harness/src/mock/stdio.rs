@@ -181,7 +181,7 @@ pub(super) fn print(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Writes a line to stderr; a reader that is gone is no failure.
+/// Writes a line to stderr, in one piece; a reader that is gone is no failure.
 pub(super) fn complain(line: &str) {
-    drop(writeln!(std::io::stderr().lock(), "{line}"));
+    drop(std::io::stderr().lock().write_all(format!("{line}\n").as_bytes()));
 }
