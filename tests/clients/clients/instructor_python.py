@@ -10,6 +10,11 @@ from .common import Client, Person, counted, shown
 from .openai_python import ONE_PIXEL, client_of, user
 
 
+def value_of(env):
+    """Where the others are asked for words."""
+    return user(env.prompt.replace("[[answer:echo]]", "[[answer:schema]]"))
+
+
 class Instructor(Client):
     key = "instructor"
     name = f"instructor {version('instructor')}"
@@ -50,14 +55,14 @@ class Instructor(Client):
     async def op_usage(self, env):
         async with client_of(env) as client:
             create = instructor.from_openai(client, mode=instructor.Mode.JSON_SCHEMA).create_with_completion
-            made, reply = await create(model=env.model, messages=user(env.prompt), response_model=Person, max_retries=1)
+            made, reply = await create(model=env.model, messages=value_of(env), response_model=Person, max_retries=1)
             return f"{shown(made)} | {counted(reply.usage, 'prompt_tokens', 'completion_tokens')}"
 
     async def op_sync(self, env):
         def ask():
             with openai.OpenAI(base_url=env.base, api_key=env.key, max_retries=0) as client:
                 create = instructor.from_openai(client, mode=instructor.Mode.JSON_SCHEMA).create
-                return shown(create(model=env.model, messages=user(env.prompt), response_model=Person, max_retries=1))
+                return shown(create(model=env.model, messages=value_of(env), response_model=Person, max_retries=1))
 
         return await asyncio.to_thread(ask)
 
@@ -96,5 +101,5 @@ class Instructor(Client):
         given = {"temperature": 0.1, "top_p": 0.5, "seed": 7, "max_tokens": 100, "user": "ada"}
         async with client_of(env) as client:
             create = instructor.from_openai(client, mode=instructor.Mode.JSON_SCHEMA).create
-            asked = user(env.prompt.replace("[[answer:echo]]", "[[answer:schema]]"))
+            asked = value_of(env)
             return shown(await create(model=env.model, messages=asked, response_model=Person, max_retries=1, **given))

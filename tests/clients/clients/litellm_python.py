@@ -10,6 +10,8 @@ from .openai_python import ONE_PIXEL, conversation, user
 
 litellm.suppress_debug_info = True
 litellm.telemetry = False
+# Of a model that is not on its list it believes that Responses cannot be streamed, and asks for a whole reply instead.
+litellm.register_model({"openai/haiku": {"litellm_provider": "openai", "mode": "chat", "supports_native_streaming": True}})
 
 
 class LiteLLM(Client):

@@ -23,6 +23,7 @@ SERVERS = {
 }
 
 HELD = "[[answer:echo+slow=60000]] Hello"
+DRIPPING = "[[answer:echo+drip=60000]] Hello"
 PLAIN = "[[answer:echo]] Hello"
 MADE = "[[answer:schema]] Ada, 36"
 
@@ -49,17 +50,16 @@ def case(name, op, prompt, server="main", way=ways.simply, **env):
 
 # Whatever the client is for: some make values alone.
 ASK = ("text", "schema")
-RESPOND = ("responses", "responses_parse")
 
 CASES = [
     # What works.
     case("plain", "text", PLAIN),
-    case("plain, synchronous", "sync", "[[answer:auto]] Ada, 36"),
+    case("plain, synchronous", "sync", PLAIN),
     case("conversation", "conversation", PLAIN),
     case("stream", "stream", PLAIN),
-    case("usage", "usage", "[[answer:auto]] Ada, 36"),
-    case("alias", "text", PLAIN, model="gpt-4o-mini"),
-    case("key", "text", PLAIN, "keyed", key="right"),
+    case("usage", "usage", PLAIN),
+    case("alias", ASK, MADE, model="gpt-4o-mini"),
+    case("key", ASK, MADE, "keyed", key="right"),
     case("ignored parameters", "ignored", PLAIN),
     case("ignored parameters, strict", "ignored", PLAIN, "strict"),
     case("stop", "stop", "[[answer:echo]] Hello, world and all"),
@@ -97,7 +97,7 @@ CASES = [
     case("responses", "responses", PLAIN),
     case("responses, streamed", "responses_stream", PLAIN),
     case("responses, parsed", "responses_parse", "[[answer:auto]] Ada, 36"),
-    case("responses, parsed from a stream", "responses_parse_stream", MADE),
+    case("responses, parsed from a stream", "responses_parse_stream", "[[answer:auto]] Ada, 36"),
     case("responses, free", "responses_free", MADE),
     case("responses, every model", "responses_every_model", MADE),
     case("responses, tools", "responses_tools", "[[answer:auto]] The weather in Paris?"),
@@ -110,26 +110,26 @@ CASES = [
     case("400 image", "image", PLAIN, retries=2),
     case("401", ASK, PLAIN, "keyed", key="wrong", retries=2),
     case("404", ASK, PLAIN, model="nope", retries=2),
-    case("404, responses", RESPOND, PLAIN, model="nope", retries=2),
+    case("404, responses", "responses_parse", PLAIN, model="nope", retries=2),
     case("413", ASK, PLAIN + " x" * 1024, "small", retries=2),
     case("429 quota", ASK, "[[answer:rate-limit=1]] Hello", "limited", ways.until_limit_is_over),
     case("429 quota, streamed", "stream", "[[answer:rate-limit=1]] Hello", "limited", ways.until_limit_is_over),
     case("429 quota, tried again", ASK, MADE, "limited", ways.while_limited, retries=2),
-    case("429 quota, responses, tried again", RESPOND, MADE, "limited", ways.while_limited, retries=2),
+    case("429 quota, responses, tried again", "responses_parse", "[[answer:auto]] Ada, 36", "limited",
+         ways.while_limited, retries=2),
     case("429 of the API", ASK, "[[answer:api-error=429]] Hello"),
     case("500 of the API", ASK, "[[answer:api-error=500]] Hello", retries=1),
     case("503 of the API", ASK, "[[answer:api-error=529]] Hello"),
     case("503 queue full", ASK, MADE, "full", ways.while_full),
     case("503 offline, tried again", ASK, MADE, "offline", ways.while_offline, retries=4),
     case("504", ASK, HELD, "impatient"),
-    case("504, mid-stream", "stream", "[[answer:text+drip=60000]] Hello", "impatient"),
-    case("504, mid-stream, responses", "responses_stream", "[[answer:text+drip=60000]] Hello", "impatient"),
+    case("504, mid-stream", "stream", DRIPPING, "impatient"),
+    case("504, mid-stream, responses", "responses_stream", DRIPPING, "impatient"),
     # What the client ends by itself.
     case("timeout", ASK, HELD, timeout=0.5),
     case("timeout, tried again", ASK, HELD, timeout=0.5, retries=1),
-    case("cancelled mid-stream", "stream", "[[answer:text+drip=60000]] Hello", way=ways.cancelled_mid_stream),
-    case("cancelled mid-stream, responses", "responses_stream", "[[answer:text+drip=60000]] Hello",
-         way=ways.cancelled_mid_stream),
+    case("cancelled mid-stream", "stream", DRIPPING, way=ways.cancelled_mid_stream),
+    case("cancelled mid-stream, responses", "responses_stream", DRIPPING, way=ways.cancelled_mid_stream),
     case("cancelled mid-turn", ASK, HELD, "one-slot", ways.cancelled_mid_turn),
     case("cancelled while queued", ASK, MADE, "one-slot", ways.cancelled_while_queued),
 ]  # fmt: skip

@@ -143,12 +143,16 @@ const chatOf = (env) => official(env).chat(env.model);
 const responsesOf = (env) => official(env).responses(env.model);
 const compatibleOf = (env) => compatible(env).chatModel(env.model);
 const responses = operations(responsesOf);
+// It calls the functions itself.
+const chat = operations(chatOf);
+const others = operations(compatibleOf);
 
 const sdk = `ai ${version("ai")}`;
 export const aiOpenai = {
   name: `${sdk}, @ai-sdk/openai ${version("@ai-sdk/openai")}`,
   ops: {
-    ...operations(chatOf),
+    ...chat,
+    tools_runner: chat.tools,
     schema_lenient: lenient(chatOf, "openai"),
     responses: responses.text,
     responses_stream: responses.stream,
@@ -162,5 +166,5 @@ export const aiOpenai = {
 };
 export const aiCompatible = {
   name: `${sdk}, @ai-sdk/openai-compatible ${version("@ai-sdk/openai-compatible")}`,
-  ops: { ...operations(compatibleOf), schema_lenient: lenient(compatibleOf, "ccw") },
+  ops: { ...others, tools_runner: others.tools, schema_lenient: lenient(compatibleOf, "ccw") },
 };
