@@ -26,7 +26,7 @@ ERRORS = """
 
 The exception with the fields that programs look at (status, code, param), and in brackets what went over the wire:
 the status of each try. `waited`: the client kept to `Retry-After` before the next one; `too early`: it did not; `cut`: the
-client went away before the end. Where a case says nothing else, the client was told to try up to 2 times more on a 4xx,
+client went away before the end. Graphiti's own waits between its tries, of 5 s and more, are left out in this run. Where a case says nothing else, the client was told to try up to 2 times more on a 4xx,
 once on a 500, and not at all on the rest, so one status shows that it obeyed `x-should-retry: false`.
 """
 

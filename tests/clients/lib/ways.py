@@ -17,9 +17,15 @@ async def simply(client, case, env, server, tap):
 
 async def while_limited(client, case, env, server, tap):
     """Somebody else has just met the account's limit, which is over after a second."""
-    status = await asyncio.to_thread(server.ask, "[[answer:rate-limit=1]]")
-    assert status == 429, f"the limit was not met: {status}"
-    return await attempt(client, case, env)
+    for _ in range(5):
+        tap.forget()
+        status = await asyncio.to_thread(server.ask, "[[answer:rate-limit=1]]")
+        assert status == 429, f"the limit was not met: {status}"
+        saw = await attempt(client, case, env)
+        if any(exchange.status == 429 for exchange in tap.exchanges()):
+            break
+        # The client took longer than the limit lasts to ask at all: the case has not taken place.
+    return saw
 
 
 async def until_limit_is_over(client, case, env, server, tap):

@@ -1,7 +1,8 @@
 //! Chat completions and models.
 
 use async_openai::types::chat::{
-    ChatChoice, ChatCompletionMessageToolCalls, CompletionUsage, CreateChatCompletionRequest, CreateChatCompletionResponse,
+    ChatChoice, ChatCompletionMessageToolCalls, CompletionUsage, CreateChatCompletionRequest,
+    CreateChatCompletionResponse,
 };
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -113,7 +114,8 @@ async fn stream(env: Env) -> Result<String> {
 
 /// The client shows nobody the headers of a reply.
 async fn ignored(env: Env) -> Result<String> {
-    let reply = ask(&env, json!({"temperature": 0.1, "top_p": 0.5, "seed": 7, "max_tokens": 100, "user": "ada"})).await?;
+    let reply =
+        ask(&env, json!({"temperature": 0.1, "top_p": 0.5, "seed": 7, "max_tokens": 100, "user": "ada"})).await?;
     Ok(content(&reply)?.to_owned())
 }
 
@@ -182,7 +184,8 @@ fn calls(reply: &CreateChatCompletionResponse) -> Result<Vec<(String, String, St
 async fn tools(env: Env) -> Result<String> {
     let reply = ask(&env, json!({"tools": weather()})).await?;
     let calls = calls(&reply)?;
-    let mut messages = vec![json!({"role": "user", "content": env.given.prompt}), serde_json::to_value(&first(&reply)?.message)?];
+    let mut messages =
+        vec![json!({"role": "user", "content": env.given.prompt}), serde_json::to_value(&first(&reply)?.message)?];
     messages.extend(calls.iter().map(|(id, ..)| json!({"role": "tool", "tool_call_id": id, "content": RESULT})));
     let second = ask(&env, json!({"messages": messages, "tools": weather()})).await?;
     let told: Vec<String> = calls.iter().map(|(_, name, arguments)| format!("{name}({arguments})")).collect();
@@ -200,8 +203,8 @@ async fn tools_required(env: Env) -> Result<String> {
     let mut told = Vec::new();
     for (what, choice) in [("required", json!("required")), ("named", named), ("none", json!("none"))] {
         let reply = ask(&env, json!({"tools": weather(), "tool_choice": choice})).await?;
-        let names: Vec<String> = calls(&reply)?.into_iter().map(|(_, name, _)| format!("'{name}'")).collect();
-        told.push(format!("{what}: [{}]", names.join(", ")));
+        let called: Vec<String> = calls(&reply)?.into_iter().map(|(_, name, _)| format!("'{name}'")).collect();
+        told.push(format!("{what}: [{}]", called.join(", ")));
     }
     Ok(told.join(", "))
 }

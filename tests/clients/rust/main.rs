@@ -34,7 +34,9 @@ fn main() -> Result<()> {
 async fn serve() -> Result<()> {
     let operations: HashMap<&str, Operation> = chat::OPERATIONS.iter().chain(responses::OPERATIONS).copied().collect();
     let ops: Vec<&str> = operations.keys().copied().collect();
-    say(&json!({"clients": [{"key": "async-openai", "name": format!("async-openai {} (Rust)", version()), "ops": ops}]}))?;
+    say(
+        &json!({"clients": [{"key": "async-openai", "name": format!("async-openai {} (Rust)", version()), "ops": ops}]}),
+    )?;
 
     let (line_sent, mut lines) = mpsc::channel(16);
     std::thread::spawn(move || {

@@ -109,7 +109,9 @@ async fn tools(env: Env) -> Result<String> {
         input.push(serde_json::to_value(item)?);
     }
     let answers = calls(&first);
-    input.extend(answers.iter().map(|c| json!({"type": "function_call_output", "call_id": c.call_id, "output": RESULT})));
+    input.extend(
+        answers.iter().map(|c| json!({"type": "function_call_output", "call_id": c.call_id, "output": RESULT})),
+    );
     let second = ask(&env, json!({"input": input, "tools": weather()})).await?;
     Ok(format!("{} | {}", called(&first), second.output_text().unwrap_or_default()))
 }
