@@ -53,6 +53,23 @@ pub enum Signal {
     ServerRss,
 }
 
+impl Signal {
+    /// Those that stand in a checkpoint and have no variance once the target is settled: the exact rule judges them, and
+    /// each has a control.
+    pub const COUNTED: [Self; 10] = [
+        Self::LiveInvokers,
+        Self::FdsPipe,
+        Self::FdsSocket,
+        Self::FdsFile,
+        Self::FdsAnon,
+        Self::Threads,
+        Self::Tasks,
+        Self::Processes,
+        Self::Zombies,
+        Self::Files,
+    ];
+}
+
 /// Everything that one `leakgate run` measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {

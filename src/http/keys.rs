@@ -45,6 +45,7 @@ pub(super) struct Keys(Vec<Key>);
 pub(super) struct Key {
     padded: Padded,
     name: KeyName,
+    admin: bool,
     places: Option<Places>,
     rate: Option<DefaultDirectRateLimiter>,
 }
@@ -129,6 +130,7 @@ impl Key {
             // A key that is too long can't be made; should there be one, none that is sent equals it.
             padded: Padded::new(key.key.expose()).unwrap_or(Padded { bytes: [0; secret::LONGEST], length: u64::MAX }),
             name: KeyName(key.name.as_str().into()),
+            admin: key.admin,
             places: concurrency.map(|(most, queue)| Places::new(most.get(), queue)),
             rate: requests_per_minute.map(|most| RateLimiter::direct(Quota::per_minute(most))),
         }
@@ -136,6 +138,11 @@ impl Key {
 
     pub(super) fn name(&self) -> &KeyName {
         &self.name
+    }
+
+    /// Whether it may use the routes below `/admin/`.
+    pub(super) fn is_admin(&self) -> bool {
+        self.admin
     }
 
     /// Counts a request, and refuses it if it is one too many.
