@@ -38,6 +38,7 @@ pub mod event;
 pub mod exit;
 pub mod load;
 pub mod mock;
+pub mod outside;
 pub mod plant;
 pub mod probe;
 pub mod progress;

@@ -11,8 +11,9 @@ use tokio::task::JoinSet;
 
 use crate::control::Control;
 use crate::environment;
-use crate::event::{Event, Listener};
+use crate::event::{Event, Listener, Subject};
 use crate::load::script::{NothingToReplay, Script};
+use crate::outside;
 use crate::recording::{self, RecordingError};
 use crate::sample::{self, FORMAT, Outcome, Run, TargetRun};
 use crate::scenario::Scenario;
@@ -24,6 +25,9 @@ use crate::verdict::{Finding, target};
 
 /// Controls that run at the same time. Exact counts do not mind company, and most of a control's time is waiting.
 const CONTROLS_AT_ONCE: usize = 2;
+
+/// What is said to a server that is not ours: what the mock CLI replays unless it is told otherwise.
+const RECORDING: &str = "ten-turns";
 
 /// What is to be measured.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +46,8 @@ pub struct Request {
     pub cli: Option<PathBuf>,
     /// The only target of the scenarios; both without it.
     pub target: Option<Kind>,
+    /// Somebody else's server, instead of scenarios on ours.
+    pub outside: Option<Arc<outside::settings::Settings>>,
 }
 
 /// A build of our wrapper.
@@ -68,10 +74,41 @@ pub enum RunError {
 #[derive(Debug)]
 pub struct Program {
     controls: Vec<(Control, Assignment)>,
-    targets: Vec<Assignment>,
+    targets: Vec<Job>,
     versions: BTreeSet<String>,
     seed: u64,
     planted: bool,
+}
+
+/// One target to be measured.
+#[derive(Debug)]
+enum Job {
+    Ours(Box<Assignment>),
+    Outside(outside::drive::Assignment),
+}
+
+impl Job {
+    fn subject(&self) -> Subject<'_> {
+        match self {
+            Self::Ours(assignment) => assignment.subject(),
+            Self::Outside(assignment) => assignment.subject(),
+        }
+    }
+
+    /// Whether it can be measured once more in a fresh process.
+    fn can_repeat(&self) -> bool {
+        match self {
+            Self::Ours(_) => true,
+            Self::Outside(assignment) => matches!(assignment.settings.origin, outside::settings::Origin::Started(_)),
+        }
+    }
+
+    async fn drive(&self, listener: &dyn Listener) -> TargetRun {
+        match self {
+            Self::Ours(assignment) => drive(assignment, listener).await,
+            Self::Outside(assignment) => outside::drive::drive(assignment, listener).await,
+        }
+    }
 }
 
 impl Request {
@@ -89,6 +126,10 @@ impl Request {
             let assignment = self.assignment(control.scenario(), kind, true, &mut program.versions)?;
             program.controls.push((control, assignment));
         }
+        if let Some(settings) = &self.outside {
+            program.targets.push(Job::Outside(self.outside(settings, &mut program.versions)?));
+            return Ok(program);
+        }
         for scenario in &self.scenarios {
             let scenario = match &self.plant {
                 Some(planted) => planted.change.applied_to(scenario.clone()),
@@ -98,10 +139,28 @@ impl Request {
                 [Kind::Sut, Kind::SutHeap].into_iter().filter(|kind| self.target.is_none_or(|only| only == *kind))
             {
                 let assignment = self.assignment(scenario.clone(), kind, false, &mut program.versions)?;
-                program.targets.push(assignment);
+                program.targets.push(Job::Ours(Box::new(assignment)));
             }
         }
         Ok(program)
+    }
+
+    fn outside(
+        &self,
+        settings: &Arc<outside::settings::Settings>,
+        versions: &mut BTreeSet<String>,
+    ) -> Result<outside::drive::Assignment, RunError> {
+        let session = recording::load(RECORDING)?;
+        if outside::drive::is_mocked(settings) {
+            versions.insert(session.header.cli.clone());
+        }
+        Ok(outside::drive::Assignment {
+            settings: Arc::clone(settings),
+            script: Arc::new(Script::of(&session)?),
+            mock: self.siblings.mock.clone(),
+            seed: self.seed,
+            name: settings.name(),
+        })
     }
 
     fn assignment(
@@ -159,17 +218,19 @@ impl Program {
     /// whether a leak has to be shown a second time.
     pub async fn run(self, listener: Arc<dyn Listener>) -> Run {
         let environment = environment::describe(self.versions, self.seed);
-        let all = self.controls.iter().map(|(_, assignment)| assignment).chain(&self.targets);
-        listener.event(Event::Planned { restarts: all.map(|assignment| assignment.schedule.end()).sum() });
+        let all = self.controls.iter().map(|(_, assignment)| assignment.subject());
+        let all = all.chain(self.targets.iter().map(Job::subject));
+        listener.event(Event::Planned { restarts: all.map(|subject| subject.goal).sum() });
         let controls = controls(self.controls, &listener).await;
         let mut targets = Vec::new();
-        for assignment in &self.targets {
-            let run = drive(assignment, &*listener).await;
-            let leaks = target::judge(&run).0.verdict == Finding::Leak;
+        for job in &self.targets {
+            let run = job.drive(&*listener).await;
+            // One that ran before leakgate came has no fresh process.
+            let leaks = job.can_repeat() && target::judge(&run).0.verdict == Finding::Leak;
             targets.push(run);
             if leaks && !self.planted {
-                listener.event(Event::Repeated { subject: assignment.subject() });
-                targets.push(drive(assignment, &*listener).await);
+                listener.event(Event::Repeated { subject: job.subject() });
+                targets.push(job.drive(&*listener).await);
             }
         }
         Run { format: FORMAT, seed: self.seed, environment, controls, targets }

@@ -109,6 +109,8 @@ async fn run(answer: Answer, requests: u64, change: impl FnOnce(&mut Shape)) -> 
     let mut shape = Shape {
         connections: 2,
         mix: Mix::TEXT,
+        filler: 0,
+        json: 0.0,
         streamed: 0.0,
         leaving: 0.0,
         deadline: Duration::from_secs(10),
@@ -244,6 +246,8 @@ async fn a_server_that_is_gone_ends_the_batch() {
     let shape = Shape {
         connections: 3,
         mix: Mix::TEXT,
+        filler: 0,
+        json: 0.0,
         streamed: 0.0,
         leaving: 0.0,
         deadline: Duration::from_secs(10),

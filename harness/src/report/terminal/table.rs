@@ -3,16 +3,17 @@
 use std::fmt::{self, Write};
 
 use super::Page;
+use crate::sample::Per;
 use crate::verdict::words::{amount, float, name, rate};
 use crate::verdict::{Class, SignalVerdict};
 
 /// A header and one line a signal; at most 88 columns.
-pub(super) fn draw(page: &mut Page, rows: &[&SignalVerdict]) -> fmt::Result {
+pub(super) fn draw(page: &mut Page, rows: &[&SignalVerdict], per: Per) -> fmt::Result {
     if rows.is_empty() {
         return page.item("no signal could be judged");
     }
-    let header =
-        line(["signal", "first", "last", "per restart"], &format!("{:<12}", "verdict"), "would catch, per restart");
+    let (per, catches) = (format!("per {}", per.name()), format!("would catch, per {}", per.name()));
+    let header = line(["signal", "first", "last", &per], &format!("{:<12}", "verdict"), &catches);
     writeln!(page.out, "{header}")?;
     for row in rows {
         let verdict = page.finding(row.verdict, format!("{:<12}", row.verdict));
