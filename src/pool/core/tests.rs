@@ -319,8 +319,8 @@ fn an_invoker_that_breaks_over_a_model_is_replaced_at_once_and_never_counts() {
         let ticket = sim.request();
         assert_eq!(sim.world.busy.remove(&id), Some(ticket));
         sim.world.end(ticket, "refused");
-        sim.report(id, Report::TurnOver { usage: None });
         sim.world.stopping.insert(id, "not switched");
+        sim.report(id, Report::TurnOver { usage: None });
         let cause = Cause::NotSwitched("no answer".to_owned());
         sim.report(id, Report::Leaving { cause: cause.clone(), rss: 1 });
         sim.world.stopping.remove(&id);
