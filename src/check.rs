@@ -218,7 +218,13 @@ async fn cli(config: &Config, runtime: Option<&RuntimeFolder>, report: &mut Repo
         return Ok(false);
     };
     match version(config, runtime).await {
-        Ok(version) => report.ok("cli", format!("{}, {version}", path.display())).map(|()| true),
+        Ok(version) => {
+            report.ok("cli", format!("{}, {version}", path.display()))?;
+            if !version.contains(|c: char| c.is_ascii_digit()) {
+                report.note("cli", "that is no version: is it the Claude Code CLI? --cli names another")?;
+            }
+            Ok(true)
+        }
         Err(what) => {
             let message = format!("{} --version {what}; try it in a shell", path.display());
             report.wrong("cli", message).map(|()| false)
@@ -369,6 +375,9 @@ fn advice(error: &TurnError) -> &'static str {
         TurnError::RateLimited { .. } => "the CLI works; its account has to wait",
         TurnError::Deadline { .. } | TurnError::QueueTimeout(_) => {
             "see whether the CLI answers in a shell, and whether it reaches the network"
+        }
+        TurnError::Offline { reason, .. } if reason.contains("unknown option") => {
+            "the CLI is too old for this server: update it (npm install -g @anthropic-ai/claude-code); or a --cli-arg is wrong"
         }
         _ => "run the CLI in a shell to see more, or this check with --log debug",
     }

@@ -42,7 +42,7 @@ pub enum Signal {
     /// Processes of the server's tree that are left after it stopped.
     Orphans,
     /// Processes of the server's tree that are left after the server was killed with SIGKILL.
-    OrphansAfterKill,
+    LeftByKill,
     /// Files in the same folders that are left after it stopped.
     FilesLeft,
     /// Requests that were sent and got no ending.
@@ -92,7 +92,7 @@ impl Signal {
             Self::Zombies => "zombies",
             Self::Files => "files",
             Self::Orphans => "orphans",
-            Self::OrphansAfterKill => "orphans_after_kill",
+            Self::LeftByKill => "left_by_kill",
             Self::FilesLeft => "files_left",
             Self::Lost => "lost",
             Self::MixedUp => "mixed_up",
@@ -144,7 +144,7 @@ pub struct TargetRun {
     pub checkpoints: Vec<Checkpoint>,
     /// Readings between batches of load, in order, for the noisy signals.
     pub trace: Vec<TracePoint>,
-    /// Totals after the stop: [`Signal::Orphans`], [`Signal::OrphansAfterKill`], [`Signal::FilesLeft`],
+    /// Totals after the stop: [`Signal::Orphans`], [`Signal::LeftByKill`], [`Signal::FilesLeft`],
     /// [`Signal::Lost`], [`Signal::MixedUp`]. One that was not counted is absent.
     pub totals: BTreeMap<Signal, u64>,
     /// What there was more of at the last checkpoint than at the first, by name; the most numerous of each kind.

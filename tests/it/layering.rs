@@ -28,7 +28,7 @@ const WRAPPER: [&str; 20] = [
 ];
 
 /// The harness's modules from top to bottom. Measuring (`scenario` and below) knows nothing of verdicts.
-const HARNESS: [&str; 23] = [
+const HARNESS: [&str; 24] = [
     "bin",
     "cli",
     "run",
@@ -39,6 +39,7 @@ const HARNESS: [&str; 23] = [
     "store",
     "verdict",
     "control",
+    "outside",
     "scenario",
     "load",
     "mock",

@@ -54,6 +54,8 @@ pub struct Assignment {
     pub seed: u64,
     /// Its name in the report.
     pub name: String,
+    /// The name of the control that it is, if it is one.
+    pub control: Option<&'static str>,
 }
 
 /// Drives the server to the end, or as far as it goes. Of what leakgate started nothing is left after it.
@@ -80,7 +82,10 @@ impl Assignment {
     /// What the events name it.
     #[must_use]
     pub fn subject(&self) -> Subject<'_> {
-        Subject { name: NAME, target: &self.name, control: false, goal: self.goal() }
+        match self.control {
+            Some(name) => Subject { name, target: NAME, control: true, goal: self.goal() },
+            None => Subject { name: NAME, target: &self.name, control: false, goal: self.goal() },
+        }
     }
 
     /// Restarts that it is to reach.
@@ -89,7 +94,9 @@ impl Assignment {
         self.settings.warm_up + self.settings.restarts
     }
 
-    fn empty_run(&self) -> TargetRun {
+    /// What is stored of a run that has measured nothing.
+    #[must_use]
+    pub fn empty_run(&self) -> TargetRun {
         TargetRun {
             scenario: NAME.to_owned(),
             target: self.name.clone(),
@@ -185,7 +192,7 @@ impl Assignment {
         };
         match tried.await {
             Ok(left) => {
-                run.totals.insert(Signal::OrphansAfterKill, left.len() as u64);
+                run.totals.insert(Signal::LeftByKill, left.len() as u64);
                 run.notes
                     .extend(left.iter().take(NOTED).map(|command| format!("left after SIGKILL: process {command}")));
             }

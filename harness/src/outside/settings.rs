@@ -222,11 +222,15 @@ impl Settings {
     /// Puts a file, if there is one, and the flags together. `mock` is the mock CLI's program and `today` a date as
     /// `YYYY-MM-DD`: an exception that is over its day is refused.
     pub fn read(file: Option<&Path>, flags: &Flags, mock: &Path, today: &str) -> Result<Self, SettingsError> {
-        let (mut file, folder) = match file {
-            None => (File::default(), PathBuf::from(".")),
-            Some(path) => (read(path)?, path.parent().map(Path::to_owned).unwrap_or_default()),
+        let (file, folder) = match file {
+            None => (File::default(), Path::new(".")),
+            Some(path) => (read(path)?, path.parent().unwrap_or(Path::new("."))),
         };
         check_exceptions(&file.exception, today)?;
+        Self::build(file, folder, flags, mock)
+    }
+
+    fn build(mut file: File, folder: &Path, flags: &Flags, mock: &Path) -> Result<Self, SettingsError> {
         let words = Placeholders { port: free_port()?, mock: mock.display().to_string() };
         let restart = parts::restart(&file.restart, flags)?;
         let (load, limits) = (parts::load(file.load.clone(), flags.concurrency)?, file.limits.clone());
@@ -262,8 +266,24 @@ impl Settings {
             memory_floor: limits.memory_per_restart_kb * 1000,
             errors_allowed: limits.errors,
             exceptions: file.exception,
-            origin: origin(file.server, &folder, flags, &words)?,
+            origin: origin(file.server, folder, flags, &words)?,
         })
+    }
+
+    /// A short run of `command`, which restarts its CLI every so many `turns`.
+    pub fn control(command: Vec<String>, turns: u64, mock: &Path) -> Result<Self, SettingsError> {
+        let flags = Flags { url: Some(format!("http://127.0.0.1:{PORT}")), ..Flags::default() };
+        let table = File {
+            server: Server {
+                command: Some(parts::CommandLine::Words(command)),
+                cli: Mock::Theirs,
+                ..Server::default()
+            },
+            restart: parts::RestartTable { turns: Some(turns), ..parts::RestartTable::default() },
+            limits: Limits { warm_up: 6, restarts: 24, ..Limits::default() },
+            ..File::default()
+        };
+        Self::build(table, Path::new("."), &flags, mock)
     }
 
     /// Its name in a report.

@@ -59,7 +59,7 @@ pub fn totals(run: &TargetRun) -> Vec<SignalVerdict> {
     let mixed_up = run.proof.mixed_up.max(total(Signal::MixedUp).unwrap_or(0));
     [
         (Signal::Orphans, total(Signal::Orphans), "process", "processes", "left after the stop"),
-        (Signal::OrphansAfterKill, total(Signal::OrphansAfterKill), "process", "processes", "left after SIGKILL"),
+        (Signal::LeftByKill, total(Signal::LeftByKill), "process", "processes", "left after SIGKILL"),
         (Signal::FilesLeft, total(Signal::FilesLeft), "file", "files", "left after the stop"),
         (Signal::Lost, Some(lost), "request", "requests", "got no ending"),
         (Signal::MixedUp, Some(mixed_up), "reply", "replies", "mixed up or cut"),

@@ -16,7 +16,7 @@ pub fn unit(signal: Signal) -> &'static str {
         Signal::FdsPipe | Signal::FdsSocket | Signal::FdsFile | Signal::FdsAnon => "descriptors",
         Signal::Threads => "threads",
         Signal::Tasks => "tasks",
-        Signal::CliProcesses | Signal::Processes | Signal::Zombies | Signal::Orphans | Signal::OrphansAfterKill => {
+        Signal::CliProcesses | Signal::Processes | Signal::Zombies | Signal::Orphans | Signal::LeftByKill => {
             "processes"
         }
         Signal::Files | Signal::FilesLeft => "files",

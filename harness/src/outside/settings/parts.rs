@@ -112,9 +112,9 @@ pub(super) struct LoadTable {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RestartTable {
-    turns: Option<u64>,
-    http: Option<String>,
-    signal: Option<String>,
+    pub(super) turns: Option<u64>,
+    pub(super) http: Option<String>,
+    pub(super) signal: Option<String>,
 }
 
 impl Default for LoadTable {

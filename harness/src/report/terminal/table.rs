@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use super::Page;
 use crate::sample::Per;
 use crate::verdict::words::{amount, float, name, rate};
-use crate::verdict::{Class, SignalVerdict};
+use crate::verdict::{Class, Finding, SignalVerdict};
 
 /// A header and one line a signal; at most 88 columns.
 pub(super) fn draw(page: &mut Page, rows: &[&SignalVerdict], per: Per) -> fmt::Result {
@@ -34,6 +34,7 @@ fn line([signal, first, last, growth]: [&str; 4], verdict: &str, catches: &str) 
 /// `1 in 300` reads better than `0.0033` for what is counted in ones.
 fn would_catch(row: &SignalVerdict) -> String {
     match row.smallest_detectable {
+        _ if row.class == Class::Cap && row.verdict == Finding::Shown => "-".to_owned(),
         _ if row.class == Class::Cap => "over its cap".to_owned(),
         None => "-".to_owned(),
         Some(rate) if row.unit == "bytes" || rate >= 1.0 => amount(row.name, rate),
