@@ -58,6 +58,22 @@ pub enum Signal {
 }
 
 impl Signal {
+    /// Those that stand in a checkpoint and have no variance once the target is settled: the exact rule judges them, and
+    /// each has a control.
+    pub const COUNTED: [Self; 11] = [
+        Self::LiveInvokers,
+        Self::CliProcesses,
+        Self::FdsPipe,
+        Self::FdsSocket,
+        Self::FdsFile,
+        Self::FdsAnon,
+        Self::Threads,
+        Self::Tasks,
+        Self::Processes,
+        Self::Zombies,
+        Self::Files,
+    ];
+
     /// Its name, as `run.json` and `verdict.json` write it.
     #[must_use]
     pub fn name(self) -> &'static str {
