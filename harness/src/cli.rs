@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 use crate::exit::Exit;
 
+pub mod fake_api;
 pub mod judge;
 pub mod run;
 
@@ -30,6 +31,8 @@ enum Verb {
     Run(Box<run::Args>),
     /// Judge stored runs again.
     Judge(judge::Args),
+    /// Serve a stand-in for the Messages API on loopback, for a real CLI that may reach nothing else.
+    FakeApi(fake_api::Args),
 }
 
 /// A command that could not do its work: how it ends, and what to tell.
@@ -57,6 +60,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Run(args) => run::run(&args),
         Verb::Judge(args) => judge::run(&args),
+        Verb::FakeApi(args) => fake_api::run(&args),
     };
     match result {
         Ok(exit) => exit.into(),

@@ -23,6 +23,8 @@
 //! | `harness/src/sample.rs` `harness/src/store.rs` | what is measured, and how it is kept |
 //! | `harness/src/verdict.rs` | the rules, a file each in `verdict/` |
 //! | `harness/src/report.rs` | the terminal report |
+//! | `harness/src/fake_api.rs` | a stand-in for the Messages API, for a real CLI |
+//! | `harness/src/isolation.rs` | a network namespace with loopback alone, in which a real CLI may run |
 //! | `harness/src/recording.rs` `harness/src/mock.rs` | the recordings of the real CLI, and the mock that plays them |
 //!
 //! # Programs
@@ -36,6 +38,8 @@ pub mod control;
 pub mod environment;
 pub mod event;
 pub mod exit;
+pub mod fake_api;
+pub mod isolation;
 pub mod load;
 pub mod mock;
 pub mod plant;
