@@ -64,12 +64,7 @@ struct Shared {
 
 impl FakeApi {
     /// Serves on `listener`. `report` is told, once each, what is asked for besides messages.
-    pub fn start(
-        listener: TcpListener,
-        source: Source,
-        retry_after: u64,
-        report: fn(&str),
-    ) -> std::io::Result<Self> {
+    pub fn start(listener: TcpListener, source: Source, retry_after: u64, report: fn(&str)) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared { source, retry_after, unknown: Mutex::default(), report });
         let router = Router::new()

@@ -13,9 +13,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use nix::sched::{CloneFlags, unshare};
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with,
-};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
 use rustix::process::{getgid, getuid};
 use thiserror::Error;
 
@@ -63,8 +61,7 @@ pub fn enter() -> Result<(), IsolationError> {
         write("/proc/self/uid_map", &format!("{user} {user} 1"))?;
         write("/proc/self/gid_map", &format!("{group} {group} 1"))?;
     }
-    loopback_up()
-        .map_err(|errno| IsolationError::NotUsable { what: "bringing loopback up", source: errno.into() })?;
+    loopback_up().map_err(|errno| IsolationError::NotUsable { what: "bringing loopback up", source: errno.into() })?;
     check()
 }
 

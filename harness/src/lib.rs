@@ -24,6 +24,7 @@
 //! | `harness/src/verdict.rs` | the rules, a file each in `verdict/` |
 //! | `harness/src/report.rs` | the terminal report |
 //! | `harness/src/fake_api.rs` | a stand-in for the Messages API, for a real CLI |
+//! | `harness/src/real_cli.rs` | the real CLI: where it is, and its environment |
 //! | `harness/src/isolation.rs` | a network namespace with loopback alone, in which a real CLI may run |
 //! | `harness/src/recording.rs` `harness/src/mock.rs` | the recordings of the real CLI, and the mock that plays them |
 //!
@@ -45,6 +46,7 @@ pub mod mock;
 pub mod plant;
 pub mod probe;
 pub mod progress;
+pub mod real_cli;
 pub mod recording;
 pub mod report;
 pub mod run;

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -78,6 +78,15 @@ pub enum Ending {
     MixedUp(String),
 }
 
+/// When a request was sent that got its own reply, and when the reply had come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// Just before it was sent.
+    pub start: Instant,
+    /// Just after the last byte.
+    pub end: Instant,
+}
+
 /// What one request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
@@ -103,6 +112,7 @@ pub struct Load {
     clients: Vec<Client>,
     next: Arc<AtomicU64>,
     counts: Counts,
+    timings: Vec<Timing>,
 }
 
 impl Load {
@@ -110,7 +120,14 @@ impl Load {
     #[must_use]
     pub fn new(address: SocketAddr, script: Arc<Script>, shape: Shape) -> Self {
         let clients = (0..shape.connections).map(|_| Client::new(address, shape.deadline)).collect();
-        Self { shape, script, clients, next: Arc::new(AtomicU64::new(0)), counts: Counts::default() }
+        Self {
+            shape,
+            script,
+            clients,
+            next: Arc::new(AtomicU64::new(0)),
+            counts: Counts::default(),
+            timings: Vec::new(),
+        }
     }
 
     /// Sends `requests` requests and waits for all their endings. A connection that cannot be opened ends its part of
@@ -123,9 +140,10 @@ impl Load {
         }
         while let Some(joined) = workers.join_next().await {
             match joined {
-                Ok((client, counts)) => {
+                Ok((client, counts, timings)) => {
                     self.clients.push(client);
                     self.counts.add(counts);
+                    self.timings.extend(timings);
                 }
                 Err(error) => self.counts.note(format!("a client of the harness failed: {error}")),
             }
@@ -141,6 +159,11 @@ impl Load {
         }
     }
 
+    /// How long the requests took since the last time that this was asked.
+    pub fn take_timings(&mut self) -> Vec<Timing> {
+        std::mem::take(&mut self.timings)
+    }
+
     /// How the requests have ended until now.
     #[must_use]
     pub fn counts(&self) -> &Counts {
@@ -154,18 +177,23 @@ async fn work(
     shape: Shape,
     next: Arc<AtomicU64>,
     end: u64,
-) -> (Client, Counts) {
+) -> (Client, Counts, Vec<Timing>) {
     let mut counts = Counts::default();
+    let mut timings = Vec::new();
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
         if number >= end {
-            return (client, counts);
+            return (client, counts, timings);
         }
+        let start = Instant::now();
         let ending = client.request(&ask(shape, number), &script).await;
         let refused = client.is_refused();
+        if matches!(ending, Ending::Complete(_)) {
+            timings.push(Timing { start, end: Instant::now() });
+        }
         counts.count(ending, number);
         if refused {
-            return (client, counts);
+            return (client, counts, timings);
         }
     }
 }

@@ -49,7 +49,10 @@ impl Probe {
     /// Looks at the tree.
     pub fn tree(&mut self) -> Tree {
         let members = self.watcher.look();
-        let cli_processes = members.iter().filter(|m| !m.zombie && m.runs(&self.cli)).count() as u64;
+        // A CLI that has forked and not yet run what it wants to run looks like two.
+        let clis: BTreeMap<u32, u32> =
+            members.iter().filter(|m| !m.zombie && m.runs(&self.cli)).map(|m| (m.id.pid, m.parent)).collect();
+        let cli_processes = clis.values().filter(|parent| !clis.contains_key(parent)).count() as u64;
         Tree { members, cli_processes }
     }
 

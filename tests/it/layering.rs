@@ -28,7 +28,7 @@ const WRAPPER: [&str; 20] = [
 ];
 
 /// The harness's modules from top to bottom. Measuring (`scenario` and below) knows nothing of verdicts.
-const HARNESS: [&str; 23] = [
+const HARNESS: [&str; 26] = [
     "bin",
     "cli",
     "run",
@@ -41,6 +41,7 @@ const HARNESS: [&str; 23] = [
     "control",
     "scenario",
     "load",
+    "fake_api",
     "mock",
     "recording",
     "sut",
@@ -48,6 +49,8 @@ const HARNESS: [&str; 23] = [
     "target",
     "strays",
     "probe",
+    "real_cli",
+    "isolation",
     "event",
     "sample",
     "exit",

@@ -83,7 +83,8 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
         let listener = TcpListener::bind(args.listen).await.map_err(|error| {
             Failure::usage(&format!("cannot listen on {}: {error}; choose another with --listen", args.listen))
         })?;
-        let api = FakeApi::start(listener, source, args.retry_after, report).map_err(|error| failed("listen", error))?;
+        let api =
+            FakeApi::start(listener, source, args.retry_after, report).map_err(|error| failed("listen", error))?;
         print(&format!("{}\n", api.url()))?;
         tokio::select! {
             _ = terminate.recv() => {}

@@ -176,7 +176,9 @@ impl Listener {
                 let deltas = texts.into_iter().map(|text| json!({"type": "text_delta", "text": text})).collect();
                 (json!({"type": "text", "text": ""}), deltas)
             }
-            "tool_use" => (block.clone(), vec![json!({"type": "input_json_delta", "partial_json": block["input"].to_string()})]),
+            "tool_use" => {
+                (block.clone(), vec![json!({"type": "input_json_delta", "partial_json": block["input"].to_string()})])
+            }
             _ => (block.clone(), Vec::new()),
         };
         if empty["type"] == "tool_use" {
@@ -184,9 +186,7 @@ impl Listener {
         }
         events.push(now(json!({"type": "content_block_start", "index": index, "content_block": empty})));
         let deltas = deltas.into_iter();
-        events.extend(
-            deltas.map(|delta| now(json!({"type": "content_block_delta", "index": index, "delta": delta}))),
-        );
+        events.extend(deltas.map(|delta| now(json!({"type": "content_block_delta", "index": index, "delta": delta}))));
         events.push(now(json!({"type": "content_block_stop", "index": index})));
         *index += 1;
     }

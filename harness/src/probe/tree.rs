@@ -5,6 +5,7 @@
 //! before, or by its environment, which names the run's private folder.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::path::Path;
 
 use procfs::process::Process;
@@ -33,10 +34,13 @@ pub struct Member {
 }
 
 impl Member {
-    /// Whether this is a process of the program `cli`.
+    /// Whether this is a process of the program `cli`, which may be a script of Node's.
     #[must_use]
     pub fn runs(&self, cli: &Path) -> bool {
-        self.command.first().is_some_and(|argv0| Path::new(argv0).file_name() == cli.file_name())
+        let is_named = |word: Option<&String>, name| word.is_some_and(|word| Path::new(word).file_name() == name);
+        let [program, script] = [self.command.first(), self.command.get(1)];
+        is_named(program, cli.file_name())
+            || is_named(program, Some(OsStr::new("node"))) && is_named(script, cli.file_name())
     }
 }
 

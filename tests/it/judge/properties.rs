@@ -90,6 +90,7 @@ fn plan() -> impl Strategy<Value = Plan> {
             max_turns: 1,
             server_rss_cap_mb: server,
             tree_rss_cap_mb: tree,
+            memory_noise_mb: tree % 3,
             errors_allowed: share,
         },
     )
@@ -138,6 +139,7 @@ fn target() -> impl Strategy<Value = TargetRun> {
             totals,
             proof,
             bounds,
+            latency: None,
             seconds,
             notes,
         })
