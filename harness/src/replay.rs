@@ -24,7 +24,7 @@ pub mod drive;
 pub mod normal;
 pub mod scrub;
 
-use drive::{Place, Start};
+use drive::{Crossing, Place, Start};
 
 /// Recorded as they are: what a session's header does not name.
 const DEFAULTS: [(&str, &str); 1] = [("CLAUDE_CODE_MAX_RETRIES", "1")];
@@ -66,7 +66,7 @@ pub async fn with_real(session: &Session, program: &Path) -> Result<Heard, Repla
     env.extend(DEFAULTS.map(|(name, value)| (name.to_owned(), value.to_owned())));
     env.extend(session.header.env.clone());
     let start = Start { program: program.to_owned(), args: session.header.args.clone(), env };
-    drive::drive(session, &start).await.map_err(failed("starting the CLI"))
+    drive::drive(session, &start, Crossing::First).await.map_err(failed("starting the CLI"))
 }
 
 /// Holds the conversation of `session`, which is bundled, with the mock `program` that plays it.
@@ -75,7 +75,7 @@ pub async fn with_mock(session: &Session, program: &Path) -> Result<Heard, Repla
     let mut args = vec!["--mock-recording".to_owned(), spec];
     args.extend(session.header.args.iter().cloned());
     let start = Start { program: PathBuf::from(program), args, env: Vec::new() };
-    drive::drive(session, &start).await.map_err(failed(session)("starting the mock"))
+    drive::drive(session, &start, Crossing::AsRecorded).await.map_err(failed(session)("starting the mock"))
 }
 
 fn failed(session: &Session) -> impl Fn(&'static str) -> Box<dyn Fn(std::io::Error) -> ReplayError + Send> + use<> {
@@ -114,5 +114,5 @@ pub fn difference(old: (&str, &[String]), new: (&str, &[String])) -> Option<Stri
     let text = |messages: &[String]| messages.iter().map(|message| format!("{message}\n")).collect::<String>();
     let (before, after) = (text(old.1), text(new.1));
     let diff = TextDiff::from_lines(&before, &after);
-    Some(diff.unified_diff().context_radius(2).header(old.0, new.0).to_string())
+    Some(diff.unified_diff().context_radius(1).header(old.0, new.0).to_string())
 }

@@ -105,8 +105,17 @@ impl Progress {
     }
 }
 
+/// When pieces of text come that crossed an interrupt on their way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Crossing {
+    /// Before the interrupt is said: an API that waits for nobody has said them by then.
+    First,
+    /// After it: the mock says them only then.
+    AsRecorded,
+}
+
 /// Holds the conversation of `session` with a process.
-pub(super) async fn drive(session: &Session, start: &Start) -> io::Result<Heard> {
+pub(super) async fn drive(session: &Session, start: &Start, crossing: Crossing) -> io::Result<Heard> {
     let place = Place::new()?;
     let mut talk = Talk::start(start, &place)?;
     let mut recorded = Progress::default();
@@ -118,8 +127,7 @@ pub(super) async fn drive(session: &Session, start: &Start) -> io::Result<Heard>
                 continue;
             }
             What::Err(_) => continue,
-            What::In(line) if parsed(line)["request"]["subtype"] == "interrupt" => {
-                // Pieces that crossed the interrupt on their way: here they come first.
+            What::In(line) if crossing == Crossing::First && parsed(line)["request"]["subtype"] == "interrupt" => {
                 Progress { pieces: recorded.pieces + crossed(&session.events[at + 1..]), ..recorded }
             }
             What::In(_) | What::Exit { .. } => recorded,

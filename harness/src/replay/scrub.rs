@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Heard;
 use super::drive::{Place, paths};
+use super::normal::without_address;
 use crate::recording::{Header, What};
 
 /// What stands in prose's place.
@@ -109,7 +110,7 @@ impl Scrubber<'_> {
         {
             text = format!("{before}cc-socks/{PID}.sock{after}");
         }
-        self.without_ids(&text)
+        self.without_ids(&without_address(&text))
     }
 
     fn without_ids(&mut self, text: &str) -> String {
