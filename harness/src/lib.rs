@@ -44,6 +44,7 @@ pub mod fake_api;
 pub mod isolation;
 pub mod load;
 pub mod mock;
+pub mod outside;
 pub mod plant;
 pub mod probe;
 pub mod progress;

@@ -1,7 +1,6 @@
 //! Requests against a server: a fixed number of connections, each sending one request after another, every reply
 //! checked.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -11,11 +10,13 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use tokio::task::JoinSet;
 
 use crate::load::client::Client;
+use crate::load::endpoint::Endpoint;
 use crate::load::script::Script;
 use crate::load::want::{Kind, Manner, Mix, Want};
 
 pub mod check;
 pub mod client;
+pub mod endpoint;
 pub mod script;
 pub mod sse;
 pub mod want;
@@ -32,6 +33,8 @@ pub struct Shape {
     pub mix: Mix,
     /// Bytes of filler in each prompt.
     pub filler: usize,
+    /// Share of requests that ask for JSON of a schema whatever the mix asks for, 0 to 1.
+    pub json: f64,
     /// Share of requests that ask for a stream, 0 to 1.
     pub streamed: f64,
     /// Share of the streamed requests whose client leaves in the middle, 0 to 1.
@@ -59,6 +62,8 @@ pub struct Counts {
     pub mixed_up: u64,
     /// Bytes of text and arguments in the replies that were their own, without marks around them.
     pub bytes: u64,
+    /// Replies without any mark, among those that are complete.
+    pub unmarked: u64,
     /// The first errors and oddities, in words.
     pub notes: Vec<String>,
 }
@@ -68,6 +73,8 @@ pub struct Counts {
 pub enum Ending {
     /// With its own reply, of this many bytes of text and arguments.
     Complete(u64),
+    /// With a reply of this many bytes that carries no mark: it may be anybody's.
+    Unmarked(u64),
     /// With an error.
     Error(String),
     /// The client left, as planned.
@@ -116,18 +123,14 @@ pub struct Load {
 }
 
 impl Load {
-    /// A load against the server at `address`. Nothing is opened yet.
+    /// A load against the server at `endpoint`. Nothing is opened yet.
     #[must_use]
-    pub fn new(address: SocketAddr, script: Arc<Script>, shape: Shape) -> Self {
-        let clients = (0..shape.connections).map(|_| Client::new(address, shape.deadline)).collect();
-        Self {
-            shape,
-            script,
-            clients,
-            next: Arc::new(AtomicU64::new(0)),
-            counts: Counts::default(),
-            timings: Vec::new(),
-        }
+    pub fn new(endpoint: Endpoint, script: Arc<Script>, shape: Shape) -> Self {
+        let endpoint = Arc::new(endpoint);
+        let client = || Client::new(Arc::clone(&endpoint), shape.deadline);
+        let clients = (0..shape.connections).map(|_| client()).collect();
+        let (next, counts, timings) = (Arc::new(AtomicU64::new(0)), Counts::default(), Vec::new());
+        Self { shape, script, clients, next, counts, timings }
     }
 
     /// Sends `requests` requests and waits for all their endings. A connection that cannot be opened ends its part of
@@ -162,6 +165,11 @@ impl Load {
     /// How long the requests took since the last time that this was asked.
     pub fn take_timings(&mut self) -> Vec<Timing> {
         std::mem::take(&mut self.timings)
+    }
+
+    /// Another load against the same server, with the same connections.
+    pub fn reshape(&mut self, shape: Shape) {
+        self.shape = Shape { connections: self.shape.connections, ..shape };
     }
 
     /// How the requests have ended until now.
@@ -207,12 +215,15 @@ fn ask(shape: Shape, number: u64) -> Ask {
     let leaves = stream && chance(&mut random, shape.leaving);
     let leave_after = leaves.then(|| 1 + random.next_u32() % 8);
     let mark = format!("{:08x}{number:08x}", random.next_u32());
-    Ask { number, mark, stream, leave_after, filler: shape.filler, want: want(shape.mix, &mut random) }
+    let want = want(shape, &mut random);
+    Ask { number, mark, stream, leave_after, filler: shape.filler, want }
 }
 
-fn want(mix: Mix, random: &mut ChaCha8Rng) -> Want {
+fn want(shape: Shape, random: &mut ChaCha8Rng) -> Want {
+    let mix = shape.mix;
     let manner = Manner { fenced: chance(random, mix.fenced), wrong: chance(random, mix.wrong) };
-    match mix.kind {
+    let kind = if chance(random, shape.json) { Kind::Json } else { mix.kind };
+    match kind {
         Kind::Text => Want::Text,
         Kind::Json => Want::Json { manner },
         Kind::Calls => Want::Calls { manner, required: chance(random, 0.5) },
@@ -229,6 +240,11 @@ impl Counts {
         match ending {
             Ending::Complete(bytes) => {
                 self.complete += 1;
+                self.bytes += bytes;
+            }
+            Ending::Unmarked(bytes) => {
+                self.complete += 1;
+                self.unmarked += 1;
                 self.bytes += bytes;
             }
             Ending::Cancelled => self.cancelled += 1,
@@ -261,6 +277,7 @@ impl Counts {
         self.lost += other.lost;
         self.mixed_up += other.mixed_up;
         self.bytes += other.bytes;
+        self.unmarked += other.unmarked;
         other.notes.into_iter().for_each(|note| self.note(note));
     }
 }
@@ -274,6 +291,7 @@ mod tests {
             connections: 1,
             mix: Mix::TEXT,
             filler: 0,
+            json: 0.0,
             streamed,
             leaving,
             deadline: Duration::from_secs(1),

@@ -7,7 +7,6 @@ use crate::scenario::ending::Ending;
 
 pub mod bodies;
 pub mod crashes;
-pub mod details;
 pub mod drive;
 mod driver;
 pub mod ending;

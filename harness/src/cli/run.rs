@@ -12,6 +12,7 @@ use crate::cli::{Failure, print};
 use crate::control::Control;
 use crate::event::Listener;
 use crate::exit::Exit;
+use crate::outside::settings::Settings;
 use crate::progress::{Bar, Lines};
 use crate::real_cli;
 use crate::report::terminal::{Style, WIDEST, render};
@@ -21,12 +22,17 @@ use crate::scenario::Scenario;
 use crate::siblings::Siblings;
 use crate::{isolation, store, strays, verdict};
 
+mod outside;
+
 /// Options of `run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What to run: restarts, overnight, crashes, streams, structured, tools, bodies, real, or several of them.
-    #[arg(value_name = "SCENARIO", default_value = "restarts", value_parser = scenario)]
+    /// What to run: restarts, overnight, crashes, streams, structured, tools, bodies, real, or several of them  [restarts].
+    #[arg(value_name = "SCENARIO", value_parser = scenario)]
     scenarios: Vec<Scenario>,
+
+    #[command(flatten)]
+    outside: outside::Args,
 
     /// The folder for run.json and verdict.json.
     #[arg(long, value_name = "DIR", default_value = "reports/latest")]
@@ -89,11 +95,12 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     check_out(&args.out)?;
     let cli = args.cli.as_deref().map(|name| find(name, args.offline)).transpose()?;
     let siblings = Siblings::find().map_err(|error| Failure::harness(&error))?;
+    let outside = outside::settings(&args.outside, args.scenarios.is_empty(), args.restarts, &siblings.mock)?;
     if args.offline {
         isolation::enter().map_err(|error| Failure::usage(&error))?;
     }
     let cli = cli.map(examined).transpose()?;
-    let program = request(args, siblings, cli).plan().map_err(|error| Failure::usage(&error))?;
+    let program = request(args, siblings, cli, outside).plan().map_err(|error| Failure::usage(&error))?;
     strays::adopt()
         .map_err(|error| Failure::harness(&format!("cannot adopt orphans: {error}; leakgate needs Linux")))?;
     let measured = measure(program);
@@ -108,8 +115,11 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     Ok(verdict.exit())
 }
 
-fn request(args: &Args, siblings: Siblings, cli: Option<Cli>) -> Request {
+fn request(args: &Args, siblings: Siblings, cli: Option<Cli>, outside: Option<Arc<Settings>>) -> Request {
     let mut scenarios = args.scenarios.clone();
+    if scenarios.is_empty() {
+        scenarios.extend(Scenario::all().into_iter().take(1));
+    }
     for scenario in &mut scenarios {
         scenario.restarts = args.restarts.unwrap_or(scenario.restarts);
         scenario.slots = args.slots.unwrap_or(scenario.slots);
@@ -123,6 +133,7 @@ fn request(args: &Args, siblings: Siblings, cli: Option<Cli>) -> Request {
         siblings,
         cli,
         target: args.target,
+        outside,
     }
 }
 

@@ -105,6 +105,7 @@ impl Assignment {
             checkpoints: Vec::new(),
             trace: Vec::new(),
             totals: BTreeMap::new(),
+            grown: Vec::new(),
             proof: Proof::default(),
             bounds: Bounds::default(),
             latency: None,
@@ -125,6 +126,7 @@ impl Assignment {
             tree_rss_cap_mb: scenario.tree_rss_cap_mb(),
             memory_noise_mb: scenario.memory_noise_mb,
             errors_allowed: scenario.errors_allowed,
+            outside: None,
         }
     }
 
@@ -133,6 +135,7 @@ impl Assignment {
             connections: self.scenario.connections,
             mix: self.scenario.mix,
             filler: self.scenario.filler,
+            json: 0.0,
             streamed: self.scenario.streamed,
             leaving: self.scenario.leaving,
             deadline: self.scenario.deadline,
@@ -173,12 +176,14 @@ impl Driver<'_> {
         if run.outcome == Outcome::Completed {
             run.outcome = self.exercised();
         }
-        let Ended { orphans, left, failure } =
+        let Ended { orphans, by_kill, left, failure } =
             ending::end(self.target, &mut self.probe, self.assignment, self.kept_at_home).await;
         let counts = self.load.counts();
         run.notes.extend(counts.notes.iter().cloned());
-        run.notes.append(&mut self.notes);
+        run.grown = self.grown;
         run.notes.extend(orphans.iter().take(NOTED).map(|command| format!("left after the stop: process {command}")));
+        run.notes
+            .extend(by_kill.iter().flatten().take(NOTED).map(|command| format!("left by the kill: process {command}")));
         run.notes.extend(left.iter().take(NOTED).map(|path| format!("left after the stop: {}", path.display())));
         if let (Outcome::Completed, Some(what)) = (&run.outcome, failure) {
             run.outcome = Outcome::Failed { what };
@@ -189,6 +194,7 @@ impl Driver<'_> {
             (Signal::Lost, counts.lost),
             (Signal::MixedUp, counts.mixed_up),
         ]);
+        run.totals.extend(by_kill.map(|left| (Signal::LeftByKill, left.len() as u64)));
         let high_water = self.latest.as_ref().map_or(0, |stats| stats.pool.high_water);
         run.latency = self.latencies.summary();
         run.bounds = Bounds { live_invokers_max: high_water, ..self.bounds };
@@ -209,6 +215,7 @@ fn proof(stats: Option<&Stats>, counts: &Counts, checkpoints: u64) -> Proof {
         mixed_up: counts.mixed_up,
         checkpoints,
         bytes_replayed: counts.bytes,
+        unmarked: counts.unmarked,
     }
 }
 

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{interval, sleep};
 
-use super::details::Details;
 use super::drive::Assignment;
 use super::ending;
 use super::latency::{Latencies, PACE};
@@ -14,8 +13,10 @@ use super::schedule::Schedule;
 use super::settle::{SettleError, Settled, settle};
 use crate::event::{Event, Listener, Live};
 use crate::load::Load;
+use crate::load::endpoint::Endpoint;
 use crate::probe::Probe;
-use crate::sample::{Bounds, Checkpoint, Outcome, TracePoint};
+use crate::probe::details::Details;
+use crate::sample::{Bounds, Checkpoint, Grown, Outcome, TracePoint};
 use crate::target::stats::Stats;
 use crate::target::{Target, TargetError};
 
@@ -42,7 +43,7 @@ pub(super) struct Driver<'a> {
     /// How much a real CLI kept in its HOME at the first checkpoint: its settings.
     pub(super) kept_at_home: usize,
     pub(super) latest: Option<Stats>,
-    pub(super) notes: Vec<String>,
+    pub(super) grown: Vec<Grown>,
 }
 
 impl<'a> Driver<'a> {
@@ -51,7 +52,7 @@ impl<'a> Driver<'a> {
         let target = Target::start(&assignment.launch).await?;
         let probe = Probe::new(target.pid(), target.folder(), &assignment.cli)
             .map_err(|error| TargetError::Probe { what: error.to_string() })?;
-        let load = Load::new(target.address(), Arc::clone(&assignment.script), assignment.shape());
+        let load = Load::new(Endpoint::ours(target.address()), Arc::clone(&assignment.script), assignment.shape());
         Ok(Self {
             assignment,
             listener,
@@ -66,7 +67,7 @@ impl<'a> Driver<'a> {
             latencies: Latencies::default(),
             kept_at_home: 0,
             latest: None,
-            notes: Vec::new(),
+            grown: Vec::new(),
         })
     }
 
@@ -168,7 +169,7 @@ impl<'a> Driver<'a> {
         let start = Instant::now();
         let stats = loop {
             let moving = self.probe.tree();
-            self.bounds.cli_processes_max = self.bounds.cli_processes_max.max(moving.cli_processes);
+            self.bounds.cli_processes_max = self.bounds.cli_processes_max.max(moving.cli.len() as u64);
             let stats = self.target.stats().await?;
             if stats.pool.settled || start.elapsed() > self.assignment.scenario.rest {
                 break stats;
@@ -214,9 +215,9 @@ impl<'a> Driver<'a> {
         let Settled { values, stats } = settle(&mut self.target, &mut self.probe).await?;
         let restarts = stats.pool.restarts.total();
         self.checkpoints.push(Checkpoint { restarts, requests: self.load.counts().requests, values });
-        let details = Details::read(self.target.pid(), &self.probe.tree());
+        let details = Details::read(&[self.target.pid()], &self.probe.tree());
         match &self.details {
-            Some(first) if self.schedule.is_last() => self.notes.extend(details.more_than(first)),
+            Some(first) if self.schedule.is_last() => self.grown = details.more_than(first),
             Some(_) => {}
             None => {
                 self.details = Some(details);

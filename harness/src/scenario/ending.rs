@@ -6,12 +6,13 @@
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
 use super::drive::Assignment;
 use crate::load::Load;
+use crate::load::endpoint::Endpoint;
 use crate::probe::{Probe, files};
 use crate::strays;
 use crate::target::{Stopped, Target};
@@ -28,16 +29,16 @@ pub enum Ending {
 /// What is left of a target.
 #[derive(Debug, Default)]
 pub(super) struct Ended {
-    /// The command lines of the processes that had to be ended.
+    /// The command lines of the processes that had to be ended after the stop.
     pub(super) orphans: Vec<String>,
+    /// The same after the kill, where there was one.
+    pub(super) by_kill: Option<Vec<String>>,
     /// Files that nobody removed, without those that a real CLI keeps in its HOME.
     pub(super) left: Vec<PathBuf>,
     /// Why the end was no good end.
     pub(super) failure: Option<String>,
 }
 
-/// How long a tree may take to be gone after its server.
-const CLEAR_DEADLINE: Duration = Duration::from_secs(2);
 /// How long a server may take to be in the middle of a turn, and to start again.
 const PATIENCE: Duration = Duration::from_secs(35);
 /// More than are ended before the kill.
@@ -67,7 +68,7 @@ pub(super) fn at_home(folder: &Path) -> Vec<PathBuf> {
 
 async fn stop(target: Target, probe: &mut Probe) -> (Option<Stopped>, Ended) {
     let stopped = target.stop().await;
-    let orphans = clear(probe).await;
+    let orphans = strays::clear(probe).await;
     let failure = match stopped.status {
         Some(status) if status.success() => None,
         Some(status) => Some(format!("the server stopped with {status}")),
@@ -79,7 +80,7 @@ async fn stop(target: Target, probe: &mut Probe) -> (Option<Stopped>, Ended) {
 
 async fn kill(mut target: Target, probe: &mut Probe, assignment: &Assignment) -> (Option<Stopped>, Ended) {
     // What becomes of these requests is nobody's business: their server is killed.
-    let mut load = Load::new(target.address(), Arc::clone(&assignment.script), assignment.shape());
+    let mut load = Load::new(Endpoint::ours(target.address()), Arc::clone(&assignment.script), assignment.shape());
     let busy = timeout(PATIENCE, async {
         tokio::select! {
             () = load.batch(REQUESTS) => false,
@@ -89,7 +90,7 @@ async fn kill(mut target: Target, probe: &mut Probe, assignment: &Assignment) ->
     let was_busy = busy.await.unwrap_or(false);
     let killed = target.kill().await;
     drop(load);
-    let mut orphans = clear(probe).await;
+    let by_kill = Some(strays::clear(probe).await);
     let failure = if killed.status.and_then(|status| status.signal()) != Some(9) {
         Some(format!("the server was gone before it could be killed: {:?}\n{}", killed.status, killed.stderr))
     } else if !was_busy {
@@ -101,7 +102,7 @@ async fn kill(mut target: Target, probe: &mut Probe, assignment: &Assignment) ->
         Ok(second) => second,
         Err(error) => {
             let failure = Some(format!("after the kill no other server started in its folders: {error}"));
-            return (None, Ended { orphans, failure, ..Ended::default() });
+            return (None, Ended { by_kill, failure, ..Ended::default() });
         }
     };
     let mut second_probe = Probe::new(second.pid(), second.folder(), &assignment.cli).ok();
@@ -109,8 +110,7 @@ async fn kill(mut target: Target, probe: &mut Probe, assignment: &Assignment) ->
         Some(probe) => stop(second, probe).await,
         None => stop(second, probe).await,
     };
-    orphans.extend(ended.orphans);
-    (stopped, Ended { orphans, failure: failure.or(ended.failure), ..Ended::default() })
+    (stopped, Ended { by_kill, failure: failure.or(ended.failure), ..ended })
 }
 
 async fn until_busy(target: &mut Target) -> bool {
@@ -121,20 +121,4 @@ async fn until_busy(target: &mut Target) -> bool {
             Err(_) => return false,
         }
     }
-}
-
-/// Waits until the tree is gone, and ends what is not. Returns the command lines of those that had to be ended.
-async fn clear(probe: &mut Probe) -> Vec<String> {
-    let start = Instant::now();
-    let mut left = probe.orphans();
-    while !left.is_empty() && start.elapsed() < CLEAR_DEADLINE {
-        sleep(Duration::from_millis(10)).await;
-        left = probe.orphans();
-    }
-    let ids: Vec<_> = left.iter().map(|member| member.id).collect();
-    if !ids.is_empty() {
-        // Waiting for a killed process blocks the thread; what survives even that is named by the count below.
-        let _ = tokio::task::spawn_blocking(move || strays::end(&ids)).await;
-    }
-    left.into_iter().map(|member| member.command.join(" ")).collect()
 }
