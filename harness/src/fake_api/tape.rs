@@ -72,12 +72,12 @@ impl Tape {
             Exchange::Said(pieces, End::Complete) => Some(pieces),
             _ => None,
         });
-        let texts = texts.map(|pieces| pieces.into_iter().filter_map(text_of).collect::<Vec<_>>());
+        let texts = texts.map(|pieces| pieces.iter().filter_map(text_of).collect::<Vec<_>>());
         texts.filter(|pieces| !pieces.is_empty()).collect()
     }
 }
 
-fn text_of(piece: Piece) -> Option<String> {
+fn text_of(piece: &Piece) -> Option<String> {
     piece.event["delta"]["text"].as_str().map(str::to_owned)
 }
 

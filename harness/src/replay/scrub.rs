@@ -117,17 +117,14 @@ impl Scrubber<'_> {
         let mut scrubbed = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(first) = rest.chars().next() {
-            match rest.get(..36).filter(|word| is_uuid(word)) {
-                Some(id) => {
-                    let next = self.ids.len() + 1;
-                    let number = *self.ids.entry(id.to_owned()).or_insert(next);
-                    scrubbed.push_str(&format!("00000000-0000-4000-8000-{number:012}"));
-                    rest = &rest[36..];
-                }
-                None => {
-                    scrubbed.push(first);
-                    rest = &rest[first.len_utf8()..];
-                }
+            if let Some(id) = rest.get(..36).filter(|word| is_uuid(word)) {
+                let next = self.ids.len() + 1;
+                let number = *self.ids.entry(id.to_owned()).or_insert(next);
+                scrubbed.push_str(&format!("00000000-0000-4000-8000-{number:012}"));
+                rest = &rest[36..];
+            } else {
+                scrubbed.push(first);
+                rest = &rest[first.len_utf8()..];
             }
         }
         scrubbed

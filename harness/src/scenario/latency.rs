@@ -88,17 +88,15 @@ mod tests {
         latencies.look(at(50), 2, false);
         latencies.sort(&[timing(1, 9), timing(5, 11), timing(25, 26), timing(31, 39), timing(45, 46), timing(51, 60)]);
         let summary = latencies.summary().unwrap();
-        assert_eq!((summary.during.requests, summary.between.requests), (3, 3));
-        assert_eq!(summary.during.max_ms, 6.0);
-        assert_eq!(summary.between.max_ms, 9.0);
+        assert_eq!(summary.during, LatencyOf { requests: 3, p50_ms: 1.0, p95_ms: 6.0, max_ms: 6.0 });
+        assert_eq!(summary.between, LatencyOf { requests: 3, p50_ms: 8.0, p95_ms: 9.0, max_ms: 9.0 });
     }
 
     #[test]
     fn percentiles_are_of_the_nearest_rank() {
         let micros: Vec<u64> = (1..=100).rev().map(|ms| ms * 1000).collect();
-        let latency = of(&micros);
-        assert_eq!((latency.p50_ms, latency.p95_ms, latency.max_ms), (50.0, 95.0, 100.0));
-        assert_eq!(of(&[7000]).p50_ms, 7.0);
+        assert_eq!(of(&micros), LatencyOf { requests: 100, p50_ms: 50.0, p95_ms: 95.0, max_ms: 100.0 });
+        assert_eq!(of(&[7000]), LatencyOf { requests: 1, p50_ms: 7.0, p95_ms: 7.0, max_ms: 7.0 });
         assert_eq!(of(&[]).requests, 0);
     }
 }
