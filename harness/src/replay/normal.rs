@@ -45,8 +45,8 @@ const COUNTED: [&str; 8] = [
     "result_index",
     "queued_turn_count",
 ];
-/// What a CLI finds on its machine, and leaves out where it finds nothing.
-const FOUND: [&str; 1] = ["plugins"];
+/// What a CLI finds on its machine, and leaves out where it finds nothing: plugins, and a place for its socket.
+const FOUND: [&str; 2] = ["plugins", "messaging_socket_path"];
 /// Lists of what a CLI offers, whose entries have names of its own.
 const OFFERED: [&str; 4] = ["commands", "agents", "models", "skills"];
 
