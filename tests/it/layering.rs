@@ -28,7 +28,7 @@ const WRAPPER: [&str; 20] = [
 ];
 
 /// The harness's modules from top to bottom. Measuring (`scenario` and below) knows nothing of verdicts.
-const HARNESS: [&str; 27] = [
+const HARNESS: [&str; 28] = [
     "bin",
     "cli",
     "run",
@@ -39,6 +39,7 @@ const HARNESS: [&str; 27] = [
     "store",
     "verdict",
     "control",
+    "outside",
     "scenario",
     "replay",
     "load",

@@ -11,6 +11,7 @@ mod load;
 mod mock;
 mod offline;
 mod openmetrics;
+mod outside;
 mod probe;
 mod report;
 mod runs;

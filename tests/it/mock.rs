@@ -2,6 +2,7 @@
 
 mod answers;
 mod behaviour;
+mod exchanges;
 mod faults;
 mod process;
 mod replay;

@@ -90,7 +90,7 @@ impl Maker {
         let recorded = || woven(self.recorded(number), mark);
         match word {
             Some(Word::Long(words)) => told.text(&woven(pieces(&long(words)), mark)),
-            Some(Word::ToolUse(name)) if !has_result(request) => told.tool(&name),
+            Some(Word::ToolUse(name)) if !has_result(request) => told.tool(&name, &any_input()),
             Some(Word::ToolUse(_)) => told.text(&recorded()),
             Some(Word::Overloaded) => told.half(&recorded(), Some(overloaded()), End::Complete),
             Some(Word::Cut) => told.half(&recorded(), None, End::Cut),
@@ -99,6 +99,9 @@ impl Maker {
                 let reply = mode.reply(&prompt, mark, now);
                 let pieces = match reply.words {
                     Words::Error(status) => return refused(status),
+                    // A tool is used once; its result is answered.
+                    Words::Use(_) if has_result(request) => recorded(),
+                    Words::Use(used) => return told.tool(&used.tool, &used.input.unwrap_or_else(any_input)),
                     Words::Recorded => recorded(),
                     Words::Text(text) => woven(pieces(&text), mark),
                     Words::Json(text) => pieces(&text),
@@ -206,9 +209,9 @@ impl Told<'_> {
         Answer::Said { pieces: all, end }
     }
 
-    fn tool(self, name: &str) -> Answer {
+    fn tool(self, name: &str, input: &Value) -> Answer {
         let id = format!("toolu_{:022}", self.number);
-        let input = json!({"command": "true", "description": "nothing"}).to_string();
+        let input = input.to_string();
         let mut all = vec![self.start()];
         all.push(now(block_start(json!({"type": "tool_use", "id": id, "name": name, "input": {}}))));
         all.push(now(delta(json!({"type": "input_json_delta", "partial_json": input}))));
@@ -245,6 +248,11 @@ fn end(reason: &str, length: usize) -> [Piece; 3] {
         now(json!({"type": "message_delta", "delta": delta, "usage": usage})),
         now(json!({"type": "message_stop"})),
     ]
+}
+
+/// The input of a tool where nobody says which.
+fn any_input() -> Value {
+    json!({"command": "true", "description": "nothing"})
 }
 
 fn block_start(block: Value) -> Value {

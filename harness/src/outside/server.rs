@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How long an answer about readiness or idleness may take.
 const ANSWER: Duration = Duration::from_secs(5);
 /// How long a restart by request may take.
-const RESTART: Duration = Duration::from_secs(60);
+const RESTART: Duration = Duration::from_mins(1);
 
 /// A server that answers. Dropping it kills a server that leakgate started.
 #[derive(Debug)]
