@@ -11,6 +11,8 @@ use tokio::time::sleep;
 
 use super::answer::{End, Piece};
 
+/// Long enough for what was said before a cut to be on its way.
+const SENT: Duration = Duration::from_millis(50);
 /// Longer than any client waits.
 const FOREVER: Duration = Duration::from_hours(24);
 
@@ -59,8 +61,11 @@ pub(super) fn stream(pieces: Vec<Piece>, end: End) -> Response {
         }
         match end {
             End::Complete => None,
-            // An error in a body ends its connection without the last chunk.
-            End::Cut => Some((Err("cut on purpose"), (pieces, end, true))),
+            // An error in a body ends its connection without the last chunk, and with whatever was not sent before.
+            End::Cut => {
+                sleep(SENT).await;
+                Some((Err("cut on purpose"), (pieces, end, true)))
+            }
             End::Hang => {
                 sleep(FOREVER).await;
                 None
