@@ -8,6 +8,8 @@ use clap::{Parser, Subcommand};
 
 use crate::exit::Exit;
 
+pub mod compare;
+pub mod fake_api;
 pub mod judge;
 pub mod run;
 
@@ -30,6 +32,10 @@ enum Verb {
     Run(Box<run::Args>),
     /// Judge stored runs again.
     Judge(judge::Args),
+    /// Hold the recorded conversations with the mock and with a real CLI, and tell what differs.
+    Compare(compare::Args),
+    /// Serve a stand-in for the Messages API on loopback, for a real CLI that may reach nothing else.
+    FakeApi(fake_api::Args),
 }
 
 /// A command that could not do its work: how it ends, and what to tell.
@@ -57,6 +63,8 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Run(args) => run::run(&args),
         Verb::Judge(args) => judge::run(&args),
+        Verb::Compare(args) => compare::run(&args),
+        Verb::FakeApi(args) => fake_api::run(&args),
     };
     match result {
         Ok(exit) => exit.into(),

@@ -28,7 +28,7 @@ const WRAPPER: [&str; 20] = [
 ];
 
 /// The harness's modules from top to bottom. Measuring (`scenario` and below) knows nothing of verdicts.
-const HARNESS: [&str; 24] = [
+const HARNESS: [&str; 28] = [
     "bin",
     "cli",
     "run",
@@ -41,7 +41,9 @@ const HARNESS: [&str; 24] = [
     "control",
     "outside",
     "scenario",
+    "replay",
     "load",
+    "fake_api",
     "mock",
     "recording",
     "sut",
@@ -49,6 +51,8 @@ const HARNESS: [&str; 24] = [
     "target",
     "strays",
     "probe",
+    "real_cli",
+    "isolation",
     "event",
     "sample",
     "exit",

@@ -108,6 +108,7 @@ impl Assignment {
             grown: Vec::new(),
             proof: Proof::default(),
             bounds: Bounds::default(),
+            latency: None,
             seconds: 0.0,
             notes: Vec::new(),
         }
@@ -133,6 +134,7 @@ impl Assignment {
             max_turns: if let Restart::Turns(Some(turns)) = settings.restart { turns } else { 0 },
             server_rss_cap_mb: settings.server_rss_mb.unwrap_or(0),
             tree_rss_cap_mb: settings.tree_rss_mb.unwrap_or(0),
+            memory_noise_mb: 0,
             errors_allowed: settings.errors_allowed,
             outside: Some(Outside {
                 per: Per::Restart,

@@ -269,3 +269,20 @@ fn a_sigkill_of_the_server_under_load_leaves_no_process() {
         assert!(files.is_empty(), "{files:?}");
     }
 }
+
+#[test]
+fn what_a_cli_puts_into_its_runtime_folder_is_gone_after_a_kill_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cli, seen) = (folder.path().join("claude"), folder.path().join("seen"));
+    let text = "#!/bin/sh\nmkdir \"$XDG_RUNTIME_DIR/socks\" && : >\"$XDG_RUNTIME_DIR/socks/1.sock\"\n\
+                echo \"$XDG_RUNTIME_DIR\" >SEEN\nexec MOCK \"$@\"\n";
+    let text = text.replace("SEEN", seen.to_str().unwrap()).replace("MOCK", env!("CARGO_BIN_EXE_mock-claude"));
+    script(&cli, &text);
+    let mut server = Options::new().cli(&cli).start();
+    until("it is ready", || server.get("/readyz").status == 200);
+    let socks = std::path::PathBuf::from(std::fs::read_to_string(&seen).unwrap().trim()).join("socks");
+    assert!(socks.join("1.sock").exists());
+    server.signal(Signal::KILL);
+    server.wait();
+    until("its keeper has removed it", || !socks.exists());
+}
