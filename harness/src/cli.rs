@@ -9,6 +9,8 @@ use clap::{Parser, Subcommand};
 use crate::exit::Exit;
 
 pub mod judge;
+pub mod record;
+pub mod recordings;
 pub mod run;
 
 /// Proves whether a server that restarts its CLI leaks.
@@ -30,6 +32,13 @@ enum Verb {
     Run(Box<run::Args>),
     /// Judge stored runs again.
     Judge(judge::Args),
+    /// Stand in the CLI's place, pass every byte on and record the session, scrubbed. Ends as the CLI ends.
+    Record(record::Args),
+    /// The recorder's second process.
+    #[command(name = record::BACK, hide = true)]
+    RecordBack(record::Args),
+    /// List, check, show and trim recordings.
+    Recordings(recordings::Args),
 }
 
 /// A command that could not do its work: how it ends, and what to tell.
@@ -55,11 +64,14 @@ impl Failure {
 #[must_use]
 pub fn main() -> ExitCode {
     let result = match Cli::parse().verb {
-        Verb::Run(args) => run::run(&args),
-        Verb::Judge(args) => judge::run(&args),
+        Verb::Run(args) => run::run(&args).map(ExitCode::from),
+        Verb::Judge(args) => judge::run(&args).map(ExitCode::from),
+        Verb::Record(_) => record::front(),
+        Verb::RecordBack(args) => record::back(args),
+        Verb::Recordings(args) => recordings::run(&args).map(ExitCode::from),
     };
     match result {
-        Ok(exit) => exit.into(),
+        Ok(exit) => exit,
         Err(Failure { exit, message }) => {
             // Nobody is left to be told that stderr is closed.
             let _ = writeln!(io::stderr(), "leakgate: {message}");

@@ -23,6 +23,9 @@
 //! | `harness/src/sample.rs` `harness/src/store.rs` | what is measured, and how it is kept |
 //! | `harness/src/verdict.rs` | the rules, a file each in `verdict/` |
 //! | `harness/src/report.rs` | the terminal report |
+//! | `harness/src/record.rs` | stands in the CLI's place, passes every byte on and records the session |
+//! | `harness/src/recordings.rs` | what can be done with a recording: check, show, trim |
+//! | `harness/src/scrub.rs` | takes secrets, ids, names and paths out of what is recorded |
 //! | `harness/src/recording.rs` `harness/src/mock.rs` | the recordings of the real CLI, and the mock that plays them |
 //!
 //! # Programs
@@ -41,11 +44,14 @@ pub mod mock;
 pub mod plant;
 pub mod probe;
 pub mod progress;
+pub mod record;
 pub mod recording;
+pub mod recordings;
 pub mod report;
 pub mod run;
 pub mod sample;
 pub mod scenario;
+pub mod scrub;
 pub mod siblings;
 pub mod store;
 pub mod strays;

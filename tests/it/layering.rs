@@ -28,12 +28,13 @@ const WRAPPER: [&str; 20] = [
 ];
 
 /// The harness's modules from top to bottom. Measuring (`scenario` and below) knows nothing of verdicts.
-const HARNESS: [&str; 23] = [
+const HARNESS: [&str; 26] = [
     "bin",
     "cli",
     "run",
     "progress",
     "environment",
+    "recordings",
     "siblings",
     "report",
     "store",
@@ -42,6 +43,8 @@ const HARNESS: [&str; 23] = [
     "scenario",
     "load",
     "mock",
+    "record",
+    "scrub",
     "recording",
     "sut",
     "plant",

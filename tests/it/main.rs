@@ -10,6 +10,7 @@ mod load;
 mod mock;
 mod openmetrics;
 mod probe;
+mod record;
 mod report;
 mod runs;
 mod support;

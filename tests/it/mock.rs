@@ -3,5 +3,5 @@
 mod answers;
 mod behaviour;
 mod faults;
-mod process;
+pub(crate) mod process;
 mod replay;
