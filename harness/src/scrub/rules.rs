@@ -145,6 +145,8 @@ pub(super) fn candidates(text: &str) -> Vec<(Kind, Range<usize>)> {
     }
     found.retain(|(kind, range)| match kind {
         Kind::SecretField | Kind::Bearer => can_be_secret(&text[range.clone()]),
+        // The home folder's placeholder has a folder `home` itself, and what is in that is no user.
+        Kind::User => !text[..range.start].ends_with("/home/user/home/"),
         _ => true,
     });
     found
