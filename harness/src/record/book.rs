@@ -103,6 +103,10 @@ impl Book {
         if self.broken.is_none() && self.stream.scrubber().has_learned() {
             self.scrub_again();
         }
+        if self.broken.is_some() && self.written == 0 {
+            // An empty file is no recording.
+            let _ = std::fs::remove_file(&self.path);
+        }
         match self.broken {
             None => Ok(()),
             Some(why) => Err(format!(

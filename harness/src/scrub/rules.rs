@@ -175,7 +175,18 @@ pub(super) fn is_flag(argument: &str) -> bool {
 pub(super) fn can_be_secret(value: &str) -> bool {
     let is_word = matches!(
         value.to_ascii_lowercase().as_str(),
-        "" | "none" | "null" | "true" | "false" | "undefined" | "string" | "number" | "boolean" | "object" | "required"
+        "" | "none"
+            | "null"
+            | "true"
+            | "false"
+            | "undefined"
+            | "string"
+            | "number"
+            | "boolean"
+            | "object"
+            | "required"
+            | "bearer"
+            | "basic"
     );
     let is_variable = value.starts_with('$')
         || (value.contains('_') && value.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'));

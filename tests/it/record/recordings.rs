@@ -182,8 +182,8 @@ fn an_overview_has_version_turns_messages_and_end() {
     for part in [
         "version    2.1.330\n",
         "length     750 ms, 10 turns\n",
-        "  in       10  user\n",
-        "  out      10  result/success\n",
+        "  in      10  user\n",
+        "  out     10  result/success\n",
         "stream_event/content_block_delta",
         "ended      with code 0 after: stdin closed\n",
     ] {
