@@ -10,6 +10,7 @@
 //! held against what comes back. A reply that is not what was wanted is never passed on as if it were: it is asked for
 //! once more, with the validator's words, and then it is an error.
 
+use crate::openai::reading::{Flaw, Misread};
 use crate::turn::Usage;
 
 mod calls;
@@ -68,12 +69,30 @@ pub struct Invalid {
     pub message: String,
     /// Where, for example `messages[0].content[1]`.
     pub param: String,
+    /// How it is wrong.
+    pub flaw: Flaw,
 }
 
 impl Invalid {
-    /// What is wrong with `param`.
+    /// What is wrong with the value of `param`.
     pub fn new(param: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { message: message.into(), param: param.into() }
+        Self { message: message.into(), param: param.into(), flaw: Flaw::Value }
+    }
+
+    /// `param` is missing; why it is needed.
+    pub fn missing(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { flaw: Flaw::Missing, ..Self::new(param, message) }
+    }
+
+    /// `param` is of the wrong type.
+    pub fn of_type(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { flaw: Flaw::Type, ..Self::new(param, message) }
+    }
+}
+
+impl From<Misread> for Invalid {
+    fn from(Misread { flaw, param, message }: Misread) -> Self {
+        Self { message, param, flaw }
     }
 }
 

@@ -88,7 +88,8 @@ pub struct Config {
     pub api_key: Option<Secret>,
 
     /// A TOML file with several keys, a `[[key]]` each: `name`, `key`, and if wanted its limits `concurrency` (requests
-    /// served at the same time), `queue` (how many more may wait for that, 100 if not set) and `requests-per-minute`.
+    /// served at the same time), `queue` (how many more may wait for that, 100 if not set) and `requests-per-minute` (in
+    /// any 60 seconds, wherever they begin).
     #[arg(long, env = "CCW_API_KEY_FILE", value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
 

@@ -50,6 +50,7 @@ mod listener;
 mod metered;
 mod models;
 mod ops;
+mod path;
 mod responses;
 mod sse;
 mod stream;

@@ -50,7 +50,8 @@
 //! | `src/runtime.rs` | the private folder that names each instance; the sweep after a crash |
 //! | `src/keeper.rs` | the process that ends the tree |
 //! | `src/config.rs` | every option and its default; `src/config/file.rs` and `src/config/keys.rs` read files |
-//! | `src/openai.rs` `src/turn.rs` `src/process_tree.rs` `src/shutdown.rs` `src/allocator.rs` | leaves |
+//! | `src/openai.rs` | the shapes of OpenAI's API; `src/openai/reading.rs` reads them strictly, and says in plain words what is wrong |
+//! | `src/turn.rs` `src/process_tree.rs` `src/shutdown.rs` `src/allocator.rs` | leaves |
 //!
 //! # A request's path
 //!
@@ -59,7 +60,7 @@
 //! | a connection is taken, with deadlines for each part of an exchange | `src/http/listener.rs` `src/http/stream.rs` |
 //! | the request gets its id; at the end its log line and its counts | `src/http/trace.rs` |
 //! | its key is found, and kept to its limits | `src/http/guard.rs` `src/http/keys.rs` |
-//! | its body is read, as the shapes of its API | `src/http/chat.rs` `src/http/body.rs` `src/openai/chat.rs` |
+//! | its body is read, as the shapes of its API | `src/http/chat.rs` `src/http/body.rs` `src/openai/reading.rs` `src/openai/chat.rs` |
 //! | it becomes an `Ask`; what can't be honoured is noted or refused | `src/translate/chat.rs` `src/translate/params.rs` |
 //! | its model is looked up, its first turn composed | `src/http/answering.rs` `src/translate/models.rs` `src/answer/prompt.rs` |
 //! | the turn waits for an invoker | `src/http/metered.rs` `src/pool.rs` `src/pool/core.rs` |

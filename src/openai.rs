@@ -6,6 +6,7 @@
 use serde::Serialize;
 
 pub mod chat;
+pub mod reading;
 pub mod responses;
 
 /// The body of `GET /v1/models`.

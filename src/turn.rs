@@ -121,7 +121,7 @@ pub enum TurnError {
         after: Duration,
     },
     /// The queue is full: this request was never accepted.
-    #[error("the queue is full: {waiting} requests are waiting already")]
+    #[error("the queue is full: {waiting} {} waiting already", if *.waiting == 1 { "request is" } else { "requests are" })]
     QueueFull {
         /// How many wait.
         waiting: usize,

@@ -60,7 +60,7 @@ impl Control {
         vec![
             Self { restarts: SLOW, ..planted("slow", &[Signal::AnonPss]) },
             intermittent,
-            planted("kept-invoker", &[Signal::LiveInvokers]),
+            planted("kept-invoker", &[Signal::LiveInvokers, Signal::CliProcesses]),
             lost(planted("lost", &[Signal::Lost])),
             heap("heap-block", &[Signal::HeapBlocks]),
             heap("heap-bytes", &[Signal::HeapBytes]),
@@ -91,6 +91,29 @@ impl Control {
             (_, None) => {}
         }
         Some(control)
+    }
+
+    /// Whether it shows to a gate that sees a server only from outside: no heap and no tasks, and of memory only what is
+    /// above the bound for a server that is not ours.
+    #[must_use]
+    pub fn shows_outside(&self) -> bool {
+        let seen = |signal: &Signal| {
+            matches!(
+                signal,
+                Signal::CliProcesses
+                    | Signal::Processes
+                    | Signal::Zombies
+                    | Signal::FdsPipe
+                    | Signal::FdsSocket
+                    | Signal::FdsFile
+                    | Signal::FdsAnon
+                    | Signal::Threads
+                    | Signal::Files
+                    | Signal::Orphans
+                    | Signal::MixedUp
+            )
+        };
+        self.planted.is_empty() || self.planted.iter().any(seen)
     }
 
     /// The short scenario in which it runs: a restart at every turn.
@@ -150,6 +173,7 @@ mod tests {
         let planted: Vec<Signal> = Control::all().into_iter().flat_map(|control| control.planted).collect();
         for signal in [
             Signal::LiveInvokers,
+            Signal::CliProcesses,
             Signal::HeapBlocks,
             Signal::HeapBytes,
             Signal::FdsPipe,

@@ -14,10 +14,11 @@ use crate::sample::Environment;
 pub fn describe(cli_versions: BTreeSet<String>, seed: u64) -> Environment {
     let mut command: Vec<String> = env::args().collect();
     if !command.iter().any(|argument| argument == "--seed" || argument.starts_with("--seed=")) {
-        command.push(format!("--seed {seed}"));
+        command.extend(["--seed".to_owned(), seed.to_string()]);
     }
     Environment {
-        command: command.join(" "),
+        // No argument of a process holds a zero byte, which is all that cannot be quoted.
+        command: shlex::try_join(command.iter().map(String::as_str)).unwrap_or_else(|_| command.join(" ")),
         started_unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         leakgate: env!("CARGO_PKG_VERSION").to_owned(),
         commit: commit(),

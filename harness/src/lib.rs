@@ -20,6 +20,7 @@
 //! | `harness/src/strays.rs` | what a server orphaned, counted and ended |
 //! | `harness/src/sut.rs` `harness/src/plant.rs` | inside the server under test: the stats channel, the planted leaks |
 //! | `harness/src/siblings.rs` | where the other three programs are, and that they are fresh |
+//! | `harness/src/outside.rs` | somebody else's server: its settings, its life, what is watched of it, its checkpoints |
 //! | `harness/src/sample.rs` `harness/src/store.rs` | what is measured, and how it is kept |
 //! | `harness/src/verdict.rs` | the rules, a file each in `verdict/` |
 //! | `harness/src/report.rs` | the terminal report |
@@ -41,6 +42,7 @@ pub mod event;
 pub mod exit;
 pub mod load;
 pub mod mock;
+pub mod outside;
 pub mod plant;
 pub mod probe;
 pub mod progress;

@@ -1,7 +1,6 @@
 //! Requests against a server: a fixed number of connections, each sending one request after another, every reply
 //! checked.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,11 +10,13 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use tokio::task::JoinSet;
 
 use crate::load::client::Client;
+use crate::load::endpoint::Endpoint;
 use crate::load::script::Script;
 use crate::load::want::{Kind, Manner, Mix, Want};
 
 pub mod check;
 pub mod client;
+pub mod endpoint;
 pub mod script;
 pub mod sse;
 pub mod want;
@@ -30,6 +31,10 @@ pub struct Shape {
     pub connections: u64,
     /// What is asked for.
     pub mix: Mix,
+    /// Bytes of filler in each prompt.
+    pub filler: usize,
+    /// Share of requests that ask for JSON of a schema whatever the mix asks for, 0 to 1.
+    pub json: f64,
     /// Share of requests that ask for a stream, 0 to 1.
     pub streamed: f64,
     /// Share of the streamed requests whose client leaves in the middle, 0 to 1.
@@ -57,6 +62,8 @@ pub struct Counts {
     pub mixed_up: u64,
     /// Bytes of text and arguments in the replies that were their own, without marks around them.
     pub bytes: u64,
+    /// Replies without any mark, among those that are complete.
+    pub unmarked: u64,
     /// The first errors and oddities, in words.
     pub notes: Vec<String>,
 }
@@ -66,6 +73,8 @@ pub struct Counts {
 pub enum Ending {
     /// With its own reply, of this many bytes of text and arguments.
     Complete(u64),
+    /// With a reply of this many bytes that carries no mark: it may be anybody's.
+    Unmarked(u64),
     /// With an error.
     Error(String),
     /// The client left, as planned.
@@ -87,6 +96,8 @@ pub struct Ask {
     pub stream: bool,
     /// Leave after this many pieces of the stream.
     pub leave_after: Option<u32>,
+    /// Bytes of filler in its prompt.
+    pub filler: usize,
     /// What the reply has to be.
     pub want: Want,
 }
@@ -102,10 +113,12 @@ pub struct Load {
 }
 
 impl Load {
-    /// A load against the server at `address`. Nothing is opened yet.
+    /// A load against the server at `endpoint`. Nothing is opened yet.
     #[must_use]
-    pub fn new(address: SocketAddr, script: Arc<Script>, shape: Shape) -> Self {
-        let clients = (0..shape.connections).map(|_| Client::new(address, shape.deadline)).collect();
+    pub fn new(endpoint: Endpoint, script: Arc<Script>, shape: Shape) -> Self {
+        let endpoint = Arc::new(endpoint);
+        let client = || Client::new(Arc::clone(&endpoint), shape.deadline);
+        let clients = (0..shape.connections).map(|_| client()).collect();
         Self { shape, script, clients, next: Arc::new(AtomicU64::new(0)), counts: Counts::default() }
     }
 
@@ -135,6 +148,11 @@ impl Load {
         for client in &mut self.clients {
             client.close().await;
         }
+    }
+
+    /// Another load against the same server, with the same connections.
+    pub fn reshape(&mut self, shape: Shape) {
+        self.shape = Shape { connections: self.shape.connections, ..shape };
     }
 
     /// How the requests have ended until now.
@@ -175,12 +193,15 @@ fn ask(shape: Shape, number: u64) -> Ask {
     let leaves = stream && chance(&mut random, shape.leaving);
     let leave_after = leaves.then(|| 1 + random.next_u32() % 8);
     let mark = format!("{:08x}{number:08x}", random.next_u32());
-    Ask { number, mark, stream, leave_after, want: want(shape.mix, &mut random) }
+    let want = want(shape, &mut random);
+    Ask { number, mark, stream, leave_after, filler: shape.filler, want }
 }
 
-fn want(mix: Mix, random: &mut ChaCha8Rng) -> Want {
+fn want(shape: Shape, random: &mut ChaCha8Rng) -> Want {
+    let mix = shape.mix;
     let manner = Manner { fenced: chance(random, mix.fenced), wrong: chance(random, mix.wrong) };
-    match mix.kind {
+    let kind = if chance(random, shape.json) { Kind::Json } else { mix.kind };
+    match kind {
         Kind::Text => Want::Text,
         Kind::Json => Want::Json { manner },
         Kind::Calls => Want::Calls { manner, required: chance(random, 0.5) },
@@ -197,6 +218,11 @@ impl Counts {
         match ending {
             Ending::Complete(bytes) => {
                 self.complete += 1;
+                self.bytes += bytes;
+            }
+            Ending::Unmarked(bytes) => {
+                self.complete += 1;
+                self.unmarked += 1;
                 self.bytes += bytes;
             }
             Ending::Cancelled => self.cancelled += 1,
@@ -229,6 +255,7 @@ impl Counts {
         self.lost += other.lost;
         self.mixed_up += other.mixed_up;
         self.bytes += other.bytes;
+        self.unmarked += other.unmarked;
         other.notes.into_iter().for_each(|note| self.note(note));
     }
 }
@@ -238,7 +265,16 @@ mod tests {
     use super::*;
 
     fn shape(streamed: f64, leaving: f64) -> Shape {
-        Shape { connections: 1, mix: Mix::TEXT, streamed, leaving, deadline: Duration::from_secs(1), seed: 7 }
+        Shape {
+            connections: 1,
+            mix: Mix::TEXT,
+            filler: 0,
+            json: 0.0,
+            streamed,
+            leaving,
+            deadline: Duration::from_secs(1),
+            seed: 7,
+        }
     }
 
     #[test]

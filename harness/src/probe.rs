@@ -1,14 +1,18 @@
 //! Reads a target from the outside, from what the kernel shows: nothing here asks the target.
 
 use std::collections::BTreeMap;
+use std::ops::Add;
 use std::path::{Path, PathBuf};
 
+use crate::probe::fds::Fds;
 use crate::probe::memory::Memory;
-use crate::probe::tree::{Member, Watcher};
+use crate::probe::tree::{Identity, Member, Scope, Watcher};
 use crate::sample::Signal;
 
+pub mod details;
 pub mod fds;
 pub mod files;
+pub mod listener;
 pub mod memory;
 pub mod tree;
 
@@ -16,8 +20,9 @@ pub mod tree;
 #[derive(Debug)]
 pub struct Probe {
     server: u32,
-    folder: PathBuf,
-    cli: PathBuf,
+    whole: bool,
+    folder: Option<PathBuf>,
+    cli: Vec<String>,
     watcher: Watcher,
 }
 
@@ -26,8 +31,8 @@ pub struct Probe {
 pub struct Tree {
     /// The server, its descendants and its strays, by pid.
     pub members: Vec<Member>,
-    /// How many of them are CLI processes.
-    pub cli_processes: u64,
+    /// Those of them that are CLI processes: an interpreter or a script that waits for one is part of it.
+    pub cli: Vec<Identity>,
 }
 
 /// The memory of a tree.
@@ -39,35 +44,77 @@ pub struct TreeMemory {
     pub tree: Memory,
 }
 
+/// Whether the process `pid` has one of `above` among its ancestors.
+fn below(members: &[Member], pid: u32, above: &[Identity]) -> bool {
+    let parent = |pid: u32| members.iter().find(|m| m.id.pid == pid).map(|m| m.parent);
+    let ancestors = std::iter::successors(parent(pid), |&pid| parent(pid)).take(members.len());
+    ancestors.into_iter().any(|pid| above.iter().any(|id| id.pid == pid))
+}
+
 impl Probe {
-    /// Watches the process `server`, which was given `folder` and starts `cli`.
+    /// Watches the process `server` of ours, which was given `folder` and starts `cli`: descriptors and threads are
+    /// those of this one process.
     pub fn new(server: u32, folder: &Path, cli: &Path) -> Result<Self, sysinfo::Error> {
-        let watcher = Watcher::new(server, folder)?;
-        Ok(Self { server, folder: folder.to_owned(), cli: cli.to_owned(), watcher })
+        let watcher = Watcher::new(Scope::Marked(server, folder.to_owned()))?;
+        let cli = cli.file_name().map(|name| name.to_string_lossy().into_owned()).into_iter().collect();
+        Ok(Self { server, whole: false, folder: Some(folder.to_owned()), cli, watcher })
+    }
+
+    /// Watches a server that may be several processes: descriptors and threads are summed over all that are no CLI
+    /// process and below none. `server` is the one whose memory it would show itself; `cli` are file names.
+    pub fn outside(
+        server: u32,
+        scope: Scope,
+        folder: Option<PathBuf>,
+        cli: Vec<String>,
+    ) -> Result<Self, sysinfo::Error> {
+        Ok(Self { server, whole: true, folder, cli, watcher: Watcher::new(scope)? })
+    }
+
+    /// The process that answers is another one than was thought.
+    pub fn set_server(&mut self, server: u32) {
+        self.server = server;
     }
 
     /// Looks at the tree.
     pub fn tree(&mut self) -> Tree {
         let members = self.watcher.look();
-        let cli_processes = members.iter().filter(|m| !m.zombie && m.runs(&self.cli)).count() as u64;
-        Tree { members, cli_processes }
+        let cli: Vec<Identity> = members.iter().filter(|m| m.runs(&self.cli)).map(|m| m.id).collect();
+        let nested = |id: &Identity| below(&members, id.pid, &cli);
+        let cli = cli.iter().copied().filter(|id| !nested(id)).collect();
+        Tree { members, cli }
+    }
+
+    /// The processes whose descriptors and threads count.
+    #[must_use]
+    pub fn servers(&self, tree: &Tree) -> Vec<u32> {
+        if !self.whole {
+            return vec![self.server];
+        }
+        let pids = tree.members.iter().filter(|m| !m.zombie).map(|m| m.id).filter(|id| !tree.cli.contains(id));
+        pids.map(|id| id.pid).filter(|&pid| !below(&tree.members, pid, &tree.cli)).collect()
     }
 
     /// Every signal that can be counted from the outside, except memory. A server that is gone has none of its own.
     pub fn counts(&mut self) -> BTreeMap<Signal, u64> {
         let tree = self.tree();
         let zombies = tree.members.iter().filter(|m| m.zombie).count() as u64;
-        let fds = fds::of(self.server).unwrap_or_default();
+        let servers = self.servers(&tree);
+        let fds = servers.iter().filter_map(|&pid| fds::of(pid)).fold(Fds::default(), Fds::add);
+        let files = self.folder.as_ref().map(|folder| (Signal::Files, files::below(folder).len() as u64));
         BTreeMap::from([
+            (Signal::CliProcesses, tree.cli.len() as u64),
             (Signal::Processes, tree.members.len() as u64 - zombies),
             (Signal::Zombies, zombies),
             (Signal::FdsPipe, fds.pipes),
             (Signal::FdsSocket, fds.sockets),
             (Signal::FdsFile, fds.files),
             (Signal::FdsAnon, fds.anonymous),
-            (Signal::Threads, tree::threads(self.server).unwrap_or(0)),
-            (Signal::Files, files::below(&self.folder).len() as u64),
+            (Signal::Threads, servers.iter().filter_map(|&pid| tree::threads(pid)).sum()),
         ])
+        .into_iter()
+        .chain(files)
+        .collect()
     }
 
     /// The memory of `tree`'s processes. One that ended since the look has none.

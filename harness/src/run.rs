@@ -11,8 +11,10 @@ use tokio::task::JoinSet;
 
 use crate::control::Control;
 use crate::environment;
-use crate::event::{Event, Listener};
+use crate::event::{Event, Listener, Subject};
 use crate::load::script::{NothingToReplay, Script};
+use crate::outside;
+use crate::outside::settings::{Origin, Settings, SettingsError};
 use crate::recording::{self, RecordingError};
 use crate::sample::{self, FORMAT, Outcome, Run, TargetRun};
 use crate::scenario::Scenario;
@@ -22,8 +24,15 @@ use crate::siblings::Siblings;
 use crate::target::Launch;
 use crate::verdict::{Finding, target};
 
-/// Controls that run at the same time. Exact counts do not mind company, and most of a control's time is waiting.
+/// Controls that run at the same time. Exact counts do not mind company, and most of a control's time is waiting; from
+/// outside nearly all of it.
 const CONTROLS_AT_ONCE: usize = 2;
+const OUTSIDE_AT_ONCE: usize = 4;
+
+/// What is said to a server that is not ours: what the mock CLI replays unless it is told otherwise.
+const RECORDING: &str = "ten-turns";
+/// Turns between two restarts of a control that is seen from outside: more than one, or each would be a turn's own.
+const OUTSIDE_TURNS: u64 = 2;
 
 /// What is to be measured.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +51,8 @@ pub struct Request {
     pub cli: Option<PathBuf>,
     /// The only target of the scenarios; both without it.
     pub target: Option<Kind>,
+    /// Somebody else's server, instead of scenarios on ours.
+    pub outside: Option<Arc<Settings>>,
 }
 
 /// A build of our wrapper.
@@ -62,16 +73,57 @@ pub enum RunError {
     /// A recording holds nothing to replay.
     #[error(transparent)]
     Nothing(#[from] NothingToReplay),
+    /// A control cannot be laid out.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
 }
 
 /// Everything that a request amounts to.
 #[derive(Debug)]
 pub struct Program {
-    controls: Vec<(Control, Assignment)>,
-    targets: Vec<Assignment>,
+    controls: Vec<(Control, Job)>,
+    targets: Vec<Job>,
     versions: BTreeSet<String>,
     seed: u64,
     planted: bool,
+}
+
+/// One target to be measured.
+#[derive(Debug)]
+enum Job {
+    Ours(Box<Assignment>),
+    Outside(outside::drive::Assignment),
+}
+
+impl Job {
+    fn subject(&self) -> Subject<'_> {
+        match self {
+            Self::Ours(assignment) => assignment.subject(),
+            Self::Outside(assignment) => assignment.subject(),
+        }
+    }
+
+    fn empty_run(&self) -> TargetRun {
+        match self {
+            Self::Ours(assignment) => assignment.empty_run(),
+            Self::Outside(assignment) => assignment.empty_run(),
+        }
+    }
+
+    /// Whether it can be measured once more in a fresh process.
+    fn can_repeat(&self) -> bool {
+        match self {
+            Self::Ours(_) => true,
+            Self::Outside(assignment) => matches!(assignment.settings.origin, Origin::Started(_)),
+        }
+    }
+
+    async fn drive(&self, listener: &dyn Listener) -> TargetRun {
+        match self {
+            Self::Ours(assignment) => drive(assignment, listener).await,
+            Self::Outside(assignment) => outside::drive::drive(assignment, listener).await,
+        }
+    }
 }
 
 impl Request {
@@ -85,9 +137,20 @@ impl Request {
             planted: self.plant.is_some(),
         };
         for control in Control::all().into_iter().filter(|_| self.controls) {
-            let kind = if control.profiled { Kind::SutHeap } else { Kind::Sut };
-            let assignment = self.assignment(control.scenario(), kind, true, &mut program.versions)?;
-            program.controls.push((control, assignment));
+            let job = if self.outside.is_none() {
+                let kind = if control.profiled { Kind::SutHeap } else { Kind::Sut };
+                Job::Ours(Box::new(self.assignment(control.scenario(), kind, true, &mut program.versions)?))
+            } else if control.shows_outside() {
+                let settings = Arc::new(self.outside_control(&control)?);
+                Job::Outside(self.outside(&settings, Some(control.name), &mut program.versions)?)
+            } else {
+                continue;
+            };
+            program.controls.push((control, job));
+        }
+        if let Some(settings) = &self.outside {
+            program.targets.push(Job::Outside(self.outside(settings, None, &mut program.versions)?));
+            return Ok(program);
         }
         for scenario in &self.scenarios {
             let scenario = match &self.plant {
@@ -98,10 +161,42 @@ impl Request {
                 [Kind::Sut, Kind::SutHeap].into_iter().filter(|kind| self.target.is_none_or(|only| only == *kind))
             {
                 let assignment = self.assignment(scenario.clone(), kind, false, &mut program.versions)?;
-                program.targets.push(assignment);
+                program.targets.push(Job::Ours(Box::new(assignment)));
             }
         }
         Ok(program)
+    }
+
+    fn outside(
+        &self,
+        settings: &Arc<Settings>,
+        control: Option<&'static str>,
+        versions: &mut BTreeSet<String>,
+    ) -> Result<outside::drive::Assignment, RunError> {
+        let session = recording::load(RECORDING)?;
+        if outside::drive::is_mocked(settings) {
+            versions.insert(session.header.cli.clone());
+        }
+        Ok(outside::drive::Assignment {
+            settings: Arc::clone(settings),
+            script: Arc::new(Script::of(&session)?),
+            mock: self.siblings.mock.clone(),
+            seed: self.seed,
+            name: settings.name(),
+            control,
+        })
+    }
+
+    /// Our own server with this leak planted, as any server: nothing but signals and requests.
+    fn outside_control(&self, control: &Control) -> Result<Settings, RunError> {
+        let mut command = vec![self.siblings.sut.display().to_string(), "serve".to_owned(), "--no-channel".to_owned()];
+        let turns = OUTSIDE_TURNS;
+        command.extend(["--listen=127.0.0.1:{port}", "--cli={mock}", "--cli-arg=--mock-echo-mark"].map(str::to_owned));
+        command.push(format!("--max-turns={turns}"));
+        command.extend(control.change.plant.iter().map(|plant| format!("--plant={plant}")));
+        command.extend(control.change.server_flags.iter().cloned());
+        command.extend(control.change.cli_flags.iter().map(|flag| format!("--cli-arg={flag}")));
+        Ok(Settings::control(command, turns, &self.siblings.mock)?)
     }
 
     fn assignment(
@@ -159,17 +254,18 @@ impl Program {
     /// whether a leak has to be shown a second time.
     pub async fn run(self, listener: Arc<dyn Listener>) -> Run {
         let environment = environment::describe(self.versions, self.seed);
-        let all = self.controls.iter().map(|(_, assignment)| assignment).chain(&self.targets);
-        listener.event(Event::Planned { restarts: all.map(|assignment| assignment.schedule.end()).sum() });
+        let all = self.controls.iter().map(|(_, job)| job).chain(&self.targets).map(Job::subject);
+        listener.event(Event::Planned { restarts: all.map(|subject| subject.goal).sum() });
         let controls = controls(self.controls, &listener).await;
         let mut targets = Vec::new();
-        for assignment in &self.targets {
-            let run = drive(assignment, &*listener).await;
-            let leaks = target::judge(&run).0.verdict == Finding::Leak;
+        for job in &self.targets {
+            let run = job.drive(&*listener).await;
+            // One that ran before leakgate came has no fresh process.
+            let leaks = job.can_repeat() && target::judge(&run).0.verdict == Finding::Leak;
             targets.push(run);
             if leaks && !self.planted {
-                listener.event(Event::Repeated { subject: assignment.subject() });
-                targets.push(drive(assignment, &*listener).await);
+                listener.event(Event::Repeated { subject: job.subject() });
+                targets.push(job.drive(&*listener).await);
             }
         }
         Run { format: FORMAT, seed: self.seed, environment, controls, targets }
@@ -178,17 +274,19 @@ impl Program {
 
 /// Runs the controls, some at a time, and gives their results in the order in which they were listed. One that a
 /// defect of leakgate ends is a control that failed, not one that is missing.
-async fn controls(controls: Vec<(Control, Assignment)>, listener: &Arc<dyn Listener>) -> Vec<sample::Control> {
+async fn controls(controls: Vec<(Control, Job)>, listener: &Arc<dyn Listener>) -> Vec<sample::Control> {
+    let outside = controls.iter().any(|(_, job)| matches!(job, Job::Outside(_)));
+    let at_once = if outside { OUTSIDE_AT_ONCE } else { CONTROLS_AT_ONCE };
     let mut waiting = controls.into_iter().enumerate();
     let mut running = JoinSet::new();
     let mut pending = BTreeMap::new();
     let mut done = Vec::new();
     loop {
-        while running.len() < CONTROLS_AT_ONCE {
-            let Some((at, (control, assignment))) = waiting.next() else { break };
-            let empty = assignment.empty_run();
+        while running.len() < at_once {
+            let Some((at, (control, job))) = waiting.next() else { break };
+            let empty = job.empty_run();
             let listener = Arc::clone(listener);
-            let task = running.spawn(async move { drive(&assignment, &*listener).await });
+            let task = running.spawn(async move { job.drive(&*listener).await });
             pending.insert(task.id(), (at, control, empty));
         }
         let (id, result) = match running.join_next_with_id().await {

@@ -15,6 +15,8 @@ pub const FORMAT: u32 = 1;
 pub enum Signal {
     /// Invokers that the target says are alive (its pool's own count).
     LiveInvokers,
+    /// CLI processes that the operating system shows in the server's tree.
+    CliProcesses,
     /// Live heap blocks of the server, by dhat.
     HeapBlocks,
     /// Live heap bytes of the server, by dhat.
@@ -39,6 +41,8 @@ pub enum Signal {
     Files,
     /// Processes of the server's tree that are left after it stopped.
     Orphans,
+    /// Processes of the server's tree that are left after the server was killed with SIGKILL.
+    LeftByKill,
     /// Files in the same folders that are left after it stopped.
     FilesLeft,
     /// Requests that were sent and got no ending.
@@ -51,6 +55,36 @@ pub enum Signal {
     TreeRss,
     /// Resident memory of the server's own process, in bytes.
     ServerRss,
+}
+
+impl Signal {
+    /// Its name, as `run.json` and `verdict.json` write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LiveInvokers => "live_invokers",
+            Self::CliProcesses => "cli_processes",
+            Self::HeapBlocks => "heap_blocks",
+            Self::HeapBytes => "heap_bytes",
+            Self::FdsPipe => "fds_pipe",
+            Self::FdsSocket => "fds_socket",
+            Self::FdsFile => "fds_file",
+            Self::FdsAnon => "fds_anon",
+            Self::Threads => "threads",
+            Self::Tasks => "tasks",
+            Self::Processes => "processes",
+            Self::Zombies => "zombies",
+            Self::Files => "files",
+            Self::Orphans => "orphans",
+            Self::LeftByKill => "left_by_kill",
+            Self::FilesLeft => "files_left",
+            Self::Lost => "lost",
+            Self::MixedUp => "mixed_up",
+            Self::AnonPss => "anon_pss",
+            Self::TreeRss => "tree_rss",
+            Self::ServerRss => "server_rss",
+        }
+    }
 }
 
 /// Everything that one `leakgate run` measured.
@@ -94,8 +128,12 @@ pub struct TargetRun {
     pub checkpoints: Vec<Checkpoint>,
     /// Readings between batches of load, in order, for the noisy signals.
     pub trace: Vec<TracePoint>,
-    /// Totals after the stop: [`Signal::Orphans`], [`Signal::FilesLeft`], [`Signal::Lost`], [`Signal::MixedUp`].
+    /// Totals after the stop: [`Signal::Orphans`], [`Signal::LeftByKill`], [`Signal::FilesLeft`],
+    /// [`Signal::Lost`], [`Signal::MixedUp`]. One that was not counted is absent.
     pub totals: BTreeMap<Signal, u64>,
+    /// What there was more of at the last checkpoint than at the first, by name; the most numerous of each kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grown: Vec<Grown>,
     /// Proof that something was exercised.
     pub proof: Proof,
     /// Highest values seen at any time.
@@ -104,6 +142,89 @@ pub struct TargetRun {
     pub seconds: f64,
     /// What is left after the stop and other oddities, named: command lines, paths, the first errors.
     pub notes: Vec<String>,
+}
+
+/// Things of one kind that a server kept between two checkpoints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grown {
+    /// What they are.
+    pub what: Thing,
+    /// What they have in common: a command line without its numbers, or where a descriptor leads.
+    pub name: String,
+    /// How many more there were.
+    pub more: u64,
+}
+
+/// What a server can keep that has a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Thing {
+    /// A process of its tree.
+    Process,
+    /// An open file descriptor.
+    Descriptor,
+}
+
+/// What is counted along a run: growth is judged for each of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Per {
+    /// Restarts of the CLI.
+    #[default]
+    Restart,
+    /// Turns: of a server that restarts nothing, or starts a CLI for each of them.
+    Turn,
+}
+
+/// What is judged otherwise for a server that is not ours.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outside {
+    /// What the counts of restarts in this run stand for.
+    pub per: Per,
+    /// The most CLI processes that it may have at once; without a number nothing is held against one.
+    pub cli_processes_allowed: Option<u64>,
+    /// Growth of memory for each restart up to which it is no leak, in bytes. Runtimes with a garbage collector need
+    /// more room than the calibrated bound leaves.
+    pub memory_floor: u64,
+    /// Growth that is known and allowed for a while.
+    pub exceptions: Vec<Exception>,
+    /// What could not be measured and why, in words.
+    pub unmeasured: Vec<String>,
+}
+
+/// Growth of one signal that somebody answers for until a day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exception {
+    /// The signal.
+    pub signal: Signal,
+    /// Growth over the whole run, in the signal's units, up to which it is no leak.
+    pub allow: u64,
+    /// Why it is allowed.
+    pub reason: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// The last day on which it holds, as `YYYY-MM-DD`.
+    pub expires: String,
+}
+
+impl Plan {
+    /// What growth is judged by.
+    #[must_use]
+    pub fn per(&self) -> Per {
+        self.outside.as_ref().map_or(Per::Restart, |outside| outside.per)
+    }
+}
+
+impl Per {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Turn => "turn",
+        }
+    }
 }
 
 /// What a scenario asks of a target.
@@ -125,6 +246,9 @@ pub struct Plan {
     pub tree_rss_cap_mb: u64,
     /// Share of requests that may end in an error (a scenario that crashes the CLI on purpose needs some), 0 to 1.
     pub errors_allowed: f64,
+    /// Present for a server that is not ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside: Option<Outside>,
 }
 
 /// How the measuring of one target ended.
@@ -190,6 +314,10 @@ pub struct Proof {
     pub checkpoints: u64,
     /// Bytes of replies received from recordings.
     pub bytes_replayed: u64,
+    /// Replies without any mark: nobody can tell whose they are. Only of a server that is not ours, whose CLI may be one
+    /// that marks nothing.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unmarked: u64,
 }
 
 /// Highest values seen at any time.
@@ -224,4 +352,9 @@ pub struct Environment {
     pub cli_versions: Vec<String>,
     /// Processors that this process may use.
     pub cpus: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::load::want::Mix;
 
+pub mod bodies;
 pub mod crashes;
-pub mod details;
 pub mod drive;
 mod driver;
 pub mod overnight;
@@ -39,6 +39,8 @@ pub struct Scenario {
     pub recording: String,
     /// What the requests ask for, and how the CLI answers.
     pub mix: Mix,
+    /// Bytes of filler in each prompt.
+    pub filler: usize,
     /// Share of requests that ask for a stream.
     pub streamed: f64,
     /// Share of those whose client leaves in the middle.
@@ -62,7 +64,7 @@ pub struct Scenario {
 impl Scenario {
     /// All scenarios, the default one first.
     #[must_use]
-    pub fn all() -> [Self; 6] {
+    pub fn all() -> [Self; 7] {
         [
             restarts::scenario(),
             overnight::scenario(),
@@ -70,6 +72,7 @@ impl Scenario {
             streams::scenario(),
             structured::scenario(),
             tools::scenario(),
+            bodies::scenario(),
         ]
     }
 

@@ -8,14 +8,35 @@ use procfs::process::Process;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, waitpid};
 
+use tokio::time::sleep;
+
+use crate::probe::Probe;
 use crate::probe::tree::{Identity, identity};
 
+/// How long a tree may take to be gone after its server.
+const CLEAR_DEADLINE: Duration = Duration::from_secs(2);
 /// How long a killed process may take to be gone.
 const KILL_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Makes this process the parent of every descendant whose own parent ends, so that none can hide.
 pub fn adopt() -> Result<(), Errno> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+}
+
+/// Waits until the tree is gone, and ends what is not. Returns the command lines of those that had to be ended.
+pub async fn clear(probe: &mut Probe) -> Vec<String> {
+    let start = Instant::now();
+    let mut left = probe.orphans();
+    while !left.is_empty() && start.elapsed() < CLEAR_DEADLINE {
+        sleep(Duration::from_millis(10)).await;
+        left = probe.orphans();
+    }
+    let ids: Vec<_> = left.iter().map(|member| member.id).collect();
+    if !ids.is_empty() {
+        // Waiting for a killed process blocks the thread; what survives even that is named by the count below.
+        let _ = tokio::task::spawn_blocking(move || end(&ids)).await;
+    }
+    left.into_iter().map(|member| member.command.join(" ")).collect()
 }
 
 /// Kills `processes` and waits until they are gone, reaping those that are leakgate's children by now. Returns those

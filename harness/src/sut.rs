@@ -54,6 +54,10 @@ struct Serve {
     /// A leak to plant at every restart: NAME or NAME,every=K.
     #[arg(long, value_name = "NAME[,every=K]")]
     plant: Option<Spec>,
+
+    /// No channel on stdin and stdout: only a signal stops it, as any server.
+    #[arg(long)]
+    no_channel: bool,
 }
 
 /// The whole program; `profiled` under dhat's allocator.
@@ -103,17 +107,23 @@ async fn until_stopped(serve: Serve, profiled: bool) -> anyhow::Result<Exit> {
     let server = Server::start(listener, serve.config, keys, observers)?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let (stop, stopped) = oneshot::channel();
-    let thread = channel::start(address, server.pool().clone(), profiled, stop)?;
-    tokio::select! {
-        _ = stopped => {}
-        _ = terminate.recv() => {}
-    }
+    let thread = if serve.no_channel {
+        terminate.recv().await;
+        None
+    } else {
+        let thread = channel::start(address, server.pool().clone(), profiled, stop)?;
+        tokio::select! {
+            _ = stopped => {}
+            _ = terminate.recv() => {}
+        }
+        Some(thread)
+    };
     if let Some(plant) = &plant {
         plant.release();
     }
     let clean = server.stop().await.clean;
     // After a SIGTERM the thread still reads stdin, and ends with the process.
-    if thread.is_finished() && thread.join().is_err() {
+    if thread.is_some_and(|thread| thread.is_finished() && thread.join().is_err()) {
         anyhow::bail!("the stats channel panicked");
     }
     if clean { Ok(Exit::Pass) } else { anyhow::bail!("something did not end: the server could not stop cleanly") }

@@ -14,12 +14,12 @@ use tokio::time::timeout;
 use crate::target::channel::{Channel, ChannelError};
 use crate::target::folder::Folder;
 use crate::target::stats::Stats;
-use crate::target::stderr::Stderr;
+use crate::target::tail::Tail;
 
 pub mod channel;
 pub mod folder;
 pub mod stats;
-pub mod stderr;
+pub mod tail;
 
 /// How long a server may take until it listens.
 const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -45,7 +45,7 @@ pub struct Target {
     pid: u32,
     address: SocketAddr,
     channel: Channel,
-    stderr: Stderr,
+    stderr: Tail,
     folder: Folder,
 }
 
@@ -113,7 +113,7 @@ impl Target {
         let mut child = command(launch, &folder)
             .spawn()
             .map_err(|source| TargetError::Spawn { program: launch.program.clone(), source })?;
-        let stderr = Stderr::drain(child.stderr.take());
+        let stderr = Tail::drain(child.stderr.take());
         let lost = |what: &str| TargetError::Start { what: what.to_owned(), stderr: String::new() };
         let pid = child.id().ok_or_else(|| lost("it ended at once"))?;
         let pipes = child.stdin.take().zip(child.stdout.take());

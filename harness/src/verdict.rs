@@ -5,6 +5,7 @@
 //! - [`heap`]: dhat's blocks and bytes, where caches fill and vectors double: growth that does not slow down is a leak.
 //! - [`trend`]: memory seen from outside, which is noisy: a growth that lasts over four windows is a leak.
 //! - [`bounds`]: what holds at every instant (invokers, memory caps) and what is counted after the stop.
+//! - `exceptions`: growth that somebody answers for until a day is no leak until then.
 //!
 //! [`target`] applies them to one target, [`validity`] says what a run does not prove, [`control`] whether the gate can
 //! see, and [`judge`] puts the parts in order: a gate that cannot see proves nothing; then a leak is a leak, also beside a
@@ -13,6 +14,7 @@
 pub mod bounds;
 pub mod control;
 pub mod exact;
+mod exceptions;
 pub mod heap;
 mod summary;
 pub mod target;
@@ -98,7 +100,7 @@ pub struct SignalVerdict {
     pub class: Class,
     /// What one of it is.
     pub unit: String,
-    /// Growth for each restart, in units; absent where nothing could be computed.
+    /// Growth for each restart (or turn: [`crate::sample::Per`]), in units; absent where nothing could be computed.
     pub growth_per_restart: Option<f64>,
     /// Growth for each restart up to which it is no leak, in units.
     pub tolerance: f64,
@@ -152,6 +154,9 @@ pub struct ProofVerdict {
     pub checkpoints: u64,
     /// Bytes of replies received from recordings.
     pub bytes_replayed: u64,
+    /// Replies without any mark, of a server that is not ours.
+    #[serde(default)]
+    pub unmarked: u64,
 }
 
 /// The highest values seen at any time in the scenarios.

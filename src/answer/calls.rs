@@ -1,7 +1,16 @@
 //! Calls of functions in a reply: `{"tool_calls": [{"name": …, "arguments": {…}}]}`, bare, in a Markdown fence or after
 //! words; a single call without its list, and a list without its object, are understood too.
+//!
+//! Arguments are kept as the model wrote them, with white space between values left out: read as a value and written
+//! again, a number of more than 64 bits would lose digits.
 
-use serde_json::{Map, Value};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::openai::reading::syntax;
 
 /// What of calls is in a reply.
 #[derive(Debug, PartialEq)]
@@ -9,9 +18,18 @@ pub(super) enum Found<'a> {
     /// Nothing.
     None,
     /// These, by name and arguments, after these words.
-    Calls { words: &'a str, calls: Vec<(String, Value)> },
+    Calls { words: &'a str, calls: Vec<Called> },
     /// Something that was meant to be calls; why it is none.
     Broken(String),
+}
+
+/// A call as the reply has it.
+#[derive(Debug, PartialEq)]
+pub(super) struct Called {
+    pub(super) name: String,
+    pub(super) arguments: Value,
+    /// The arguments in the model's own digits.
+    pub(super) text: String,
 }
 
 /// The beginnings of calls, without white space. Only the first of them is certain to be meant as such.
@@ -20,8 +38,8 @@ const HEADS: [&str; 3] = [r#"{"tool_calls":"#, r#"{"name":"#, r#"[{"name":"#];
 /// Looks for calls of functions whose names are known.
 pub(super) fn find(reply: &str, is_known: impl Fn(&str) -> bool) -> Found<'_> {
     // A reply that is JSON as a whole is calls as a whole, or none: what stands within it is its own matter.
-    if let Ok(value) = serde_json::from_str(unfenced(reply.trim()).trim_end_matches('`').trim_end()) {
-        return match read(value, &is_known) {
+    if let Ok(json) = serde_json::from_str(unfenced(reply.trim()).trim_end_matches('`').trim_end()) {
+        return match read(json, &is_known) {
             Some(Ok(calls)) => Found::Calls { words: "", calls },
             Some(Err(why)) => Found::Broken(why),
             None => Found::None,
@@ -31,13 +49,13 @@ pub(super) fn find(reply: &str, is_known: impl Fn(&str) -> bool) -> Found<'_> {
     let mut from = 0;
     while let Some(at) = next_start(reply, from) {
         let (words, json) = (reply[..at].trim_end(), unfenced(&reply[at..]));
-        match serde_json::Deserializer::from_str(json).into_iter::<Value>().next() {
-            Some(Ok(value)) => match read(value, &is_known) {
+        match serde_json::Deserializer::from_str(json).into_iter::<&RawValue>().next() {
+            Some(Ok(json)) => match read(json, &is_known) {
                 Some(Ok(calls)) => return Found::Calls { words, calls },
                 Some(Err(why)) => broken = broken.or(Some(why)),
                 None => {}
             },
-            Some(Err(error)) if is_meant(json) => broken = broken.or_else(|| Some(error.to_string())),
+            Some(Err(error)) if is_meant(json) => broken = broken.or_else(|| Some(syntax(&error))),
             Some(Err(_)) | None => {}
         }
         from = at + 1;
@@ -72,25 +90,22 @@ fn unfenced(text: &str) -> &str {
     }
 }
 
-/// The calls that a value means; none where it is some other JSON.
-fn read(value: Value, is_known: impl Fn(&str) -> bool) -> Option<Result<Vec<(String, Value)>, String>> {
-    let is_call = |value: &Value| {
-        value.get("name").and_then(Value::as_str).is_some_and(&is_known) && value.get("arguments").is_some()
+/// The calls that JSON means; none where it is some other JSON.
+fn read(json: &RawValue, is_known: impl Fn(&str) -> bool) -> Option<Result<Vec<Called>, String>> {
+    let is_call = |json: &RawValue| {
+        fields(json)
+            .is_some_and(|call| name(&call).is_some_and(|name| is_known(&name)) && call.contains_key("arguments"))
     };
-    let list = match value {
-        Value::Object(mut object) => match object.remove("tool_calls") {
-            Some(Value::Array(list)) => list,
-            Some(_) => return Some(Err("`tool_calls` is not a list".to_owned())),
-            None => {
-                let value = Value::Object(object);
-                if !is_call(&value) {
-                    return None;
-                }
-                vec![value]
-            }
+    let list = match fields(json) {
+        Some(object) => match object.get("tool_calls") {
+            Some(calls) => match elements(calls) {
+                Some(list) => list,
+                None => return Some(Err("`tool_calls` is not a list".to_owned())),
+            },
+            None if is_call(json) => vec![json],
+            None => return None,
         },
-        Value::Array(list) if !list.is_empty() && list.iter().all(is_call) => list,
-        _ => return None,
+        None => elements(json).filter(|list| !list.is_empty() && list.iter().all(|json| is_call(json)))?,
     };
     if list.is_empty() {
         return Some(Err("`tool_calls` is empty".to_owned()));
@@ -98,17 +113,47 @@ fn read(value: Value, is_known: impl Fn(&str) -> bool) -> Option<Result<Vec<(Str
     Some(list.into_iter().map(read_call).collect())
 }
 
-fn read_call(call: Value) -> Result<(String, Value), String> {
-    let Value::Object(mut call) = call else { return Err("a call is not an object".to_owned()) };
-    let Some(Value::String(name)) = call.remove("name") else { return Err("a call has no `name`".to_owned()) };
-    let arguments = match call.remove("arguments") {
-        // As OpenAI's own API writes them.
-        Some(Value::String(text)) => serde_json::from_str(&text)
-            .map_err(|error| format!("the arguments of {name:?} are a string that is not JSON: {error}"))?,
-        Some(arguments) => arguments,
-        None => Value::Object(Map::new()),
+/// The fields of an object, by their names.
+type Fields<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
+
+fn fields(json: &RawValue) -> Option<Fields<'_>> {
+    serde_json::from_str(json.get()).ok()
+}
+
+fn elements(json: &RawValue) -> Option<Vec<&RawValue>> {
+    serde_json::from_str(json.get()).ok()
+}
+
+fn name(call: &Fields<'_>) -> Option<String> {
+    serde_json::from_str(call.get("name")?.get()).ok()
+}
+
+fn read_call(call: &RawValue) -> Result<Called, String> {
+    let call = fields(call).ok_or("a call is not an object")?;
+    let name = name(&call).ok_or("a call has no `name`")?;
+    let arguments = call.get("arguments").map_or("{}", |arguments| arguments.get());
+    // As a string is how OpenAI's own API writes them.
+    let (kind, text) = match serde_json::from_str::<String>(arguments) {
+        Ok(text) => ("are a string that is not JSON", Cow::Owned(text)),
+        Err(_) => ("can't be read", Cow::Borrowed(arguments)),
     };
-    Ok((name, arguments))
+    let arguments =
+        serde_json::from_str(&text).map_err(|error| format!("the arguments of {name:?} {kind}: {}", syntax(&error)))?;
+    Ok(Called { name, arguments, text: compact(&text) })
+}
+
+/// JSON without the white space between its values.
+fn compact(json: &str) -> String {
+    let (mut in_string, mut escaped) = (false, false);
+    let keep = |c: &char| {
+        let keep = in_string || !matches!(c, ' ' | '\t' | '\n' | '\r');
+        if *c == '"' && !escaped {
+            in_string = !in_string;
+        }
+        escaped = in_string && *c == '\\' && !escaped;
+        keep
+    };
+    json.chars().filter(keep).collect()
 }
 
 #[cfg(test)]
@@ -117,13 +162,17 @@ mod tests {
 
     use super::*;
 
+    fn called(arguments: Value, text: &str) -> Called {
+        Called { name: "f".to_owned(), arguments, text: text.to_owned() }
+    }
+
     fn found(reply: &str) -> Found<'_> {
         find(reply, |name| name == "f")
     }
 
     #[test]
     fn calls_are_found_bare_fenced_after_words_and_without_their_list() {
-        let one = |words| Found::Calls { words, calls: vec![("f".to_owned(), json!({"a": 1}))] };
+        let one = |words| Found::Calls { words, calls: vec![called(json!({"a": 1}), r#"{"a":1}"#)] };
         let call = r#"{"name": "f", "arguments": {"a": 1}}"#;
         let whole = format!("{{\n  \"tool_calls\" : [{call}]}}");
         assert_eq!(found(&whole), one(""));
@@ -167,6 +216,27 @@ mod tests {
             "```json\n[[{\"name\": \"f\", \"arguments\": {}}]]\n```",
         ] {
             assert_eq!(found(reply), Found::None, "{reply}");
+        }
+    }
+    #[test]
+    fn arguments_keep_every_digit_and_every_character_of_their_strings() {
+        let arguments = r#"{"n": 123456789012345678901234567890, "x" :[0.1000000000000000055511151231257827, 1E+2],
+            "s": "a  \" b\\", "t": "\u00e9\t { } "}"#;
+        let kept = r#"{"n":123456789012345678901234567890,"x":[0.1000000000000000055511151231257827,1E+2],"s":"a  \" b\\","t":"\u00e9\t { } "}"#;
+        for given in [arguments.to_owned(), Value::from(arguments).to_string()] {
+            let reply = format!(r#"I look. {{"tool_calls": [{{"name": "f", "arguments": {given}}}]}}"#);
+            let Found::Calls { calls, .. } = found(&reply) else { panic!("{reply}") };
+            assert_eq!(calls[0].text, kept);
+            assert_eq!(calls[0].arguments["s"], "a  \" b\\");
+        }
+    }
+
+    #[test]
+    fn arguments_out_of_any_range_or_too_deep_are_broken() {
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        for arguments in ["{\"a\": 1e999}", &format!("{{\"a\": {deep}}}")] {
+            let reply = format!(r#"{{"tool_calls": [{{"name": "f", "arguments": {arguments}}}]}}"#);
+            assert!(matches!(found(&reply), Found::Broken(_)), "{reply}");
         }
     }
 }

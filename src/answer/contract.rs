@@ -3,8 +3,9 @@
 use jsonschema::Validator;
 use serde_json::Value;
 
-use super::calls::{self, Found};
+use super::calls::{self, Called, Found};
 use super::{Ask, Choice, Format, Invalid, Want, json};
+use crate::openai::reading::syntax;
 
 /// What a reply has to be, ready to be held against one.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ impl Contract {
     /// The error names the schema that is none.
     pub(super) fn new(ask: &Ask) -> Result<Self, Invalid> {
         let json = ask.want.format().map(|Format { schema, param, .. }| {
-            Ok(Json { schema: schema.as_ref().map(|schema| validator(schema, param)).transpose()? })
+            Ok::<_, Invalid>(Json { schema: schema.as_ref().map(|schema| validator(schema, param)).transpose()? })
         });
         let (mut functions, mut calls) = (Vec::new(), None);
         if let Want::Tools { tools, choice, parallel, .. } = &ask.want {
@@ -87,16 +88,16 @@ impl Contract {
         self.functions.iter().find(|function| function.name == name)
     }
 
-    fn check_calls(&self, words: &str, found: Vec<(String, Value)>, calls: &Calls, size: usize) -> Finding {
+    fn check_calls(&self, words: &str, found: Vec<Called>, calls: &Calls, size: usize) -> Finding {
         if found.len() > 1 && !calls.parallel {
             return Finding::WrongCalls("- only one call is allowed".to_owned());
         }
-        let wrong = found.iter().filter_map(|(name, arguments)| self.wrong_call(name, arguments, &calls.choice, size));
+        let wrong = found.iter().filter_map(|call| self.wrong_call(&call.name, &call.arguments, &calls.choice, size));
         let wrong: Vec<String> = wrong.collect();
         if !wrong.is_empty() {
             return Finding::WrongCalls(wrong.join("\n"));
         }
-        let calls = found.into_iter().map(|(name, arguments)| (name, arguments.to_string())).collect();
+        let calls = found.into_iter().map(|Called { name, text, .. }| (name, text)).collect();
         Finding::Calls { words: words.to_owned(), calls }
     }
 
@@ -123,7 +124,7 @@ fn validator(schema: &Value, param: &str) -> Result<Box<Validator>, Invalid> {
 fn check_json(reply: &str, validator: Option<&Validator>) -> Finding {
     let (text, value) = match json::find(reply) {
         Ok(found) => found,
-        Err(error) => return Finding::Wrong(format!("- it is not JSON: {error}")),
+        Err(error) => return Finding::Wrong(format!("- it is not JSON: {}", syntax(&error))),
     };
     let wrong = match validator {
         Some(validator) => json::violations(validator, &value, text.len()),

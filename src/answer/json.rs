@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use jsonschema::{PatternOptions, Validator};
+use jsonschema::error::ValidationErrorKind;
+use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::Value;
 
 /// How many of the validator's words are told.
@@ -37,7 +38,40 @@ pub(super) fn validator(schema: &Value) -> Result<Validator, String> {
     }
     let patterns = PatternOptions::regex().size_limit(PATTERN_SIZE).dfa_size_limit(PATTERN_SIZE);
     let built = jsonschema::options().offline().with_pattern_options(patterns).build(schema);
-    built.map_err(|error| shorten(&format!("at `{}`: {error}", error.instance_path())))
+    built.map_err(|error| shorten(&unusable(&error)))
+}
+
+/// What is wrong with a schema, in words of the one who wrote it.
+fn unusable(error: &ValidationError<'_>) -> String {
+    use ValidationErrorKind::{Format, Pattern, Referencing};
+    use jsonschema::ReferencingError::{
+        InvalidAnchor, InvalidUri, NoSuchAnchor, PointerToNowhere, UnknownSpecification, Unretrievable,
+    };
+    let path = error.instance_path().to_string();
+    let place = if path.is_empty() { "it".to_owned() } else { format!("`{path}`") };
+    match error.kind() {
+        Referencing(Unretrievable { uri, .. }) => {
+            format!(
+                "a `$ref` leads to {uri:?}, and nothing is fetched: a `$ref` leads to a part of its own schema, as `#/$defs/…` does"
+            )
+        }
+        Referencing(PointerToNowhere { pointer }) => {
+            format!("a `$ref` leads to {pointer:?}, and the schema has no such part")
+        }
+        Referencing(NoSuchAnchor { anchor } | InvalidAnchor { anchor }) => {
+            format!("a `$ref` leads to the anchor {anchor:?}, and the schema has none of that name")
+        }
+        Referencing(InvalidUri(_)) => "a `$ref` or an `$id` is no URI".to_owned(),
+        Referencing(UnknownSpecification { specification }) => {
+            format!("its `$schema` is {specification:?}, which is none that is known: leave it out")
+        }
+        Referencing(_) => "a `$ref` leads to no part of the schema".to_owned(),
+        Format { .. } | Pattern { .. } => {
+            format!("{place} has the value {}, which can't be used there", error.instance())
+        }
+        _ if path.is_empty() => format!("{error}"),
+        _ => format!("{place} can't be {}", error.instance()),
+    }
 }
 
 /// Counts what validating against a schema has to look at.
@@ -82,10 +116,13 @@ impl<'a> Parts<'a> {
 
 /// What is wrong with an instance, which is `size` bytes of JSON, a line each; none when it fits.
 pub(super) fn violations(validator: &Validator, instance: &Value, size: usize) -> Option<String> {
-    let words = |error: &jsonschema::ValidationError<'_>| {
+    let words = |error: &ValidationError<'_>| {
         let path = error.instance_path().to_string();
         let place = if path.is_empty() { "the whole".to_owned() } else { format!("`{path}`") };
-        shorten(&format!("- {place}: {error}"))
+        match error.kind() {
+            ValidationErrorKind::FalseSchema => shorten(&format!("- {place}: nothing can stand there")),
+            _ => shorten(&format!("- {place}: {error}")),
+        }
     };
     if size > LARGE {
         return validator.validate(instance).err().map(|error| words(&error));
@@ -162,7 +199,11 @@ mod tests {
         let error = validator(&json!({"$ref": "http://127.0.0.1:1/schema.json"})).unwrap_err();
         assert!(error.contains("127.0.0.1:1"), "{error}");
         assert!(validator(&json!({"$ref": "file:///etc/hostname"})).is_err());
-        assert!(validator(&json!({"type": 7})).is_err());
+        assert_eq!(validator(&json!({"type": 7})).unwrap_err(), "`/type` can't be 7");
+        let nowhere = validator(&json!({"properties": {"a": {"$ref": "#/$defs/b"}}})).unwrap_err();
+        assert_eq!(nowhere, "a `$ref` leads to \"/$defs/b\", and the schema has no such part");
+        let pattern = validator(&json!({"properties": {"a": {"pattern": "(?=x)"}}})).unwrap_err();
+        assert_eq!(pattern, "`/properties/a/pattern` has the value \"(?=x)\", which can't be used there");
         assert!(validator(&json!("string")).is_err());
         let own = json!({"$ref": "#/$defs/a", "$defs": {"a": {"type": "integer"}}});
         assert_eq!(violations(&validator(&own).unwrap(), &json!(7), 1), None);

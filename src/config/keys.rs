@@ -43,7 +43,7 @@ pub struct Key {
 pub struct KeyLimits {
     /// How many of its requests are served at the same time, and how many more may wait for that.
     pub concurrency: Option<(NonZeroU32, u32)>,
-    /// How many requests it may send in a minute.
+    /// How many requests it may send in any minute.
     pub requests_per_minute: Option<NonZeroU32>,
 }
 

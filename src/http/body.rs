@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::Limits;
 use super::error::ApiError;
 use crate::config::Config;
+use crate::openai::reading;
 use crate::turn::TurnError;
 
 /// Room for the bodies of all requests together. A request takes its part before its body is read, in the order of
@@ -68,7 +69,7 @@ impl Room {
             Some(read) => read,
             None => self.read(declared_length(&parts.headers), body).await?,
         };
-        Ok((parse(&bytes)?, held))
+        Ok((reading::body(&bytes)?, held))
     }
 
     /// Reads the body now, for whoever asks for it later.
@@ -145,27 +146,4 @@ fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
 
 fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH).map(HeaderValue::to_str)?.ok()?.parse().ok()
-}
-
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    // serde would take an array for the fields of a struct in their order.
-    if bytes.trim_ascii_start().first().is_some_and(|&first| first != b'{') {
-        return Err(ApiError::invalid(StatusCode::BAD_REQUEST, "invalid_json", "the body is not a JSON object"));
-    }
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let (path, error) = (error.path().to_string(), error.into_inner());
-        if error.is_data() && path != "." {
-            ApiError::invalid(StatusCode::BAD_REQUEST, "invalid_type", format!("`{path}`: {error}")).at(path)
-        } else {
-            not_json(&error)
-        }
-    })?;
-    deserializer.end().map_err(|error| not_json(&error))?;
-    Ok(value)
-}
-
-fn not_json(error: &serde_json::Error) -> ApiError {
-    let what = if error.is_data() { "the body is not what is expected" } else { "the body is not JSON" };
-    ApiError::invalid(StatusCode::BAD_REQUEST, "invalid_json", format!("{what}: {error}"))
 }

@@ -7,6 +7,7 @@
 //! | --- | --- | --- | --- |
 //! | 400 | `invalid_json` | the body is no JSON object | no |
 //! | 400 | `invalid_type` | a part of it, named by `param`, is of the wrong type | no |
+//! | 400 | `missing_required_parameter` | a part of it, named by `param`, is missing | no |
 //! | 400 | `invalid_value` | a part of it, named by `param`, has a value that can't be honoured | no |
 //! | 400 | `unreadable_body` | its chunks are malformed | no |
 //! | 400 | `unsupported_parameter` | with `--strict-params`: `param` can't be honoured | no |
@@ -42,8 +43,9 @@
 //! half a second, twice, and gives up. A 502 and a 504 have none: what failed is replaced already, the next try can run
 //! at once, and clients pace themselves.
 //!
-//! Two answers are not made here, and have neither a body nor an id: hyper's own 400 and 431, for a header that is not
-//! HTTP or is too long.
+//! Three answers are not made here, and have neither a body nor an id: hyper's own 400, 414 and 431, for a request's
+//! first line or header that is not HTTP, has a URL of more than 65,534 bytes, or has more than 100 fields or more bytes
+//! than are read. hyper writes them by itself before there is a request, and offers no way to have a say in them.
 
 use std::time::Duration;
 
@@ -53,6 +55,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use crate::answer::Invalid;
+use crate::openai::reading::{Flaw, Misread};
 use crate::openai::{ErrorBody, ErrorObject};
 use crate::turn::TurnError;
 
@@ -143,7 +146,7 @@ impl ApiError {
 
     /// There is no such model.
     pub(super) fn unknown_model(asked: &str, list: &[String]) -> Self {
-        let list = list.join(", ");
+        let (asked, list) = (shortened(asked.to_owned(), LONGEST_MODEL), list.join(", "));
         let message = format!(
             "there is no model {asked:?}; there are {list}, and every full name (claude-…). --model-alias {asked}=… gives \
              the name a meaning"
@@ -213,8 +216,34 @@ impl From<TurnError> for ApiError {
 }
 
 impl From<Invalid> for ApiError {
-    fn from(Invalid { message, param }: Invalid) -> Self {
-        Self::invalid(StatusCode::BAD_REQUEST, "invalid_value", message).at(param)
+    fn from(Invalid { flaw, message, param }: Invalid) -> Self {
+        Misread { flaw, param, message }.into()
+    }
+}
+
+/// What a client sent is quoted to it, but not in full: it can be as long as a body.
+fn shortened(mut words: String, most: usize) -> String {
+    if let Some((end, _)) = words.char_indices().nth(most) {
+        words.truncate(end);
+        words.push('…');
+    }
+    words
+}
+
+/// In characters, as the next one.
+const LONGEST_MESSAGE: usize = 1000;
+const LONGEST_MODEL: usize = 128;
+
+impl From<Misread> for ApiError {
+    fn from(Misread { flaw, param, message }: Misread) -> Self {
+        let message = shortened(message, LONGEST_MESSAGE);
+        let error = match flaw {
+            Flaw::Json => Self::invalid(StatusCode::BAD_REQUEST, "invalid_json", message),
+            Flaw::Type => Self::invalid(StatusCode::BAD_REQUEST, "invalid_type", message),
+            Flaw::Missing => Self::invalid(StatusCode::BAD_REQUEST, "missing_required_parameter", message),
+            Flaw::Value => Self::invalid(StatusCode::BAD_REQUEST, "invalid_value", message),
+        };
+        if param.is_empty() { error } else { error.at(shortened(param, LONGEST_MESSAGE)) }
     }
 }
 

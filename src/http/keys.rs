@@ -1,16 +1,17 @@
 //! The keys that clients may send: whose a key is, and how much it may ask for.
 
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
-use governor::clock::Clock;
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::error::ApiError;
 use crate::config::{self, KeyLimits, secret};
+use window::Window;
+
+mod window;
 
 /// The name of the key that a request was sent with, never the key. An extension of such a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +47,13 @@ pub(super) struct Key {
     padded: Padded,
     name: KeyName,
     places: Option<Places>,
-    rate: Option<DefaultDirectRateLimiter>,
+    rate: Option<Rate>,
+}
+
+/// How many requests of a key there may be in a minute.
+struct Rate {
+    start: Instant,
+    window: Mutex<Window>,
 }
 
 impl Keys {
@@ -130,7 +137,7 @@ impl Key {
             padded: Padded::new(key.key.expose()).unwrap_or(Padded { bytes: [0; secret::LONGEST], length: u64::MAX }),
             name: KeyName(key.name.as_str().into()),
             places: concurrency.map(|(most, queue)| Places::new(most.get(), queue)),
-            rate: requests_per_minute.map(|most| RateLimiter::direct(Quota::per_minute(most))),
+            rate: requests_per_minute.map(|most| Rate::new(most.get())),
         }
     }
 
@@ -138,29 +145,44 @@ impl Key {
         &self.name
     }
 
-    /// Counts a request, and refuses it if it is one too many.
+    /// Counts a request, and refuses it if it is one too many. One that finds no place is not counted in its minute.
     pub(super) fn enter(&self) -> Result<Entry, ApiError> {
-        self.count()?;
-        let Some(places) = &self.places else { return Ok(Entry::Now(Place { _permits: None })) };
-        let Ok(admitted) = Arc::clone(&places.admitted).try_acquire_owned() else {
-            let (name, Places { most, queue, .. }) = (self.name.as_str(), places);
-            let message =
-                format!("the key `{name}` has {most} requests running and {queue} waiting, which is its limit");
-            return Err(ApiError::over_limit(message, None));
+        let Some(places) = &self.places else {
+            self.count()?;
+            return Ok(Entry::Now(Place { _permits: None }));
         };
+        let admitted = Arc::clone(&places.admitted).try_acquire_owned().map_err(|_none| self.no_place(places))?;
+        self.count()?;
         Ok(match Arc::clone(&places.served).try_acquire_owned() {
             Ok(served) => Entry::Now(Place { _permits: Some((served, admitted)) }),
             Err(_) => Entry::Queued(Queued { name: self.name.clone(), admitted, served: Arc::clone(&places.served) }),
         })
     }
 
-    /// A bucket that holds a minute's requests and is refilled evenly.
+    fn no_place(&self, Places { most, queue, .. }: &Places) -> ApiError {
+        let (name, requests) = (self.name.as_str(), if *most == 1 { "request" } else { "requests" });
+        let message = format!("the key `{name}` has {most} {requests} running and {queue} waiting, which is its limit");
+        ApiError::over_limit(message, None)
+    }
+
     fn count(&self) -> Result<(), ApiError> {
         let Some(rate) = &self.rate else { return Ok(()) };
-        rate.check().map_err(|not_until| {
+        rate.admit().map_err(|wait| {
             let message = format!("the key `{}` has sent as many requests in a minute as it may", self.name.as_str());
-            ApiError::over_limit(message, Some(not_until.wait_time_from(rate.clock().now())))
+            ApiError::over_limit(message, Some(wait))
         })
+    }
+}
+
+impl Rate {
+    fn new(most: u32) -> Self {
+        Self { start: Instant::now(), window: Mutex::new(Window::new(most)) }
+    }
+
+    fn admit(&self) -> Result<(), Duration> {
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        // Read while no other request can: so it never goes back.
+        window.admit(self.start.elapsed())
     }
 }
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 
 use super::error::ApiError;
+use super::path::Id;
 use super::{App, Backend};
 use crate::openai::{Model, ModelList};
 
@@ -15,10 +16,7 @@ pub(super) async fn list<B: Backend>(State(app): State<Arc<App<B>>>) -> Json<Mod
 }
 
 /// One of them. An id can have slashes.
-pub(super) async fn one<B: Backend>(
-    State(app): State<Arc<App<B>>>,
-    Path(id): Path<String>,
-) -> Result<Json<Model>, ApiError> {
+pub(super) async fn one<B: Backend>(State(app): State<Arc<App<B>>>, Id(id): Id) -> Result<Json<Model>, ApiError> {
     let known = app.known_models();
     app.models.find(&id, &known).map(Json).ok_or_else(|| {
         let list = app.models.list(&known).data.into_iter().map(|model| model.id).collect::<Vec<_>>();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::answering::Answering;
 use super::error::ApiError;
+use super::path::Id;
 use super::sse::{self, Render};
 use super::trace::RequestId;
 use super::{App, Backend, unix_now};
@@ -47,7 +48,7 @@ async fn whole(mut answering: Answering, reply: Reply) -> Result<Response, ApiEr
 }
 
 /// Refuses whoever asks for a reply that was given before.
-pub(super) async fn nothing_kept(Path(id): Path<String>) -> ApiError {
+pub(super) async fn nothing_kept(Id(id): Id) -> ApiError {
     let message = format!(
         "there is no response {id:?}: this server keeps nothing. A reply is given once, to POST /v1/responses, whole or \
          as a stream"

@@ -5,6 +5,7 @@ mod chat;
 mod connections;
 mod errors;
 mod keys;
+mod odd;
 mod refusals;
 mod stopping;
 mod support;

@@ -145,7 +145,6 @@ pub enum Role {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolCall {
     /// Names the call, so that its result can.
-    #[serde(default)]
     pub id: String,
     /// `function`.
     #[serde(rename = "type", default)]

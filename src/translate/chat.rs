@@ -11,6 +11,8 @@ use crate::openai::chat::{
 };
 use crate::turn;
 
+mod results;
+
 #[cfg(test)]
 mod tests;
 
@@ -22,16 +24,12 @@ pub fn ask(request: ChatRequest) -> Result<Ask, Invalid> {
     if request.n.is_some_and(|n| n != 1) {
         return Err(Invalid::new("n", "only one reply can be given: leave `n` out or set it to 1"));
     }
-    if request.messages.is_empty() {
-        return Err(Invalid::new("messages", "`messages` is empty: at least one message is needed"));
+    let streamed = request.stream.unwrap_or(false);
+    if request.stream_options.is_some() && !streamed {
+        return Err(Invalid::new("stream_options", "`stream_options` needs `stream: true`: leave it out"));
     }
-    let mut conversation = Vec::with_capacity(request.messages.len());
-    for (index, message) in request.messages.into_iter().enumerate() {
-        conversation.push(entry(&format!("messages[{index}]"), message)?);
-    }
-    if conversation.iter().all(|entry| entry.text.trim().is_empty() && entry.calls.is_empty()) {
-        return Err(Invalid::new("messages", "the messages hold no text"));
-    }
+    params::model(request.model.as_deref())?;
+    let conversation = conversation(request.messages)?;
     let ignored = params::ignored(&request.rest)?;
     let format = request.response_format.map(response_format).transpose()?.flatten();
     let tools = tools(request.tools.unwrap_or_default())?;
@@ -49,9 +47,24 @@ pub fn ask(request: ChatRequest) -> Result<Ask, Invalid> {
         conversation,
         want,
         stop: params::stops(request.stop.as_ref())?,
-        streamed: request.stream.unwrap_or(false),
+        streamed,
         ignored,
     }))
+}
+
+fn conversation(messages: Vec<Message>) -> Result<Vec<Entry>, Invalid> {
+    if messages.is_empty() {
+        return Err(Invalid::new("messages", "`messages` is empty: at least one message is needed"));
+    }
+    let mut conversation = Vec::with_capacity(messages.len());
+    for (index, message) in messages.into_iter().enumerate() {
+        conversation.push(entry(&format!("messages[{index}]"), message)?);
+    }
+    if conversation.iter().all(|entry| entry.text.trim().is_empty() && entry.calls.is_empty()) {
+        return Err(Invalid::new("messages", "the messages hold no text"));
+    }
+    results::check(&conversation)?;
+    Ok(conversation)
 }
 
 fn entry(place: &str, message: Message) -> Result<Entry, Invalid> {
@@ -63,7 +76,11 @@ fn entry(place: &str, message: Message) -> Result<Entry, Invalid> {
     let text = match content {
         Some(content) => text(place, content)?,
         None if !calls.is_empty() => String::new(),
-        None => refusal.ok_or_else(|| Invalid::new(format!("{place}.content"), "this message has no `content`"))?,
+        None => refusal.ok_or_else(|| {
+            let param = format!("{place}.content");
+            let words = format!("`{param}` is missing or null: a message needs one");
+            Invalid::missing(param, words)
+        })?,
     };
     let speaker = match role {
         Role::System | Role::Developer => Speaker::System,
@@ -71,7 +88,7 @@ fn entry(place: &str, message: Message) -> Result<Entry, Invalid> {
         Role::Assistant => Speaker::Assistant,
         Role::Tool => {
             let missing = "a tool's message names the call that it answers";
-            let call = tool_call_id.ok_or_else(|| Invalid::new(format!("{place}.tool_call_id"), missing))?;
+            let call = tool_call_id.ok_or_else(|| Invalid::missing(format!("{place}.tool_call_id"), missing))?;
             Speaker::Tool { call }
         }
     };
@@ -87,6 +104,12 @@ fn text(place: &str, content: Content) -> Result<String, Invalid> {
         Content::Text(text) => return Ok(text),
         Content::Parts(parts) => parts,
     };
+    if parts.is_empty() {
+        return Err(Invalid::new(
+            format!("{place}.content"),
+            "`content` is an empty list: at least one part is needed",
+        ));
+    }
     let mut whole = String::new();
     for (index, Part { kind, text, refusal }) in parts.into_iter().enumerate() {
         let place = format!("{place}.content[{index}]");
@@ -99,7 +122,7 @@ fn text(place: &str, content: Content) -> Result<String, Invalid> {
             }
         };
         let Some(text) = text else {
-            return Err(Invalid::new(format!("{place}.{field}"), format!("a `{kind}` part needs a `{field}`")));
+            return Err(Invalid::missing(format!("{place}.{field}"), format!("a `{kind}` part needs a `{field}`")));
         };
         if index > 0 {
             whole.push('\n');
@@ -116,10 +139,12 @@ fn response_format(given: ResponseFormat) -> Result<Option<Format>, Invalid> {
         "json_object" => Ok(Some(Format { schema: None, lenient: false, param: "response_format" })),
         "json_schema" => {
             let Some(given) = given.json_schema else {
-                return Err(Invalid::new("response_format.json_schema", "`json_schema` needs a `json_schema`"));
+                let words = "a format of type `json_schema` needs a `json_schema`";
+                return Err(Invalid::missing("response_format.json_schema", words));
             };
+            params::schema_name("response_format.json_schema.name", given.name.as_deref())?;
             let Some(schema) = given.schema else {
-                return Err(Invalid::new(SCHEMA, "`json_schema` needs a `schema`"));
+                return Err(Invalid::missing(SCHEMA, "`json_schema` needs a `schema`"));
             };
             Ok(Some(Format { schema: Some(schema), lenient: given.strict == Some(false), param: SCHEMA }))
         }
@@ -137,7 +162,7 @@ fn tools(given: Vec<ToolDefinition>) -> Result<Vec<Tool>, Invalid> {
             let words = format!("a tool of type {kind:?} is not supported: only functions are");
             return Err(Invalid::new(format!("{place}.type"), words));
         }
-        let missing = || Invalid::new(format!("{place}.function"), "this tool has no `function`");
+        let missing = || Invalid::missing(format!("{place}.function"), "this tool has no `function`");
         let function = function.ok_or_else(missing)?;
         let parameters = function.parameters.filter(|schema| !schema.is_null());
         let param = format!("{place}.function.parameters");

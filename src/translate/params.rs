@@ -5,6 +5,8 @@ use serde_json::{Map, Value};
 
 use crate::answer::{Ask, Choice, Format, Invalid, Tool, Want};
 
+mod values;
+
 /// A parameter that has to be refused, because a reply without it would be a wrong one: its name, and the next step.
 const REFUSED: [(&str, &str); 4] = [
     ("functions", "functions are given as `tools`"),
@@ -13,8 +15,10 @@ const REFUSED: [(&str, &str); 4] = [
     ("web_search_options", "there is no web search: leave it out"),
 ];
 
-/// The names of the parameters that were given, mean something and can't be honoured.
+/// The names of the parameters that were given, mean something and can't be honoured. One with a value that means
+/// nothing is refused all the same: it is a mistake, wherever it is sent.
 pub(super) fn ignored(rest: &Map<String, Value>) -> Result<Vec<String>, Invalid> {
+    values::check(rest)?;
     for (name, next) in REFUSED {
         if rest.get(name).is_some_and(|value| !value.is_null()) {
             return Err(Invalid::new(name, format!("`{name}` is not supported: {next}")));
@@ -74,6 +78,31 @@ pub(super) fn stops(stop: Option<&Value>) -> Result<Vec<String>, Invalid> {
     }
 }
 
+/// A model's name; none stands for the server's own.
+pub(super) fn model(name: Option<&str>) -> Result<(), Invalid> {
+    if name.is_some_and(|name| name.trim().is_empty()) {
+        return Err(Invalid::new("model", "`model` is empty: name one, or leave it out for the server's own"));
+    }
+    Ok(())
+}
+
+/// The name that a schema has to have.
+pub(super) fn schema_name(param: &str, name: Option<&str>) -> Result<(), Invalid> {
+    let name = name.ok_or_else(|| Invalid::missing(param, "`json_schema` needs a `name`"))?;
+    if is_name(name, 64) {
+        return Ok(());
+    }
+    Err(Invalid::new(param, "a schema's name has 1 to 64 letters, digits, `_` and `-` (a-z, A-Z, 0-9)"))
+}
+
+/// As OpenAI's API takes it.
+fn is_name(name: &str, longest: usize) -> bool {
+    (1..=longest).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+}
+
+/// The longest name of a function: OpenAI takes 64 characters in one of its APIs and 128 in the other.
+const LONGEST_NAME: usize = 128;
+
 /// The most functions in one request: OpenAI's own limit.
 const MOST_TOOLS: usize = 128;
 
@@ -90,8 +119,10 @@ pub(super) fn want_tools(
     for (index, tool) in tools.iter().enumerate() {
         let param =
             tool.param.strip_suffix("parameters").map_or_else(|| tool.param.clone(), |place| format!("{place}name"));
-        if tool.name.is_empty() || tool.name.len() > 256 {
-            return Err(Invalid::new(param, "a function's name has 1 to 256 bytes"));
+        if !is_name(&tool.name, LONGEST_NAME) {
+            let words =
+                format!("a function's name has 1 to {LONGEST_NAME} letters, digits, `_` and `-` (a-z, A-Z, 0-9)");
+            return Err(Invalid::new(param, words));
         }
         if tools[..index].iter().any(|earlier| earlier.name == tool.name) {
             return Err(Invalid::new(param, format!("there are two functions called {:?}", tool.name)));

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::params;
 use crate::answer::{Answer, Ask, Choice, Finish, Format, Invalid, Tool, Want};
+use crate::openai::reading;
 use crate::openai::responses::{
     FunctionTool, IncompleteDetails, InputTokensDetails, OutputItem, OutputPart, OutputTokensDetails, PlainSettings,
     Response, ResponsesRequest, Settings, Status, TextConfig, TextFormat, Usage,
@@ -21,6 +22,7 @@ mod tests;
 /// What a request asks for, and what of it its reply repeats.
 pub fn ask(mut request: ResponsesRequest) -> Result<(Ask, Settings), Invalid> {
     refuse_what_is_kept(&request)?;
+    params::model(request.model.as_deref())?;
     let conversation = input::conversation(request.instructions.clone(), std::mem::take(&mut request.input))?;
     let text = request.text.unwrap_or_default();
     let given_tools = request.tools.unwrap_or_default();
@@ -90,13 +92,19 @@ fn tools(given: &[Value]) -> Result<Vec<Tool>, Invalid> {
                 let words = format!("a tool of type {kind:?} can't be run here: only functions are supported");
                 return Err(Invalid::new(format!("{place}.type"), words));
             }
-            None => return Err(Invalid::new(place, "this tool has no `type`: only functions are supported")),
+            None if !tool.is_object() => {
+                return Err(Invalid::of_type(place.clone(), format!("`{place}` must be an object")));
+            }
+            None => {
+                let words = "this tool has no `type`: only functions are supported";
+                return Err(Invalid::missing(format!("{place}.type"), words));
+            }
         }
         if tool.get("function").is_some_and(Value::is_object) {
             let words = "`name` and `parameters` stand beside `type` in this API, not below `function`";
             return Err(Invalid::new(format!("{place}.function"), words));
         }
-        let FunctionTool { name, description, parameters } = typed(&place, tool.clone())?;
+        let FunctionTool { name, description, parameters } = reading::part(&place, tool.clone())?;
         let parameters = parameters.filter(|schema| !schema.is_null());
         Ok(Tool { name, description, parameters, param: format!("{place}.parameters") })
     });
@@ -164,13 +172,16 @@ fn format(given: Option<&TextFormat>) -> Result<Option<Format>, Invalid> {
     match given.kind.as_str() {
         "text" => Ok(None),
         "json_object" => Ok(Some(Format { schema: None, lenient: false, param: "text.format" })),
-        "json_schema" => match &given.schema {
-            Some(schema) => {
-                let schema = Some(schema.clone());
-                Ok(Some(Format { schema, lenient: given.strict == Some(false), param: SCHEMA }))
+        "json_schema" => {
+            params::schema_name("text.format.name", given.name.as_deref())?;
+            match &given.schema {
+                Some(schema) => {
+                    let schema = Some(schema.clone());
+                    Ok(Some(Format { schema, lenient: given.strict == Some(false), param: SCHEMA }))
+                }
+                None => Err(Invalid::missing(SCHEMA, "`json_schema` needs a `schema`")),
             }
-            None => Err(Invalid::new(SCHEMA, "`json_schema` needs a `schema`")),
-        },
+        }
         other => {
             let words = format!("there is no format {other:?}: use `text`, `json_object` or `json_schema`");
             Err(Invalid::new("text.format.type", words))
@@ -190,25 +201,12 @@ fn with_nulls<const N: usize>(mut map: Map<String, Value>, names: [&str; N]) -> 
 }
 
 fn plain(rest: Map<String, Value>) -> Result<PlainSettings, Invalid> {
-    let mut plain: PlainSettings = typed("", Value::Object(rest))?;
+    let mut plain: PlainSettings = reading::part("", Value::Object(rest))?;
     plain.temperature.get_or_insert(1.0);
     plain.top_p.get_or_insert(1.0);
     plain.top_logprobs.get_or_insert(0);
     plain.truncation.get_or_insert_with(|| "disabled".to_owned());
     Ok(plain)
-}
-
-/// A part of the request in its type; the error names the place below `place`.
-fn typed<T: serde::de::DeserializeOwned>(place: &str, value: Value) -> Result<T, Invalid> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let below = match error.path().to_string() {
-            here if here == "." => String::new(),
-            below if place.is_empty() || below.starts_with('[') => below,
-            below => format!(".{below}"),
-        };
-        let param = format!("{place}{below}");
-        Invalid::new(param.clone(), format!("`{param}`: {}", error.into_inner()))
-    })
 }
 
 /// What all forms of one reply share.

@@ -28,7 +28,7 @@ const WRAPPER: [&str; 20] = [
 ];
 
 /// The harness's modules from top to bottom. Measuring (`scenario` and below) knows nothing of verdicts.
-const HARNESS: [&str; 26] = [
+const HARNESS: [&str; 27] = [
     "bin",
     "cli",
     "run",
@@ -40,6 +40,7 @@ const HARNESS: [&str; 26] = [
     "store",
     "verdict",
     "control",
+    "outside",
     "scenario",
     "load",
     "mock",

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use leakgate::load::endpoint::Endpoint;
 use leakgate::load::script::Script;
 use leakgate::load::want::{Kind, Mix};
 use leakgate::load::{Counts, Load, Shape};
@@ -109,6 +110,8 @@ async fn run(answer: Answer, requests: u64, change: impl FnOnce(&mut Shape)) -> 
     let mut shape = Shape {
         connections: 2,
         mix: Mix::TEXT,
+        filler: 0,
+        json: 0.0,
         streamed: 0.0,
         leaving: 0.0,
         deadline: Duration::from_secs(10),
@@ -116,7 +119,7 @@ async fn run(answer: Answer, requests: u64, change: impl FnOnce(&mut Shape)) -> 
     };
     change(&mut shape);
     let script = Arc::new(Script::new(vec!["Say it.".to_owned()], vec!["hello".to_owned()]));
-    let mut load = Load::new(fake.address, script, shape);
+    let mut load = Load::new(Endpoint::ours(fake.address), script, shape);
     load.batch(requests).await;
     load.close().await;
     load.counts().clone()
@@ -244,12 +247,14 @@ async fn a_server_that_is_gone_ends_the_batch() {
     let shape = Shape {
         connections: 3,
         mix: Mix::TEXT,
+        filler: 0,
+        json: 0.0,
         streamed: 0.0,
         leaving: 0.0,
         deadline: Duration::from_secs(10),
         seed: 1,
     };
-    let mut load = Load::new(address, script, shape);
+    let mut load = Load::new(Endpoint::ours(address), script, shape);
     load.batch(1_000_000).await;
     assert_eq!((load.counts().requests, load.counts().lost), (3, 3));
 }

@@ -9,6 +9,7 @@ mod layering;
 mod load;
 mod mock;
 mod openmetrics;
+mod outside;
 mod probe;
 mod record;
 mod report;

@@ -2,6 +2,7 @@
 
 mod answers;
 mod behaviour;
+mod exchanges;
 mod faults;
 pub(crate) mod process;
 mod replay;

@@ -109,6 +109,7 @@ fn target(name: &str, at: &[u64], values: &[(Signal, u64)], trace: Vec<TracePoin
             server_rss_cap_mb: 150,
             tree_rss_cap_mb: 400,
             errors_allowed: 0.0,
+            outside: None,
         },
         outcome: Outcome::Completed,
         checkpoints: at.iter().map(checkpoint).collect(),
@@ -124,6 +125,7 @@ fn target(name: &str, at: &[u64], values: &[(Signal, u64)], trace: Vec<TracePoin
         },
         bounds: Bounds { live_invokers_max: 2, cli_processes_max: 2, tree_rss_max_mb: 70.0, server_rss_max_mb: 20.0 },
         seconds: 61.25,
+        grown: Vec::new(),
         notes: Vec::new(),
     }
 }

@@ -13,6 +13,7 @@ use crate::cli::{Failure, print};
 use crate::control::Control;
 use crate::event::Listener;
 use crate::exit::Exit;
+use crate::outside::settings::Settings;
 use crate::progress::{Bar, Lines};
 use crate::report::terminal::{Style, WIDEST, render};
 use crate::run::{Kind, Program, Request};
@@ -21,12 +22,17 @@ use crate::scenario::Scenario;
 use crate::siblings::Siblings;
 use crate::{store, strays, verdict};
 
+mod outside;
+
 /// Options of `run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What to run: restarts, overnight, crashes, streams, structured, tools, or several of them.
-    #[arg(value_name = "SCENARIO", default_value = "restarts", value_parser = scenario)]
+    /// What to run: restarts, overnight, crashes, streams, structured, tools, bodies, or several of them  [restarts].
+    #[arg(value_name = "SCENARIO", value_parser = scenario)]
     scenarios: Vec<Scenario>,
+
+    #[command(flatten)]
+    outside: outside::Args,
 
     /// The folder for run.json and verdict.json.
     #[arg(long, value_name = "DIR", default_value = "reports/latest")]
@@ -83,7 +89,8 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     check_out(&args.out)?;
     check_cli(args.cli.as_deref())?;
     let siblings = Siblings::find().map_err(|error| Failure::harness(&error))?;
-    let program = request(args, siblings).plan().map_err(|error| Failure::usage(&error))?;
+    let outside = outside::settings(&args.outside, args.scenarios.is_empty(), args.restarts, &siblings.mock)?;
+    let program = request(args, siblings, outside).plan().map_err(|error| Failure::usage(&error))?;
     strays::adopt()
         .map_err(|error| Failure::harness(&format!("cannot adopt orphans: {error}; leakgate needs Linux")))?;
     let measured = measure(program);
@@ -98,8 +105,11 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     Ok(verdict.exit())
 }
 
-fn request(args: &Args, siblings: Siblings) -> Request {
+fn request(args: &Args, siblings: Siblings, outside: Option<Arc<Settings>>) -> Request {
     let mut scenarios = args.scenarios.clone();
+    if scenarios.is_empty() {
+        scenarios.extend(Scenario::all().into_iter().take(1));
+    }
     for scenario in &mut scenarios {
         scenario.restarts = args.restarts.unwrap_or(scenario.restarts);
         scenario.slots = args.slots.unwrap_or(scenario.slots);
@@ -113,6 +123,7 @@ fn request(args: &Args, siblings: Siblings) -> Request {
         siblings,
         cli: args.cli.clone(),
         target: args.target,
+        outside,
     }
 }
 

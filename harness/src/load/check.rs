@@ -26,6 +26,19 @@ pub fn said(said: &Said, ask: &Ask, script: &Script) -> Ending {
     }
 }
 
+/// Judges what the reply of a server said that is not ours: it may say anything, as long as every mark in it is its own.
+#[must_use]
+pub fn marked(said: &Said, mark: &str) -> Ending {
+    let texts = || std::iter::once(said.text.as_str()).chain(said.calls.iter().map(|call| call.arguments.as_str()));
+    let found: Vec<&str> = texts().flat_map(marks).map(|name| name.trim_start_matches('/')).collect();
+    let bytes = texts().map(str::len).sum::<usize>() as u64;
+    match found.iter().find(|&&name| name != mark) {
+        Some(foreign) => Ending::MixedUp(format!("it carries the mark {foreign} of another request")),
+        None if found.is_empty() => Ending::Unmarked(bytes),
+        None => Ending::Complete(bytes),
+    }
+}
+
 /// All marks in a text.
 #[must_use]
 pub fn marks(text: &str) -> Vec<&str> {
@@ -121,6 +134,14 @@ mod tests {
     fn a_foreign_mark_is_noticed() {
         is_mixed_up("⟦00c0ffee⟧one ⟦deadbeef⟧⟦two⟧⟦/00c0ffee⟧", "mark deadbeef of another");
         is_mixed_up("⟦00c0ffee⟧one ⟦two⟧⟦/deadbeef⟧", "mark /deadbeef of another");
+    }
+
+    #[test]
+    fn a_reply_of_another_server_may_say_anything_but_another_mark() {
+        let said = |text: &str| marked(&Said { text: text.to_owned(), ..Said::default() }, MARK);
+        assert_eq!(said("Well: ⟦00c0ffee⟧one"), Ending::Complete(19));
+        assert_eq!(said("one"), Ending::Unmarked(3));
+        assert!(matches!(said("⟦00c0ffee⟧one⟦/deadbeef⟧"), Ending::MixedUp(_)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One client: a persistent connection, one request at a time.
 
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use crate::load::endpoint::{Endpoint, Strictness};
 use crate::load::script::Script;
 use crate::load::sse::Stream;
 use crate::load::want::{Call, Said};
@@ -25,7 +26,7 @@ const MAX_BODY: usize = 64 << 20;
 /// A client of a server. Dropping it closes its connection.
 #[derive(Debug)]
 pub struct Client {
-    address: SocketAddr,
+    endpoint: Arc<Endpoint>,
     deadline: Duration,
     connection: Option<Connection>,
     refused: bool,
@@ -67,10 +68,10 @@ struct Function {
 }
 
 impl Client {
-    /// A client of the server at `address`, not connected yet; a request without an ending after `deadline` is lost.
+    /// A client of the server at `endpoint`, not connected yet; a request without an ending after `deadline` is lost.
     #[must_use]
-    pub fn new(address: SocketAddr, deadline: Duration) -> Self {
-        Self { address, deadline, connection: None, refused: false }
+    pub fn new(endpoint: Arc<Endpoint>, deadline: Duration) -> Self {
+        Self { endpoint, deadline, connection: None, refused: false }
     }
 
     /// Whether the server did not let the latest request connect.
@@ -111,19 +112,19 @@ impl Client {
             .get(header::CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         if status == StatusCode::OK && ask.stream && is_stream {
-            return follow(response.into_body(), ask, script).await;
+            return self.follow(response.into_body(), ask, script).await;
         }
         match Limited::new(response.into_body(), MAX_BODY).collect().await {
-            Ok(body) => whole(status, &body.to_bytes(), ask, script),
+            Ok(body) => self.whole(status, &body.to_bytes(), ask, script),
             Err(error) => Ending::Lost(format!("the connection ended in the middle of the reply: {error}")),
         }
     }
 
     /// Sends the request; again on a new connection where the server had closed the old one before it could be sent.
     async fn send(&mut self, ask: &Ask, script: &Script) -> Result<Response<Incoming>, String> {
-        let body = body(ask, script);
+        let body = body(&self.endpoint, ask, script);
         for last in [false, true] {
-            let request = request(self.address, body.clone())?;
+            let request = request(&self.endpoint, body.clone())?;
             match self.connected().await?.sender.send_request(request).await {
                 Ok(response) => return Ok(response),
                 Err(error) if error.is_canceled() && !last => self.close().await,
@@ -145,16 +146,64 @@ impl Client {
             Some(connection) => Ok(connection),
             slot => {
                 self.refused = true;
-                let connection = connect(self.address).await?;
+                let connection = connect(&self.endpoint).await?;
                 self.refused = false;
                 Ok(slot.insert(connection))
             }
         }
     }
+
+    fn whole(&self, status: StatusCode, body: &Bytes, ask: &Ask, script: &Script) -> Ending {
+        if status != StatusCode::OK {
+            return Ending::Error(format!("{status}: {}", check::shorten(&String::from_utf8_lossy(body))));
+        }
+        let completion = serde_json::from_slice::<Completion>(body).ok();
+        let choice = completion.and_then(|completion| completion.choices.into_iter().next());
+        match choice.filter(|choice| choice.message.content.is_some() || choice.message.tool_calls.is_some()) {
+            Some(choice) => self.judge(&Said::from(choice), ask, script),
+            None => Ending::MixedUp(format!("it is no completion: {}", check::shorten(&String::from_utf8_lossy(body)))),
+        }
+    }
+
+    async fn follow(&self, mut body: Incoming, ask: &Ask, script: &Script) -> Ending {
+        let mut stream = Stream::new(self.endpoint.strictness == Strictness::Marks);
+        let mut length = 0;
+        while let Some(frame) = body.frame().await {
+            let frame = match frame {
+                Ok(frame) => frame,
+                // After an error event nothing more is owed.
+                Err(error) if stream.error.is_none() => {
+                    return Ending::Lost(format!("the connection ended in the middle of the stream: {error}"));
+                }
+                Err(_) => break,
+            };
+            let Ok(data) = frame.into_data() else { continue };
+            length += data.len();
+            stream.feed(&data);
+            if length > MAX_BODY {
+                return Ending::MixedUp(format!("it is longer than {MAX_BODY} bytes"));
+            }
+            if ask.leave_after.is_some_and(|pieces| stream.pieces >= pieces) && !stream.done {
+                return Ending::Cancelled;
+            }
+        }
+        match stream {
+            Stream { error: Some(error), .. } => Ending::Error(error),
+            stream if !stream.has_ended() => Ending::MixedUp("the stream is cut: it ends without [DONE]".to_owned()),
+            Stream { said, .. } => self.judge(&said, ask, script),
+        }
+    }
+
+    fn judge(&self, said: &Said, ask: &Ask, script: &Script) -> Ending {
+        match self.endpoint.strictness {
+            Strictness::Exact => check::said(said, ask, script),
+            Strictness::Marks => check::marked(said, &ask.mark),
+        }
+    }
 }
 
-async fn connect(address: SocketAddr) -> Result<Connection, String> {
-    let stream = TcpStream::connect(address).await.map_err(|error| format!("cannot connect: {error}"))?;
+async fn connect(endpoint: &Endpoint) -> Result<Connection, String> {
+    let stream = TcpStream::connect(endpoint.address).await.map_err(|error| format!("cannot connect: {error}"))?;
     stream.set_nodelay(true).map_err(|error| format!("cannot connect: {error}"))?;
     let (sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| format!("cannot connect: {error}"))?;
@@ -166,10 +215,12 @@ async fn connect(address: SocketAddr) -> Result<Connection, String> {
     Ok(Connection { sender, driver })
 }
 
-fn body(ask: &Ask, script: &Script) -> Bytes {
-    let content = format!("{}\n{}{}", script.prompt(ask.number), check::marker(&ask.mark), ask.want.word());
+fn body(endpoint: &Endpoint, ask: &Ask, script: &Script) -> Bytes {
+    let filler = "filler ".repeat(ask.filler / 7);
+    let prompt = script.prompt(ask.number);
+    let content = format!("{filler}{prompt}\n{}{}", check::marker(&ask.mark), ask.want.word());
     let mut body = serde_json::json!({
-        "model": "haiku",
+        "model": endpoint.model,
         "messages": [{"role": "user", "content": content}],
         "stream": ask.stream,
     });
@@ -177,26 +228,16 @@ fn body(ask: &Ask, script: &Script) -> Bytes {
     Bytes::from(body.to_string())
 }
 
-fn request(address: SocketAddr, body: Bytes) -> Result<Request<Full<Bytes>>, String> {
-    Request::builder()
+fn request(endpoint: &Endpoint, body: Bytes) -> Result<Request<Full<Bytes>>, String> {
+    let mut request = Request::builder()
         .method(Method::POST)
-        .uri("/v1/chat/completions")
-        .header(header::HOST, address.to_string())
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(body))
-        .map_err(|error| format!("cannot build a request: {error}"))
-}
-
-fn whole(status: StatusCode, body: &Bytes, ask: &Ask, script: &Script) -> Ending {
-    if status != StatusCode::OK {
-        return Ending::Error(format!("{status}: {}", check::shorten(&String::from_utf8_lossy(body))));
+        .uri(&endpoint.path)
+        .header(header::HOST, &endpoint.host)
+        .header(header::CONTENT_TYPE, "application/json");
+    if let Some(key) = &endpoint.key {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
     }
-    let completion = serde_json::from_slice::<Completion>(body).ok();
-    let choice = completion.and_then(|completion| completion.choices.into_iter().next());
-    match choice.filter(|choice| choice.message.content.is_some() || choice.message.tool_calls.is_some()) {
-        Some(choice) => check::said(&Said::from(choice), ask, script),
-        None => Ending::MixedUp(format!("it is no completion: {}", check::shorten(&String::from_utf8_lossy(body)))),
-    }
+    request.body(Full::new(body)).map_err(|error| format!("cannot build a request: {error}"))
 }
 
 impl From<Choice> for Said {
@@ -204,34 +245,5 @@ impl From<Choice> for Said {
         let calls = message.tool_calls.into_iter().flatten();
         let calls = calls.map(|ToolCall { id, function: Function { name, arguments } }| Call { id, name, arguments });
         Self { text: message.content.unwrap_or_default(), calls: calls.collect(), finish: finish_reason }
-    }
-}
-
-async fn follow(mut body: Incoming, ask: &Ask, script: &Script) -> Ending {
-    let mut stream = Stream::default();
-    let mut length = 0;
-    while let Some(frame) = body.frame().await {
-        let frame = match frame {
-            Ok(frame) => frame,
-            // After an error event nothing more is owed.
-            Err(error) if stream.error.is_none() => {
-                return Ending::Lost(format!("the connection ended in the middle of the stream: {error}"));
-            }
-            Err(_) => break,
-        };
-        let Ok(data) = frame.into_data() else { continue };
-        length += data.len();
-        stream.feed(&data);
-        if length > MAX_BODY {
-            return Ending::MixedUp(format!("it is longer than {MAX_BODY} bytes"));
-        }
-        if ask.leave_after.is_some_and(|pieces| stream.pieces >= pieces) && !stream.done {
-            return Ending::Cancelled;
-        }
-    }
-    match stream {
-        Stream { error: Some(error), .. } => Ending::Error(error),
-        Stream { done: false, .. } => Ending::MixedUp("the stream is cut: it ends without [DONE]".to_owned()),
-        Stream { said, .. } => check::said(&said, ask, script),
     }
 }

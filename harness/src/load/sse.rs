@@ -21,6 +21,7 @@ pub struct Stream {
     pub done: bool,
     /// The server reported an error, or broke the format.
     pub error: Option<String>,
+    lenient: bool,
 }
 
 #[derive(Deserialize)]
@@ -57,13 +58,25 @@ struct FunctionDelta {
 }
 
 impl Stream {
+    /// A stream that has not begun. A lenient one also ends with its `finish_reason`, and may repeat it.
+    #[must_use]
+    pub fn new(lenient: bool) -> Self {
+        Self { lenient, ..Self::default() }
+    }
+
+    /// Whether it has come to its end.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.done || (self.lenient && self.said.finish.is_some())
+    }
+
     /// Takes the next bytes of the body.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.pending.extend_from_slice(bytes);
         let mut start = 0;
-        while let Some(length) = self.pending[start..].windows(2).position(|pair| pair == b"\n\n") {
+        while let Some((length, end)) = blank_line(&self.pending[start..]) {
             let event = String::from_utf8_lossy(&self.pending[start..start + length]).into_owned();
-            start += length + 2;
+            start += length + end;
             self.event(&event);
         }
         self.pending.drain(..start);
@@ -94,7 +107,7 @@ impl Stream {
     }
 
     fn choice(&mut self, choice: Choice) {
-        if self.said.finish.is_some() {
+        if self.said.finish.is_some() && !self.lenient {
             self.fail("it goes on after its finish_reason".to_owned());
         }
         if let Some(content) = choice.delta.content {
@@ -104,7 +117,7 @@ impl Stream {
         for delta in choice.delta.tool_calls.into_iter().flatten() {
             self.call(delta);
         }
-        self.said.finish = choice.finish_reason;
+        self.said.finish = choice.finish_reason.or(self.said.finish.take());
     }
 
     fn call(&mut self, delta: CallDelta) {
@@ -126,6 +139,12 @@ impl Stream {
     fn fail(&mut self, error: String) {
         self.error.get_or_insert(error);
     }
+}
+
+/// The first blank line: how much is before it, and how long it is. Some servers end their lines as HTTP does.
+fn blank_line(bytes: &[u8]) -> Option<(usize, usize)> {
+    let find = |end: &[u8]| bytes.windows(end.len()).position(|window| window == end).map(|at| (at, end.len()));
+    find(b"\n\n").into_iter().chain(find(b"\r\n\r\n")).min()
 }
 
 #[cfg(test)]
@@ -153,6 +172,13 @@ mod tests {
             );
             assert_eq!((stream.error, stream.said.finish.as_deref()), (None, Some("stop")));
         }
+    }
+
+    #[test]
+    fn lines_may_end_as_those_of_http() {
+        let mut stream = Stream::default();
+        stream.feed(BODY.replace('\n', "\r\n").as_bytes());
+        assert_eq!((stream.said.text.as_str(), stream.done, stream.error), ("Grüße!", true, None));
     }
 
     #[test]

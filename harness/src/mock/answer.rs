@@ -10,6 +10,7 @@
 //! | `echo` | what the user said last |
 //! | `schema` | an instance of the JSON Schema in the turn; without one, an object with one string |
 //! | `tool`, `tool=NAME`, `tools=N` | calls of functions: the one that must be called, NAME, or N of them in their order |
+//! | `use`, `use=NAME` | the CLI uses a tool, Bash where none is named: hooks are called, a permission is asked for, the reply says what the tool gave |
 //! | `auto` | calls, where functions are described and none of them has just answered; else an instance, where JSON is asked for; else the recorded text |
 //! | `not-json` | words |
 //! | `api-error=STATUS` | an API error, as in the recorded sessions |
@@ -30,7 +31,8 @@
 //! it is asked for: a conversation that carries the word `tool` on is answered with a call again, one with `auto` is not.
 //!
 //! The changes that are about JSON make `auto` the kind, where nothing names one. In a JSON answer the caller's mark
-//! stands in the strings of the instance instead of around the text. A wrong answer carries `WRONG_KEY` and
+//! stands in the strings of the instance instead of around the text. `[[input:JSON]]` is the input of the tool that is used.
+//! A wrong answer carries `WRONG_KEY` and
 //! `WRONG_WORDS`: by these the mock knows its own in a prompt, so that any process can answer the second time.
 //!
 //! Pure: the clock is the caller's.
@@ -71,6 +73,7 @@ enum Kind {
     Echo,
     Schema,
     Tools { name: Option<String>, count: usize },
+    Use(String),
     Auto,
     NotJson,
     ApiError(u16),
@@ -86,7 +89,7 @@ enum Wrong {
 /// A mode that there is not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "there is no answer `{0}`; the kinds are text, echo, schema, tool, tool=NAME, tools=N, auto, not-json, \
+    "there is no answer `{0}`; the kinds are text, echo, schema, tool, tool=NAME, tools=N, use, use=NAME, auto, not-json, \
      api-error=STATUS (400 to 599), rate-limit and rate-limit=SECONDS; with + come fenced, prose, wrong-once, \
      wrong-always, slow=MS, drip=MS, refusal, max-tokens and rate-limit-warning"
 )]
@@ -118,6 +121,17 @@ pub(super) enum Words {
     Json(String),
     /// None: the API answered with this status.
     Error(u16),
+    /// A tool is used first.
+    Use(Use),
+}
+
+/// The use of a tool by the CLI itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Use {
+    /// The tool.
+    pub(super) tool: String,
+    /// Its input, where the prompt has one.
+    pub(super) input: Option<Value>,
 }
 
 /// The state of the account's quota.
@@ -208,6 +222,7 @@ impl Mode {
                 }
                 self.json(&calls(&functions, mark, is_wrong))
             }
+            Kind::Use(tool) => Words::Use(Use { tool: tool.clone(), input: input(prompt) }),
             Kind::Auto => {
                 let functions = chosen(find::functions(prompt), None, find::named_choice(prompt), 1);
                 let schema = find::schema(prompt);
@@ -250,6 +265,8 @@ impl Kind {
             ("not-json", None) => Self::NotJson,
             ("tool", None) => Self::Tools { name: None, count: 1 },
             ("tool", Some(name)) if !name.is_empty() => Self::Tools { name: Some(name.to_owned()), count: 1 },
+            ("use", None) => Self::Use("Bash".to_owned()),
+            ("use", Some(tool)) if !tool.is_empty() => Self::Use(tool.to_owned()),
             ("tools", Some(count)) => {
                 Self::Tools { name: None, count: count.parse().ok().filter(|count| (1..=100).contains(count))? }
             }
@@ -267,6 +284,17 @@ impl Kind {
 fn word(prompt: &str) -> Option<&str> {
     let (_, rest) = prompt.rsplit_once("[[answer:")?;
     rest.split_once("]]").map(|(mode, _)| mode)
+}
+
+/// The last `[[input:JSON]]` in a prompt.
+fn input(prompt: &str) -> Option<Value> {
+    let (_, rest) = prompt.rsplit_once("[[input:")?;
+    serde_json::from_str(rest.split_once("]]")?.0).ok()
+}
+
+/// An instance of a schema, with the mark in its strings.
+pub(super) fn instance_of(schema: &Value, mark: Option<&str>) -> Value {
+    instance(Some(schema), mark, false)
 }
 
 /// The functions to call: `name`, whether it is described or not, or the one that must be called, or the first ones.

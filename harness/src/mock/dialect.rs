@@ -8,21 +8,31 @@ use std::cell::OnceCell;
 use serde_json::Value;
 
 use super::input::Control;
-use super::line::{Kind, swap};
+use super::line::{Kind, Line, swap};
 use super::script::{ControlAnswer, Script, Step, Turn};
 use crate::recording::{self, End, Session};
 
 mod api_error;
+mod permission;
+
+pub(super) use permission::BYPASS;
+
+/// The recording of a tool's use.
+const TOOL: &str = "tool-hooks";
 
 /// The manners of one CLI version.
 pub(super) struct Dialect {
     version: String,
     own: Script,
     controls: OnceCell<Script>,
+    of_sdks: OnceCell<Script>,
     interrupt: OnceCell<Script>,
     clear: OnceCell<Script>,
     bad_input: OnceCell<Script>,
     answered: OnceCell<Script>,
+    tool: OnceCell<Script>,
+    tool_interrupted: OnceCell<Script>,
+    blocked: OnceCell<Script>,
 }
 
 /// An answer to a control request.
@@ -33,6 +43,10 @@ pub(super) struct Answer {
     pub(super) gap: std::time::Duration,
     /// The model that it switches to.
     pub(super) model: Option<String>,
+    /// The permission mode that it switches to.
+    pub(super) mode: Option<String>,
+    /// What comes after it.
+    pub(super) after: Vec<Line>,
 }
 
 impl Dialect {
@@ -41,10 +55,14 @@ impl Dialect {
             version: session.header.cli.clone(),
             own: Script::new(session),
             controls: OnceCell::new(),
+            of_sdks: OnceCell::new(),
             interrupt: OnceCell::new(),
             clear: OnceCell::new(),
             bad_input: OnceCell::new(),
             answered: OnceCell::new(),
+            tool: OnceCell::new(),
+            tool_interrupted: OnceCell::new(),
+            blocked: OnceCell::new(),
         }
     }
 
@@ -54,22 +72,53 @@ impl Dialect {
     }
 
     /// The answer to a control request, with the caller's id; `None` where this version never answers.
-    pub(super) fn answer(&self, asked: &Control) -> Option<Answer> {
+    ///
+    /// `may_bypass`: the command line allows to bypass all permissions.
+    pub(super) fn answer(&self, asked: &Control, may_bypass: bool) -> Option<Answer> {
+        if let Some(answer) = self.permission_mode(asked, may_bypass) {
+            return Some(answer);
+        }
         let recorded = self.recorded_answer(asked);
         let (found, line) = match recorded {
             Some(found) => (found, found.line.raw.clone()),
             None => self.refuse(asked)?,
         };
-        let mut line = swap(&line, &found.asked.id, &asked.id);
+        let mut line = retold(&swap(&line, &found.asked.id, &asked.id), found, asked);
         let mut model = None;
-        if let (true, Some(wanted)) = (recorded.is_some() && asked.subtype == "set_model", &asked.model) {
-            let resolved = self.resolve(wanted);
+        if recorded.is_some() && asked.subtype == "set_model" {
+            let resolved = self.resolve(asked.model.as_deref().unwrap_or("default"));
             if let Some(recorded) = &found.line.model {
                 line = swap(&line, recorded, &resolved);
             }
             model = Some(resolved);
         }
-        Some(Answer { line, gap: found.gap, model })
+        Some(Answer { line, gap: found.gap, model, mode: None, after: found.after.clone() })
+    }
+
+    /// The version of the CLI.
+    pub(super) fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Whether what the SDKs need beyond the protocol was recorded from this very version.
+    pub(super) fn knows_sdks(&self) -> bool {
+        recording::find(&self.version, TOOL).is_some()
+    }
+
+    /// A turn in which a tool is used, every kind of hook is called and a permission is asked for.
+    pub(super) fn tool(&self) -> Option<&Turn> {
+        self.tool.get_or_init(|| self.bundled(TOOL)).turns.first()
+    }
+
+    /// The end of such a turn after an interrupt, from the tool's result on.
+    pub(super) fn tool_interrupted(&self) -> Option<(&Turn, &[Step])> {
+        let script = self.tool_interrupted.get_or_init(|| self.bundled("tool-permission-interrupted"));
+        script.turns.first()?.from(Kind::ToolResult)
+    }
+
+    /// A turn whose prompt a hook has blocked, from its `system/init` on.
+    pub(super) fn blocked(&self) -> Option<(&Turn, &[Step])> {
+        self.blocked.get_or_init(|| self.bundled("prompt-hook-blocked")).turns.first()?.from(Kind::Init)
     }
 
     /// The steps with which an interrupted turn ends.
@@ -127,11 +176,14 @@ impl Dialect {
         recorded.unwrap_or(End::Signal(15))
     }
 
+    /// The recorded answer: of the recording that is played, or else of the version's others.
     fn recorded_answer(&self, asked: &Control) -> Option<&ControlAnswer> {
         let is_answer = |found: &&ControlAnswer| found.line.kind == Kind::Response;
-        let own = self.own.answer_to(asked).filter(is_answer);
-        own.or_else(|| self.controls().answer_to(asked).filter(is_answer))
+        let own = self.own.controls.iter().find(|control| control.asked.request == asked.request);
+        own.or_else(|| self.own.answer_to(asked).filter(is_answer))
+            .or_else(|| self.controls().answer_to(asked).filter(is_answer))
             .or_else(|| self.interrupt().answer_to(asked).filter(is_answer))
+            .or_else(|| self.of_sdks().answer_to(asked))
     }
 
     /// The error to a request that this version does not know, if it sends one.
@@ -150,9 +202,14 @@ impl Dialect {
         from_turn.or_else(|| self.listed(wanted)).unwrap_or_else(|| wanted.to_owned())
     }
 
+    /// The full name of a model that the command line names, if the version knows it or it is one already.
+    pub(super) fn named(&self, wanted: &str) -> Option<String> {
+        self.listed(wanted).or_else(|| wanted.starts_with("claude-").then(|| wanted.to_owned()))
+    }
+
     /// The full name that the answer to `initialize` lists for a model.
-    fn listed(&self, wanted: &str) -> Option<String> {
-        let initialize = Control { id: String::new(), subtype: "initialize".to_owned(), model: None };
+    pub(super) fn listed(&self, wanted: &str) -> Option<String> {
+        let initialize = Control::of(String::new(), "initialize");
         let answer: Value = serde_json::from_str(&self.recorded_answer(&initialize)?.line.raw).ok()?;
         let models = answer.pointer("/response/response/models")?.as_array()?;
         let model = models.iter().find(|model| model.get("value").and_then(Value::as_str) == Some(wanted))?;
@@ -163,6 +220,14 @@ impl Dialect {
         self.controls.get_or_init(|| self.bundled("control-requests"))
     }
 
+    /// What only the SDKs ask; nothing of another version, which may not know it.
+    fn of_sdks(&self) -> &Script {
+        self.of_sdks.get_or_init(|| {
+            let session = recording::find(&self.version, "sdk-requests").and_then(|entry| entry.parse().ok());
+            session.map(|session| Script::new(&session)).unwrap_or_default()
+        })
+    }
+
     fn interrupt(&self) -> &Script {
         self.interrupt.get_or_init(|| self.bundled("interrupt"))
     }
@@ -171,6 +236,14 @@ impl Dialect {
         let session = find(&self.version, name).and_then(|entry| entry.parse().ok());
         session.map(|session| Script::new(&session)).unwrap_or_default()
     }
+}
+
+/// An answer that names what was asked for names what is asked for now.
+fn retold(line: &str, found: &ControlAnswer, asked: &Control) -> String {
+    let keys = ["serverName", "path"].into_iter();
+    let pairs = keys.filter_map(|key| Some((found.asked.text(key)?, asked.text(key)?)));
+    let quoted = |text: &str| format!(": {}", Value::from(text).to_string().trim_start_matches('"'));
+    pairs.fold(line.to_owned(), |line, (from, to)| line.replace(&quoted(from), &quoted(to)))
 }
 
 fn find(version: &str, name: &str) -> Option<recording::Builtin> {

@@ -19,10 +19,11 @@ const MOST: usize = 200;
 /// The turn in which the reply is played, made from the recorded one; none where no recording has lines for it.
 pub(super) fn wrap(reply: &Reply, recorded: Option<&Turn>, dialect: &Dialect) -> Option<Turn> {
     let mut steps = match &reply.words {
+        Words::Use(_) => return None,
         Words::Recorded => recorded.or_else(|| dialect.answered())?.steps.clone(),
         Words::Text(text) | Words::Json(text) => {
             let base = recorded.filter(|turn| is_plain(turn)).or_else(|| dialect.answered())?;
-            with_text(base, text)
+            with_text(&base.steps, text)
         }
         Words::Error(status) => dialect.failed(*status)?,
     };
@@ -55,12 +56,13 @@ fn is_plain(turn: &Turn) -> bool {
         && turn.steps.iter().all(|step| matches!(step.act, Act::Say(_) | Act::Complain(_)))
 }
 
-fn with_text(turn: &Turn, text: &str) -> Vec<Step> {
+/// These steps with another text.
+pub(super) fn with_text(steps: &[Step], text: &str) -> Vec<Step> {
     let is_delta = |step: &Step| says(step, |kind| kind == Kind::TextDelta);
-    let deltas: Vec<&Step> = turn.steps.iter().filter(|step| is_delta(step)).collect();
+    let deltas: Vec<&Step> = steps.iter().filter(|step| is_delta(step)).collect();
     let mut pieces = pieces(text).into_iter().zip(deltas.into_iter().cycle()).map(|(piece, step)| retold(step, piece));
     let mut made = Vec::new();
-    for step in &turn.steps {
+    for step in steps {
         if is_delta(step) {
             // All of them at the place of the first one.
             made.extend(pieces.by_ref());

@@ -1,7 +1,7 @@
 //! What the caller writes: one line of stdin, understood.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::mark;
 
@@ -12,8 +12,8 @@ pub(super) enum Input {
     User(User),
     /// A control request of the caller.
     Control(Control),
-    /// The caller's answer to the CLI's own control request of this id.
-    Answer(String),
+    /// The caller's answer to the CLI's own control request.
+    Answer(Answer),
     /// JSON that means nothing here.
     Other,
 }
@@ -38,6 +38,29 @@ pub(super) struct Control {
     pub(super) subtype: String,
     /// The model that `set_model` names.
     pub(super) model: Option<String>,
+    /// The whole request.
+    pub(super) request: Value,
+}
+
+impl Control {
+    /// A request without anything but its kind.
+    pub(super) fn of(id: String, subtype: &str) -> Self {
+        Self { id, subtype: subtype.to_owned(), model: None, request: json!({"subtype": subtype}) }
+    }
+
+    /// A text in the request.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        self.request.get(key)?.as_str()
+    }
+}
+
+/// What the caller says to a control request of the CLI.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// The id of the CLI's request.
+    pub(super) id: String,
+    /// What was answered, or the error.
+    pub(super) said: Result<Value, String>,
 }
 
 #[derive(Deserialize)]
@@ -45,21 +68,17 @@ struct Raw {
     #[serde(rename = "type")]
     kind: Option<String>,
     request_id: Option<String>,
-    request: Option<RawRequest>,
+    request: Option<Value>,
     response: Option<RawResponse>,
     message: Option<RawMessage>,
 }
 
 #[derive(Deserialize)]
-struct RawRequest {
-    #[serde(default)]
-    subtype: String,
-    model: Option<String>,
-}
-
-#[derive(Deserialize)]
 struct RawResponse {
     request_id: Option<String>,
+    #[serde(default)]
+    response: Value,
+    error: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -78,14 +97,29 @@ pub(super) fn parse(line: &[u8]) -> Result<Input, serde_json::Error> {
     Ok(match raw.kind.as_deref() {
         Some("user") => raw.message.map_or(Input::Other, |message| Input::User(user(&message.content))),
         Some("control_request") => match (raw.request_id, raw.request) {
-            (Some(id), Some(request)) => Input::Control(Control { id, subtype: request.subtype, model: request.model }),
+            (Some(id), Some(request)) => Input::Control(control(id, request)),
             _ => Input::Other,
         },
-        Some("control_response") => {
-            raw.response.and_then(|response| response.request_id).map_or(Input::Other, Input::Answer)
-        }
+        Some("control_response") => raw.response.and_then(RawResponse::answer).map_or(Input::Other, Input::Answer),
         _ => Input::Other,
     })
+}
+
+fn control(id: String, request: Value) -> Control {
+    let text = |key| request.get(key).and_then(Value::as_str).map(str::to_owned);
+    Control { id, subtype: text("subtype").unwrap_or_default(), model: text("model"), request }
+}
+
+impl RawResponse {
+    fn answer(self) -> Option<Answer> {
+        let said = self.error.map_or(Ok(self.response), Err);
+        Some(Answer { id: self.request_id?, said })
+    }
+}
+
+/// The message of a single prompt.
+pub(super) fn user_of(prompt: &str) -> User {
+    user(&Value::from(prompt))
 }
 
 fn user(content: &Value) -> User {

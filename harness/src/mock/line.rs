@@ -58,6 +58,14 @@ pub(super) enum Kind {
     ErrorResponse,
     /// A `control_request` of the CLI.
     Request,
+    /// `system/init`.
+    Init,
+    /// `system/session_state_changed`.
+    State,
+    /// An `assistant` message whose block is the use of a tool.
+    ToolUse,
+    /// A `user` message that holds what a tool gave.
+    ToolResult,
     /// Anything else.
     Other,
 }
@@ -200,6 +208,7 @@ struct Probe {
     result: Option<String>,
     is_error: Option<bool>,
     api_message_id: Option<String>,
+    status: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -245,13 +254,24 @@ impl ProbeMessage {
 }
 
 impl Probe {
+    fn has_block(&self, kind: &str) -> bool {
+        let blocks = self.message.as_ref().and_then(|message| message.content.as_array());
+        blocks.is_some_and(|blocks| blocks.iter().any(|block| block.get("type").and_then(Value::as_str) == Some(kind)))
+    }
+
     fn classify(&self) -> Kind {
         match self.kind.as_str() {
             "stream_event" => self.event.as_ref().map_or(Kind::Stream, ProbeEvent::classify),
-            "system" if self.subtype.as_deref() == Some("status") => Kind::Status,
-            "assistant" if self.message.as_ref().is_some_and(|message| message.texts().next().is_some()) => {
-                Kind::AssistantText
-            }
+            "system" => match self.subtype.as_deref() {
+                // Without a status it says that the permission mode has changed, to everybody.
+                Some("status") if self.status.is_some() => Kind::Status,
+                Some("init") => Kind::Init,
+                Some("session_state_changed") => Kind::State,
+                _ => Kind::Other,
+            },
+            "assistant" if self.has_block("text") => Kind::AssistantText,
+            "assistant" if self.has_block("tool_use") => Kind::ToolUse,
+            "user" if self.has_block("tool_result") => Kind::ToolResult,
             "result" if self.subtype.as_deref() != Some("success") => Kind::NoResult,
             "result" if self.is_error == Some(true) => Kind::ErrorResult,
             "result" => Kind::Result,

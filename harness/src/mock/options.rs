@@ -1,19 +1,22 @@
 //! `mock-claude`'s own options, and the CLI's flags that matter to it.
 //!
 //! Every option is a flag `--mock-NAME VALUE` and a variable `MOCK_CLAUDE_NAME`, so that the mock can stand in place of
-//! the CLI where flags cannot be added; a flag wins. All other flags are the CLI's and are passed over.
+//! the CLI where flags cannot be added; a flag wins. All other flags are the CLI's.
 
 use std::path::PathBuf;
 
 use super::answer::{Mode, UnknownMode};
+use super::call::{Call, CallError};
 use super::fault::{Fault, FaultError};
+use super::flags::Flags;
 use super::orphan;
 
 /// What `--help` prints.
 pub(super) const HELP: &str = "\
-mock-claude: speaks the CLI's stream-json protocol from a recorded session.
-The CLI's own flags are accepted and passed over. Each option can also be set by a variable, e.g. MOCK_CLAUDE_PACE;
-a flag wins.
+mock-claude: stands in for the CLI, speaking from a recorded session.
+Takes the CLI's own flags and refuses others as it does. With --input-format stream-json it holds a conversation, for the
+Agent SDKs too; otherwise it answers one prompt, from the command line and stdin, as text, json or stream-json. Each
+option can also be set by a variable, e.g. MOCK_CLAUDE_PACE; a flag wins.
 
   --mock-recording SPEC     FILE.jsonl, NAME or VERSION/NAME of a bundled recording   [ten-turns]
   --mock-pace PACE          full: as fast as possible; recorded: with the recorded pauses   [full]
@@ -32,6 +35,9 @@ MODE is one of these, or several joined by +, such as schema+fenced+slow=200:
   echo                      what the user said last
   schema                    an instance of the JSON Schema in the turn
   tool, tool=NAME, tools=N  calls of functions that the turn describes
+  use, use=NAME             the CLI uses a tool, Bash where none is named: it calls the hooks of its caller, asks for the
+                            permission, and replies with what the tool gave. Nothing is run, but a tool of an MCP server
+                            in the caller is called: use=mcp__SERVER__TOOL. [[input:JSON]] in the prompt is its input
   auto                      calls, where functions are described and none has just answered; else an instance, where
                             JSON is asked for; else the recorded reply
   fenced, prose             JSON in a Markdown fence, between sentences; the kind is auto unless another is named
@@ -44,28 +50,6 @@ MODE is one of these, or several joined by +, such as schema+fenced+slow=200:
   rate-limit[=SECONDS]      a used-up quota, then the API's error 429   [60]
   rate-limit-warning        a quota that is nearly used up, then the reply
 ";
-
-/// Flags of the CLI that take a value, which must not be mistaken for a flag.
-const VALUED: [&str; 18] = [
-    "--input-format",
-    "--output-format",
-    "--model",
-    "--fallback-model",
-    "--system-prompt",
-    "--system-prompt-file",
-    "--append-system-prompt",
-    "--tools",
-    "--allowed-tools",
-    "--disallowed-tools",
-    "--setting-sources",
-    "--settings",
-    "--mcp-config",
-    "--json-schema",
-    "--max-turns",
-    "--permission-mode",
-    "--permission-prompt-tool",
-    "--effort",
-];
 
 /// What a command line asks for.
 #[derive(Debug, PartialEq)]
@@ -101,8 +85,8 @@ pub struct Options {
     pub seed: Option<u64>,
     /// The file that counts the processes.
     pub counter: Option<PathBuf>,
-    /// The CLI's `--include-partial-messages`.
-    pub partials: bool,
+    /// How the CLI was called.
+    pub call: Call,
 }
 
 /// How fast a recording is played.
@@ -149,6 +133,9 @@ pub enum OptionsError {
         /// What is wrong.
         source: UnknownMode,
     },
+    /// A flag of the CLI's own; in the CLI's words.
+    #[error("{0}")]
+    Call(#[from] CallError),
     /// `every=` without a counter.
     #[error("@every=N counts processes: say in which file, with --mock-counter FILE")]
     NoCounter,
@@ -166,7 +153,7 @@ impl Default for Options {
             faults: Vec::new(),
             seed: None,
             counter: None,
-            partials: false,
+            call: Call::default(),
         }
     }
 }
@@ -177,23 +164,21 @@ pub fn parse(
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Command, OptionsError> {
     let mut options = Options::default();
-    for (variable, value) in variables {
+    let variables: Vec<(String, String)> = variables.into_iter().collect();
+    for (variable, value) in &variables {
         if let Some(name) = variable.strip_prefix("MOCK_CLAUDE_") {
-            options.set(&name.to_lowercase().replace('_', "-"), &variable, &value)?;
+            options.set(&name.to_lowercase().replace('_', "-"), variable, value)?;
         }
     }
     let faults_of_environment = std::mem::take(&mut options.faults);
-    let mut asks_version = false;
-    let mut arguments = arguments.into_iter();
+    let mut flags = Flags::default();
+    let mut arguments = arguments.into_iter().peekable();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             orphan::VERB => return Ok(Command::Orphan),
-            "--help" | "-h" | "--mock-help" => return Ok(Command::Help),
-            "--version" | "-v" => asks_version = true,
-            "--include-partial-messages" => options.partials = true,
-            valued if VALUED.contains(&valued) => drop(arguments.next()),
+            "--mock-help" => return Ok(Command::Help),
             own if own.starts_with("--mock-") => options.flag(own, &mut arguments)?,
-            _ => {}
+            _ => flags.take(argument, &mut arguments).map_err(CallError::from)?,
         }
     }
     if options.faults.is_empty() {
@@ -202,7 +187,15 @@ pub fn parse(
     if options.counter.is_none() && options.faults.iter().any(|fault| fault.every.is_some()) {
         return Err(OptionsError::NoCounter);
     }
-    Ok(if asks_version { Command::Version(options.recording) } else { Command::Run(Box::new(options)) })
+    if flags.has("version") {
+        return Ok(Command::Version(options.recording));
+    }
+    if flags.has("help") {
+        return Ok(Command::Help);
+    }
+    let variable = |name: &str| variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    options.call = Call::new(&flags, variable)?;
+    Ok(Command::Run(Box::new(options)))
 }
 
 impl Options {
@@ -278,11 +271,12 @@ mod tests {
     }
 
     #[test]
-    fn the_clis_flags_are_passed_over_with_their_values() {
-        let prompt =
-            options(&["--system-prompt", "--version", "--tools", "", "--strict-mcp-config", "--new-flag"], &[]);
-        assert_eq!(prompt, Options::default());
-        assert!(options(&["--verbose", "--include-partial-messages"], &[]).partials);
+    fn the_clis_flags_are_its_own() {
+        let own = options(&["--system-prompt", "--mock-pace", "--tools", "", "--mock-rss", "3"], &[]);
+        assert_eq!((own.pace, own.rss, own.call.tools), (Pace::Full, 3_000_000, Some(Vec::new())));
+        assert!(options(&["--verbose", "--include-partial-messages"], &[]).call.partials);
+        let error = read(&["--new-flag"], &[]).expect_err("no flag").to_string();
+        assert_eq!(error, "error: unknown option '--new-flag'");
     }
 
     #[test]

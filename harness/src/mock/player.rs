@@ -1,6 +1,6 @@
 //! The process itself: it reads, waits, speaks and breaks.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, getpid, kill_process};
+use serde_json::Value;
 use signal_hook::consts::SIGTERM;
 
+use super::client::Client;
 use super::dialect::Dialect;
 use super::fault::{Faults, Kind as FaultKind, count_process};
 use super::input::{self, Control, Input, User};
@@ -20,9 +22,16 @@ use super::stdio::{Inbound, Inbox, Outbox, complain};
 use crate::exit::Exit;
 use crate::recording::{End, Session};
 
+mod ask;
+mod control;
+mod hooks;
+mod own;
+mod servers;
+mod tool;
 mod turn;
 
 /// A CLI process, played.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the process")]
 pub(super) struct Player {
     options: Options,
     dialect: Rc<Dialect>,
@@ -36,8 +45,22 @@ pub(super) struct Player {
     queue: VecDeque<User>,
     /// The request id of an interrupt that the running turn has not taken yet.
     interrupt: Option<String>,
-    /// Ids of the CLI's own control requests that the caller has answered in this turn.
-    answers: HashSet<String>,
+    /// What the caller has answered in this turn to control requests of the CLI, by their ids.
+    answers: HashMap<String, Result<Value, String>>,
+    /// Ids of the CLI's own requests, beyond the recorded, that wait for an answer.
+    asked: HashSet<String>,
+    /// How many ids were made up.
+    ids: u64,
+    client: Client,
+    servers: Vec<servers::Server>,
+    /// The permission mode.
+    mode: String,
+    /// The turn is played with the questions of the recording.
+    is_as_recorded: bool,
+    /// The user's message that is still to be repeated.
+    repeats: Option<String>,
+    /// The last turn has ended in an error.
+    has_failed: bool,
     turns: u64,
     clears: usize,
     /// The session id: the recording's first, until a `/clear` changes it.
@@ -71,21 +94,32 @@ impl Player {
         let dialect = Rc::new(Dialect::new(session));
         let sigterm_exits = obey_sigterm(&dialect)?;
         let process = options.counter.as_deref().map(count_process).transpose()?.unwrap_or(1);
+        let call = options.call.clone();
         let first_session = dialect.own().turns.iter().find_map(|turn| Some(turn.sessions()?.0.to_owned()));
+        let model = call.model.as_deref().and_then(|model| dialect.named(model));
         let mut player = Self {
             dialect,
             faults: Faults::new(options.faults.clone(), options.seed, process),
-            inbox: Inbox::open()?,
-            out: Outbox::default(),
-            closed: false,
+            inbox: if call.streams { Inbox::open()? } else { Inbox::closed() },
+            out: Outbox::new(call.form),
+            // A single prompt is all that there is.
+            closed: !call.streams,
             busy: false,
-            queue: VecDeque::new(),
+            queue: if call.streams { VecDeque::new() } else { [input::user_of(&call.prompt)].into() },
             interrupt: None,
-            answers: HashSet::new(),
+            answers: HashMap::new(),
+            asked: HashSet::new(),
+            ids: 0,
+            client: Client::default(),
+            servers: Vec::new(),
+            mode: call.permissions.mode,
+            is_as_recorded: false,
+            repeats: None,
+            has_failed: false,
             turns: 0,
             clears: 0,
-            session: first_session,
-            model: None,
+            session: call.session.or(first_session),
+            model,
             outlives_sigterm: false,
             sigterm_exits,
             ballast: Vec::new(),
@@ -99,7 +133,9 @@ impl Player {
     pub(super) fn run(&mut self) -> ExitCode {
         match self.play() {
             Err(Stop::Exit(code)) => ExitCode::from(code),
-            Err(Stop::NoReader) | Ok(()) => ExitCode::SUCCESS,
+            Err(Stop::NoReader) => ExitCode::SUCCESS,
+            // The CLI says by its exit code whether the last turn was a failure.
+            Ok(()) => ExitCode::from(u8::from(self.has_failed && self.dialect.knows_sdks())),
         }
     }
 
@@ -116,6 +152,7 @@ impl Player {
                 self.out.flush()?;
             }
             if self.closed {
+                self.out.finish()?;
                 return if self.outlives_sigterm { stay() } else { Ok(()) };
             }
             let inbound = self.inbox.wait();
@@ -156,8 +193,8 @@ impl Player {
                 self.interrupt = Some(asked.id);
             }
             Ok(Input::Control(asked)) => self.answer_control(&asked)?,
-            Ok(Input::Answer(id)) if self.busy => {
-                self.answers.insert(id);
+            Ok(Input::Answer(answer)) if self.busy || self.asked.contains(&answer.id) => {
+                self.answers.insert(answer.id, answer.said);
             }
             Ok(Input::Answer(_) | Input::Other) => {}
             Err(_) => {
@@ -167,18 +204,6 @@ impl Player {
             }
         }
         Ok(())
-    }
-
-    fn answer_control(&mut self, asked: &Control) -> Result<(), Stop> {
-        let Some(answer) = self.dialect.answer(asked) else { return Ok(()) };
-        if self.options.pace == Pace::Recorded {
-            self.out.flush()?;
-            std::thread::sleep(answer.gap);
-        }
-        if answer.model.is_some() {
-            self.model = answer.model;
-        }
-        Ok(self.out.push(&answer.line)?)
     }
 
     /// Takes in what is there already, without waiting.
@@ -215,6 +240,9 @@ impl Player {
     fn be_silent(&mut self, length: Duration) -> Result<(), Stop> {
         self.out.flush()?;
         let end = Instant::now() + length;
+        if !self.options.call.streams {
+            std::thread::sleep(length);
+        }
         while self.interrupt.is_none() && !self.closed {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -295,7 +323,7 @@ fn leave_orphan(holds_stdout: bool) -> Result<(), Stop> {
 }
 
 fn interrupt(id: String) -> Control {
-    Control { id, subtype: "interrupt".to_owned(), model: None }
+    Control::of(id, "interrupt")
 }
 
 /// Does nothing more, until a signal ends the process.

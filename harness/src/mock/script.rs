@@ -79,6 +79,8 @@ pub(super) struct ControlAnswer {
     pub(super) gap: Duration,
     /// The answer.
     pub(super) line: Line,
+    /// What came after it, outside of any turn.
+    pub(super) after: Vec<Line>,
 }
 
 /// A process that ends before it reads anything.
@@ -108,10 +110,12 @@ impl Script {
         cutter.finish()
     }
 
-    /// The recorded answer to a control request: the one that named the same model, or else the first of its kind.
+    /// The recorded answer to a control request: to the very same one, to one that named the same model, or else to the
+    /// first of its kind.
     pub(super) fn answer_to(&self, asked: &Control) -> Option<&ControlAnswer> {
         let alike = || self.controls.iter().filter(|control| control.asked.subtype == asked.subtype);
-        alike().find(|control| control.asked.model == asked.model).or_else(|| alike().next())
+        let same = alike().find(|control| control.asked.request == asked.request);
+        same.or_else(|| alike().find(|control| control.asked.model == asked.model)).or_else(|| alike().next())
     }
 
     /// The interrupted turn, and its steps after the interrupt was acknowledged.
@@ -135,6 +139,17 @@ impl Turn {
             None => Ending::Cut,
         };
         Self { steps, ending }
+    }
+
+    /// Whether the CLI asks its caller in it, or tells it of states.
+    pub(super) fn asks(&self) -> bool {
+        self.lines().any(|line| matches!(line.kind, Kind::Request | Kind::State))
+    }
+
+    /// The steps from the first line of a kind on; they come with the whole turn.
+    pub(super) fn from(&self, kind: Kind) -> Option<(&Self, &[Step])> {
+        let begins = |step: &Step| matches!(&step.act, Act::Say(line) if line.kind == kind);
+        Some((self, &self.steps[self.steps.iter().position(begins)?..]))
     }
 
     /// The lines that it says.
@@ -168,6 +183,8 @@ struct Cutter {
     asked: HashMap<String, Control>,
     bad_line: Option<String>,
     has_read: bool,
+    /// The last thing said was an answer outside of any turn.
+    after_control: bool,
     complaints: Vec<String>,
 }
 
@@ -182,7 +199,7 @@ impl Cutter {
                 }
                 self.asked.insert(control.id.clone(), control);
             }
-            Ok(Input::Answer(id)) => self.add(Act::AwaitAnswer(id)),
+            Ok(Input::Answer(answer)) => self.add(Act::AwaitAnswer(answer.id)),
             Ok(Input::Other) => {}
             Err(_) => self.bad_line = Some(line.to_owned()),
         }
@@ -197,7 +214,8 @@ impl Cutter {
             if asked.subtype == "interrupt" {
                 self.add(Act::Acknowledge(line.clone()));
             }
-            self.script.controls.push(ControlAnswer { asked, gap: self.gap, line });
+            self.script.controls.push(ControlAnswer { asked, gap: self.gap, line, after: Vec::new() });
+            self.after_control = self.open.is_none();
             return;
         }
         if self.open.is_none() {
@@ -207,6 +225,7 @@ impl Cutter {
             self.add_after_last(line);
             return;
         }
+        self.after_control = false;
         let ends = line.kind.ends_turn();
         self.add(Act::Say(line));
         if ends {
@@ -248,9 +267,11 @@ impl Cutter {
         }
     }
 
-    /// A line between turns belongs to the turn before it.
+    /// A line between turns belongs to the control request or the turn before it.
     fn add_after_last(&mut self, line: Line) {
-        if let Some(turn) = self.script.turns.last_mut() {
+        if let (true, Some(control)) = (self.after_control, self.script.controls.last_mut()) {
+            control.after.push(line);
+        } else if let Some(turn) = self.script.turns.last_mut() {
             turn.steps.push(Step { gap: self.gap, act: Act::Say(line) });
         }
     }

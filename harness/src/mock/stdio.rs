@@ -1,15 +1,25 @@
 //! The standard streams: stdin read by a thread of its own, stdout written in bursts.
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, IsTerminal, Read, Write};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::time::Duration;
+
+use serde_json::Value;
+
+use super::call::Form;
 
 /// Lines read ahead while a turn runs; a full queue stops the reading, as a full pipe would.
 const READ_AHEAD: usize = 64;
 
 /// A burst is written once it has this many bytes: a pipe takes 64 KiB, and a reader should see something before that.
 const BURST: usize = 16 * 1024;
+
+/// How long a single prompt waits for the first byte of stdin.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What a result does not have in another form than lines.
+const ONLY_IN_LINES: [&str; 2] = ["begun_message_ids", "model_usage_since_last_result"];
 
 /// What came from stdin.
 pub(super) enum Inbound {
@@ -29,6 +39,11 @@ impl Inbox {
         let (sender, lines) = sync_channel(READ_AHEAD);
         std::thread::Builder::new().name("stdin".to_owned()).spawn(move || read(&sender))?;
         Ok(Self { lines })
+    }
+
+    /// One that nothing comes from.
+    pub(super) fn closed() -> Self {
+        Self { lines: sync_channel(1).1 }
     }
 
     /// Waits for the next line.
@@ -69,14 +84,78 @@ fn read(lines: &SyncSender<Vec<u8>>) {
     }
 }
 
+/// All of stdin, as a part of a single prompt; nothing where it is a terminal. A caller who has `prompt` already is not
+/// waited for longer than the CLI waits.
+pub(super) fn whole() -> std::io::Result<String> {
+    if std::io::stdin().is_terminal() {
+        return Ok(String::new());
+    }
+    let (sender, parts) = sync_channel(1);
+    std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+        let mut stdin = std::io::stdin().lock();
+        let first = stdin.fill_buf().map(<[u8]>::len);
+        drop(sender.send(Vec::new()));
+        let mut all = Vec::new();
+        let read = first.and_then(|_| stdin.read_to_end(&mut all));
+        drop(sender.send(read.map(|_| all).unwrap_or_default()));
+    })?;
+    if parts.recv_timeout(PATIENCE).is_err() {
+        complain("Warning: no stdin data received in 3s, proceeding without it.");
+        return Ok(String::new());
+    }
+    Ok(String::from_utf8_lossy(&parts.recv().unwrap_or_default()).into_owned())
+}
+
 /// Stdout, in bursts.
-#[derive(Default)]
 pub(super) struct Outbox {
     burst: Vec<u8>,
+    form: Form,
+    /// Lines that are written at the end, in another form.
+    held: Vec<String>,
 }
 
 impl Outbox {
+    pub(super) fn new(form: Form) -> Self {
+        Self { burst: Vec::new(), form, held: Vec::new() }
+    }
+
     pub(super) fn push(&mut self, line: &str) -> std::io::Result<()> {
+        match self.form {
+            Form::Lines => self.write(line),
+            Form::Array => {
+                self.held.push(line.to_owned());
+                Ok(())
+            }
+            Form::Text | Form::Json => {
+                if serde_json::from_str::<Value>(line).is_ok_and(|message| message["type"] == "result") {
+                    self.held = vec![line.to_owned()];
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes what was held back, in its form.
+    pub(super) fn finish(&mut self) -> std::io::Result<()> {
+        let mut messages: Vec<Value> =
+            std::mem::take(&mut self.held).iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        for message in messages.iter_mut().filter_map(Value::as_object_mut) {
+            message.retain(|key, _| !ONLY_IN_LINES.contains(&key.as_str()));
+        }
+        let last = messages.last();
+        match (self.form, last) {
+            (Form::Text, Some(result)) => {
+                let text = result["result"].as_str().or(result["subtype"].as_str()).unwrap_or_default().to_owned();
+                self.write(&text)?;
+            }
+            (Form::Json, Some(result)) => self.write(&result.to_string())?,
+            (Form::Array, Some(_)) => self.write(&Value::from(messages).to_string())?,
+            (Form::Lines, _) | (_, None) => {}
+        }
+        self.flush()
+    }
+
+    fn write(&mut self, line: &str) -> std::io::Result<()> {
         self.burst.extend_from_slice(line.as_bytes());
         self.burst.push(b'\n');
         if self.burst.len() < BURST { Ok(()) } else { self.flush() }
@@ -102,7 +181,7 @@ pub(super) fn print(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Writes a line to stderr; a reader that is gone is no failure.
+/// Writes a line to stderr, in one piece; a reader that is gone is no failure.
 pub(super) fn complain(line: &str) {
-    drop(writeln!(std::io::stderr().lock(), "{line}"));
+    drop(std::io::stderr().lock().write_all(format!("{line}\n").as_bytes()));
 }

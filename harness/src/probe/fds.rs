@@ -1,5 +1,7 @@
 //! The open file descriptors of one process, by kind, from `/proc/PID/fd`.
 
+use std::ops::Add;
+
 use procfs::process::{FDTarget, Process};
 
 /// How many descriptors of each kind are open.
@@ -13,6 +15,19 @@ pub struct Fds {
     pub files: u64,
     /// What has no path: epoll, eventfd, pidfd, timerfd, namespaces.
     pub anonymous: u64,
+}
+
+impl Add for Fds {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            pipes: self.pipes + other.pipes,
+            sockets: self.sockets + other.sockets,
+            files: self.files + other.files,
+            anonymous: self.anonymous + other.anonymous,
+        }
+    }
 }
 
 /// Counts the descriptors of the process `pid`; none when it is gone.
@@ -35,20 +50,39 @@ pub fn of(pid: u32) -> Option<Fds> {
     Some(fds)
 }
 
-/// What the descriptors of the process `pid` point to, sorted: for the notes of a run that found too many.
+/// What the descriptors of the process `pid` lead to, sorted: for a report that has found too many. `other_end` names
+/// the process at the other end of the pipe with an inode.
 #[must_use]
-pub fn named(pid: u32) -> Vec<String> {
-    let open = pid.try_into().ok().and_then(|pid| Process::new(pid).ok()).and_then(|process| process.fd().ok());
-    let mut names: Vec<String> = open.into_iter().flatten().flatten().map(|fd| name(fd.target)).collect();
+pub fn named(pid: u32, other_end: &impl Fn(u64) -> Option<String>) -> Vec<String> {
+    let mut names: Vec<String> = targets(pid).map(|target| name(target, other_end)).collect();
     names.sort_unstable();
     names
 }
 
-fn name(target: FDTarget) -> String {
+/// The inodes of the pipes that the process `pid` has an end of.
+#[must_use]
+pub fn pipes(pid: u32) -> Vec<u64> {
+    let pipe = |target| if let FDTarget::Pipe(inode) = target { Some(inode) } else { None };
+    targets(pid).filter_map(pipe).collect()
+}
+
+/// The inodes of the sockets that the process `pid` has open.
+#[must_use]
+pub fn sockets(pid: u32) -> Vec<u64> {
+    let socket = |target| if let FDTarget::Socket(inode) = target { Some(inode) } else { None };
+    targets(pid).filter_map(socket).collect()
+}
+
+fn targets(pid: u32) -> impl Iterator<Item = FDTarget> {
+    let open = pid.try_into().ok().and_then(|pid| Process::new(pid).ok()).and_then(|process| process.fd().ok());
+    open.into_iter().flatten().flatten().map(|fd| fd.target)
+}
+
+fn name(target: FDTarget, other_end: &impl Fn(u64) -> Option<String>) -> String {
     match target {
         FDTarget::Path(path) => path.display().to_string(),
         FDTarget::MemFD(name) => format!("memfd:{name}"),
-        FDTarget::Pipe(_) => "pipe".to_owned(),
+        FDTarget::Pipe(inode) => other_end(inode).map_or("pipe".to_owned(), |process| format!("pipe to {process}")),
         FDTarget::Socket(_) => "socket".to_owned(),
         FDTarget::Net(_) => "net".to_owned(),
         FDTarget::AnonInode(kind) | FDTarget::Other(kind, _) | FDTarget::Unknown(kind, _) => kind,

@@ -5,7 +5,8 @@
 //! before, or by its environment, which names the run's private folder.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use procfs::process::Process;
 use sysinfo::{ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System};
@@ -33,29 +34,42 @@ pub struct Member {
 }
 
 impl Member {
-    /// Whether this is a process of the program `cli`.
+    /// Whether this is a process of a program with one of these file names, started by itself or by an interpreter.
     #[must_use]
-    pub fn runs(&self, cli: &Path) -> bool {
-        self.command.first().is_some_and(|argv0| Path::new(argv0).file_name() == cli.file_name())
+    pub fn runs(&self, names: &[String]) -> bool {
+        let is_named = |word: &String| {
+            let file = Path::new(word).file_name().and_then(|name| name.to_str());
+            file.is_some_and(|file| names.iter().any(|name| name == file))
+        };
+        !self.zombie && self.command.iter().take(2).any(is_named)
     }
+}
+
+/// Which processes are a target's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// This process, those below it, and those that were once or whose environment names this folder.
+    Marked(u32, PathBuf),
+    /// This process, those below it, and those that were once.
+    Tree(u32),
+    /// All processes of this control group and of those below it.
+    Cgroup(PathBuf),
 }
 
 /// Finds a target's processes, again and again.
 #[derive(Debug)]
 pub struct Watcher {
-    root: u32,
+    scope: Scope,
     adopts: bool,
-    mark: Vec<u8>,
     system: System,
     seen: BTreeSet<Identity>,
 }
 
 impl Watcher {
-    /// Watches the process `root`, whose environment names `folder`.
-    pub fn new(root: u32, folder: &Path) -> Result<Self, sysinfo::Error> {
-        let mark = folder.as_os_str().as_encoded_bytes().to_vec();
+    /// Watches the processes of `scope`.
+    pub fn new(scope: Scope) -> Result<Self, sysinfo::Error> {
         let adopts = rustix::process::child_subreaper().is_ok_and(|adopts| adopts.is_some());
-        Ok(Self { root, adopts, mark, system: System::new()?, seen: BTreeSet::new() })
+        Ok(Self { scope, adopts, system: System::new()?, seen: BTreeSet::new() })
     }
 
     /// The target's processes at this moment, by pid.
@@ -84,10 +98,17 @@ impl Watcher {
     /// Where the target's trees begin: at the server, at every process seen before, and at every one that carries the
     /// mark among the children of whoever adopts orphans.
     fn roots(&self, children: &BTreeMap<u32, Vec<u32>>) -> Vec<u32> {
-        let mut roots = vec![self.root];
+        let root = match &self.scope {
+            Scope::Marked(root, _) | Scope::Tree(root) => *root,
+            Scope::Cgroup(folder) => return cgroup(folder),
+        };
+        let mut roots = vec![root];
         roots.extend(self.seen.iter().filter(|id| identity(id.pid) == Some(**id)).map(|id| id.pid));
-        for adopter in self.adopters() {
-            roots.extend(children.get(&adopter).into_iter().flatten().filter(|pid| self.is_marked(**pid)));
+        if let Scope::Marked(_, folder) = &self.scope {
+            let mark = folder.as_os_str().as_encoded_bytes();
+            for adopter in self.adopters() {
+                roots.extend(children.get(&adopter).into_iter().flatten().filter(|pid| is_marked(**pid, mark)));
+            }
         }
         roots
     }
@@ -105,11 +126,6 @@ impl Watcher {
         adopters
     }
 
-    fn is_marked(&self, pid: u32) -> bool {
-        std::fs::read(format!("/proc/{pid}/environ"))
-            .is_ok_and(|environ| environ.windows(self.mark.len()).any(|bytes| bytes == self.mark))
-    }
-
     fn member(&self, pid: u32) -> Option<Member> {
         let process = self.system.process(sysinfo::Pid::from_u32(pid))?;
         let id = identity(pid)?;
@@ -117,6 +133,23 @@ impl Watcher {
         let zombie = matches!(process.status(), ProcessStatus::Zombie | ProcessStatus::Dead);
         Some(Member { id, parent: process.parent().map_or(0, sysinfo::Pid::as_u32), zombie, command })
     }
+}
+
+fn is_marked(pid: u32, mark: &[u8]) -> bool {
+    fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| environ.windows(mark.len()).any(|bytes| bytes == mark))
+}
+
+/// The processes of a control group and of all below it.
+fn cgroup(folder: &Path) -> Vec<u32> {
+    let mut found = Vec::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(folder) = open.pop() {
+        let listed = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+        found.extend(listed.lines().filter_map(|pid| pid.parse::<u32>().ok()));
+        let inside = fs::read_dir(&folder).into_iter().flatten().flatten();
+        open.extend(inside.map(|entry| entry.path()).filter(|path| path.is_dir() && !path.is_symlink()));
+    }
+    found
 }
 
 /// The process that has `pid` now.

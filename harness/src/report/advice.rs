@@ -53,7 +53,8 @@ pub fn notes<'a>(verdict: &Verdict, run: &'a Run) -> Vec<&'a str> {
 fn leaks(verdict: &Verdict) -> Vec<String> {
     let leaking = || verdict.signals.iter().filter(|row| row.verdict == Finding::Leak);
     let mut steps = Vec::new();
-    if let Some(row) = leaking().find(|row| matches!(row.class, Class::Heap | Class::Noisy)) {
+    let ours = |row: &&SignalVerdict| row.target.starts_with("sut");
+    if let Some(row) = leaking().filter(ours).find(|row| matches!(row.class, Class::Heap | Class::Noisy)) {
         steps.push(format!("`leakgate profile {}` names the lines of code that keep the memory.", row.scenario));
     }
     if leaking().any(is_process) {

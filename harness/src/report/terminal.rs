@@ -1,5 +1,6 @@
 //! The report for a terminal: the verdict first, then what it rests on. Readable without colour.
 
+mod grown;
 mod table;
 
 use std::fmt::{self, Display, Write};
@@ -8,7 +9,7 @@ use owo_colors::{OwoColorize, Style as Paint};
 
 use super::advice;
 use super::text::{date, grouped, wrap};
-use crate::sample::Run;
+use crate::sample::{Per, Run};
 use crate::verdict::target::TargetVerdict;
 use crate::verdict::words::{bytes, float};
 use crate::verdict::{Class, ControlVerdict, Finding, Verdict};
@@ -72,7 +73,7 @@ fn colour(finding: Finding) -> Paint {
 fn draw(page: &mut Page, verdict: &Verdict, run: &Run) -> fmt::Result {
     headline(page, verdict)?;
     for (at, target) in verdict.targets.iter().enumerate() {
-        draw_target(page, verdict, at, target)?;
+        draw_target(page, verdict, run, at, target)?;
     }
     controls(page, &verdict.controls)?;
     proof(page, verdict)?;
@@ -99,14 +100,19 @@ fn headline(page: &mut Page, verdict: &Verdict) -> fmt::Result {
     Ok(())
 }
 
-fn draw_target(page: &mut Page, verdict: &Verdict, at: usize, target: &TargetVerdict) -> fmt::Result {
+fn draw_target(page: &mut Page, verdict: &Verdict, run: &Run, at: usize, target: &TargetVerdict) -> fmt::Result {
     let (restarts, requests) = (grouped(target.proof.restarts), grouped(target.proof.requests));
+    let measured = run.targets.get(at);
+    let per = measured.map_or(Per::Restart, |measured| measured.plan.per());
     let title = format!("Scenario {} on {}", target.scenario, target.target);
     let word = page.finding(target.verdict, target.verdict);
     let title = page.paint(title, Paint::new().bold());
     writeln!(page.out, "\n{title}: {word} after {restarts} restarts, {requests} requests, {:.1} s", target.seconds)?;
     let rows: Vec<_> = verdict.signals.iter().filter(|row| row.run == at).collect();
-    table::draw(page, &rows)?;
+    table::draw(page, &rows, per)?;
+    if let Some(measured) = measured {
+        grown::draw(page, measured, &rows)?;
+    }
     for row in rows.iter().filter(|row| row.verdict > Finding::Pass) {
         page.item(format_args!("{}: {}", row.verdict, row.reason))?;
     }
@@ -146,18 +152,27 @@ fn proof(page: &mut Page, verdict: &Verdict) -> fmt::Result {
         grouped(proof.checkpoints),
         bytes(float(proof.bytes_replayed)),
     ))?;
-    page.item(format_args!("{} requests lost, {} replies mixed up", grouped(proof.lost), grouped(proof.mixed_up)))
+    page.item(format_args!("{} requests lost, {} replies mixed up", grouped(proof.lost), grouped(proof.mixed_up)))?;
+    if proof.unmarked == 0 {
+        return Ok(());
+    }
+    page.item(format_args!(
+        "{} replies carried no mark of their request, so that nobody can tell whether they were mixed up",
+        grouped(proof.unmarked)
+    ))
 }
 
 fn bounds(page: &mut Page, verdict: &Verdict, run: &Run) -> fmt::Result {
     page.heading("Bounds")?;
     for (target, judged) in run.targets.iter().zip(&verdict.targets) {
         let (seen, plan) = (target.bounds, &target.plan);
-        let (live, system, allowed) = (seen.live_invokers_max, seen.cli_processes_max, judged.live_invokers_allowed);
-        page.item(format_args!(
-            "{} on {}: {live} live invokers at most (system: {system}, allowed: {allowed})",
-            target.scenario, target.target,
-        ))?;
+        let (live, system) = (seen.live_invokers_max, seen.cli_processes_max);
+        let allowed = judged.live_invokers_allowed.map_or("any number".to_owned(), |allowed| allowed.to_string());
+        let most = match target.plan.outside {
+            Some(_) => format!("{system} CLI processes at most (allowed: {allowed})"),
+            None => format!("{live} live invokers at most (system: {system}, allowed: {allowed})"),
+        };
+        page.item(format_args!("{} on {}: {most}", target.scenario, target.target))?;
         page.item(format_args!(
             "- RSS: server {:.1} MB{}, tree {:.1} MB{}",
             seen.server_rss_max_mb,

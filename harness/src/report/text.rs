@@ -1,5 +1,7 @@
 //! Plain text: wrapping, grouping of digits, dates.
 
+use jiff::Timestamp;
+
 /// Breaks text between words so that no line is wider than `width`, where no single word is; lines after the first
 /// begin with `indent` blanks. Control characters are replaced: a note may quote a stderr that would move the cursor.
 pub(super) fn wrap(text: &str, width: usize, indent: usize) -> String {
@@ -34,19 +36,10 @@ pub(super) fn grouped(number: u64) -> String {
     out
 }
 
-/// Seconds since 1970-01-01 as `2026-11-23 23:16:03 UTC`. Howard Hinnant's days-to-civil algorithm, for years from 1970
-/// (<https://howardhinnant.github.io/date_algorithms.html#civil_from_days>).
+/// Seconds since 1970-01-01 as `2026-11-23 23:16:03 UTC`; a number that is no date of this calendar, as it is.
 pub(super) fn date(unix: u64) -> String {
-    let (days, rest) = (unix / 86_400, unix % 86_400);
-    let shifted = days + 719_468; // to 0000-03-01, so that the leap day ends a year
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", rest / 3_600, rest / 60 % 60, rest % 60)
+    let time = i64::try_from(unix).ok().and_then(|unix| Timestamp::from_second(unix).ok());
+    time.map_or(format!("{unix} s"), |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
 #[cfg(test)]

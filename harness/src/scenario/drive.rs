@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use tokio::time::sleep;
+use std::time::Instant;
 
 use super::Scenario;
 use super::driver::Driver;
@@ -13,14 +11,12 @@ use super::schedule::Schedule;
 use crate::event::{Event, Listener, Subject};
 use crate::load::script::Script;
 use crate::load::{Counts, Shape};
-use crate::probe::{Probe, files};
+use crate::probe::files;
 use crate::sample::{Bounds, Outcome, Plan, Proof, Signal, TargetRun};
 use crate::strays;
 use crate::target::stats::Stats;
 use crate::target::{Launch, Stopped};
 
-/// How long a tree may take to be gone after its server.
-const CLEAR_DEADLINE: Duration = Duration::from_secs(2);
 /// How many oddities of each kind are noted.
 const NOTED: usize = 5;
 
@@ -82,6 +78,7 @@ impl Assignment {
             checkpoints: Vec::new(),
             trace: Vec::new(),
             totals: BTreeMap::new(),
+            grown: Vec::new(),
             proof: Proof::default(),
             bounds: Bounds::default(),
             seconds: 0.0,
@@ -100,6 +97,7 @@ impl Assignment {
             server_rss_cap_mb: scenario.server_rss_cap_mb,
             tree_rss_cap_mb: scenario.tree_rss_cap_mb(),
             errors_allowed: scenario.errors_allowed,
+            outside: None,
         }
     }
 
@@ -107,6 +105,8 @@ impl Assignment {
         Shape {
             connections: self.scenario.connections,
             mix: self.scenario.mix,
+            filler: self.scenario.filler,
+            json: 0.0,
             streamed: self.scenario.streamed,
             leaving: self.scenario.leaving,
             deadline: self.scenario.deadline,
@@ -148,11 +148,11 @@ impl Driver<'_> {
             run.outcome = self.exercised();
         }
         let stopped = self.target.stop().await;
-        let orphans = clear(&mut self.probe).await;
+        let orphans = strays::clear(&mut self.probe).await;
         let left = files::below(stopped.folder.path());
         let counts = self.load.counts();
         run.notes.extend(counts.notes.iter().cloned());
-        run.notes.append(&mut self.notes);
+        run.grown = self.grown;
         run.notes.extend(orphans.iter().take(NOTED).map(|command| format!("left after the stop: process {command}")));
         run.notes.extend(left.iter().take(NOTED).map(|path| format!("left after the stop: {}", path.display())));
         run.outcome = outcome(run.outcome.clone(), &stopped);
@@ -168,22 +168,6 @@ impl Driver<'_> {
         run.checkpoints = self.checkpoints;
         run.trace = self.trace;
     }
-}
-
-/// Waits until the tree is gone, and ends what is not. Returns the command lines of those that had to be ended.
-async fn clear(probe: &mut Probe) -> Vec<String> {
-    let start = Instant::now();
-    let mut left = probe.orphans();
-    while !left.is_empty() && start.elapsed() < CLEAR_DEADLINE {
-        sleep(Duration::from_millis(10)).await;
-        left = probe.orphans();
-    }
-    let ids: Vec<_> = left.iter().map(|member| member.id).collect();
-    if !ids.is_empty() {
-        // Waiting for a killed process blocks the thread; what survives even that is named by the count below.
-        let _ = tokio::task::spawn_blocking(move || strays::end(&ids)).await;
-    }
-    left.into_iter().map(|member| member.command.join(" ")).collect()
 }
 
 /// A run that went well is a failure all the same when the server did not stop well.
@@ -208,6 +192,7 @@ fn proof(stats: Option<&Stats>, counts: &Counts, checkpoints: u64) -> Proof {
         mixed_up: counts.mixed_up,
         checkpoints,
         bytes_replayed: counts.bytes,
+        unmarked: counts.unmarked,
     }
 }
 

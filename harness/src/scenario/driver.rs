@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use super::details::Details;
 use super::drive::Assignment;
 use super::schedule::Schedule;
 use super::settle::{SettleError, Settled, settle};
 use crate::event::{Event, Listener, Live};
 use crate::load::Load;
+use crate::load::endpoint::Endpoint;
 use crate::probe::Probe;
-use crate::sample::{Bounds, Checkpoint, Outcome, TracePoint};
+use crate::probe::details::Details;
+use crate::sample::{Bounds, Checkpoint, Grown, Outcome, TracePoint};
 use crate::target::stats::Stats;
 use crate::target::{Target, TargetError};
 
@@ -38,7 +39,7 @@ pub(super) struct Driver<'a> {
     pub(super) bounds: Bounds,
     details: Option<Details>,
     pub(super) latest: Option<Stats>,
-    pub(super) notes: Vec<String>,
+    pub(super) grown: Vec<Grown>,
 }
 
 impl<'a> Driver<'a> {
@@ -47,7 +48,7 @@ impl<'a> Driver<'a> {
         let target = Target::start(&assignment.launch).await?;
         let probe = Probe::new(target.pid(), target.folder(), &assignment.cli)
             .map_err(|error| TargetError::Probe { what: error.to_string() })?;
-        let load = Load::new(target.address(), Arc::clone(&assignment.script), assignment.shape());
+        let load = Load::new(Endpoint::ours(target.address()), Arc::clone(&assignment.script), assignment.shape());
         Ok(Self {
             assignment,
             listener,
@@ -60,7 +61,7 @@ impl<'a> Driver<'a> {
             bounds: Bounds::default(),
             details: None,
             latest: None,
-            notes: Vec::new(),
+            grown: Vec::new(),
         })
     }
 
@@ -136,7 +137,7 @@ impl<'a> Driver<'a> {
         let start = Instant::now();
         let stats = loop {
             let moving = self.probe.tree();
-            self.bounds.cli_processes_max = self.bounds.cli_processes_max.max(moving.cli_processes);
+            self.bounds.cli_processes_max = self.bounds.cli_processes_max.max(moving.cli.len() as u64);
             let stats = self.target.stats().await?;
             if stats.pool.settled || start.elapsed() > REST {
                 break stats;
@@ -182,9 +183,9 @@ impl<'a> Driver<'a> {
         let Settled { values, stats } = settle(&mut self.target, &mut self.probe).await?;
         let restarts = stats.pool.restarts.total();
         self.checkpoints.push(Checkpoint { restarts, requests: self.load.counts().requests, values });
-        let details = Details::read(self.target.pid(), &self.probe.tree());
+        let details = Details::read(&[self.target.pid()], &self.probe.tree());
         match &self.details {
-            Some(first) if self.schedule.is_last() => self.notes.extend(details.more_than(first)),
+            Some(first) if self.schedule.is_last() => self.grown = details.more_than(first),
             Some(_) => {}
             None => self.details = Some(details),
         }

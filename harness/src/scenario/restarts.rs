@@ -19,6 +19,7 @@ pub fn scenario() -> Scenario {
         requests: 0,
         recording: "ten-turns".to_owned(),
         mix: Mix::TEXT,
+        filler: 0,
         streamed: 0.0,
         leaving: 0.0,
         deadline: Duration::from_mins(1),

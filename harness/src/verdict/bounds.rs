@@ -9,8 +9,11 @@ use super::{Class, Finding, SignalVerdict, trend, words};
 use crate::sample::{Outcome, Signal, TargetRun};
 
 /// Holds the high-water marks against `slots` + 1; the result goes into the row of [`Signal::LiveInvokers`], which is
-/// made when the checkpoints have none.
+/// made when the checkpoints have none. A server that is not ours counts no invokers: [`cli_processes`] is for those.
 pub fn invokers(run: &TargetRun, rows: &mut Vec<SignalVerdict>) {
+    if let Some(outside) = &run.plan.outside {
+        return cli_processes(run, outside.cli_processes_allowed, rows);
+    }
     let most = run.bounds.live_invokers_max.max(run.bounds.cli_processes_max);
     let place = rows.iter().position(|row| row.name == Signal::LiveInvokers);
     if place.is_none() && most == 0 {
@@ -36,7 +39,19 @@ pub fn invokers(run: &TargetRun, rows: &mut Vec<SignalVerdict>) {
     };
 }
 
-/// Judges what is counted after the stop: any at all is a leak.
+/// Holds what the operating system showed against the limit that was set, if there is one.
+fn cli_processes(run: &TargetRun, allowed: Option<u64>, rows: &mut [SignalVerdict]) {
+    let most = run.bounds.cli_processes_max;
+    let Some(row) = rows.iter_mut().find(|row| row.name == Signal::CliProcesses) else { return };
+    row.max = row.max.max(Some(most));
+    if let Some(allowed) = allowed.filter(|&allowed| most > allowed && row.verdict != Finding::Leak) {
+        row.verdict = Finding::Leak;
+        row.reason = format!("cli_processes reached {most}, over the limit of {allowed}");
+    }
+}
+
+/// Judges what is counted after the stop: any at all is a leak. Files of a server that is not ours are shown only: it may
+/// keep what it likes from one start to the next, as long as a restart of its CLI leaves none.
 pub fn totals(run: &TargetRun) -> Vec<SignalVerdict> {
     let total = |signal| run.totals.get(&signal).copied();
     // Counted twice, by the load and by the stop: the higher count is the one to answer for.
@@ -44,6 +59,7 @@ pub fn totals(run: &TargetRun) -> Vec<SignalVerdict> {
     let mixed_up = run.proof.mixed_up.max(total(Signal::MixedUp).unwrap_or(0));
     [
         (Signal::Orphans, total(Signal::Orphans), "process", "processes", "left after the stop"),
+        (Signal::LeftByKill, total(Signal::LeftByKill), "process", "processes", "left after SIGKILL"),
         (Signal::FilesLeft, total(Signal::FilesLeft), "file", "files", "left after the stop"),
         (Signal::Lost, Some(lost), "request", "requests", "got no ending"),
         (Signal::MixedUp, Some(mixed_up), "reply", "replies", "mixed up or cut"),
@@ -73,6 +89,8 @@ fn judge_total(run: &TargetRun, signal: Signal, count: u64, noun: &str, what: &s
     (row.last, row.max) = (Some(count), Some(count));
     (row.verdict, row.reason) = if count == 0 {
         (Finding::Pass, format!("{}: none", words::name(signal)))
+    } else if signal == Signal::FilesLeft && run.plan.outside.is_some() {
+        (Finding::Shown, format!("{count} {noun} {what}"))
     } else if signal == Signal::Lost && run.outcome != Outcome::Completed {
         // Whoever talks to a target that dies is left without an ending; the target's failure is what is reported.
         (Finding::Shown, format!("{count} {noun} {what}, but the run ended before its time"))

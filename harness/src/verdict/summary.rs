@@ -31,7 +31,13 @@ pub(super) fn warnings(run: &Run, signals: &[SignalVerdict]) -> Vec<String> {
         found.push("not proved: no clean control was run, so nothing shows that this gate stays silent".to_owned());
     }
     let [.., (shortest, widest)] = trend::BOUNDS;
-    for row in signals.iter().filter(|row| row.class == Class::Noisy && row.tolerance > widest) {
+    for run in &run.targets {
+        let place = place(&run.scenario, &run.target);
+        let unmeasured = run.plan.outside.iter().flat_map(|outside| &outside.unmeasured);
+        found.extend(unmeasured.map(|what| format!("{place}: {what}")));
+    }
+    let ours = |row: &&SignalVerdict| run.targets.get(row.run).is_some_and(|run| run.plan.outside.is_none());
+    for row in signals.iter().filter(|row| row.class == Class::Noisy && row.tolerance > widest).filter(ours) {
         let place = place(&row.scenario, &row.target);
         found.push(format!(
             "{place}: fewer than {shortest} restarts; the bound on anon_pss is widened and not calibrated"
@@ -52,6 +58,7 @@ pub(super) fn proof(runs: &[TargetRun]) -> ProofVerdict {
         mixed_up: sum(|run| run.proof.mixed_up),
         checkpoints: sum(|run| u64::try_from(run.checkpoints.len()).unwrap_or(u64::MAX)),
         bytes_replayed: sum(|run| run.proof.bytes_replayed),
+        unmarked: sum(|run| run.proof.unmarked),
     }
 }
 
@@ -81,6 +88,9 @@ pub(super) fn false_alarms() -> Vec<FalseAlarms> {
 /// The verdict in one sentence, for a headline, a log line or a chat message.
 pub(super) fn sentence(verdict: &Verdict) -> String {
     match verdict.verdict {
+        Finding::Pass | Finding::Shown if verdict.proof.restarts == 0 => {
+            format!("no leak in {}", plural(verdict.proof.turns, "turn"))
+        }
         Finding::Pass | Finding::Shown => format!("no leak in {}", plural(verdict.proof.restarts, "restart")),
         // One line of it: a reason may carry the end of a target's stderr.
         Finding::Invalid => {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::words::{name, unit};
-use super::{Class, Finding, ProofVerdict, SignalVerdict, bounds, exact, heap, summary, trend, validity};
+use super::{Class, Finding, ProofVerdict, SignalVerdict, bounds, exact, exceptions, heap, summary, trend, validity};
 use crate::sample::{Outcome, Signal, TargetRun};
 
 /// The verdict on one target of one scenario.
@@ -19,8 +19,8 @@ pub struct TargetVerdict {
     pub invalid: Vec<String>,
     /// What was exercised.
     pub proof: ProofVerdict,
-    /// Live invokers that it may have: `slots` + 1.
-    pub live_invokers_allowed: u64,
+    /// Live invokers that it may have, or CLI processes of a server that is not ours; absent where there is no limit.
+    pub live_invokers_allowed: Option<u64>,
     /// From the start of the process to its end, in seconds.
     pub seconds: f64,
 }
@@ -61,13 +61,17 @@ pub fn judge(run: &TargetRun) -> (TargetVerdict, Vec<SignalVerdict>) {
     }
     rows.extend(bounds::caps(run));
     rows.extend(bounds::totals(run));
+    exceptions::apply(run, &mut rows);
     let verdict = TargetVerdict {
         scenario: run.scenario.clone(),
         target: run.target.clone(),
         verdict: worst(&rows, &invalid),
         invalid,
         proof: summary::proof(std::slice::from_ref(run)),
-        live_invokers_allowed: run.plan.slots.saturating_add(1),
+        live_invokers_allowed: match &run.plan.outside {
+            Some(outside) => outside.cli_processes_allowed,
+            None => Some(run.plan.slots.saturating_add(1)),
+        },
         seconds: run.seconds,
     };
     (verdict, rows)

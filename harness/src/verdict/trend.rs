@@ -49,13 +49,13 @@ pub fn judge(run: &TargetRun) -> Option<SignalVerdict> {
     row.last = run.trace.last().map(|point| point.anon_pss);
     row.max = run.trace.iter().map(|point| point.anon_pss).max();
     let total = run.trace.last().map_or(0.0, |point| float(point.restarts));
-    row.tolerance = bound(total);
+    row.tolerance = bound(total).max(run.plan.outside.as_ref().map_or(0.0, |outside| float(outside.memory_floor)));
     (row.verdict, row.reason) = match windows(&run.trace, |point| point.anon_pss) {
         Err(why) => (Finding::Inconclusive, why),
         Ok(windows) => {
             row.growth_per_restart = Some(windows.overall());
             row.smallest_detectable = Some(ALWAYS_SEEN * row.tolerance);
-            decide(windows, row.tolerance)
+            decide(windows, row.tolerance, run.plan.per().name())
         }
     };
     Some(row)
@@ -75,22 +75,22 @@ pub(super) fn is_the_servers_own(run: &TargetRun) -> bool {
     tree > 0.0 && grown(|point| point.server_rss) >= tree / 2.0
 }
 
-fn decide(windows: Windows, b: f64) -> (Finding, String) {
+fn decide(windows: Windows, b: f64, per: &str) -> (Finding, String) {
     let rates = windows.rates();
     let slowest = rates.iter().copied().fold(f64::INFINITY, f64::min);
     let overall = bytes(windows.overall());
     if slowest <= b {
         return (
             Finding::Pass,
-            format!("anon_pss does not keep growing (in one window by {} per restart)", bytes(slowest)),
+            format!("anon_pss does not keep growing (in one window by {} per {per})", bytes(slowest)),
         );
     }
     let [first, .., last] = rates;
     if last >= first / 2.0 {
-        (Finding::Leak, format!("anon_pss grew by {overall} per restart without slowing (bound {})", bytes(b)))
+        (Finding::Leak, format!("anon_pss grew by {overall} per {per} without slowing (bound {})", bytes(b)))
     } else {
         let (first, last) = (bytes(first), bytes(last));
-        (Finding::Saturating, format!("anon_pss grew by {first} per restart at first and by {last} at last"))
+        (Finding::Saturating, format!("anon_pss grew by {first} per {per} at first and by {last} at last"))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::exact::SIGNALS;
 use super::words::{float, name, plural};
 use super::{heap, trend};
-use crate::sample::{Outcome, Signal, TargetRun};
+use crate::sample::{Outcome, Per, Signal, TargetRun};
 
 /// The readings that an exact signal needs: one after the warm-up and one at the end.
 pub const CHECKPOINTS: u64 = 2;
@@ -17,7 +17,8 @@ pub fn problems(run: &TargetRun) -> Vec<String> {
     found.extend(enough_checkpoints(run));
     if !in_order(run) {
         found.push(
-            "the count of restarts does not rise from checkpoint to checkpoint: did the target start anew?".into(),
+            "the count of restarts or turns does not rise from checkpoint to checkpoint: did the target start anew?"
+                .into(),
         );
     }
     found.extend(holes(run));
@@ -42,7 +43,8 @@ fn exercise(run: &TargetRun) -> Option<String> {
     if run.proof.requests == 0 {
         return Some("nothing was exercised: no request was sent".to_owned());
     }
-    (run.proof.restarts == 0).then(|| "nothing was exercised: no restart happened".to_owned())
+    let none = run.proof.restarts == 0 && run.plan.per() == Per::Restart;
+    none.then(|| "nothing was exercised: no restart happened".to_owned())
 }
 
 fn errors(run: &TargetRun) -> Option<String> {

@@ -4,27 +4,7 @@ use crate::sample::Signal;
 
 /// The signal's name, as `run.json` and `verdict.json` write it.
 pub fn name(signal: Signal) -> &'static str {
-    match signal {
-        Signal::LiveInvokers => "live_invokers",
-        Signal::HeapBlocks => "heap_blocks",
-        Signal::HeapBytes => "heap_bytes",
-        Signal::FdsPipe => "fds_pipe",
-        Signal::FdsSocket => "fds_socket",
-        Signal::FdsFile => "fds_file",
-        Signal::FdsAnon => "fds_anon",
-        Signal::Threads => "threads",
-        Signal::Tasks => "tasks",
-        Signal::Processes => "processes",
-        Signal::Zombies => "zombies",
-        Signal::Files => "files",
-        Signal::Orphans => "orphans",
-        Signal::FilesLeft => "files_left",
-        Signal::Lost => "lost",
-        Signal::MixedUp => "mixed_up",
-        Signal::AnonPss => "anon_pss",
-        Signal::TreeRss => "tree_rss",
-        Signal::ServerRss => "server_rss",
-    }
+    signal.name()
 }
 
 /// What one of the signal is.
@@ -36,7 +16,9 @@ pub fn unit(signal: Signal) -> &'static str {
         Signal::FdsPipe | Signal::FdsSocket | Signal::FdsFile | Signal::FdsAnon => "descriptors",
         Signal::Threads => "threads",
         Signal::Tasks => "tasks",
-        Signal::Processes | Signal::Zombies | Signal::Orphans => "processes",
+        Signal::CliProcesses | Signal::Processes | Signal::Zombies | Signal::Orphans | Signal::LeftByKill => {
+            "processes"
+        }
         Signal::Files | Signal::FilesLeft => "files",
         Signal::Lost => "requests",
         Signal::MixedUp => "replies",

@@ -311,6 +311,13 @@ impl Server {
         client.receive().await
     }
 
+    /// The status and headers of a reply that has no body.
+    pub(super) async fn exchange_head(&self, request: &str) -> String {
+        let mut client = Client::connect(self.address).await;
+        client.send(request).await;
+        String::from_utf8(client.rest().await).unwrap()
+    }
+
     pub(super) async fn complete(&self, body: &str) -> Reply {
         self.exchange(&post("/v1/chat/completions", "", body)).await
     }

@@ -1,18 +1,18 @@
 //! The input's items as a conversation.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::typed;
 use crate::answer::{Call, Entry, Invalid, Speaker};
 use crate::openai::chat::{Content, Part};
+use crate::openai::reading;
 use crate::openai::responses::{FunctionCallItem, FunctionCallOutputItem, MessageItem};
 
 /// The instructions, then the input.
 pub(super) fn conversation(instructions: Option<String>, input: Value) -> Result<Vec<Entry>, Invalid> {
     let mut conversation = Vec::new();
-    let mut called = HashSet::new();
+    let mut called = Called::new();
     if let Some(instructions) = instructions.filter(|text| !text.trim().is_empty()) {
         conversation.push(Entry::new(Speaker::System, instructions));
     }
@@ -24,17 +24,39 @@ pub(super) fn conversation(instructions: Option<String>, input: Value) -> Result
                 add(&mut conversation, &mut called, &format!("input[{index}]"), item)?;
             }
         }
-        Value::Null => return Err(Invalid::new("input", "`input` is missing: a text or a list of items is needed")),
-        _ => return Err(Invalid::new("input", "`input` is a text or a list of items")),
+        Value::Null => {
+            return Err(Invalid::missing("input", "`input` is missing: a text or a list of items is needed"));
+        }
+        _ => return Err(Invalid::of_type("input", "`input` must be a text or a list of items")),
     }
     if conversation[before..].iter().all(|entry| entry.text.trim().is_empty() && entry.calls.is_empty()) {
         return Err(Invalid::new("input", "the input holds no text"));
     }
+    let left = called.into_iter().filter(|(_, call)| !call.answered);
+    if let Some((id, Given { place, .. })) = left.min_by_key(|(_, call)| call.number) {
+        let words = format!("no `function_call_output` answers the call {id:?}: send one for each call");
+        return Err(Invalid::new(format!("{place}.call_id"), words));
+    }
     Ok(conversation)
 }
 
-/// `called` are the ids of all calls so far.
-fn add(conversation: &mut Vec<Entry>, called: &mut HashSet<String>, place: &str, item: Value) -> Result<(), Invalid> {
+/// All calls so far, by their ids.
+type Called = HashMap<String, Given>;
+
+/// A call, and what became of it.
+struct Given {
+    place: String,
+    number: usize,
+    answered: bool,
+}
+
+fn add(conversation: &mut Vec<Entry>, called: &mut Called, place: &str, item: Value) -> Result<(), Invalid> {
+    if !item.is_object() {
+        return Err(Invalid::of_type(
+            place,
+            format!("`{place}` must be an object with a `type`, or with a `role` and a `content`"),
+        ));
+    }
     let kind = match (item.get("type"), item.get("role"), item.get("id")) {
         (Some(Value::String(kind)), ..) => kind.clone(),
         (None | Some(Value::Null), Some(_), _) => "message".to_owned(),
@@ -42,14 +64,18 @@ fn add(conversation: &mut Vec<Entry>, called: &mut HashSet<String>, place: &str,
         _ => return Err(Invalid::new(place, "an item is an object with a `type`, or with a `role` and a `content`")),
     };
     match kind.as_str() {
-        "message" => conversation.push(message(place, typed(place, item)?)?),
+        "message" => conversation.push(message(place, reading::part(place, item)?)?),
         "function_call" => {
-            let item: FunctionCallItem = typed(place, item)?;
-            called.insert(item.call_id.clone());
+            let item: FunctionCallItem = reading::part(place, item)?;
+            let given = Given { place: place.to_owned(), number: called.len(), answered: false };
+            if called.insert(item.call_id.clone(), given).is_some() {
+                let words = format!("there are two calls with the `call_id` {:?}", item.call_id);
+                return Err(Invalid::new(format!("{place}.call_id"), words));
+            }
             call(conversation, item);
         }
         "function_call_output" => {
-            let entry = output(called, place, typed(place, item)?)?;
+            let entry = output(called, place, reading::part(place, item)?)?;
             conversation.push(entry);
         }
         // What a model thought is for itself alone, and this one never saw it.
@@ -93,17 +119,18 @@ fn call(conversation: &mut Vec<Entry>, FunctionCallItem { call_id, name, argumen
 }
 
 fn output(
-    called: &HashSet<String>,
+    called: &mut Called,
     place: &str,
     FunctionCallOutputItem { call_id, output }: FunctionCallOutputItem,
 ) -> Result<Entry, Invalid> {
-    if !called.contains(&call_id) {
+    let Some(call) = called.get_mut(&call_id) else {
         let words = format!(
             "no `function_call` before it has the `call_id` {call_id:?}; this server keeps nothing, so send the whole \
              conversation"
         );
         return Err(Invalid::new(format!("{place}.call_id"), words));
-    }
+    };
+    call.answered = true;
     Ok(Entry::new(Speaker::Tool { call: call_id }, text(&format!("{place}.output"), output)?))
 }
 
@@ -112,6 +139,9 @@ fn text(place: &str, content: Content) -> Result<String, Invalid> {
         Content::Text(text) => return Ok(text),
         Content::Parts(parts) => parts,
     };
+    if parts.is_empty() {
+        return Err(Invalid::new(place, format!("`{place}` is an empty list: at least one part is needed")));
+    }
     let mut whole = String::new();
     for (index, Part { kind, text, refusal }) in parts.into_iter().enumerate() {
         let place = format!("{place}[{index}]");
@@ -124,7 +154,7 @@ fn text(place: &str, content: Content) -> Result<String, Invalid> {
             }
         };
         let Some(text) = text else {
-            return Err(Invalid::new(format!("{place}.{field}"), format!("a `{kind}` part needs a `{field}`")));
+            return Err(Invalid::missing(format!("{place}.{field}"), format!("a `{kind}` part needs a `{field}`")));
         };
         if index > 0 {
             whole.push('\n');

@@ -105,17 +105,21 @@ fn what_cannot_be_passed_on_is_refused_with_its_place() {
     refused(json!({"input": [call, file]}), "input[1].output[0]", "input_file");
     refused(json!({"input": [{"type": "web_search_call", "id": "ws_1"}]}), "input[0].type", "web_search_call");
     refused(json!({"input": [{"role": "tool", "content": "x"}]}), "input[0].role", "tool");
-    refused(json!({"input": [{"role": "user"}]}), "input[0]", "content");
-    refused(json!({"input": [{"role": "user", "content": 5}]}), "input[0].content", "integer");
+    refused(json!({"input": [{"role": "user"}]}), "input[0].content", "is missing");
+    refused(json!({"input": [{"role": "user", "content": 5}]}), "input[0].content", "not 5");
     refused(json!({"input": [{"role": "user", "content": [{"type": "input_text"}]}]}), "input[0].content[0].text", "");
-    refused(json!({"input": [{"type": "function_call", "call_id": 1, "name": "f"}]}), "input[0].call_id", "integer");
+    refused(
+        json!({"input": [{"type": "function_call", "call_id": 1, "name": "f"}]}),
+        "input[0].call_id",
+        "a string, not 1",
+    );
     refused(json!({"input": ["x"]}), "input[0]", "`role`");
     refused(json!({"input": 5}), "input", "a text or a list");
     refused(json!({"input": null}), "input", "missing");
     for empty in [json!(""), json!([]), json!([{"role": "user", "content": " "}])] {
         refused(json!({"input": empty, "instructions": "Be brief."}), "input", "no text");
     }
-    refused(json!({"temperature": "hot"}), "temperature", "string");
+    refused(json!({"temperature": "hot"}), "temperature", "a number, not the string");
 }
 
 #[test]
@@ -169,8 +173,8 @@ fn tools_are_functions_and_the_choice_tells_which() {
 fn tools_and_choices_that_cannot_be_are_refused() {
     refused(json!({"tools": [tool("a"), {"type": "web_search"}]}), "tools[1].type", "web_search");
     refused(json!({"tools": [{"type": "custom", "name": "c"}]}), "tools[0].type", "custom");
-    refused(json!({"tools": [{"name": "c"}]}), "tools[0]", "no `type`");
-    refused(json!({"tools": [{"type": "function"}]}), "tools[0]", "name");
+    refused(json!({"tools": [{"name": "c"}]}), "tools[0].type", "no `type`");
+    refused(json!({"tools": [{"type": "function"}]}), "tools[0].name", "is missing");
     refused(json!({"tools": [{"type": "function", "function": {"name": "f"}}]}), "tools[0].function", "beside `type`");
     for choice in [json!("all"), json!(1), json!({"type": "web_search"}), json!({"type": "allowed_tools"})] {
         refused(json!({"tools": [tool("a")], "tool_choice": choice}), "tool_choice", "allowed_tools");

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 
 use leakgate::report::terminal::{Style, render};
 use leakgate::sample::{
-    Bounds, Checkpoint, Control, Environment, FORMAT, Outcome, Plan, Proof, Run, Signal, TargetRun, TracePoint,
+    Bounds, Checkpoint, Control, Environment, Exception, FORMAT, Outcome, Outside, Per, Plan, Proof, Run, Signal,
+    TargetRun, TracePoint,
 };
 use leakgate::verdict::{Finding, judge, trend};
 use proptest::prelude::*;
@@ -91,8 +92,31 @@ fn plan() -> impl Strategy<Value = Plan> {
             server_rss_cap_mb: server,
             tree_rss_cap_mb: tree,
             errors_allowed: share,
+            outside: None,
         },
     )
+}
+
+/// Of a server that is not ours, half of the time.
+fn outside() -> impl Strategy<Value = Option<Outside>> {
+    let exception = (select(&SIGNALS[..]), number()).prop_map(|(signal, allow)| Exception {
+        signal,
+        allow,
+        reason: "known".into(),
+        owner: "us".into(),
+        expires: "2030-01-01".into(),
+    });
+    let exceptions = proptest::collection::vec(exception, 0..2);
+    let per = select(vec![Per::Restart, Per::Turn]);
+    proptest::option::of((per, proptest::option::of(number()), number(), exceptions).prop_map(
+        |(per, cli_processes_allowed, memory_floor, exceptions)| Outside {
+            per,
+            cli_processes_allowed,
+            memory_floor,
+            exceptions,
+            unmeasured: vec!["something".into()],
+        },
+    ))
 }
 
 fn outcome() -> impl Strategy<Value = Outcome> {
@@ -115,6 +139,7 @@ fn proof() -> impl Strategy<Value = Proof> {
             mixed_up,
             checkpoints,
             bytes_replayed,
+            unmarked: errors,
         },
     )
 }
@@ -127,7 +152,8 @@ fn target() -> impl Strategy<Value = TargetRun> {
         server_rss_max_mb: server,
     });
     let series = (checkpoints(), trace_of_anything(), values());
-    (select(vec!["a", "b"]), plan(), outcome(), series, proof(), bounds, real(), proptest::collection::vec(".*", 0..3))
+    let plan = (plan(), outside()).prop_map(|(plan, outside)| Plan { outside, ..plan });
+    (select(vec!["a", "b"]), plan, outcome(), series, proof(), bounds, real(), proptest::collection::vec(".*", 0..3))
         .prop_map(|(scenario, plan, outcome, (checkpoints, trace, totals), proof, bounds, seconds, notes)| TargetRun {
             scenario: scenario.into(),
             target: "sut".into(),
@@ -136,6 +162,7 @@ fn target() -> impl Strategy<Value = TargetRun> {
             checkpoints,
             trace,
             totals,
+            grown: Vec::new(),
             proof,
             bounds,
             seconds,

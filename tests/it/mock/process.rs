@@ -158,10 +158,17 @@ impl Drop for Mock {
     }
 }
 
+/// A conversation: JSON lines in and out.
 pub(crate) fn command(arguments: &[&str]) -> Command {
+    let mut command = bare();
+    command.args(["--input-format", "stream-json", "--output-format", "stream-json", "--verbose"]).args(arguments);
+    command
+}
+
+/// Without any argument.
+pub(crate) fn bare() -> Command {
     #[expect(clippy::disallowed_methods, reason = "`Mock` kills and reaps it when it is dropped")]
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mock-claude"));
-    command.args(arguments);
+    let command = Command::new(env!("CARGO_BIN_EXE_mock-claude"));
     command
 }
 

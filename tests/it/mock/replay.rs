@@ -41,7 +41,7 @@ fn bring_about(mock: &mut Mock, after: &str, spec: &str) {
             assert!(mock.is_running(), "{spec}: the end of stdin must not end it");
             mock.signal(Signal::KILL);
         }
-        "a malformed stdin line" | "an unknown flag" => {}
+        "a malformed stdin line" | "an unknown flag" | "end_session" => {}
         other => panic!("{spec}: no test knows how to do `{other}`"),
     }
 }

@@ -4,8 +4,11 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde_json::json;
+
+use super::tool::STRUCTURED;
 use super::{Player, Stop, complain, interrupt};
-use crate::mock::answer::Words;
+use crate::mock::answer::{Reply, Use, Words};
 use crate::mock::envelope;
 use crate::mock::fault::Kind as Fault;
 use crate::mock::input::User;
@@ -16,20 +19,23 @@ use crate::mock::script::{Act, Ending, Step, Turn};
 /// Deltas that are sent before a fault strikes: enough to be in the middle of a text.
 const DELTAS_BEFORE_FAULT: usize = 3;
 
+/// The messages of the API that a turn has begun.
+const BEGUN: &str = "begun_message_ids";
+
 /// What a running turn has said so far: what its end by an interrupt depends on.
 #[derive(Default)]
-struct Said {
+pub(super) struct Said {
     /// The id of the API's message.
     message: Option<String>,
     message_is_open: bool,
     /// The index of the content block that is open, and its text.
     block: Option<(u64, String)>,
-    swaps: Swaps,
+    pub(super) swaps: Swaps,
 }
 
 /// Ids to put in place of recorded ones.
 #[derive(Default)]
-struct Swaps(Vec<(String, String)>);
+pub(super) struct Swaps(Vec<(String, String)>);
 
 impl Player {
     /// Plays the next turn of the recording, from the first again after the last.
@@ -41,13 +47,45 @@ impl Player {
         let faults = self.faults.in_turn(self.turns);
         let mark = self.mark(user, &faults);
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let reply = self.options.answer.reply(&user.text, mark.as_deref(), since_1970);
-        let made = if reply.is_recorded() { None } else { envelope::wrap(&reply, recorded, &dialect) };
+        let mut reply = self.options.answer.reply(&user.text, mark.as_deref(), since_1970);
+        if reply.words == Words::Recorded && self.options.call.schema.is_some() {
+            reply.words = Words::Use(Use { tool: STRUCTURED.to_owned(), input: None });
+        }
+        // A recording in which the CLI asks its caller is played with what it asked; else the caller's own hooks count.
+        self.is_as_recorded = reply.is_recorded() && recorded.is_some_and(Turn::asks);
+        if self.is_as_recorded {
+            return self.play_reply(&reply, recorded, mark, faults);
+        }
+        self.tell_state("running")?;
+        self.list_tools()?;
+        let verdict = self.call_hooks("UserPromptSubmit", None, &json!({"prompt": user.text}))?;
+        if let Some(reason) = verdict.denied {
+            self.end_by_hook(user, &reason)?;
+        } else {
+            self.repeats = self.options.call.repeats_users.then(|| user.text.clone());
+            self.play_reply(&reply, recorded, mark, faults)?;
+        }
+        self.tell_state("idle")
+    }
+
+    fn play_reply(
+        &mut self,
+        reply: &Reply,
+        recorded: Option<&Turn>,
+        mark: Option<String>,
+        faults: Vec<Fault>,
+    ) -> Result<(), Stop> {
+        if let Words::Use(wanted) = &reply.words {
+            self.be_silent(reply.slow)?;
+            return self.use_tool(wanted, mark.as_deref(), faults);
+        }
+        let dialect = Rc::clone(&self.dialect);
+        let made = if reply.is_recorded() { None } else { envelope::wrap(reply, recorded, &dialect) };
         match made.as_ref().or(recorded) {
             Some(turn) => {
                 let woven = match mark {
                     Some(mark) if !matches!(reply.words, Words::Json(_)) => {
-                        mark::weave(turn, &mark, self.options.partials)
+                        mark::weave(turn, &mark, self.options.call.partials)
                     }
                     _ => HashMap::new(),
                 };
@@ -77,7 +115,7 @@ impl Player {
             match &step.act {
                 Act::AwaitInterrupt => acknowledged = Some(self.await_interrupt()?),
                 Act::AwaitAnswer(id) => {
-                    self.wait_until(|player| player.answers.contains(id) || player.interrupt.is_some())?;
+                    self.wait_until(|player| player.answers.contains_key(id) || player.interrupt.is_some())?;
                 }
                 act => self.perform(act, step, woven.get(&index), &mut said, acknowledged.as_deref())?,
             }
@@ -92,7 +130,7 @@ impl Player {
     }
 
     /// Says what a step says, unless an interrupt comes first. `interrupted` is the id of one that has come already.
-    fn perform(
+    pub(super) fn perform(
         &mut self,
         act: &Act,
         step: &Step,
@@ -107,6 +145,10 @@ impl Player {
         match act {
             Act::Say(line) => {
                 let text = woven.map(String::as_str);
+                if line.kind == Kind::Result && !self.is_as_recorded {
+                    self.call_hooks("Stop", None, &json!({"last_assistant_message": text.or(line.text())}))?;
+                }
+                self.repeat_user(line)?;
                 self.say(line, text, &said.swaps)?;
                 said.note(line, text);
             }
@@ -147,7 +189,7 @@ impl Player {
     }
 
     /// Ends a turn as an interrupt does: acknowledged, what was said so far, then a result that is no answer.
-    fn end_by_interrupt(&mut self, turn: &Turn, said: &Said) -> Result<(), Stop> {
+    pub(super) fn end_by_interrupt(&mut self, turn: &Turn, said: &Said) -> Result<(), Stop> {
         if let Some(id) = self.interrupt.take() {
             self.answer_control(&interrupt(id))?;
         }
@@ -182,17 +224,25 @@ impl Player {
         self.end_by_interrupt(turn, said)
     }
 
-    fn swaps(&self, turn: &Turn) -> Swaps {
+    pub(super) fn swaps(&self, turn: &Turn) -> Swaps {
         let mut swaps = Swaps::default();
         swaps.add(turn.sessions().map(|(from, _)| from), self.session.as_deref());
         swaps.add(turn.model(), self.model.as_deref());
         swaps
     }
 
-    fn say(&mut self, line: &Line, text: Option<&str>, swaps: &Swaps) -> Result<(), Stop> {
-        if line.kind.is_partial() && !self.options.partials {
+    pub(super) fn say(&mut self, line: &Line, text: Option<&str>, swaps: &Swaps) -> Result<(), Stop> {
+        if line.kind.is_partial() && !self.options.call.partials {
             return Ok(());
         }
+        if line.kind.ends_turn() {
+            self.has_failed = line.kind == Kind::ErrorResult || line.raw.contains("\"is_error\":true");
+        }
+        let line = match line.kind {
+            Kind::Init => &self.own_init(line),
+            Kind::Result if !self.options.call.partials && line.raw.contains(BEGUN) => &without_begun(line),
+            _ => line,
+        };
         let changed = text.map(|text| line.with_text(text));
         let raw = changed.as_deref().unwrap_or(&line.raw);
         match &swaps.0[..] {
@@ -207,7 +257,12 @@ impl Player {
 }
 
 impl Said {
-    fn note(&mut self, line: &Line, text: Option<&str>) {
+    /// Nothing was said yet.
+    pub(super) fn with(swaps: Swaps) -> Self {
+        Self { swaps, ..Self::default() }
+    }
+
+    pub(super) fn note(&mut self, line: &Line, text: Option<&str>) {
         match line.kind {
             Kind::MessageStart => {
                 self.message_is_open = true;
@@ -237,6 +292,11 @@ impl Swaps {
             self.0.push((from.to_owned(), to.to_owned()));
         }
     }
+}
+
+/// A result names the messages that were begun only along with a stream of them.
+fn without_begun(line: &Line) -> Line {
+    line.changed(|json| drop(json.as_object_mut().and_then(|result| result.shift_remove(BEGUN))))
 }
 
 /// The index of the step before which a fault strikes: after a few deltas, or before the result where there are none.

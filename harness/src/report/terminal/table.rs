@@ -3,16 +3,17 @@
 use std::fmt::{self, Write};
 
 use super::Page;
+use crate::sample::Per;
 use crate::verdict::words::{amount, float, name, rate};
-use crate::verdict::{Class, SignalVerdict};
+use crate::verdict::{Class, Finding, SignalVerdict};
 
 /// A header and one line a signal; at most 88 columns.
-pub(super) fn draw(page: &mut Page, rows: &[&SignalVerdict]) -> fmt::Result {
+pub(super) fn draw(page: &mut Page, rows: &[&SignalVerdict], per: Per) -> fmt::Result {
     if rows.is_empty() {
         return page.item("no signal could be judged");
     }
-    let header =
-        line(["signal", "first", "last", "per restart"], &format!("{:<12}", "verdict"), "would catch, per restart");
+    let (per, catches) = (format!("per {}", per.name()), format!("would catch, per {}", per.name()));
+    let header = line(["signal", "first", "last", &per], &format!("{:<12}", "verdict"), &catches);
     writeln!(page.out, "{header}")?;
     for row in rows {
         let verdict = page.finding(row.verdict, format!("{:<12}", row.verdict));
@@ -33,6 +34,7 @@ fn line([signal, first, last, growth]: [&str; 4], verdict: &str, catches: &str) 
 /// `1 in 300` reads better than `0.0033` for what is counted in ones.
 fn would_catch(row: &SignalVerdict) -> String {
     match row.smallest_detectable {
+        _ if row.class == Class::Cap && row.verdict == Finding::Shown => "-".to_owned(),
         _ if row.class == Class::Cap => "over its cap".to_owned(),
         None => "-".to_owned(),
         Some(rate) if row.unit == "bytes" || rate >= 1.0 => amount(row.name, rate),

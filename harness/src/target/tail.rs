@@ -1,32 +1,32 @@
-//! The end of a server's stderr: always drained, so that the server never blocks on it, and never more than a limit.
+//! The end of what a server writes to a pipe: always drained, so that the server never blocks on it, and never more than a
+//! limit.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
-use tokio::process::ChildStderr;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// How much is kept, in bytes.
 const KEPT: usize = 16 * 1024;
 
-/// A drained stderr.
+/// A drained pipe.
 #[derive(Debug)]
-pub struct Stderr {
+pub struct Tail {
     kept: Arc<Mutex<VecDeque<u8>>>,
     reader: JoinSet<()>,
 }
 
-impl Stderr {
-    /// Starts to drain `stderr`.
+impl Tail {
+    /// Starts to drain a child's stderr or stdout.
     #[must_use]
-    pub fn drain(stderr: Option<ChildStderr>) -> Self {
+    pub fn drain(pipe: Option<impl AsyncRead + Unpin + Send + 'static>) -> Self {
         let kept = Arc::new(Mutex::new(VecDeque::with_capacity(KEPT)));
         let mut reader = JoinSet::new();
-        if let Some(stderr) = stderr {
-            reader.spawn(read(stderr, Arc::clone(&kept)));
+        if let Some(pipe) = pipe {
+            reader.spawn(read(pipe, Arc::clone(&kept)));
         }
         Self { kept, reader }
     }
@@ -46,9 +46,9 @@ impl Stderr {
     }
 }
 
-async fn read(mut stderr: ChildStderr, kept: Arc<Mutex<VecDeque<u8>>>) {
+async fn read(mut pipe: impl AsyncRead + Unpin, kept: Arc<Mutex<VecDeque<u8>>>) {
     let mut buffer = [0; 4096];
-    while let Ok(length @ 1..) = stderr.read(&mut buffer).await {
+    while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         let surplus = (kept.len() + length).saturating_sub(KEPT);
         kept.drain(..surplus);

@@ -1,0 +1,29 @@
+//! Growth that is known: each exception names a signal, how much of it is allowed, why, who answers for it and until
+//! when. One that is over its day is refused before a run is made; a stored run is judged by the exceptions of its time.
+
+use super::words::{amount, float};
+use super::{Finding, SignalVerdict};
+use crate::sample::{Exception, TargetRun};
+
+/// Takes back the leaks that an exception allows.
+pub(super) fn apply(run: &TargetRun, rows: &mut [SignalVerdict]) {
+    let exceptions = run.plan.outside.iter().flat_map(|outside| &outside.exceptions);
+    for exception in exceptions {
+        let named = |row: &&mut SignalVerdict| row.name == exception.signal && row.verdict == Finding::Leak;
+        if let Some(row) = rows.iter_mut().find(named) {
+            excuse(row, exception);
+        }
+    }
+}
+
+fn excuse(row: &mut SignalVerdict, exception: &Exception) {
+    let Exception { signal, allow, reason, owner, expires } = exception;
+    let grown = row.last.max(row.max).unwrap_or(0).saturating_sub(row.first.unwrap_or(0));
+    let allowed = amount(*signal, float(*allow));
+    if grown <= *allow {
+        row.verdict = Finding::Shown;
+        row.reason = format!("{}; up to {allowed} are allowed until {expires}: {reason} ({owner})", row.reason);
+    } else {
+        row.reason = format!("{}; only {allowed} are allowed until {expires} ({owner})", row.reason);
+    }
+}

@@ -1,0 +1,23 @@
+//! The part of a path that names something.
+
+use axum::extract::{FromRequestParts, Path};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+
+use super::error::ApiError;
+
+/// It, with its percent-escapes read.
+pub(super) struct Id(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        // axum's own refusal is no error in OpenAI's shape.
+        let Ok(Path(id)) = Path::from_request_parts(parts, state).await else {
+            let message = format!("the percent-escapes in the path {} are no UTF-8", parts.uri.path());
+            return Err(ApiError::invalid(StatusCode::BAD_REQUEST, "invalid_value", message));
+        };
+        Ok(Self(id))
+    }
+}

@@ -1,0 +1,107 @@
+//! Requests read as the shapes of their API, strictly, and in plain words where they are none.
+//!
+//! serde alone takes a list for the fields of a struct in their order, and speaks of structs and sequences. So a body is
+//! first read as JSON, where no name may stand twice in an object, and then, part by part, as a shape: an object where
+//! there are fields, and the place of what is wrong.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use place::Place;
+use shape::Part;
+
+mod place;
+mod shape;
+mod unique;
+
+/// How a request is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// It is no JSON, or no object.
+    Json,
+    /// A part is of the wrong type.
+    Type,
+    /// A part is missing.
+    Missing,
+    /// A part is of the right type, and has a value that can't be taken.
+    Value,
+}
+
+/// A request, or a part of one, that is not of its shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misread {
+    /// How it is wrong.
+    pub flaw: Flaw,
+    /// Where, for example `messages[0].content`; empty for the whole.
+    pub param: String,
+    /// What is wrong, and where.
+    pub message: String,
+}
+
+impl Misread {
+    fn json(message: String) -> Self {
+        Self { flaw: Flaw::Json, param: String::new(), message }
+    }
+}
+
+/// A whole body.
+pub fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Misread> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        Misread::json(format!("the body is not UTF-8: its byte {} belongs to no character", error.valid_up_to() + 1))
+    })?;
+    if text.trim_ascii().is_empty() {
+        return Err(Misread::json("the body is empty: a JSON object is needed".to_owned()));
+    }
+    let value = unique::parse(text)?;
+    if !value.is_object() {
+        return Err(Misread::json(format!("the body must be a JSON object, not {}", shape::named(&value))));
+    }
+    part("", value)
+}
+
+/// A part of a request; `place` is where it stands.
+pub fn part<T: DeserializeOwned>(place: &str, value: Value) -> Result<T, Misread> {
+    let place = Place::Root(place);
+    T::deserialize(Part { value, place: &place }).map_err(|wrong| wrong.at(&place).told())
+}
+
+/// What a value is, in words.
+#[must_use]
+pub fn named(value: &Value) -> String {
+    shape::named(value)
+}
+
+/// What the parser found wrong with JSON, and where.
+#[must_use]
+pub fn syntax(error: &serde_json::Error) -> String {
+    let (line, column) = (error.line(), error.column());
+    if error.is_eof() {
+        return format!("it ends before it is whole (line {line}, column {column})");
+    }
+    let words = parsers_words(error);
+    let words = match words.as_str() {
+        "expected value" | "expected ident" => "there is no value where one is expected",
+        "trailing characters" => "there is more after its end",
+        "recursion limit exceeded" => "it is nested deeper than 127 levels",
+        "key must be a string" => "a name is not a string in double quotes",
+        "number out of range" => "a number is too large",
+        "invalid escape" => "a string has an escape that JSON does not know",
+        "lone leading surrogate in hex escape" | "unexpected end of hex escape" | "invalid unicode code point" => {
+            "a string has an escape that is no character"
+        }
+        "trailing comma" => "there is a comma with nothing after it",
+        words if words.starts_with("control character") => "a string has a line break or another control character",
+        words => words,
+    };
+    format!("{words} (line {line}, column {column})")
+}
+
+/// Without the place that the parser puts after them.
+fn parsers_words(error: &serde_json::Error) -> String {
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let words = error.to_string();
+    words.strip_suffix(&place).map(str::to_owned).unwrap_or(words)
+}
+
+#[cfg(test)]
+mod tests;

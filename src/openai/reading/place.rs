@@ -1,0 +1,32 @@
+//! Where in a request something stands.
+
+use std::fmt;
+
+/// A name of the client's is shown up to so many characters.
+const LONGEST: usize = 64;
+
+/// A place: on the stack while the parts around it are read.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place<'a> {
+    /// Where reading began; empty for the whole body.
+    Root(&'a str),
+    /// This field of an object.
+    Field(&'a Place<'a>, &'a str),
+    /// This element of a list.
+    Element(&'a Place<'a>, usize),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root(place) => f.write_str(place),
+            Self::Field(Self::Root(""), name) => f.write_str(shown(name)),
+            Self::Field(object, name) => write!(f, "{object}.{}", shown(name)),
+            Self::Element(list, index) => write!(f, "{list}[{index}]"),
+        }
+    }
+}
+
+fn shown(name: &str) -> &str {
+    name.char_indices().nth(LONGEST).map_or(name, |(end, _)| &name[..end])
+}

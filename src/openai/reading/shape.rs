@@ -1,0 +1,223 @@
+//! A value as a shape: where there are fields, an object and nothing else.
+
+use std::fmt;
+use std::vec;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, Expected, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::forward_to_deserialize_any;
+use serde_json::{Map, Value};
+
+use super::place::Place;
+use super::{Flaw, Misread};
+
+/// A string of the client's is quoted up to so many characters.
+const LONGEST: usize = 64;
+
+/// A value at its place.
+pub(super) struct Part<'a> {
+    pub(super) value: Value,
+    pub(super) place: &'a Place<'a>,
+}
+
+/// What is wrong with a value; its place is added on the way out.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    flaw: Flaw,
+    /// The field that is missing.
+    missing: Option<&'static str>,
+    place: Option<String>,
+    /// What follows the place.
+    words: String,
+}
+
+impl Wrong {
+    fn new(flaw: Flaw, words: String) -> Self {
+        Self { flaw, missing: None, place: None, words }
+    }
+
+    /// Whoever knows the place first knows it best.
+    pub(super) fn at(mut self, place: &Place<'_>) -> Self {
+        let here = || match self.missing {
+            Some(field) => Place::Field(place, field).to_string(),
+            None => place.to_string(),
+        };
+        self.place = Some(self.place.take().unwrap_or_else(here));
+        self
+    }
+
+    pub(super) fn told(self) -> Misread {
+        let param = self.place.unwrap_or_default();
+        let message = if param.is_empty() { format!("it {}", self.words) } else { format!("`{param}` {}", self.words) };
+        Misread { flaw: self.flaw, param, message }
+    }
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words)
+    }
+}
+
+impl std::error::Error for Wrong {}
+
+impl Error for Wrong {
+    fn custom<T: fmt::Display>(words: T) -> Self {
+        Self::new(Flaw::Value, words.to_string())
+    }
+
+    fn invalid_type(given: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::new(Flaw::Type, format!("must be {}, not {}", plain(expected), quoted(given)))
+    }
+
+    fn invalid_value(given: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::new(Flaw::Value, format!("must be {}, not {}", plain(expected), quoted(given)))
+    }
+
+    fn unknown_variant(given: &str, known: &'static [&'static str]) -> Self {
+        let known = known.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+        Self::new(Flaw::Value, format!("must be one of {known}, not {}", quoted(Unexpected::Str(given))))
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self { missing: Some(field), ..Self::new(Flaw::Missing, "is missing".to_owned()) }
+    }
+}
+
+/// serde names Rust's types.
+fn plain(expected: &dyn Expected) -> String {
+    let words = expected.to_string();
+    match words.as_str() {
+        "a map" => "an object".to_owned(),
+        "a sequence" => "an array".to_owned(),
+        "a boolean" => "true or false".to_owned(),
+        "u64" | "u32" | "usize" => "a whole number from 0 on".to_owned(),
+        "i64" => "a whole number".to_owned(),
+        "f64" => "a number".to_owned(),
+        shape if shape.starts_with("struct ") => "an object".to_owned(),
+        _ => words,
+    }
+}
+
+fn quoted(given: Unexpected<'_>) -> String {
+    match given {
+        Unexpected::Unit | Unexpected::Option => "null".to_owned(),
+        Unexpected::Bool(value) => value.to_string(),
+        Unexpected::Unsigned(value) => value.to_string(),
+        Unexpected::Signed(value) => value.to_string(),
+        Unexpected::Float(value) => value.to_string(),
+        Unexpected::Seq => "an array".to_owned(),
+        Unexpected::Map => "an object".to_owned(),
+        Unexpected::Str(text) => match text.char_indices().nth(LONGEST) {
+            Some((end, _)) => format!("the string \"{}…\"", text[..end].escape_debug()),
+            None => format!("the string {text:?}"),
+        },
+        other => other.to_string(),
+    }
+}
+
+/// What a value is, in words.
+pub(super) fn named(value: &Value) -> String {
+    quoted(unexpected(value))
+}
+
+fn unexpected(value: &Value) -> Unexpected<'_> {
+    match value {
+        Value::Null => Unexpected::Unit,
+        Value::Bool(value) => Unexpected::Bool(*value),
+        Value::Number(number) => match (number.as_u64(), number.as_i64(), number.as_f64()) {
+            (Some(value), ..) => Unexpected::Unsigned(value),
+            (None, Some(value), _) => Unexpected::Signed(value),
+            (None, None, value) => Unexpected::Float(value.unwrap_or(f64::NAN)),
+        },
+        Value::String(text) => Unexpected::Str(text),
+        Value::Array(_) => Unexpected::Seq,
+        Value::Object(_) => Unexpected::Map,
+    }
+}
+
+impl<'de> Deserializer<'de> for Part<'_> {
+    type Error = Wrong;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        let place = self.place;
+        match self.value {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(value) => visitor.visit_bool(value),
+            Value::Number(number) => match (number.as_u64(), number.as_i64(), number.as_f64()) {
+                (Some(value), ..) => visitor.visit_u64(value),
+                (None, Some(value), _) => visitor.visit_i64(value),
+                (None, None, value) => visitor.visit_f64(value.unwrap_or(f64::NAN)),
+            },
+            Value::String(text) => visitor.visit_string(text),
+            Value::Array(list) => visitor.visit_seq(Elements { list: list.into_iter(), next: 0, place }),
+            Value::Object(map) => visitor.visit_map(Fields { map: map.into_iter(), value: None, place }),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        if self.value.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        if self.value.is_object() {
+            self.deserialize_any(visitor)
+        } else {
+            Err(Wrong::invalid_type(unexpected(&self.value), &visitor))
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
+        self.deserialize_map(visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
+        newtype_struct seq tuple tuple_struct enum identifier ignored_any
+    }
+}
+
+struct Elements<'a> {
+    list: vec::IntoIter<Value>,
+    next: usize,
+    place: &'a Place<'a>,
+}
+
+impl<'de> SeqAccess<'de> for Elements<'_> {
+    type Error = Wrong;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Wrong> {
+        let Some(value) = self.list.next() else { return Ok(None) };
+        let place = Place::Element(self.place, self.next);
+        self.next += 1;
+        seed.deserialize(Part { value, place: &place }).map(Some).map_err(|wrong| wrong.at(&place))
+    }
+}
+
+struct Fields<'a> {
+    map: <Map<String, Value> as IntoIterator>::IntoIter,
+    /// Of the name that was read last.
+    value: Option<(String, Value)>,
+    place: &'a Place<'a>,
+}
+
+impl<'de> MapAccess<'de> for Fields<'_> {
+    type Error = Wrong;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Wrong> {
+        let Some((name, value)) = self.map.next() else { return Ok(None) };
+        let key = Part { value: Value::String(name.clone()), place: self.place };
+        self.value = Some((name, value));
+        seed.deserialize(key).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Wrong> {
+        let Some((name, value)) = self.value.take() else { return Err(Wrong::custom("has a value without a name")) };
+        let place = Place::Field(self.place, &name);
+        seed.deserialize(Part { value, place: &place }).map_err(|wrong| wrong.at(&place))
+    }
+}

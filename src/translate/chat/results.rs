@@ -1,0 +1,57 @@
+//! Calls and their results, held against each other as OpenAI's own API does: the messages that follow an assistant's
+//! calls are their results, each of them and no other.
+
+use std::collections::HashSet;
+
+use crate::answer::{Call, Entry, Invalid, Speaker};
+
+/// The calls of the last message that was no tool's.
+#[derive(Default)]
+struct Open<'a> {
+    /// Where they stand.
+    at: usize,
+    calls: &'a [Call],
+    ids: HashSet<&'a str>,
+    answered: HashSet<&'a str>,
+}
+
+/// Each entry is a message: the one at its place.
+pub(super) fn check(conversation: &[Entry]) -> Result<(), Invalid> {
+    let mut open = Open::default();
+    for (index, entry) in conversation.iter().enumerate() {
+        if let Speaker::Tool { call } = &entry.speaker {
+            open.answer(index, call)?;
+        } else {
+            open.close()?;
+            let ids = entry.calls.iter().map(|call| call.id.as_str()).collect();
+            open = Open { at: index, calls: &entry.calls, ids, answered: HashSet::new() };
+        }
+    }
+    open.close()
+}
+
+impl<'a> Open<'a> {
+    fn answer(&mut self, index: usize, call: &'a str) -> Result<(), Invalid> {
+        if self.ids.contains(call) {
+            self.answered.insert(call);
+            return Ok(());
+        }
+        let words = format!(
+            "no call has the `id` {call:?}: a tool's message follows the assistant's message whose `tool_calls` it answers"
+        );
+        Err(Invalid::new(format!("messages[{index}].tool_call_id"), words))
+    }
+
+    fn close(&self) -> Result<(), Invalid> {
+        let mut left = self.calls.iter().filter(|call| !self.answered.contains(call.id.as_str()));
+        let Some(Call { id, .. }) = left.next() else { return Ok(()) };
+        let more = match left.count() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let words = format!(
+            "no tool's message answers the call {id:?}{more}: the messages after `tool_calls` are their results, one each"
+        );
+        Err(Invalid::new(format!("messages[{}].tool_calls", self.at), words))
+    }
+}

@@ -1,0 +1,248 @@
+//! Servers that leakgate knows nothing of: our own, but seen from outside, with and without a leak.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use assert_cmd::Command;
+use assert_cmd::assert::Assert;
+use leakgate::sample::{Per, Run, Signal, Thing};
+use leakgate::verdict::{Finding, Verdict};
+use predicates::str::contains;
+use tempfile::TempDir;
+
+use crate::support::Options;
+
+/// The first lines of a `leakgate.toml` whose run is short.
+const SHORT: &str = "[limits]\nwarm-up = 8\nrestarts = 40\nturns = 60\n";
+
+/// A repository with a server in it.
+struct Repository {
+    folder: TempDir,
+}
+
+impl Repository {
+    fn new(toml: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("leakgate.toml"), toml).unwrap();
+        Self { folder }
+    }
+
+    /// A server of ours as anybody would start it.
+    fn of(command: &str, toml: &str) -> Self {
+        let sut = env!("CARGO_BIN_EXE_sut");
+        let server = format!(
+            "[server]\ncommand = \"{sut} {command} --listen 127.0.0.1:{{port}} --cli {{mock}} --cli-arg=--mock-echo-mark\"\n\
+             url = \"http://127.0.0.1:{{port}}\"\n"
+        );
+        Self::new(&(server + toml))
+    }
+
+    fn run(&self, args: &[&str]) -> Assert {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_leakgate"));
+        command.args(["run", "--no-controls", "--out", "out"]).args(args).current_dir(self.folder.path());
+        command.env_remove("CARGO").timeout(Duration::from_mins(3)).assert()
+    }
+
+    fn verdict(&self) -> Verdict {
+        serde_json::from_slice(&fs::read(self.folder.path().join("out/verdict.json")).unwrap()).unwrap()
+    }
+
+    fn measured(&self) -> Run {
+        serde_json::from_slice(&fs::read(self.folder.path().join("out/run.json")).unwrap()).unwrap()
+    }
+
+    fn leaks(&self) -> Vec<Signal> {
+        let leaks = self.verdict().signals.into_iter().filter(|row| row.verdict == Finding::Leak);
+        leaks.map(|row| row.name).collect()
+    }
+}
+
+#[test]
+fn a_server_without_a_leak_passes() {
+    let repository = Repository::of("wrapper serve --max-turns 3", SHORT);
+    repository.run(&[]).code(0).stderr(contains("gating the server of leakgate.toml"));
+    let verdict = repository.verdict();
+    assert!(verdict.proof.restarts >= 48 && verdict.proof.requests >= 140, "{:?}", verdict.proof);
+    assert_eq!((verdict.proof.errors, verdict.proof.lost, verdict.proof.unmarked), (0, 0, 0));
+    let judged: Vec<Signal> =
+        verdict.signals.iter().filter(|row| row.verdict == Finding::Pass).map(|row| row.name).collect();
+    for signal in [
+        Signal::CliProcesses,
+        Signal::Processes,
+        Signal::Zombies,
+        Signal::FdsPipe,
+        Signal::FdsSocket,
+        Signal::FdsFile,
+        Signal::FdsAnon,
+        Signal::Threads,
+        Signal::Files,
+        Signal::Orphans,
+        Signal::LeftByKill,
+        Signal::Lost,
+        Signal::MixedUp,
+    ] {
+        assert!(judged.contains(&signal), "{signal:?} is not among {judged:?}");
+    }
+}
+
+#[test]
+fn a_server_that_keeps_old_clis_leaks_them_and_the_report_names_them() {
+    let repository = Repository::of("serve --no-channel --plant kept-invoker --max-turns 3", SHORT);
+    repository
+        .run(&[])
+        .code(1)
+        .stdout(contains("LEAK  cli_processes grew by"))
+        .stdout(contains("Kept at each restart"))
+        .stdout(contains("descriptors: pipe to"))
+        .stdout(contains("The server's own RSS, which its health page would show"));
+    let run = repository.measured();
+    assert_eq!(run.targets.len(), 2, "a leak is shown a second time, in a fresh process");
+    let grown = &run.targets[0].grown;
+    assert!(
+        grown.iter().any(|g| g.what == Thing::Process && g.name.contains("mock-claude") && g.more >= 4),
+        "{grown:?}"
+    );
+}
+
+/// The orphan is started at the first restart, which is before the first checkpoint.
+#[test]
+fn what_a_stopped_or_killed_server_leaves_is_a_leak() {
+    let repository = Repository::of("serve --no-channel --plant orphan --max-turns 2", SHORT);
+    repository.run(&[]).code(1).stdout(contains("left after SIGKILL: process"));
+    assert_eq!(repository.leaks()[..2], [Signal::Orphans, Signal::LeftByKill]);
+}
+
+#[test]
+fn known_growth_is_allowed_until_its_day() {
+    let exception = |expires: &str| {
+        format!(
+            "{SHORT}[[exception]]\nsignal = \"fds_file\"\nallow = 100\nreason = \"a log for each CLI\"\nowner = \"ops\"\nexpires = \"{expires}\"\n"
+        )
+    };
+    let leaking = "serve --no-channel --plant fd --max-turns 3";
+    let repository = Repository::of(leaking, &exception("2999-12-31"));
+    repository.run(&[]).code(0);
+    let row = repository.verdict().signals.into_iter().find(|row| row.name == Signal::FdsFile).unwrap();
+    assert!(row.verdict == Finding::Shown && row.reason.contains("allowed until 2999-12-31: a log for each CLI (ops)"));
+    Repository::of(leaking, &exception("2020-01-31")).run(&[]).code(2).stderr(contains("expired on 2020-01-31"));
+    Repository::of(leaking, &exception("soon")).run(&[]).code(2).stderr(contains("write it as YYYY-MM-DD"));
+}
+
+#[test]
+fn a_server_that_restarts_nothing_or_at_each_turn_is_judged_by_its_turns() {
+    for turns in ["1", "100000"] {
+        let repository = Repository::of(&format!("wrapper serve --max-turns {turns}"), SHORT);
+        repository.run(&[]).code(0).stdout(contains("would catch, per turn"));
+        assert_eq!(repository.measured().targets[0].plan.per(), Per::Turn);
+        assert!(repository.verdict().proof.turns >= 60);
+    }
+}
+
+#[test]
+fn a_restart_can_be_a_request() {
+    let repository = Repository::of("wrapper serve --max-turns 100000", SHORT);
+    repository.run(&["--restart-http", "POST /admin/restart"]).code(0);
+    assert!(repository.verdict().proof.restarts >= 48, "{:?}", repository.verdict().proof);
+    repository.run(&["--restart-http", "POST /nowhere"]).code(4).stdout(contains("POST /nowhere answers 404"));
+}
+
+/// Our server does nothing about SIGWINCH.
+#[test]
+fn restarts_that_never_come_prove_nothing() {
+    let repository = Repository::of("wrapper serve --max-turns 100000", SHORT);
+    let report = repository.run(&["--restart-signal", "WINCH"]).code(4);
+    report.stdout(contains("5 restarts were asked for, and none was seen")).stdout(contains("cli-match"));
+}
+
+#[test]
+fn a_server_that_runs_already_is_gated_and_left_alone() {
+    let server = Options::new().flags(&["--max-turns", "3"]).mock(&["--mock-echo-mark"]).start();
+    let repository = Repository::new(SHORT);
+    let (pid, url) = (server.pid().to_string(), format!("http://{}", server.address));
+    let args = ["--config", "leakgate.toml", "--pid", &pid, "--url", &url];
+    repository.run(&args).code(0).stdout(contains("it ran before leakgate came"));
+    assert_eq!(server.health()["status"], "ok");
+    // A control group is a folder with a list of processes; this one is made by hand, because making a real one takes
+    // rights that not every machine gives.
+    let group = repository.folder.path().join("group");
+    let list = |pids: &[String]| {
+        fs::create_dir_all(&group).unwrap();
+        fs::write(group.join("cgroup.procs"), pids.join("\n")).unwrap();
+    };
+    list(std::slice::from_ref(&pid));
+    let group = group.display().to_string();
+    let args = ["--config", "leakgate.toml", "--container-cgroup", &group, "--url", &url];
+    repository.run(&args).code(0).stdout(contains("outside on group"));
+    assert!(repository.verdict().signals.iter().any(|row| row.name == Signal::Processes && row.last >= Some(1)));
+    server.stop();
+}
+
+#[test]
+fn forms_that_a_server_refuses_are_left_out_and_named() {
+    let reply = r#"{"choices":[{"message":{"role":"assistant","content":"hello"},"finish_reason":"stop"}]}"#;
+    let server = format!(
+        "import http.server, json\n\
+         class H(http.server.BaseHTTPRequestHandler):\n\
+         \x20def do_GET(self): self.send_response(200); self.end_headers()\n\
+         \x20def do_POST(self):\n\
+         \x20 body = json.loads(self.rfile.read(int(self.headers['content-length'])))\n\
+         \x20 status = 400 if body.get('stream') or 'response_format' in body else 200\n\
+         \x20 self.send_response(status); self.end_headers(); self.wfile.write(b'{reply}')\n\
+         \x20def log_message(self, *a): pass\n\
+         import sys; http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), H).serve_forever()\n"
+    );
+    let Some(python) = python() else { return };
+    let toml = format!(
+        "[server]\ncommand = [\"{python}\", \"server.py\", \"{{port}}\"]\nurl = \"http://127.0.0.1:{{port}}\"\n{SHORT}"
+    );
+    let repository = Repository::new(&toml);
+    fs::write(repository.folder.path().join("server.py"), server).unwrap();
+    let report = repository.run(&[]).code(0);
+    report
+        .stdout(contains("streamed requests were left out"))
+        .stdout(contains("JSON requests were left out"))
+        .stdout(contains("carried no mark"));
+}
+
+/// The one test that needs another language: a server that is not ours in any way. Without it, it has nothing to say.
+fn python() -> Option<String> {
+    let paths = std::env::var_os("PATH")?;
+    let found: Option<PathBuf> = std::env::split_paths(&paths).map(|path| path.join("python3")).find(|p| p.is_file());
+    found.map(|path| path.display().to_string())
+}
+
+#[test]
+fn mistakes_are_told_before_anything_is_started() {
+    let refused = |toml: &str, args: &[&str], why: &str| {
+        Repository::new(toml).run(args).code(2).stderr(contains(why.to_owned()));
+    };
+    let server = "[server]\ncommand = \"true\"\nurl = \"http://127.0.0.1:1\"\n";
+    refused("[server]\ncomand = \"x\"\n", &[], "unknown field `comand`");
+    refused(&format!("{server}[limits]\nrestarts = 2\n"), &[], "from 4 to 1000000");
+    refused(&format!("{server}[load]\nconcurrency = 0\n"), &[], "choose from 1 to 256");
+    refused(&format!("{server}[load]\nkey-env = \"NO_SUCH_KEY\"\n"), &[], "NO_SUCH_KEY, which is not set");
+    refused(&format!("{server}[restart]\nhttp = \"restart\"\n"), &[], "write it as POST /path");
+    refused(&format!("{server}[restart]\nsignal = \"KILL\"\n"), &[], "choose HUP");
+    refused(&format!("{server}[restart]\nturns = 5\nsignal = \"HUP\"\n"), &[], "choose one of restart.turns");
+    refused("[server]\nurl = \"http://127.0.0.1:1\"\n", &[], "say what to run: --server");
+    refused("[server]\ncommand = \"true\"\n", &[], "say where the server answers: --url");
+    refused("[server]\ncommand = \"a 'b\"\nurl = \"http://127.0.0.1:1\"\n", &[], "a quote without its end");
+    refused("", &["--server", "true", "--url", "https://127.0.0.1"], "plain HTTP");
+    refused("", &["--server", "true", "--url", "nonsense url"], "write it as http://127.0.0.1:PORT");
+    refused("", &["--pid", "4194305", "--url", "http://127.0.0.1:1"], "there is no such process");
+    refused("", &["--container-cgroup", "/", "--url", "http://127.0.0.1:1"], "there is no cgroup.procs in it");
+    refused("", &["--server", "true", "--pid", "1", "--url", "http://127.0.0.1:1"], "cannot be used with");
+    refused("", &["--config", "none.toml"], "cannot read none.toml");
+}
+
+#[test]
+fn a_server_that_does_not_start_or_answer_proves_nothing() {
+    let invalid = |command: &str, why: &str| {
+        let toml = format!("[server]\ncommand = {command}\nurl = \"http://127.0.0.1:{{port}}\"\nstart-seconds = 1\n");
+        Repository::new(&toml).run(&[]).code(4).stdout(contains(why.to_owned()));
+    };
+    invalid("[\"sh\", \"-c\", \"echo no licence >&2; exit 3\"]", "exit status: 3 before it was ready");
+    invalid("\"sleep 60\"", "it was not ready at http://127.0.0.1:");
+    invalid("\"/nowhere/server\"", "/nowhere/server: No such file");
+}
