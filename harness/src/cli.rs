@@ -11,6 +11,8 @@ use crate::exit::Exit;
 pub mod compare;
 pub mod fake_api;
 pub mod judge;
+pub mod record;
+pub mod recordings;
 pub mod run;
 
 /// Proves whether a server that restarts its CLI leaks.
@@ -36,6 +38,13 @@ enum Verb {
     Compare(compare::Args),
     /// Serve a stand-in for the Messages API on loopback, for a real CLI that may reach nothing else.
     FakeApi(fake_api::Args),
+    /// Stand in the CLI's place, pass every byte on and record the session, scrubbed. Ends as the CLI ends.
+    Record(record::Args),
+    /// The recorder's second process.
+    #[command(name = record::BACK, hide = true)]
+    RecordBack(record::Args),
+    /// List, check, show and trim recordings.
+    Recordings(recordings::Args),
 }
 
 /// A command that could not do its work: how it ends, and what to tell.
@@ -61,13 +70,16 @@ impl Failure {
 #[must_use]
 pub fn main() -> ExitCode {
     let result = match Cli::parse().verb {
-        Verb::Run(args) => run::run(&args),
-        Verb::Judge(args) => judge::run(&args),
-        Verb::Compare(args) => compare::run(&args),
-        Verb::FakeApi(args) => fake_api::run(&args),
+        Verb::Run(args) => run::run(&args).map(ExitCode::from),
+        Verb::Judge(args) => judge::run(&args).map(ExitCode::from),
+        Verb::Compare(args) => compare::run(&args).map(ExitCode::from),
+        Verb::FakeApi(args) => fake_api::run(&args).map(ExitCode::from),
+        Verb::Record(_) => record::front(),
+        Verb::RecordBack(args) => record::back(args),
+        Verb::Recordings(args) => recordings::run(&args).map(ExitCode::from),
     };
     match result {
-        Ok(exit) => exit.into(),
+        Ok(exit) => exit,
         Err(Failure { exit, message }) => {
             // Nobody is left to be told that stderr is closed.
             let _ = writeln!(io::stderr(), "leakgate: {message}");

@@ -28,6 +28,9 @@
 //! | `harness/src/fake_api.rs` | a stand-in for the Messages API, for a real CLI |
 //! | `harness/src/real_cli.rs` | the real CLI: where it is, and its environment |
 //! | `harness/src/isolation.rs` | a network namespace with loopback alone, in which a real CLI may run |
+//! | `harness/src/record.rs` | stands in the CLI's place, passes every byte on and records the session |
+//! | `harness/src/recordings.rs` | what can be done with a recording: check, show, trim |
+//! | `harness/src/scrub.rs` | takes secrets, ids, names and paths out of what is recorded |
 //! | `harness/src/recording.rs` `harness/src/mock.rs` | the recordings of the real CLI, and the mock that plays them |
 //!
 //! # Programs
@@ -50,12 +53,15 @@ pub mod plant;
 pub mod probe;
 pub mod progress;
 pub mod real_cli;
+pub mod record;
 pub mod recording;
+pub mod recordings;
 pub mod replay;
 pub mod report;
 pub mod run;
 pub mod sample;
 pub mod scenario;
+pub mod scrub;
 pub mod siblings;
 pub mod store;
 pub mod strays;

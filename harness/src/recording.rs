@@ -9,6 +9,7 @@ use std::path::Path;
 
 use include_dir::{Dir, File, include_dir};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 static BUNDLED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/recordings");
 
@@ -40,6 +41,9 @@ pub struct Header {
     /// Variables that were set beyond the recorder's defaults.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// Kinds of what is usually scrubbed that were left in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<String>,
 }
 
 /// One line that passed, or the end.
@@ -49,6 +53,27 @@ pub struct Event {
     pub ms: u64,
     /// What passed.
     pub what: What,
+    /// How the line differs from what passed.
+    pub flaws: Flaws,
+}
+
+/// What a recording could not hold of a line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flaws {
+    /// The line was longer than the recorder's limit: its whole length in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<u64>,
+    /// Bytes that are no UTF-8 became U+FFFD.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub lossy: bool,
+    /// There was no newline after it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub open: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// What an [`Event`] carries; lines come without their newline.
@@ -66,6 +91,8 @@ pub enum What {
         end: End,
         /// What ended it, in words.
         after: String,
+        /// How much of each kind was scrubbed.
+        removed: BTreeMap<String, u64>,
     },
 }
 
@@ -110,7 +137,7 @@ pub enum RecordingError {
         source: std::io::Error,
     },
     /// A line is not what the format says.
-    #[error("{file}, line {line}: {wrong}; mend the line or record the session again")]
+    #[error("{file}:{line}: {wrong}; mend the line or record the session again")]
     Malformed {
         /// The file, or `VERSION/NAME`.
         file: String,
@@ -163,7 +190,7 @@ pub fn parse(file: &str, text: &str) -> Result<Session, RecordingError> {
         if matches!(events.last(), Some(Event { what: What::Exit { .. }, .. })) {
             return Err(malformed(number, "nothing may follow the exit".to_owned()));
         }
-        events.push(event(line).map_err(|wrong| malformed(number, wrong))?);
+        events.push(Event::parse(line).map_err(|wrong| malformed(number, wrong))?);
     }
     Ok(Session { header, events })
 }
@@ -180,7 +207,69 @@ impl Builtin {
     }
 }
 
+impl What {
+    /// The line that passed.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::In(line) | Self::Out(line) | Self::Err(line) => line,
+            Self::Exit { .. } => "",
+        }
+    }
+}
+
+impl Event {
+    /// Reads a line of the file; the error says what is wrong with it.
+    pub fn parse(line: &str) -> Result<Self, String> {
+        let raw: RawEvent = serde_json::from_str(line).map_err(|error| format!("this is no event ({error})"))?;
+        let (after, removed) = (raw.after.unwrap_or_default(), raw.removed);
+        let found: Vec<What> = [
+            raw.input.map(What::In),
+            raw.out.map(What::Out),
+            raw.err.map(What::Err),
+            raw.exit.map(|end| What::Exit { end, after, removed }),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        match <[What; 1]>::try_from(found) {
+            Ok([what]) => Ok(Self { ms: raw.ms, what, flaws: raw.flaws }),
+            Err(found) => Err(format!("an event has one of in, out, err and exit, this one has {}", found.len())),
+        }
+    }
+
+    /// The event as a line of the file.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let mut fields = Map::new();
+        fields.insert("ms".to_owned(), self.ms.into());
+        match &self.what {
+            What::In(line) => drop(fields.insert("in".to_owned(), line.as_str().into())),
+            What::Out(line) => drop(fields.insert("out".to_owned(), line.as_str().into())),
+            What::Err(line) => drop(fields.insert("err".to_owned(), line.as_str().into())),
+            What::Exit { end, after, removed } => {
+                fields.insert("exit".to_owned(), json!(end));
+                fields.insert("after".to_owned(), after.as_str().into());
+                if !removed.is_empty() {
+                    fields.insert("removed".to_owned(), json!(removed));
+                }
+            }
+        }
+        if let Value::Object(flaws) = json!(self.flaws) {
+            fields.extend(flaws);
+        }
+        Value::Object(fields).to_string()
+    }
+}
+
 impl Session {
+    /// The session as a file.
+    #[must_use]
+    pub fn file(&self) -> String {
+        let lines = std::iter::once(json!(self.header).to_string()).chain(self.events.iter().map(Event::line));
+        lines.map(|line| line + "\n").collect()
+    }
+
     /// How the recorded process ended, if the recording goes that far.
     pub fn end(&self) -> Option<End> {
         self.events.iter().find_map(|event| match event.what {
@@ -200,24 +289,10 @@ struct RawEvent {
     err: Option<String>,
     exit: Option<End>,
     after: Option<String>,
-}
-
-fn event(line: &str) -> Result<Event, String> {
-    let raw: RawEvent = serde_json::from_str(line).map_err(|error| format!("this is no event ({error})"))?;
-    let after = raw.after.unwrap_or_default();
-    let found: Vec<What> = [
-        raw.input.map(What::In),
-        raw.out.map(What::Out),
-        raw.err.map(What::Err),
-        raw.exit.map(|end| What::Exit { end, after }),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    match <[What; 1]>::try_from(found) {
-        Ok([what]) => Ok(Event { ms: raw.ms, what }),
-        Err(found) => Err(format!("an event has one of in, out, err and exit, this one has {}", found.len())),
-    }
+    #[serde(default)]
+    removed: BTreeMap<String, u64>,
+    #[serde(flatten)]
+    flaws: Flaws,
 }
 
 fn as_builtin(file: &'static File<'static>) -> Option<Builtin> {
@@ -269,14 +344,12 @@ mod tests {
 
     #[test]
     fn errors_name_the_file_the_line_and_the_fault() {
-        assert_eq!(error(""), "f.jsonl, line 1: the file is empty; mend the line or record the session again");
-        assert!(error("{}").starts_with("f.jsonl, line 1: this is no session header (missing field"));
+        assert_eq!(error(""), "f.jsonl:1: the file is empty; mend the line or record the session again");
+        assert!(error("{}").starts_with("f.jsonl:1: this is no session header (missing field"));
         assert!(error(&HEADER.replace(":1,", ":2,")).contains("format 2 is not known, this build reads format 1"));
-        assert!(
-            error(&format!("{HEADER}\n{{\"ms\":1}}")).contains("line 2: an event has one of in, out, err and exit")
-        );
+        assert!(error(&format!("{HEADER}\n{{\"ms\":1}}")).contains(":2: an event has one of in, out, err and exit"));
         assert!(error(&format!("{HEADER}\n{{\"ms\":1,\"in\":\"\",\"out\":\"\"}}")).contains("this one has 2"));
         let after_exit = "{\"ms\":1,\"exit\":{\"code\":0}}\n{\"ms\":2,\"out\":\"\"}";
-        assert!(error(&format!("{HEADER}\n{after_exit}")).contains("line 3: nothing may follow the exit"));
+        assert!(error(&format!("{HEADER}\n{after_exit}")).contains(":3: nothing may follow the exit"));
     }
 }

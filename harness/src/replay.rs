@@ -101,7 +101,7 @@ fn message(what: &What) -> Option<String> {
         What::In(_) => return None,
         What::Out(line) => normal::message(line),
         What::Err(line) => format!("stderr: {line}"),
-        What::Exit { end, after } => format!("ended with {end:?} after: {after}"),
+        What::Exit { end, after, .. } => format!("ended with {end:?} after: {after}"),
     })
 }
 

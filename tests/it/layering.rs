@@ -28,12 +28,13 @@ const WRAPPER: [&str; 20] = [
 ];
 
 /// The harness's modules from top to bottom. Measuring (`scenario` and below) knows nothing of verdicts.
-const HARNESS: [&str; 28] = [
+const HARNESS: [&str; 31] = [
     "bin",
     "cli",
     "run",
     "progress",
     "environment",
+    "recordings",
     "siblings",
     "report",
     "store",
@@ -45,6 +46,8 @@ const HARNESS: [&str; 28] = [
     "load",
     "fake_api",
     "mock",
+    "record",
+    "scrub",
     "recording",
     "sut",
     "plant",

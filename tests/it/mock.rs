@@ -4,5 +4,5 @@ mod answers;
 mod behaviour;
 mod exchanges;
 mod faults;
-mod process;
+pub(crate) mod process;
 mod replay;

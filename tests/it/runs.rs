@@ -30,6 +30,7 @@ pub(crate) fn healthy() -> Run {
 pub(crate) fn sut() -> TargetRun {
     let values = [
         (Signal::LiveInvokers, 1),
+        (Signal::CliProcesses, 1),
         (Signal::FdsPipe, 12),
         (Signal::FdsSocket, 2),
         (Signal::FdsFile, 3),

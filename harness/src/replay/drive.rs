@@ -3,6 +3,7 @@
 //! A line is said when the CLI has come as far as the recorded one had, by what can be counted in any version: results,
 //! answers, questions, pieces of text, retries. Other messages may come and go between versions.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -20,7 +21,7 @@ use tokio::time::{Instant as Deadline, timeout_at};
 
 use super::Heard;
 use crate::real_cli::callers_variables;
-use crate::recording::{End, Event, Session, What};
+use crate::recording::{End, Event, Flaws, Session, What};
 
 /// How long a CLI may take for the next thing that it is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -231,7 +232,7 @@ impl Talk {
             }
         }
         let ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.events.push(Event { ms, what });
+        self.events.push(Event { ms, what, flaws: Flaws::default() });
     }
 
     /// Says a recorded line. An answer goes to the question that this CLI asked in the recorded one's place.
@@ -295,7 +296,7 @@ impl Talk {
                 (Some(code), _) => End::Code(code),
                 (None, signal) => End::Signal(signal.unwrap_or_default()),
             };
-            self.note(What::Exit { end, after });
+            self.note(What::Exit { end, after, removed: BTreeMap::new() });
         }
         (self.events, late)
     }

@@ -42,7 +42,7 @@ pub fn recording(heard: &Heard, header: &Header, version: &str) -> String {
             What::In(said) => line["in"] = scrubber.line(said).into(),
             What::Out(said) => line["out"] = scrubber.line(said).into(),
             What::Err(said) => line["err"] = scrubber.text(said).into(),
-            What::Exit { end, after } => {
+            What::Exit { end, after, .. } => {
                 line["exit"] = json!(end);
                 line["after"] = after.as_str().into();
             }

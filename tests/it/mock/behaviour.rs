@@ -260,7 +260,7 @@ fn mistakes_in_options_and_recordings_exit_with_2_and_say_what_to_do() {
         (["--mock-fault", "crush"], "--mock-fault: there is no fault `crush`"),
         (["--mock-recording", "no-such"], "no recording is called `no-such`; name a .jsonl file or one of: 2.1.19/"),
         (["--mock-recording", "/no/such.jsonl"], "cannot read the recording /no/such.jsonl"),
-        (["--mock-recording", torn], "torn.jsonl, line 1: this is no session header (missing field"),
+        (["--mock-recording", torn], "torn.jsonl:1: this is no session header (missing field"),
     ] {
         let output = output(&arguments);
         let stderr = String::from_utf8(output.stderr).expect("UTF-8");

@@ -20,7 +20,7 @@ fn replay(entry: Builtin, pace: &str) {
             What::In(line) => mock.send(line),
             What::Out(line) => assert_eq!(&mock.next(), line, "{spec}, line {}", index + 2),
             What::Err(line) => expected_complaints.push(line.clone() + "\n"),
-            What::Exit { end, after } => {
+            What::Exit { end, after, .. } => {
                 bring_about(&mut mock, after, &spec);
                 assert_eq!(mock.end(), (*end, Vec::new(), expected_complaints.concat()), "{spec}");
                 return;

@@ -1,0 +1,107 @@
+//! One stream: reads, notes, writes. Each has a thread of its own, so that none can hold up another.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+use super::lines::Lines;
+
+/// What one read may bring: as much as a pipe holds.
+const BUFFER: usize = 64 * 1024;
+
+/// Once the CLI is gone, this much may still be in its pipe; a child of it that goes on writing is not listened to.
+const LEFT: usize = 1024 * 1024;
+
+/// Why a stream came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// The source has ended.
+    AtEnd,
+    /// Nobody takes it any more.
+    NoReader,
+    /// The CLI is gone, and nothing is left in the pipe.
+    Over,
+}
+
+/// Passes everything on, until there is an end; `over` becomes readable when the CLI is gone.
+pub(super) fn pass(mut from: File, mut to: File, over: &UnixStream, mut lines: Lines<'_>) -> Stopped {
+    let mut buffer = vec![0; BUFFER];
+    let mut left = None;
+    loop {
+        match wait(&from, &to, over, left.is_some()) {
+            Next::Read { is_over } => left = left.or_else(|| is_over.then_some(LEFT)),
+            Next::Over if left.is_none() => {
+                left = Some(LEFT);
+                continue;
+            }
+            Next::Over => return Stopped::Over,
+            Next::NoReader => return Stopped::NoReader,
+        }
+        if left == Some(0) {
+            return Stopped::Over;
+        }
+        let read = match from.read(&mut buffer) {
+            Ok(0) => return Stopped::AtEnd,
+            Ok(read) => read,
+            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => continue,
+            Err(_) => return Stopped::AtEnd,
+        };
+        left = left.map(|left| left.saturating_sub(read));
+        // Noted before it is passed on: what answers it must come later in the recording.
+        lines.take(&buffer[..read]);
+        if write_all(&mut to, &buffer[..read]).is_err() {
+            return Stopped::NoReader;
+        }
+    }
+}
+
+enum Next {
+    Read { is_over: bool },
+    NoReader,
+    Over,
+}
+
+/// Waits until there is something to read, or no sense in it.
+fn wait(from: &File, to: &File, over: &UnixStream, was_over: bool) -> Next {
+    let mut fds = [
+        PollFd::from_borrowed_fd(from.as_fd(), PollFlags::IN),
+        // Asked for nothing, poll still tells that the reader is gone.
+        PollFd::from_borrowed_fd(to.as_fd(), PollFlags::empty()),
+        PollFd::from_borrowed_fd(over.as_fd(), PollFlags::IN),
+    ];
+    loop {
+        match poll(&mut fds, None) {
+            Err(Errno::INTR) => {}
+            Err(_) => return Next::Read { is_over: was_over },
+            Ok(_) => break,
+        }
+    }
+    if fds[1].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
+        Next::NoReader
+    } else if fds[0].revents().is_empty() {
+        Next::Over
+    } else {
+        Next::Read { is_over: !fds[2].revents().is_empty() }
+    }
+}
+
+fn write_all(to: &mut File, mut bytes: &[u8]) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        match to.write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // Whoever shares the stream has made it non-blocking.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => wait_for_room(to.as_fd()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn wait_for_room(to: BorrowedFd<'_>) {
+    let _ = poll(&mut [PollFd::from_borrowed_fd(to, PollFlags::OUT)], None);
+}

@@ -1,0 +1,82 @@
+//! What can be done with a recording: check it, show it, trim it.
+//!
+//! `recordings/check.rs` says what is wrong with one, `recordings/replay.rs` lets `mock-claude` play it and compares,
+//! `recordings/show.rs` is the overview for people, `recordings/trim.rs` makes a smaller one that still plays.
+
+use std::collections::VecDeque;
+
+use serde::Deserialize;
+
+use crate::recording::{Session, What};
+
+pub mod check;
+pub mod replay;
+pub mod show;
+pub mod trim;
+
+/// One user message and its result; the numbers are indices of [`Session::events`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// The user message.
+    pub asked: usize,
+    /// The first line that answers it.
+    pub first: Option<usize>,
+    /// The result; none where the process ended before.
+    pub result: Option<usize>,
+}
+
+/// What of a line says which message it is.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Label {
+    #[serde(rename = "type")]
+    kind: String,
+    subtype: Option<String>,
+    request: Option<Inner>,
+    event: Option<Inner>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Inner {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    subtype: Option<String>,
+}
+
+impl Label {
+    /// The label of a line that is a message.
+    fn of(line: &str) -> Option<Self> {
+        serde_json::from_str(line).ok()
+    }
+
+    /// Its type with what it is more closely: `stream_event/message_start`, `result/success`.
+    fn name(&self) -> String {
+        let inner = self.request.as_ref().or(self.event.as_ref());
+        let closer = inner.and_then(|inner| inner.subtype.as_ref().or(inner.kind.as_ref())).or(self.subtype.as_ref());
+        closer.map_or_else(|| self.kind.clone(), |closer| format!("{}/{closer}", self.kind))
+    }
+}
+
+/// The turns in order. The CLI queues user messages that come while a turn runs, and answers each with a result.
+pub fn turns(session: &Session) -> Vec<Turn> {
+    let (mut turns, mut open): (Vec<Turn>, VecDeque<usize>) = (Vec::new(), VecDeque::new());
+    for (index, event) in session.events.iter().enumerate() {
+        let Some(kind) = Label::of(event.what.text()).map(|label| label.kind) else { continue };
+        match (&event.what, kind.as_str()) {
+            (What::In(_), "user") => {
+                open.push_back(turns.len());
+                turns.push(Turn { asked: index, first: None, result: None });
+            }
+            (What::Out(_), "control_response" | "control_request") => {}
+            (What::Out(_), kind) => {
+                let Some(turn) = open.front().map(|open| &mut turns[*open]) else { continue };
+                turn.first.get_or_insert(index);
+                if kind == "result" {
+                    turn.result = Some(index);
+                    open.pop_front();
+                }
+            }
+            _ => {}
+        }
+    }
+    turns
+}

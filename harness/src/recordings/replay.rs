@@ -1,0 +1,111 @@
+//! Lets `mock-claude` play a recording, with the recording's own input, and compares every line of its stdout.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
+
+use crate::recording::{Session, What};
+
+/// Far beyond what a line takes at full speed on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How much of a line an error shows.
+const SHOWN: usize = 160;
+
+/// Why a recording cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The system refused something.
+    #[error("cannot replay {file}: {source}; build mock-claude with `cargo build -p leakgate --bins`")]
+    System {
+        /// The recording.
+        file: String,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// It plays something else.
+    #[error(
+        "{file}:{line}: mock-claude plays {played} where {recorded} is recorded; record the session again, or trim it before this turn"
+    )]
+    Differs {
+        /// The recording.
+        file: String,
+        /// The line's number, from 1.
+        line: usize,
+        /// What was said, if anything.
+        played: String,
+        /// What the recording says.
+        recorded: String,
+    },
+}
+
+/// Plays it at full speed; gives the number of lines that were the same.
+pub fn replay(file: &str, session: &Session, mock: &Path) -> Result<usize, ReplayError> {
+    let failed = |source| ReplayError::System { file: file.to_owned(), source };
+    // A copy, because a bundled recording has no file, and because the one that was checked may change.
+    let folder = tempfile::tempdir().map_err(failed)?;
+    let copy = folder.path().join("recording.jsonl");
+    std::fs::write(&copy, session.file()).map_err(failed)?;
+    let mut player = Player::start(mock, &copy, session).map_err(failed)?;
+    let mut same = 0;
+    for (line, event) in (2..).zip(&session.events) {
+        match &event.what {
+            What::In(text) => player.send(text),
+            What::Out(recorded) => {
+                let played = player.lines.recv_timeout(PATIENCE).ok();
+                if played.as_ref() != Some(recorded) {
+                    let (played, recorded) =
+                        (played.map_or_else(|| "nothing".to_owned(), |line| short(&line)), short(recorded));
+                    return Err(ReplayError::Differs { file: file.to_owned(), line, played, recorded });
+                }
+                same += 1;
+            }
+            What::Err(_) | What::Exit { .. } => {}
+        }
+    }
+    Ok(same)
+}
+
+fn short(line: &str) -> String {
+    let end = line.floor_char_boundary(SHOWN);
+    if end < line.len() { format!("`{}…`", &line[..end]) } else { format!("`{line}`") }
+}
+
+/// A playing mock; dropped, it is killed and waited for.
+struct Player {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Player {
+    fn start(mock: &Path, recording: &Path, session: &Session) -> std::io::Result<Self> {
+        #[expect(clippy::disallowed_methods, reason = "it starts nothing itself; Player::drop kills and reaps it")]
+        let mut command = Command::new(mock);
+        command.arg("--mock-recording").arg(recording).args(["--mock-pace", "full"]).args(&session.header.args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn()?;
+        let (sender, lines) = sync_channel(1024);
+        if let Some(stdout) = child.stdout.take() {
+            let said = BufReader::new(stdout).lines().map_while(Result::ok);
+            // It ends with the mock's stdout, or when nobody listens any more.
+            std::thread::spawn(move || said.into_iter().try_for_each(|line| sender.send(line)));
+        }
+        Ok(Self { child, lines })
+    }
+
+    /// A mock that has ended does not read; its output tells.
+    fn send(&mut self, line: &str) {
+        if let Some(stdin) = &mut self.child.stdin {
+            let _ = stdin.write_all(line.as_bytes()).and_then(|()| stdin.write_all(b"\n"));
+        }
+    }
+}
+
+impl Drop for Player {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
