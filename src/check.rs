@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use crate::cli::{Cli, CliSpec, account};
+use crate::cli::{Cli, CliSpec, account, endpoint};
 use crate::config::file::{ConfigFile, Origin, Setting};
 use crate::config::{Config, Key, Keyring, Standby};
 use crate::invoker::Factory;
@@ -52,6 +52,8 @@ pub struct Subject<'a> {
     pub settings: &'a [Setting],
     /// The file that some of them come from.
     pub file: Option<&'a ConfigFile>,
+    /// What is to be said about variables that look like options and are none.
+    pub strays: &'a [String],
 }
 
 /// Writes what it finds to `out`; true if all is well.
@@ -113,6 +115,9 @@ fn options(subject: &Subject<'_>, report: &mut Report<'_>) -> io::Result<()> {
         };
         writeln!(report.out, "      {} = {}  ({origin})", setting.name, setting.value)?;
     }
+    for stray in subject.strays {
+        report.note("options", stray)?;
+    }
     if let Some(file) = subject.file.filter(|file| file.shows_key()) {
         let path = file.path().display();
         report.note("options", format!("everybody on this machine can read the key in {path}; chmod 600 it"))?;
@@ -155,10 +160,21 @@ async fn address(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
                 report.wrong("address", format!("{address} is in use by another program; choose another with --listen"))
             }
         },
-        Err(error) => {
-            report.wrong("address", format!("cannot listen on {address}: {error}; choose another with --listen"))
-        }
+        Err(error) => report.wrong("address", format!("cannot listen on {address}: {}", why_not_bound(&error))),
     }
+}
+
+/// What the system says to an address, and what to do.
+pub(crate) fn why_not_bound(error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => "another program listens there; choose another with --listen, or port 0",
+        io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege; choose another with --listen",
+        io::ErrorKind::AddrNotAvailable => {
+            "no interface of this machine has this address; choose another with --listen"
+        }
+        _ => "choose another with --listen",
+    };
+    format!("{error}; {advice}")
 }
 
 /// The name of the server that holds the address, if it is one of ours.
@@ -202,7 +218,13 @@ async fn cli(config: &Config, runtime: Option<&RuntimeFolder>, report: &mut Repo
         return Ok(false);
     };
     match version(config, runtime).await {
-        Ok(version) => report.ok("cli", format!("{}, {version}", path.display())).map(|()| true),
+        Ok(version) => {
+            report.ok("cli", format!("{}, {version}", path.display()))?;
+            if !version.contains(|c: char| c.is_ascii_digit()) {
+                report.note("cli", "that is no version: is it the Claude Code CLI? --cli names another")?;
+            }
+            Ok(true)
+        }
         Err(what) => {
             let message = format!("{} --version {what}; try it in a shell", path.display());
             report.wrong("cli", message).map(|()| false)
@@ -284,8 +306,12 @@ fn shown(text: &str) -> String {
 
 fn account(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
     match account::account(config.auth, account::is_set) {
-        Ok(account) => report.ok("account", format!("turns are paid for by: {account}")),
-        Err(error) => report.wrong("account", error.to_string()),
+        Ok(account) => report.ok("account", format!("turns are paid for by: {account}"))?,
+        Err(error) => report.wrong("account", error.to_string())?,
+    }
+    match endpoint::elsewhere() {
+        Some(url) => report.note("account", format!("{} is set: requests go to {url}", endpoint::VARIABLE)),
+        None => Ok(()),
     }
 }
 
@@ -349,6 +375,9 @@ fn advice(error: &TurnError) -> &'static str {
         TurnError::RateLimited { .. } => "the CLI works; its account has to wait",
         TurnError::Deadline { .. } | TurnError::QueueTimeout(_) => {
             "see whether the CLI answers in a shell, and whether it reaches the network"
+        }
+        TurnError::Offline { reason, .. } if reason.contains("unknown option") => {
+            "the CLI is too old for this server: update it (npm install -g @anthropic-ai/claude-code); or a --cli-arg is wrong"
         }
         _ => "run the CLI in a shell to see more, or this check with --log debug",
     }

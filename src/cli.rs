@@ -19,6 +19,7 @@ use crate::runtime::MARK;
 
 pub mod account;
 pub mod codec;
+pub mod endpoint;
 pub mod event;
 pub mod system_prompt;
 

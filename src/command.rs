@@ -112,7 +112,8 @@ fn check(order: &Order) -> anyhow::Result<Exit> {
     }
     adopt_orphans();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    let subject = Subject { config: &order.options.server, settings: &order.settings, file: order.file.as_ref() };
+    let Order { settings, file, strays, .. } = order;
+    let subject = Subject { config: &order.options.server, settings, file: file.as_ref(), strays };
     runtime.block_on(async {
         let mut signals = StopSignals::listen().context("listening for signals")?;
         let mut stdout = std::io::stdout();
@@ -127,8 +128,11 @@ fn check(order: &Order) -> anyhow::Result<Exit> {
 }
 
 fn serve(order: Order) -> anyhow::Result<Exit> {
-    let Order { options, file, .. } = order;
+    let Order { options, file, strays, .. } = order;
     start_log(&options)?;
+    for stray in strays {
+        tracing::warn!("{stray}");
+    }
     let keys = match options.server.keys() {
         Ok(keys) => keys,
         Err(error) => return Ok(wrong_option(&error.to_string())),
@@ -161,9 +165,9 @@ pub fn adopt_orphans() {
 /// Binds the configured address, or says who may have it.
 pub async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
     let address = config.listen;
-    TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address}; is another server running there? Choose another with --listen, or port 0")
-    })
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| anyhow::anyhow!("cannot listen on {address}: {}", check::why_not_bound(&error)))
 }
 
 /// The signals that ask a server to stop: a supervisor's, Ctrl-C, and that of a terminal that was closed.
@@ -206,13 +210,13 @@ async fn recv(signal: Option<&mut Signal>) {
 async fn stop_on_signal(server: Server, mut signals: StopSignals) -> Exit {
     let name = signals.next().await;
     tracing::info!("{name}: stopping; once more to kill");
-    let pool = server.pool().clone();
+    let kill = server.killer();
     let mut stopping = std::pin::pin!(server.stop());
     let stopped = tokio::select! {
         stopped = &mut stopping => stopped,
         name = signals.next() => {
             tracing::warn!("{name} again: killing");
-            pool.kill();
+            kill();
             stopping.await
         }
     };

@@ -62,7 +62,7 @@ impl std::str::FromStr for ModelAlias {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=').map(|(name, model)| (name.trim(), model.trim())) {
             Some((name, model)) if !name.is_empty() && !model.is_empty() => {
-                Ok(Self { name: name.to_owned(), model: model.to_owned() })
+                Ok(Self { name: name.to_owned(), model: parse_model(model)? })
             }
             _ => Err("expected NAME=MODEL, for example gpt-4o-mini=haiku".to_owned()),
         }
@@ -89,7 +89,8 @@ pub struct Config {
 
     /// A TOML file with several keys, a `[[key]]` each: `name`, `key`, and if wanted its limits `concurrency` (requests
     /// served at the same time), `queue` (how many more may wait for that, 100 if not set) and `requests-per-minute` (in
-    /// any 60 seconds, wherever they begin).
+    /// any 60 seconds, wherever they begin). Only a key with `admin = true` may restart the CLI over HTTP; without a
+    /// file, that of --api-key may.
     #[arg(long, env = "CCW_API_KEY_FILE", value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
 
@@ -103,7 +104,7 @@ pub struct Config {
     pub cli_args: Vec<String>,
 
     /// The model that the CLI is started with.
-    #[arg(long, env = "CCW_MODEL", default_value = "haiku")]
+    #[arg(long, env = "CCW_MODEL", default_value = "haiku", value_parser = parse_model)]
     pub model: String,
 
     /// A name that clients ask for, and the model that it gets, for example gpt-4o-mini=haiku; may be repeated.
@@ -221,7 +222,28 @@ pub struct Config {
 }
 
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "expected an address and a port, for example 127.0.0.1:8204 or [::1]:8204".to_owned())
+    const EXPECTED: &str = "expected an address and a port, for example 127.0.0.1:8204 or [::1]:8204";
+    text.parse().map_err(|_| match text.rsplit_once(':') {
+        Some((host, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
+            if port.parse::<u16>().is_err() {
+                format!("a port is a number from 0 to 65535; {EXPECTED}")
+            } else if host.parse::<std::net::Ipv6Addr>().is_ok() {
+                format!("an IPv6 address stands in brackets; {EXPECTED}")
+            } else {
+                format!("a name is not looked up; {EXPECTED}")
+            }
+        }
+        _ => EXPECTED.to_owned(),
+    })
+}
+
+/// A model's name: it becomes an argument of the CLI, and must not be read as a flag.
+fn parse_model(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    if name.is_empty() || name.starts_with('-') || name.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err("expected the name of a model, for example haiku or claude-haiku-4-5".to_owned());
+    }
+    Ok(name.to_owned())
 }
 
 fn parse_count(text: &str) -> Result<NonZeroUsize, String> {
@@ -250,7 +272,9 @@ impl Config {
         let mut ring = file.unwrap_or_default();
         if let Some(key) = single {
             let limits = KeyLimits::default();
-            ring.keys.insert(0, Key { name: keys::SINGLE.to_owned(), key: key.clone(), limits });
+            // A key file says itself who is an operator.
+            let admin = self.api_key_file.is_none();
+            ring.keys.insert(0, Key { name: keys::SINGLE.to_owned(), key: key.clone(), limits, admin });
         }
         Ok(ring)
     }

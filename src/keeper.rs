@@ -144,7 +144,8 @@ fn start(task: &Task) -> Result<Pid, Failure> {
     loop {
         #[expect(clippy::disallowed_methods, reason = "the keeper is the owner that ends the whole tree")]
         let mut command = Command::new(program);
-        command.args(args).env("TMPDIR", &task.scratch);
+        // Its sockets as well as its temporary files: a CLI that is killed removes neither.
+        command.args(args).env("TMPDIR", &task.scratch).env("XDG_RUNTIME_DIR", &task.scratch);
         match command.spawn() {
             Ok(child) => {
                 // Reaped by `reap`, which waits for every child and not only for this one.

@@ -44,6 +44,7 @@
 //! | `src/invoker/reply.rs` | one reply out of its events. Pure |
 //! | `src/cli.rs` | how a CLI is started |
 //! | `src/cli/account.rs` | whose money it spends: what it may see of the environment. Pure |
+//! | `src/cli/endpoint.rs` | where its requests go, if the environment says so |
 //! | `src/cli/system_prompt.rs` | the file with the system prompt |
 //! | `src/cli/codec.rs` | lines of bounded length |
 //! | `src/cli/event.rs` | the CLI's JSON, both ways |

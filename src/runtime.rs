@@ -36,8 +36,13 @@ pub enum RuntimeError {
         source: io::Error,
     },
     /// The folder could be filled by somebody else.
-    #[error("the runtime folder {} is not private to this user; choose another with --runtime-dir", .0.display())]
-    NotPrivate(PathBuf),
+    #[error("the runtime folder {} {what}; or choose another with --runtime-dir", path.display())]
+    NotPrivate {
+        /// Which folder.
+        path: PathBuf,
+        /// How it is not, and what to do.
+        what: String,
+    },
     /// `/proc` does not show this process.
     #[error("cannot read /proc/{0}/stat: is /proc mounted?")]
     NoProc(i32),
@@ -129,13 +134,17 @@ fn private_folder(path: &Path) -> Result<(), RuntimeError> {
     let io = |source| RuntimeError::Io { path: path.to_path_buf(), source };
     DirBuilder::new().mode(0o700).recursive(true).create(path).map_err(io)?;
     let metadata: Metadata = std::fs::symlink_metadata(path).map_err(io)?;
-    let ours = metadata.uid() == rustix::process::getuid().as_raw();
-    let others_may_write = metadata.mode() & 0o022 != 0;
-    if metadata.is_dir() && ours && !others_may_write {
-        Ok(())
+    let (own, mode) = (rustix::process::getuid().as_raw(), metadata.mode() & 0o7777);
+    let what = if !metadata.is_dir() {
+        "is no folder (a link is none either); remove it".to_owned()
+    } else if metadata.uid() != own {
+        format!("belongs to user {}, and this is user {own}; remove it", metadata.uid())
+    } else if mode & 0o022 != 0 {
+        format!("can be written to by others (mode {mode:o}); chmod 700 it")
     } else {
-        Err(RuntimeError::NotPrivate(path.to_path_buf()))
-    }
+        return Ok(());
+    };
+    Err(RuntimeError::NotPrivate { path: path.to_path_buf(), what })
 }
 
 /// Ends what carries the mark of a server that is gone, and removes its folder. Gives how many processes it ended.
@@ -251,6 +260,10 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let root = tempfile::tempdir().unwrap();
         std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(matches!(RuntimeFolder::create(Some(root.path())), Err(RuntimeError::NotPrivate(_))));
+        let refused = |path: &Path| RuntimeFolder::create(Some(path)).unwrap_err().to_string();
+        assert!(refused(root.path()).contains("can be written to by others (mode 777); chmod 700 it"));
+        let link = root.path().join("link");
+        std::os::unix::fs::symlink(root.path(), &link).unwrap();
+        assert!(refused(&link).contains("is no folder (a link is none either)"));
     }
 }

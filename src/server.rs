@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use crate::cli::CliSpec;
 use crate::cli::account::{self, KeyMissing};
+use crate::cli::endpoint;
 use crate::cli::system_prompt::{self, SystemPromptError};
 use crate::config::{Config, Key};
 use crate::http::{self, Site};
@@ -48,6 +49,9 @@ pub fn cli(config: &Config, runtime: &RuntimeFolder) -> Result<CliSpec, StartErr
     let system_prompt = config.system_prompt_file.as_deref().map(system_prompt::read).transpose()?;
     let system_prompt = system_prompt.map(|text| runtime.keep("system-prompt", &text)).transpose()?;
     tracing::info!(auth = %account, "turns are paid for by this account");
+    if let Some(url) = endpoint::elsewhere() {
+        tracing::warn!(url, "{} is set: the CLI sends requests there", endpoint::VARIABLE);
+    }
     Ok(CliSpec::new(config, account, system_prompt.as_deref()))
 }
 
@@ -104,6 +108,15 @@ impl Server {
     #[must_use]
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// What kills it while it stops: nothing is waited for any longer, whatever clients do.
+    pub fn killer(&self) -> impl FnOnce() + use<> {
+        let (pool, tasks) = (self.pool.clone(), self.tasks.clone());
+        move || {
+            pool.kill();
+            tasks.hurry();
+        }
     }
 
     /// Stops in good order, from the outside to the inside: nobody new is let in, whoever is in has until the end of the

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 pub struct Tasks {
     tracker: TaskTracker,
     stop: CancellationToken,
+    hurry: CancellationToken,
 }
 
 impl Tasks {
@@ -50,6 +51,16 @@ impl Tasks {
     /// Ends when [`Tasks::stop`] is called.
     pub fn stopped(&self) -> WaitForCancellationFutureOwned {
         self.stop.clone().cancelled_owned()
+    }
+
+    /// Tells every task that nobody waits any longer for a good end.
+    pub fn hurry(&self) {
+        self.hurry.cancel();
+    }
+
+    /// Ends when [`Tasks::hurry`] is called.
+    pub fn hurried(&self) -> WaitForCancellationFutureOwned {
+        self.hurry.clone().cancelled_owned()
     }
 
     /// Waits until every task has ended, `deadline` at most. False: some are still running.

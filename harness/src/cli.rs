@@ -8,6 +8,8 @@ use clap::{Parser, Subcommand};
 
 use crate::exit::Exit;
 
+pub mod compare;
+pub mod fake_api;
 pub mod judge;
 pub mod record;
 pub mod recordings;
@@ -32,6 +34,10 @@ enum Verb {
     Run(Box<run::Args>),
     /// Judge stored runs again.
     Judge(judge::Args),
+    /// Hold the recorded conversations with the mock and with a real CLI, and tell what differs.
+    Compare(compare::Args),
+    /// Serve a stand-in for the Messages API on loopback, for a real CLI that may reach nothing else.
+    FakeApi(fake_api::Args),
     /// Stand in the CLI's place, pass every byte on and record the session, scrubbed. Ends as the CLI ends.
     Record(record::Args),
     /// The recorder's second process.
@@ -66,6 +72,8 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Run(args) => run::run(&args).map(ExitCode::from),
         Verb::Judge(args) => judge::run(&args).map(ExitCode::from),
+        Verb::Compare(args) => compare::run(&args).map(ExitCode::from),
+        Verb::FakeApi(args) => fake_api::run(&args).map(ExitCode::from),
         Verb::Record(_) => record::front(),
         Verb::RecordBack(args) => record::back(args),
         Verb::Recordings(args) => recordings::run(&args).map(ExitCode::from),

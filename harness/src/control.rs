@@ -171,26 +171,16 @@ mod tests {
     #[test]
     fn every_signal_that_is_judged_has_a_control() {
         let planted: Vec<Signal> = Control::all().into_iter().flat_map(|control| control.planted).collect();
-        for signal in [
-            Signal::LiveInvokers,
-            Signal::CliProcesses,
+        let others = [
             Signal::HeapBlocks,
             Signal::HeapBytes,
-            Signal::FdsPipe,
-            Signal::FdsSocket,
-            Signal::FdsFile,
-            Signal::FdsAnon,
-            Signal::Threads,
-            Signal::Tasks,
-            Signal::Processes,
-            Signal::Zombies,
-            Signal::Files,
             Signal::Orphans,
             Signal::FilesLeft,
             Signal::Lost,
             Signal::MixedUp,
             Signal::AnonPss,
-        ] {
+        ];
+        for signal in Signal::COUNTED.into_iter().chain(others) {
             assert!(planted.contains(&signal), "{signal:?}");
         }
         assert!(Control::all().iter().any(|control| control.planted.is_empty()));

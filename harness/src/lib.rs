@@ -24,6 +24,10 @@
 //! | `harness/src/sample.rs` `harness/src/store.rs` | what is measured, and how it is kept |
 //! | `harness/src/verdict.rs` | the rules, a file each in `verdict/` |
 //! | `harness/src/report.rs` | the terminal report |
+//! | `harness/src/replay.rs` | the recorded conversations, held again with the mock and a real CLI |
+//! | `harness/src/fake_api.rs` | a stand-in for the Messages API, for a real CLI |
+//! | `harness/src/real_cli.rs` | the real CLI: where it is, and its environment |
+//! | `harness/src/isolation.rs` | a network namespace with loopback alone, in which a real CLI may run |
 //! | `harness/src/record.rs` | stands in the CLI's place, passes every byte on and records the session |
 //! | `harness/src/recordings.rs` | what can be done with a recording: check, show, trim |
 //! | `harness/src/scrub.rs` | takes secrets, ids, names and paths out of what is recorded |
@@ -40,15 +44,19 @@ pub mod control;
 pub mod environment;
 pub mod event;
 pub mod exit;
+pub mod fake_api;
+pub mod isolation;
 pub mod load;
 pub mod mock;
 pub mod outside;
 pub mod plant;
 pub mod probe;
 pub mod progress;
+pub mod real_cli;
 pub mod record;
 pub mod recording;
 pub mod recordings;
+pub mod replay;
 pub mod report;
 pub mod run;
 pub mod sample;

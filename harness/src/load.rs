@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -85,6 +85,15 @@ pub enum Ending {
     MixedUp(String),
 }
 
+/// When a request was sent that got its own reply, and when the reply had come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// Just before it was sent.
+    pub start: Instant,
+    /// Just after the last byte.
+    pub end: Instant,
+}
+
 /// What one request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
@@ -110,6 +119,7 @@ pub struct Load {
     clients: Vec<Client>,
     next: Arc<AtomicU64>,
     counts: Counts,
+    timings: Vec<Timing>,
 }
 
 impl Load {
@@ -119,7 +129,8 @@ impl Load {
         let endpoint = Arc::new(endpoint);
         let client = || Client::new(Arc::clone(&endpoint), shape.deadline);
         let clients = (0..shape.connections).map(|_| client()).collect();
-        Self { shape, script, clients, next: Arc::new(AtomicU64::new(0)), counts: Counts::default() }
+        let (next, counts, timings) = (Arc::new(AtomicU64::new(0)), Counts::default(), Vec::new());
+        Self { shape, script, clients, next, counts, timings }
     }
 
     /// Sends `requests` requests and waits for all their endings. A connection that cannot be opened ends its part of
@@ -132,9 +143,10 @@ impl Load {
         }
         while let Some(joined) = workers.join_next().await {
             match joined {
-                Ok((client, counts)) => {
+                Ok((client, counts, timings)) => {
                     self.clients.push(client);
                     self.counts.add(counts);
+                    self.timings.extend(timings);
                 }
                 Err(error) => self.counts.note(format!("a client of the harness failed: {error}")),
             }
@@ -148,6 +160,11 @@ impl Load {
         for client in &mut self.clients {
             client.close().await;
         }
+    }
+
+    /// How long the requests took since the last time that this was asked.
+    pub fn take_timings(&mut self) -> Vec<Timing> {
+        std::mem::take(&mut self.timings)
     }
 
     /// Another load against the same server, with the same connections.
@@ -168,18 +185,23 @@ async fn work(
     shape: Shape,
     next: Arc<AtomicU64>,
     end: u64,
-) -> (Client, Counts) {
+) -> (Client, Counts, Vec<Timing>) {
     let mut counts = Counts::default();
+    let mut timings = Vec::new();
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
         if number >= end {
-            return (client, counts);
+            return (client, counts, timings);
         }
+        let start = Instant::now();
         let ending = client.request(&ask(shape, number), &script).await;
         let refused = client.is_refused();
+        if matches!(ending, Ending::Complete(_)) {
+            timings.push(Timing { start, end: Instant::now() });
+        }
         counts.count(ending, number);
         if refused {
-            return (client, counts);
+            return (client, counts, timings);
         }
     }
 }

@@ -48,7 +48,7 @@ mod dialect;
 mod envelope;
 mod input;
 mod line;
-mod mark;
+pub(crate) mod mark;
 mod orphan;
 mod player;
 mod script;

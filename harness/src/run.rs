@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use crate::control::Control;
 use crate::environment;
 use crate::event::{Event, Listener, Subject};
+use crate::fake_api::tape::Tape;
 use crate::load::script::{NothingToReplay, Script};
 use crate::outside;
 use crate::outside::settings::{Origin, Settings, SettingsError};
@@ -47,12 +48,21 @@ pub struct Request {
     pub seed: u64,
     /// The programs.
     pub siblings: Siblings,
-    /// The CLI to run, where it is not the mock.
-    pub cli: Option<PathBuf>,
+    /// The CLI to run, where it is not the mock beside leakgate.
+    pub cli: Option<Cli>,
     /// The only target of the scenarios; both without it.
     pub target: Option<Kind>,
     /// Somebody else's server, instead of scenarios on ours.
     pub outside: Option<Arc<Settings>>,
+}
+
+/// A CLI that was chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cli {
+    /// A mock: it takes the mock's flags.
+    Mock(PathBuf),
+    /// A real one, of this version: it asks the stand-in for the API.
+    Real(PathBuf, String),
 }
 
 /// A build of our wrapper.
@@ -70,6 +80,9 @@ pub enum RunError {
     /// A recording cannot be read.
     #[error(transparent)]
     Recording(#[from] RecordingError),
+    /// A scenario's faults are the mock's.
+    #[error("the scenario {0} lets the mock CLI fail on purpose, which a real CLI does not; leave out --cli")]
+    NeedsMock(&'static str),
     /// A recording holds nothing to replay.
     #[error(transparent)]
     Nothing(#[from] NothingToReplay),
@@ -207,7 +220,15 @@ impl Request {
         versions: &mut BTreeSet<String>,
     ) -> Result<Assignment, RunError> {
         let session = recording::load(&scenario.recording)?;
-        versions.insert(session.header.cli.clone());
+        let real = match &self.cli {
+            // Its controls prove what the gate can see; that needs hundreds of restarts, and the mock.
+            Some(Cli::Real(..)) if !scenario.cli_flags.is_empty() && !control => {
+                return Err(RunError::NeedsMock(scenario.name));
+            }
+            Some(Cli::Real(path, version)) if !control => Some((path, version)),
+            _ => None,
+        };
+        versions.insert(real.map_or_else(|| session.header.cli.clone(), |(_, version)| format!("{version} (real)")));
         let (target, program) = match kind {
             Kind::Sut => ("sut", &self.siblings.sut),
             Kind::SutHeap => ("sut-heap", &self.siblings.sut_heap),
@@ -218,8 +239,13 @@ impl Request {
         };
         Ok(Assignment {
             target,
-            launch: Launch { program: program.clone(), args: self.server_args(&scenario) },
-            cli: self.cli().clone(),
+            launch: Launch {
+                program: program.clone(),
+                args: self.server_args(&scenario, real.map(|(path, _)| path)),
+                env: Vec::new(),
+            },
+            cli: real.map_or_else(|| self.mock(), |(path, _)| path).clone(),
+            api: real.map(|_| Tape::of(&session).replies()),
             schedule: schedule(scenario.warm_up, scenario.restarts),
             script: Arc::new(Script::of(&session)?),
             seed: self.seed,
@@ -228,17 +254,24 @@ impl Request {
         })
     }
 
-    fn cli(&self) -> &PathBuf {
-        self.cli.as_ref().unwrap_or(&self.siblings.mock)
+    fn mock(&self) -> &PathBuf {
+        match &self.cli {
+            Some(Cli::Mock(path)) => path,
+            _ => &self.siblings.mock,
+        }
     }
 
-    fn server_args(&self, scenario: &Scenario) -> Vec<OsString> {
+    fn server_args(&self, scenario: &Scenario, real: Option<&PathBuf>) -> Vec<OsString> {
         let mut args: Vec<OsString> = ["serve", "--listen=127.0.0.1:0"].map(OsString::from).to_vec();
         args.push("--cli".into());
-        args.push(self.cli().into());
+        args.push(real.unwrap_or_else(|| self.mock()).into());
         args.push(format!("--slots={}", scenario.slots).into());
         args.push(format!("--max-turns={}", scenario.max_turns).into());
         args.extend(scenario.server_flags.iter().map(OsString::from));
+        if real.is_some() {
+            args.push("--auth=api-key".into());
+            return args;
+        }
         let own = [
             "--mock-echo-mark".to_owned(),
             format!("--mock-recording={}", scenario.recording),

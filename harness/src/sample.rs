@@ -58,6 +58,22 @@ pub enum Signal {
 }
 
 impl Signal {
+    /// Those that stand in a checkpoint and have no variance once the target is settled: the exact rule judges them, and
+    /// each has a control.
+    pub const COUNTED: [Self; 11] = [
+        Self::LiveInvokers,
+        Self::CliProcesses,
+        Self::FdsPipe,
+        Self::FdsSocket,
+        Self::FdsFile,
+        Self::FdsAnon,
+        Self::Threads,
+        Self::Tasks,
+        Self::Processes,
+        Self::Zombies,
+        Self::Files,
+    ];
+
     /// Its name, as `run.json` and `verdict.json` write it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -138,6 +154,9 @@ pub struct TargetRun {
     pub proof: Proof,
     /// Highest values seen at any time.
     pub bounds: Bounds,
+    /// How long requests took, where it was watched.
+    #[serde(default)]
+    pub latency: Option<Latency>,
     /// From the start of the process to its end, in seconds.
     pub seconds: f64,
     /// What is left after the stop and other oddities, named: command lines, paths, the first errors.
@@ -244,6 +263,9 @@ pub struct Plan {
     pub server_rss_cap_mb: u64,
     /// The whole tree's RSS must stay below this, in MB (10^6 bytes).
     pub tree_rss_cap_mb: u64,
+    /// How far apart two readings of the tree's memory may be without meaning anything, in MB (10^6 bytes).
+    #[serde(default)]
+    pub memory_noise_mb: u64,
     /// Share of requests that may end in an error (a scenario that crashes the CLI on purpose needs some), 0 to 1.
     pub errors_allowed: f64,
     /// Present for a server that is not ours.
@@ -318,6 +340,28 @@ pub struct Proof {
     /// that marks nothing.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unmarked: u64,
+}
+
+/// How long requests took that got their own reply. Nobody judges it.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Latency {
+    /// Those that a restart touched.
+    pub during: LatencyOf,
+    /// The others.
+    pub between: LatencyOf,
+}
+
+/// Latencies, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct LatencyOf {
+    /// How many requests.
+    pub requests: u64,
+    /// Half of them took no longer.
+    pub p50_ms: f64,
+    /// 95 % took no longer.
+    pub p95_ms: f64,
+    /// The longest.
+    pub max_ms: f64,
 }
 
 /// Highest values seen at any time.

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use crate::load::want::Mix;
+use crate::scenario::ending::Ending;
 
 pub mod bodies;
 pub mod crashes;
 pub mod drive;
 mod driver;
+pub mod ending;
+mod latency;
 pub mod overnight;
+pub mod real;
 pub mod restarts;
 pub mod schedule;
 pub mod settle;
@@ -51,6 +55,14 @@ pub struct Scenario {
     pub server_flags: Vec<String>,
     /// More flags for the mock CLI.
     pub cli_flags: Vec<String>,
+    /// How the server is ended.
+    pub ending: Ending,
+    /// How long the pool may take to come to rest between two batches; a reading is taken all the same.
+    pub rest: Duration,
+    /// The silence before each reply of the stand-in for the API, where a real CLI asks it.
+    pub api_delay: Duration,
+    /// How far apart two readings of the tree's memory may be without meaning anything, in MB (10^6 bytes).
+    pub memory_noise_mb: u64,
     /// Share of restarts that have to be recoveries: a scenario of crashes without crashes proves nothing.
     pub recovering: f64,
     /// Share of requests that may end in an error.
@@ -64,7 +76,7 @@ pub struct Scenario {
 impl Scenario {
     /// All scenarios, the default one first.
     #[must_use]
-    pub fn all() -> [Self; 7] {
+    pub fn all() -> [Self; 8] {
         [
             restarts::scenario(),
             overnight::scenario(),
@@ -73,6 +85,7 @@ impl Scenario {
             structured::scenario(),
             tools::scenario(),
             bodies::scenario(),
+            real::scenario(),
         ]
     }
 

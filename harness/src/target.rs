@@ -36,6 +36,8 @@ pub struct Launch {
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,
+    /// Variables of its environment, beside those that every target gets.
+    pub env: Vec<(&'static str, String)>,
 }
 
 /// A running server. Dropping it kills the server; whatever the server started is then on its own.
@@ -110,6 +112,11 @@ impl Target {
     /// Starts the server and waits until it listens.
     pub async fn start(launch: &Launch) -> Result<Self, TargetError> {
         let folder = Folder::new().map_err(|source| TargetError::Folder { source })?;
+        Self::start_in(launch, folder).await
+    }
+
+    /// The same in folders that another server had.
+    pub async fn start_in(launch: &Launch, folder: Folder) -> Result<Self, TargetError> {
         let mut child = command(launch, &folder)
             .spawn()
             .map_err(|source| TargetError::Spawn { program: launch.program.clone(), source })?;
@@ -186,6 +193,14 @@ impl Target {
         Stopped { status, stderr: self.stderr.end().await, folder: self.folder }
     }
 
+    /// Kills the server and waits for its end.
+    pub async fn kill(mut self) -> Stopped {
+        // Killing fails only for a process that is gone already.
+        let _ = self.child.start_kill();
+        let status = self.child.wait().await.ok();
+        Stopped { status, stderr: self.stderr.end().await, folder: self.folder }
+    }
+
     fn explain<T>(&mut self, answer: Result<T, ChannelError>) -> Result<T, TargetError> {
         answer.map_err(|error| {
             let what = match self.child.try_wait() {
@@ -211,5 +226,6 @@ fn command(launch: &Launch, folder: &Folder) -> Command {
     command.envs(folder.env()).env("MALLOC_ARENA_MAX", "1");
     // As the wrapper's own command has it.
     command.env(allocator::VARIABLE, allocator::THRESHOLD);
+    command.envs(launch.env.iter().map(|(name, value)| (name, value)));
     command
 }

@@ -9,6 +9,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
 
 use crate::config::file::{self, ConfigFile, Setting};
 use crate::config::{Config, FileError};
+use crate::runtime;
 
 /// An OpenAI-compatible server in front of the Claude Code CLI that restarts it without ever leaking a process.
 #[derive(Debug, Parser)]
@@ -73,6 +74,8 @@ pub(super) struct Order {
     pub(super) settings: Vec<Setting>,
     /// The file with the options.
     pub(super) file: Option<ConfigFile>,
+    /// What is to be said about variables that look like options and are none.
+    pub(super) strays: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +137,11 @@ pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Result<Order, Refus
         options.server.cli_args = words;
     }
     options.server.contradiction().map_err(Refusal::Contradiction)?;
-    Ok(Order { verb, options, settings: settings.unwrap_or_default(), file })
+    // The mark of a server that this one runs below is none of them, and no mistake.
+    let names =
+        std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(|name| name != runtime::MARK);
+    let strays = file::strays(&command, names);
+    Ok(Order { verb, options, settings: settings.unwrap_or_default(), file, strays })
 }
 
 /// A variable can't be repeated as a flag can, so that of --cli-arg holds all of them.

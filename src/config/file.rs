@@ -18,6 +18,9 @@ use toml::de::DeValue;
 use super::document::{Document, FileError, kind};
 use super::secret::Secret;
 
+/// What the name of every variable begins with.
+const PREFIX: &str = "CCW_";
+
 /// The option that names the file; it can't be in it.
 pub const CONFIG: &str = "config";
 
@@ -148,17 +151,40 @@ fn unknown(command: &Command, name: &str) -> String {
     if name == CONFIG {
         return format!("`{CONFIG}` can't be set in a file; give --config or CCW_CONFIG");
     }
-    let options = command.get_arguments().filter(|arg| is_option(arg)).cloned();
-    let command = Command::new("").no_binary_name(true).disable_help_flag(true).args(options);
-    let error = command.try_get_matches_from([format!("--{name}=")]).err();
-    let meant = error.and_then(|error| match error.get(ContextKind::SuggestedArg)? {
-        ContextValue::String(flag) => flag.split([' ', '=', '[']).next().map(|flag| flag.trim_matches('-').to_owned()),
-        _ => None,
-    });
-    match meant {
+    match meant(command, name) {
         Some(meant) => format!("`{name}` is no option; did you mean `{meant}`?"),
         None => format!("`{name}` is no option; `serve --help` lists them, and each flag's name is a key"),
     }
+}
+
+/// The option that somebody meant by `name`.
+fn meant(command: &Command, name: &str) -> Option<String> {
+    // A flag of its own, without variables: what the environment holds must not be what clap complains about.
+    let options = command.get_arguments().filter(|arg| is_option(arg)).map(|arg| arg.clone().env(None::<&'static str>));
+    let command = Command::new("").no_binary_name(true).disable_help_flag(true).args(options);
+    match command.try_get_matches_from([format!("--{name}=")]).err()?.get(ContextKind::SuggestedArg)? {
+        ContextValue::String(flag) => flag.split([' ', '=', '[']).next().map(|flag| flag.trim_matches('-').to_owned()),
+        _ => None,
+    }
+}
+
+/// What is to be said about each of `names` that looks like a variable of `command` and is none. It is no error: a newer
+/// server may know it, and a container's environment is often made for several. Values are not looked at.
+pub fn strays(command: &Command, names: impl Iterator<Item = String>) -> Vec<String> {
+    let is_known = |name: &str| command.get_arguments().any(|arg| arg.get_env().is_some_and(|known| known == name));
+    let mut strays: Vec<String> = names.filter(|name| name.starts_with(PREFIX) && !is_known(name)).collect();
+    strays.sort_unstable();
+    let words = |name: String| {
+        let flag = name[PREFIX.len()..].to_lowercase().replace('_', "-");
+        match meant(command, &flag) {
+            Some(meant) => {
+                let meant = meant.replace('-', "_").to_uppercase();
+                format!("the variable {name} is no option and is ignored; did you mean {PREFIX}{meant}?")
+            }
+            None => format!("the variable {name} is no option and is ignored; `serve --help` lists them"),
+        }
+    };
+    strays.into_iter().map(words).collect()
 }
 
 /// A value as the texts that clap reads.

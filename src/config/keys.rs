@@ -7,7 +7,12 @@
 //! concurrency = 4
 //! queue = 50
 //! requests-per-minute = 120
+//! admin = true
 //! ```
+//!
+//! Who may use the routes below `/admin/`: where there is a key file, a key with `admin = true` in it and no other, that of
+//! `--api-key` included; with `--api-key` alone, that key; without keys, whoever can reach the server, which then is this
+//! machine and no foreign web page.
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -36,6 +41,8 @@ pub struct Key {
     pub key: Secret,
     /// What it is allowed.
     pub limits: KeyLimits,
+    /// It may use the routes below `/admin/`.
+    pub admin: bool,
 }
 
 /// What a key is allowed; nothing is limited by default.
@@ -117,7 +124,7 @@ struct Entry<'a> {
 
 impl Entry<'_> {
     fn key(&self) -> Result<Key, FileError> {
-        const KNOWN: [&str; 5] = ["name", "key", "concurrency", "queue", "requests-per-minute"];
+        const KNOWN: [&str; 6] = ["name", "key", "concurrency", "queue", "requests-per-minute", "admin"];
         if let Some((field, _)) = self.fields.iter().find(|(field, _)| !KNOWN.contains(&dashed(field).as_str())) {
             let message = format!("a key has only these fields: {}", KNOWN.join(", "));
             return Err(self.document.error(field.span().start, message));
@@ -139,7 +146,8 @@ impl Entry<'_> {
             }
         };
         let requests_per_minute = self.number("requests-per-minute", 1)?.and_then(|(_, most)| NonZeroU32::new(most));
-        Ok(Key { name, key, limits: KeyLimits { concurrency, requests_per_minute } })
+        let admin = self.switch("admin")?;
+        Ok(Key { name, key, limits: KeyLimits { concurrency, requests_per_minute }, admin })
     }
 
     fn get(&self, name: &str) -> Option<&Spanned<DeValue<'_>>> {
@@ -153,6 +161,17 @@ impl Entry<'_> {
                 Err(self.document.error(at, format!("`{name}` must be a text in quotes, not {}", kind(other))))
             }
             None => Err(self.document.error(self.at, format!("this key has no `{name}`"))),
+        }
+    }
+
+    /// False where it is not set.
+    fn switch(&self, name: &str) -> Result<bool, FileError> {
+        match self.get(name).map(|value| (value.span().start, value.get_ref())) {
+            Some((_, DeValue::Boolean(on))) => Ok(*on),
+            Some((at, other)) => {
+                Err(self.document.error(at, format!("`{name}` must be true or false, not {}", kind(other))))
+            }
+            None => Ok(false),
         }
     }
 

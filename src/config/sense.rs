@@ -53,6 +53,31 @@ impl Config {
         let mut names = BTreeSet::new();
         match self.model_alias.iter().find(|alias| !names.insert(&alias.name)) {
             Some(alias) => Err(format!("--model-alias: `{}` stands for two models; give it once", alias.name)),
+            None => self.aliases_of_aliases(),
+        }
+    }
+
+    /// An alias is looked up once, so what stands for another alias would reach the CLI as that alias's name.
+    fn aliases_of_aliases(&self) -> Result<(), String> {
+        for alias in &self.model_alias {
+            let (name, model) = (&alias.name, &alias.model);
+            if name == model {
+                return Err(format!(
+                    "--model-alias {name}={model}: it stands for itself; name a model, or leave it out"
+                ));
+            }
+            if let Some(next) = self.model_alias.iter().find(|other| other.name == *model) {
+                return Err(format!(
+                    "--model-alias {name}={model}: `{model}` is an alias itself; name a model, for example {name}={}",
+                    if next.model == *name { "haiku" } else { &next.model }
+                ));
+            }
+        }
+        match self.model_alias.iter().find(|alias| alias.name == self.model) {
+            Some(alias) => Err(format!(
+                "--model {}: that is an alias (--model-alias {}={}); give --model the model itself",
+                alias.name, alias.name, alias.model
+            )),
             None => Ok(()),
         }
     }

@@ -87,9 +87,11 @@ impl Room {
         // One whose length is not known may become as long as any.
         let mut part = self.enter(declared.unwrap_or(self.most)).await?;
         let bytes = timeout(self.arrival, self.collect(declared.unwrap_or(0), &mut body)).await;
-        let bytes = bytes.map_err(|_elapsed| ApiError::body_timeout(self.arrival))??;
+        let mut bytes = bytes.map_err(|_elapsed| ApiError::body_timeout(self.arrival))??;
         let needless = part.num_permits().saturating_sub(units(bytes.len() as u64) as usize);
         drop(part.split(needless));
+        // One whose length was not known has grown by doubling: what is held is what it takes.
+        bytes.shrink_to_fit();
         Ok((bytes, Held { _part: part }))
     }
 

@@ -13,6 +13,7 @@
 //! | 400 | `unsupported_parameter` | with `--strict-params`: `param` can't be honoured | no |
 //! | 401 | `invalid_api_key` | the key is missing or wrong | no |
 //! | 401 | `upstream_unauthorized` | the API does not take the CLI's login or key | no |
+//! | 403 | `admin_key_required` | an operator's route, and the key is no operator's | no |
 //! | 403 | `foreign_host` | without a key: `Host` is the name of another machine | no |
 //! | 403 | `foreign_origin` | without a key: a web page of another origin asks | no |
 //! | 404 | `model_not_found` | no model has this name | no |
@@ -115,6 +116,12 @@ impl ApiError {
     pub(super) fn body_timeout(limit: Duration) -> Self {
         let message = format!("the request body did not arrive within {}", crate::turn::seconds(limit));
         Self::transient(StatusCode::REQUEST_TIMEOUT, "request_timeout", message)
+    }
+
+    /// The key is good, and not for this.
+    pub(super) fn not_an_operator(key: &str) -> Self {
+        let message = format!("the key `{key}` is no operator's: this takes one with `admin = true` in the key file");
+        Self::invalid(StatusCode::FORBIDDEN, "admin_key_required", message)
     }
 
     /// All connections are in use.

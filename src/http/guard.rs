@@ -30,7 +30,7 @@ pub(super) async fn admit<B: Backend>(State(app): State<Arc<App<B>>>, request: R
         };
     }
     if !needs_key(request.uri().path()) {
-        return next.run(request).await;
+        return next.run(with_known_caller(&app.keys, request)).await;
     }
     match check_key(&app.keys, request.headers()) {
         Ok(key) => with_key(&app, key, request, next).await,
@@ -39,15 +39,31 @@ pub(super) async fn admit<B: Backend>(State(app): State<Arc<App<B>>>, request: R
 }
 
 /// Probes and metrics answer without a key, so that whatever supervises the server needs none. They hold counts and
-/// states, and never a path, a prompt or a model that a client sent.
+/// states, and never a path, a prompt or a model that a client sent. What else `/health` says is for whoever has a key.
 fn needs_key(path: &str) -> bool {
     !matches!(path, "/health" | "/livez" | "/readyz" | "/metrics")
+}
+
+/// Leaves the name of the key that a request needs not have, if it has one.
+fn with_known_caller(keys: &Keys, mut request: Request) -> Request {
+    if let Ok(key) = check_key(keys, request.headers()) {
+        request.extensions_mut().insert(key.name().clone());
+    }
+    request
+}
+
+/// What operators alone may do.
+fn is_for_operators(path: &str) -> bool {
+    path == "/admin" || path.starts_with("/admin/")
 }
 
 /// Keeps a request to the limits of its key. Its place is given back with the last byte of its reply.
 async fn with_key<B: Backend>(app: &App<B>, key: &Key, mut request: Request, next: Next) -> Response {
     if let Some(caller) = request.extensions().get::<Caller>() {
         caller.set(key.name().clone());
+    }
+    if is_for_operators(request.uri().path()) && !key.is_admin() {
+        return ApiError::not_an_operator(key.name().as_str()).into_response();
     }
     request.extensions_mut().insert(key.name().clone());
     // What costs no turn takes no place.

@@ -46,6 +46,7 @@ pub(super) struct Keys(Vec<Key>);
 pub(super) struct Key {
     padded: Padded,
     name: KeyName,
+    admin: bool,
     places: Option<Places>,
     rate: Option<Rate>,
 }
@@ -136,6 +137,7 @@ impl Key {
             // A key that is too long can't be made; should there be one, none that is sent equals it.
             padded: Padded::new(key.key.expose()).unwrap_or(Padded { bytes: [0; secret::LONGEST], length: u64::MAX }),
             name: KeyName(key.name.as_str().into()),
+            admin: key.admin,
             places: concurrency.map(|(most, queue)| Places::new(most.get(), queue)),
             rate: requests_per_minute.map(|most| Rate::new(most.get())),
         }
@@ -143,6 +145,11 @@ impl Key {
 
     pub(super) fn name(&self) -> &KeyName {
         &self.name
+    }
+
+    /// Whether it may use the routes below `/admin/`.
+    pub(super) fn is_admin(&self) -> bool {
+        self.admin
     }
 
     /// Counts a request, and refuses it if it is one too many. One that finds no place is not counted in its minute.

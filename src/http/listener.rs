@@ -5,7 +5,7 @@
 //! that is full. Above that a connection is closed with a 503 that nobody waits to see delivered; no task is spawned.
 //!
 //! Told to stop, the server goes on accepting until the requests that it took have ended: probes say so, anything else is
-//! a 503, one request a connection. Then it closes the door.
+//! a 503, one request a connection. Then it closes the door. Told to hurry, it drops whatever has not ended in a moment.
 
 use std::convert::Infallible;
 use std::io;
@@ -209,7 +209,14 @@ impl Connection {
             outcome = connection.as_mut() => Some(outcome),
             () = self.stopped(&phase) => {
                 connection.as_mut().graceful_shutdown();
-                timeout(self.stop_timeout + ENDING, connection.as_mut()).await.ok()
+                let hurried = async {
+                    self.tasks.hurried().await;
+                    sleep(ENDING).await;
+                };
+                tokio::select! {
+                    outcome = timeout(self.stop_timeout + ENDING, connection.as_mut()) => outcome.ok(),
+                    () = hurried => None,
+                }
             }
         };
         match outcome {

@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::Json;
 use axum::extract::State;
 use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::http::{Extensions, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::error::{ApiError, SOON, whole_seconds};
+use super::keys::KeyName;
 use super::{App, Backend};
 use crate::metrics::Snapshot;
 use crate::pool::status::{LastRestart, PoolState, PoolStatus, RestartCounts};
@@ -33,8 +34,8 @@ struct Health {
     restarts: Restarts,
     last_restart: Option<LastRestart>,
     turns: u64,
-    /// What pays for turns.
-    auth: String,
+    /// What pays for turns; null to whoever is not trusted.
+    auth: Option<String>,
     containment: &'static str,
     uptime_seconds: u64,
     version: &'static str,
@@ -80,8 +81,12 @@ struct Restarts {
 
 /// The state of the server and of everything it started: 200 while requests are served or held, 503 otherwise. A used-up
 /// quota is 200: nothing is wrong with the server, and starting it anew would change nothing.
-pub(super) async fn health<B: Backend>(State(app): State<Arc<App<B>>>) -> Response {
+///
+/// Where clients need a key, whoever has none sees states and counts, and nothing of the CLI's words or of its account.
+pub(super) async fn health<B: Backend>(State(app): State<Arc<App<B>>>, caller: Extensions) -> Response {
     let (status, memory) = (app.backend.status(), app.backend.memory());
+    let is_trusted = app.keys.is_empty() || caller.get::<KeyName>().is_some();
+    let reason = status.offline_reason.clone();
     let alert = memory.tree_rss > app.config.memory_alert_mb.saturating_mul(1_000_000);
     let health = Health {
         status: match status.state {
@@ -94,7 +99,7 @@ pub(super) async fn health<B: Backend>(State(app): State<Arc<App<B>>>) -> Respon
         },
         state: status.state,
         rate_limit: status.quota_in.map(RateLimit::new),
-        offline_reason: status.offline_reason.clone(),
+        offline_reason: if is_trusted { reason } else { reason.map(|_| FOR_KEYS.to_owned()) },
         memory: Memory {
             rss_mb: megabytes(memory.rss),
             tree_rss_mb: megabytes(memory.tree_rss),
@@ -114,7 +119,7 @@ pub(super) async fn health<B: Backend>(State(app): State<Arc<App<B>>>) -> Respon
         restarts: Restarts { total: status.restarts.total(), by_reason: status.restarts },
         last_restart: status.last_restart.clone(),
         turns: status.turns,
-        auth: app.backend.account().to_string(),
+        auth: is_trusted.then(|| app.backend.account().to_string()),
         containment: memory.containment,
         uptime_seconds: app.started.elapsed().as_secs(),
         version: env!("CARGO_PKG_VERSION"),
@@ -124,6 +129,9 @@ pub(super) async fn health<B: Backend>(State(app): State<Arc<App<B>>>) -> Respon
         PoolState::Offline | PoolState::Stopping => unavailable(&status, Json(health)),
     }
 }
+
+/// Stands for words that the CLI may have said.
+const FOR_KEYS: &str = "send a key to see it, or look into the server's log";
 
 impl RateLimit {
     fn new(resets_in: Duration) -> Self {
@@ -185,11 +193,14 @@ pub(super) async fn metrics<B: Backend>(State(app): State<Arc<App<B>>>) -> Resul
 #[derive(Debug, Serialize)]
 pub(super) struct Restarted {
     restarted: usize,
+    /// What has come of it. Offline, there is nothing to replace, and a probe is under way.
+    state: PoolState,
 }
 
-/// Restarts every slot's invoker; answers when all have switched.
+/// Restarts every slot's invoker; answers when all have switched. Whatever waits before its next start stops waiting.
 pub(super) async fn restart<B: Backend>(State(app): State<Arc<App<B>>>) -> Json<Restarted> {
-    Json(Restarted { restarted: app.backend.restart().await })
+    let restarted = app.backend.restart().await;
+    Json(Restarted { restarted, state: app.backend.status().state })
 }
 
 pub(super) async fn unknown_path(method: Method, uri: Uri) -> ApiError {

@@ -4,14 +4,14 @@
 //! | --- | --- |
 //! | `Starting` | `initialize` answered → `Ready`; deadline → `Stopping`, a failure |
 //! | `Ready` | leased → `Busy`, or `Switching` where the turn wants another model; told to stop → `Stopping` |
-//! | `Switching` | `set_model` answered → `Busy`, or `Ready` where it was refused or nobody wants the turn any more; deadline → `Stopping`, a failure |
+//! | `Switching` | `set_model` answered → `Busy`, or `Ready` where it was refused or nobody wants the turn any more; anything else → `Stopping`, the turn's fault |
 //! | `Busy` | `result` → `Clearing` or `Ready`; client gone or deadline → `Interrupting`; broken stream → `Stopping` |
 //! | `Interrupting` | the same turn's `result` → `Clearing` or `Ready`; deadline → `Stopping`, a failure |
 //! | `Clearing` | `conversation_reset` and its `result` → `Ready`; anything else → `Stopping`, as planned |
 //! | `Stopping` | the rungs of the ladder, one deadline each |
 //! | `Gone` | nothing |
 //!
-//! An exit leads to `Gone` from everywhere; unless the invoker was stopping, it is a failure.
+//! An exit leads to `Gone` from everywhere; unless the invoker was stopping or `Switching`, it is a failure.
 
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,9 @@ pub enum Cause {
         /// `/clear` was answered without a `conversation_reset`.
         unable: bool,
     },
+    /// It broke over `set_model`. That is the fault of the one turn that wanted this model, and shows nothing about the
+    /// CLI: it is replaced, and not counted as a failure.
+    NotSwitched(String),
     /// It broke.
     Failed(String),
 }
@@ -403,7 +406,11 @@ impl Life {
                 self.given_up(Ending::Deadline("the CLI was silent for too long", self.deadlines.silence), now)
             }
             Phase::Switching { .. } => {
-                self.fail(format!("no answer to set_model within {}", crate::turn::seconds(SWITCH)), now)
+                // The same model would hold the next invoker up as well.
+                let mut actions = self.given_up(Ending::Deadline("the CLI did not answer set_model", SWITCH), now);
+                actions
+                    .extend(self.fail(format!("no answer to set_model within {}", crate::turn::seconds(SWITCH)), now));
+                actions
             }
             Phase::Interrupting { .. } => self.fail("an interrupt did not end the turn".to_owned(), now),
             Phase::Clearing { .. } => self.stop(Cause::NotCleared { unable: false }, now),
@@ -424,7 +431,12 @@ impl Life {
     }
 
     fn fail(&mut self, what: String, now: Instant) -> Vec<Action> {
-        self.stop(Cause::Failed(what), now)
+        self.stop(self.broke(what), now)
+    }
+
+    /// Why it ends, when it breaks now.
+    fn broke(&self, what: String) -> Cause {
+        if matches!(self.phase, Phase::Switching { .. }) { Cause::NotSwitched(what) } else { Cause::Failed(what) }
     }
 
     /// Steps onto the ladder. Does nothing to who is on it already: the first cause is the true one.
@@ -468,20 +480,21 @@ impl Life {
     }
 
     fn exited(&mut self, how: String) -> Vec<Action> {
+        let cause = self.broke(how.clone());
         match std::mem::replace(&mut self.phase, Phase::Gone) {
             Phase::Gone => Vec::new(),
             Phase::Stopping { cause, .. } => vec![Action::ReportGone(cause)],
             Phase::Busy { .. } | Phase::Switching { wanted: true, .. } => {
-                vec![Action::EndTurn(Ending::Failed(how.clone())), Action::ReportGone(Cause::Failed(how))]
+                vec![Action::EndTurn(Ending::Failed(how)), Action::ReportGone(cause)]
             }
-            _ => vec![Action::ReportGone(Cause::Failed(how))],
+            _ => vec![Action::ReportGone(cause)],
         }
     }
 }
 
 fn ending(cause: &Cause) -> Ending {
     match cause {
-        Cause::Failed(what) => Ending::Failed(what.clone()),
+        Cause::Failed(what) | Cause::NotSwitched(what) => Ending::Failed(what.clone()),
         Cause::Planned(_) | Cause::NotCleared { .. } => Ending::Stopping,
     }
 }

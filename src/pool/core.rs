@@ -218,13 +218,20 @@ impl Core {
         self.settle(now, fx);
     }
 
-    /// Every serving invoker has to be replaced. Gives their numbers.
+    /// Every serving invoker has to be replaced. Gives their numbers. Somebody may have repaired what made the CLI fail, so
+    /// no backoff and no suspension is waited for; a probe that fails suspends starts anew.
     pub fn restart(&mut self, now: Instant, fx: &mut dyn Effects) -> Vec<Id> {
         let serving: Vec<Id> = self.slots.iter().filter_map(|slot| slot.invoker).collect();
         for id in &serving {
             if let Some(member) = self.members.get_mut(id) {
                 member.forced = Some("admin");
             }
+        }
+        for slot in &mut self.slots {
+            slot.not_before = None;
+        }
+        if let Some(suspension) = self.suspension.as_mut().filter(|suspension| !suspension.probing) {
+            suspension.probe_at = now;
         }
         self.settle(now, fx);
         serving

@@ -66,10 +66,11 @@ impl Bench {
         assert!(left.iter().all(|name| name == "out" || name == "cli"), "{left:?}");
     }
 
-    /// A CLI that tells its version and does nothing else.
+    /// What calls itself a mock and is none.
     fn broken_cli(&self) -> String {
-        let path = self.path().join("cli");
-        fs::write(&path, "#!/bin/sh\n[ \"$1\" = --version ] && exit 0\necho 'no licence' >&2\nexit 3\n").unwrap();
+        fs::create_dir(self.path().join("cli")).unwrap();
+        let path = self.path().join("cli/mock-claude");
+        fs::write(&path, "#!/bin/sh\necho 'no licence' >&2\nexit 3\n").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         path.display().to_string()
     }
@@ -142,7 +143,7 @@ fn a_wrong_word_is_told_the_right_ones() {
 #[test]
 fn a_cli_that_is_missing_or_broken_is_told_before_or_instead_of_a_verdict() {
     let bench = Bench::new();
-    bench.run(&["--cli", "/nowhere/claude"]).assert().code(2).stderr(contains("cannot run /nowhere/claude"));
+    bench.run(&["--cli", "/nowhere/claude"]).assert().code(2).stderr(contains("there is no program /nowhere/claude"));
     bench
         .run(&["--no-controls", "--cli", &bench.broken_cli()])
         .assert()

@@ -28,7 +28,7 @@ const WRAPPER: [&str; 20] = [
 ];
 
 /// The harness's modules from top to bottom. Measuring (`scenario` and below) knows nothing of verdicts.
-const HARNESS: [&str; 27] = [
+const HARNESS: [&str; 31] = [
     "bin",
     "cli",
     "run",
@@ -42,7 +42,9 @@ const HARNESS: [&str; 27] = [
     "control",
     "outside",
     "scenario",
+    "replay",
     "load",
+    "fake_api",
     "mock",
     "record",
     "scrub",
@@ -52,6 +54,8 @@ const HARNESS: [&str; 27] = [
     "target",
     "strays",
     "probe",
+    "real_cli",
+    "isolation",
     "event",
     "sample",
     "exit",

@@ -3,11 +3,13 @@
 
 mod clients;
 mod commands;
+mod fake_api;
 mod gate;
 mod judge;
 mod layering;
 mod load;
 mod mock;
+mod offline;
 mod openmetrics;
 mod outside;
 mod probe;

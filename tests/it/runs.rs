@@ -30,6 +30,7 @@ pub(crate) fn healthy() -> Run {
 pub(crate) fn sut() -> TargetRun {
     let values = [
         (Signal::LiveInvokers, 1),
+        (Signal::CliProcesses, 1),
         (Signal::FdsPipe, 12),
         (Signal::FdsSocket, 2),
         (Signal::FdsFile, 3),
@@ -108,6 +109,7 @@ fn target(name: &str, at: &[u64], values: &[(Signal, u64)], trace: Vec<TracePoin
             max_turns: 10,
             server_rss_cap_mb: 150,
             tree_rss_cap_mb: 400,
+            memory_noise_mb: 0,
             errors_allowed: 0.0,
             outside: None,
         },
@@ -124,6 +126,7 @@ fn target(name: &str, at: &[u64], values: &[(Signal, u64)], trace: Vec<TracePoin
             ..Proof::default()
         },
         bounds: Bounds { live_invokers_max: 2, cli_processes_max: 2, tree_rss_max_mb: 70.0, server_rss_max_mb: 20.0 },
+        latency: None,
         seconds: 61.25,
         grown: Vec::new(),
         notes: Vec::new(),

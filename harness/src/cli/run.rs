@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::io::{IsTerminal, Write, stderr};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,19 +14,20 @@ use crate::event::Listener;
 use crate::exit::Exit;
 use crate::outside::settings::Settings;
 use crate::progress::{Bar, Lines};
+use crate::real_cli;
 use crate::report::terminal::{Style, WIDEST, render};
-use crate::run::{Kind, Program, Request};
+use crate::run::{Cli, Kind, Program, Request};
 use crate::sample::Run;
 use crate::scenario::Scenario;
 use crate::siblings::Siblings;
-use crate::{store, strays, verdict};
+use crate::{isolation, store, strays, verdict};
 
 mod outside;
 
 /// Options of `run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What to run: restarts, overnight, crashes, streams, structured, tools, bodies, or several of them  [restarts].
+    /// What to run: restarts, overnight, crashes, streams, structured, tools, bodies, real, or several of them  [restarts].
     #[arg(value_name = "SCENARIO", value_parser = scenario)]
     scenarios: Vec<Scenario>,
 
@@ -66,9 +66,15 @@ pub struct Args {
     #[arg(long, value_enum)]
     target: Option<Kind>,
 
-    /// A program to run as the CLI instead of mock-claude; it has to take the mock's flags.
+    /// The CLI to run instead of the mock beside leakgate: a path, or a name in PATH. One that is called mock-claude gets
+    /// the mock's flags; any other is a real one, which needs --offline.
     #[arg(long, value_name = "PATH")]
     cli: Option<PathBuf>,
+
+    /// Run everything in a network namespace with loopback alone, and give a real CLI a stand-in for the API, a HOME of
+    /// its own and a key that is none. Refuses to start where this is not possible.
+    #[arg(long)]
+    offline: bool,
 }
 
 fn scenario(name: &str) -> Result<Scenario, String> {
@@ -87,10 +93,14 @@ fn plant(text: &str) -> Result<Control, String> {
 /// Measures and judges. Whatever was started is gone when this returns.
 pub fn run(args: &Args) -> Result<Exit, Failure> {
     check_out(&args.out)?;
-    check_cli(args.cli.as_deref())?;
+    let cli = args.cli.as_deref().map(|name| find(name, args.offline)).transpose()?;
     let siblings = Siblings::find().map_err(|error| Failure::harness(&error))?;
     let outside = outside::settings(&args.outside, args.scenarios.is_empty(), args.restarts, &siblings.mock)?;
-    let program = request(args, siblings, outside).plan().map_err(|error| Failure::usage(&error))?;
+    if args.offline {
+        isolation::enter().map_err(|error| Failure::usage(&error))?;
+    }
+    let cli = cli.map(examined).transpose()?;
+    let program = request(args, siblings, cli, outside).plan().map_err(|error| Failure::usage(&error))?;
     strays::adopt()
         .map_err(|error| Failure::harness(&format!("cannot adopt orphans: {error}; leakgate needs Linux")))?;
     let measured = measure(program);
@@ -105,7 +115,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     Ok(verdict.exit())
 }
 
-fn request(args: &Args, siblings: Siblings, outside: Option<Arc<Settings>>) -> Request {
+fn request(args: &Args, siblings: Siblings, cli: Option<Cli>, outside: Option<Arc<Settings>>) -> Request {
     let mut scenarios = args.scenarios.clone();
     if scenarios.is_empty() {
         scenarios.extend(Scenario::all().into_iter().take(1));
@@ -121,7 +131,7 @@ fn request(args: &Args, siblings: Siblings, outside: Option<Arc<Settings>>) -> R
         plant: args.plant.clone(),
         seed: args.seed.unwrap_or_else(some_seed),
         siblings,
-        cli: args.cli.clone(),
+        cli,
         target: args.target,
         outside,
     }
@@ -164,16 +174,25 @@ fn check_out(folder: &Path) -> Result<(), Failure> {
     })
 }
 
-/// A CLI that cannot even tell its version is refused before every target fails over it.
-fn check_cli(cli: Option<&Path>) -> Result<(), Failure> {
-    let Some(cli) = cli else { return Ok(()) };
-    #[expect(clippy::disallowed_methods, reason = "waited for right here")]
-    let mut command = Command::new(cli);
-    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let advice = "name a program that speaks the CLI's protocol, or leave --cli out for the mock";
-    match command.status() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Failure::usage(&format!("{} --version ended with {status}; {advice}", cli.display()))),
-        Err(error) => Err(Failure::usage(&format!("cannot run {}: {error}; {advice}", cli.display()))),
+/// Finds the CLI that `name` means. A real one is not touched unless it will be isolated: it would ask the real API, with
+/// whatever key or login it finds, and send telemetry.
+fn find(name: &Path, offline: bool) -> Result<PathBuf, Failure> {
+    let cli = real_cli::find(name).map_err(|error| Failure::usage(&error))?;
+    if offline || real_cli::is_mock(&cli) {
+        return Ok(cli);
     }
+    Err(Failure::usage(&format!(
+        "{} is not called mock-claude, so it is taken for a real CLI, and a real CLI outside of a network namespace would \
+         spend somebody's money: add --offline, which gives it a stand-in for the API and no way out",
+        cli.display()
+    )))
+}
+
+/// A CLI that cannot even tell its version is refused before every target fails over it.
+fn examined(cli: PathBuf) -> Result<Cli, Failure> {
+    if real_cli::is_mock(&cli) {
+        return Ok(Cli::Mock(cli));
+    }
+    let version = real_cli::version(&cli).map_err(|error| Failure::usage(&error))?;
+    Ok(Cli::Real(cli, version))
 }

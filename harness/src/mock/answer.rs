@@ -97,22 +97,22 @@ pub struct UnknownMode(pub String);
 
 /// What a turn is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     /// Its text.
-    pub(super) words: Words,
+    pub(crate) words: Words,
     /// The silence before its first piece.
-    pub(super) slow: Duration,
+    pub(crate) slow: Duration,
     /// The silence before each later piece.
-    pub(super) drip: Duration,
+    pub(crate) drip: Duration,
     /// Why it ends, where that is not as recorded.
-    pub(super) stop_reason: Option<&'static str>,
+    pub(crate) stop_reason: Option<&'static str>,
     /// What is said of the account's quota.
-    pub(super) quota: Option<Quota>,
+    pub(crate) quota: Option<Quota>,
 }
 
 /// The text of a [`Reply`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Words {
+pub(crate) enum Words {
     /// As recorded.
     Recorded,
     /// This, around which a mark can be woven.
@@ -127,20 +127,20 @@ pub(super) enum Words {
 
 /// The use of a tool by the CLI itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Use {
+pub(crate) struct Use {
     /// The tool.
-    pub(super) tool: String,
+    pub(crate) tool: String,
     /// Its input, where the prompt has one.
-    pub(super) input: Option<Value>,
+    pub(crate) input: Option<Value>,
 }
 
 /// The state of the account's quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Quota {
+pub(crate) struct Quota {
     /// It is used up.
-    pub(super) rejected: bool,
+    pub(crate) rejected: bool,
     /// When it is renewed, as the time since 1970.
-    pub(super) resets_at: Duration,
+    pub(crate) resets_at: Duration,
 }
 
 impl Reply {
@@ -183,7 +183,7 @@ impl Mode {
     }
 
     /// What is answered to a prompt, with this as the option's mode. A mark goes into JSON; `now` is the time since 1970.
-    pub(super) fn reply(&self, prompt: &str, mark: Option<&str>, now: Duration) -> Reply {
+    pub(crate) fn reply(&self, prompt: &str, mark: Option<&str>, now: Duration) -> Reply {
         let mode = match word(prompt).map(str::parse::<Self>) {
             None => self.clone(),
             Some(Ok(word)) => Self { kind: word.kind.clone().or_else(|| self.kind.clone()), ..word },

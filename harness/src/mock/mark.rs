@@ -12,7 +12,7 @@ use super::script::{Act, Ending, Turn};
 const LONGEST: usize = 32;
 
 /// The first mark in a text, as hex digits.
-pub(super) fn find(text: &str) -> Option<&str> {
+pub(crate) fn find(text: &str) -> Option<&str> {
     text.split("[[mark:").skip(1).find_map(|rest| {
         let (mark, _) = rest.split_once("]]")?;
         let well_formed = (1..=LONGEST).contains(&mark.len()) && mark.bytes().all(|byte| byte.is_ascii_hexdigit());

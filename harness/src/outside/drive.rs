@@ -30,8 +30,10 @@ pub const NAME: &str = "outside";
 const LEARNING: u64 = 200;
 /// So many restarts that were asked for without one that was seen: they don't happen.
 const ASKED_IN_VAIN: u32 = 5;
-/// Of the turns, so many with a new CLI process each: it starts one for each request.
-const ONE_EACH: f64 = 0.9;
+/// Of the turns, so many with a new CLI process each: it starts one for each request. One for every two would be half.
+const ONE_EACH: f64 = 0.75;
+/// Turns after which that can be told.
+const TURNS_TO_TELL: u64 = 30;
 /// Readings of memory in a run, about.
 const TRACE_POINTS: u64 = 120;
 /// Batches without progress, each expected to make some.
@@ -108,6 +110,7 @@ impl Assignment {
             grown: Vec::new(),
             proof: Proof::default(),
             bounds: Bounds::default(),
+            latency: None,
             seconds: 0.0,
             notes: Vec::new(),
         }
@@ -133,6 +136,7 @@ impl Assignment {
             max_turns: if let Restart::Turns(Some(turns)) = settings.restart { turns } else { 0 },
             server_rss_cap_mb: settings.server_rss_mb.unwrap_or(0),
             tree_rss_cap_mb: settings.tree_rss_mb.unwrap_or(0),
+            memory_noise_mb: 0,
             errors_allowed: settings.errors_allowed,
             outside: Some(Outside {
                 per: Per::Restart,
@@ -228,6 +232,8 @@ struct Driver<'a> {
     left_out: Vec<String>,
     checkpoints: Vec<Checkpoint>,
     trace: Vec<TracePoint>,
+    /// The turns at each point of the trace.
+    turns: Vec<u64>,
     details: Option<Details>,
     grown: Vec<Grown>,
     system: System,
@@ -251,6 +257,7 @@ impl<'a> Driver<'a> {
             left_out: Vec::new(),
             checkpoints: Vec::new(),
             trace: Vec::new(),
+            turns: Vec::new(),
             details: None,
             grown: Vec::new(),
             system: System::new().map_err(|error| TargetError::Probe { what: error.to_string() })?,
@@ -332,7 +339,7 @@ impl<'a> Driver<'a> {
             self.batch(2 * load.concurrency).await?;
             asked += 1;
             let (restarts, turns) = (self.watch.restarts(), self.load.counts().requests);
-            if restarts >= *warm_up && turns >= *warm_up {
+            if restarts >= *warm_up && turns >= TURNS_TO_TELL {
                 self.turns_per_step = ratio(turns, restarts);
                 let one_each = ratio(restarts, turns) >= ONE_EACH && matches!(restart, Restart::Turns(None));
                 self.per = if one_each { Per::Turn } else { Per::Restart };
@@ -359,6 +366,9 @@ impl<'a> Driver<'a> {
         }
         if self.per == Per::Turn {
             self.turns_per_step = 1.0;
+            for (point, turns) in self.trace.iter_mut().zip(&self.turns) {
+                point.restarts = *turns;
+            }
         }
         Ok(())
     }
@@ -420,6 +430,7 @@ impl<'a> Driver<'a> {
         }
         let point = self.watch.memory(self.progress());
         self.trace.push(point);
+        self.turns.push(self.load.counts().requests);
         let live = Live {
             restarts: self.progress(),
             invokers: self.watch.look().cli.len() as u64,

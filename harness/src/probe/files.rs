@@ -3,15 +3,20 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Where a real CLI keeps backups of its settings: one a minute while it starts again and again, and never more than
+/// five. They come by the clock and not by restarts, so what is in there is not counted.
+const BACKUPS: &str = "home/.claude/backups";
+
 /// Everything below the first level of `root`, sorted: files, folders, links and sockets. The first level is the run's
 /// own (HOME, TMPDIR, runtime folder). What vanishes while it is listed is not there.
 #[must_use]
 pub fn below(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders: Vec<PathBuf> = entries(root);
+    let backups = root.join(BACKUPS);
     while let Some(folder) = folders.pop() {
         for path in entries(&folder) {
-            if fs::symlink_metadata(&path).is_ok_and(|m| m.is_dir()) {
+            if path != backups && fs::symlink_metadata(&path).is_ok_and(|m| m.is_dir()) {
                 folders.push(path.clone());
             }
             found.push(path);

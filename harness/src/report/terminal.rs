@@ -78,6 +78,7 @@ fn draw(page: &mut Page, verdict: &Verdict, run: &Run) -> fmt::Result {
     controls(page, &verdict.controls)?;
     proof(page, verdict)?;
     bounds(page, verdict, run)?;
+    latency(page, run)?;
     missed(page, verdict)?;
     environment(page, verdict, run)?;
     what_next(page, verdict, run)
@@ -180,6 +181,23 @@ fn bounds(page: &mut Page, verdict: &Verdict, run: &Run) -> fmt::Result {
             seen.tree_rss_max_mb,
             cap(plan.tree_rss_cap_mb),
         ))?;
+    }
+    Ok(())
+}
+
+/// How long requests took, where both kinds were seen.
+fn latency(page: &mut Page, run: &Run) -> fmt::Result {
+    let watched = run.targets.iter().filter_map(|target| target.latency.map(|latency| (target, latency)));
+    for (at, (target, latency)) in watched.enumerate() {
+        if at == 0 {
+            page.heading("How long requests took")?;
+        }
+        page.item(format_args!("{} on {}:", target.scenario, target.target))?;
+        writeln!(page.out, "  {:<24}{:>9}{:>12}{:>12}{:>12}", "", "requests", "p50", "p95", "max")?;
+        for (what, of) in [("during a restart", latency.during), ("otherwise", latency.between)] {
+            let [p50, p95, max] = [of.p50_ms, of.p95_ms, of.max_ms].map(|ms| format!("{ms:.1} ms"));
+            writeln!(page.out, "  {what:<24}{:>9}{p50:>12}{p95:>12}{max:>12}", grouped(of.requests))?;
+        }
     }
     Ok(())
 }

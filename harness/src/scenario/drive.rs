@@ -5,17 +5,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::net::TcpListener;
+
 use super::Scenario;
 use super::driver::Driver;
+use super::ending::{self, Ended};
 use super::schedule::Schedule;
 use crate::event::{Event, Listener, Subject};
+use crate::fake_api::answer::Maker;
+use crate::fake_api::{self, FakeApi, Source};
 use crate::load::script::Script;
 use crate::load::{Counts, Shape};
-use crate::probe::files;
+use crate::real_cli;
 use crate::sample::{Bounds, Outcome, Plan, Proof, Signal, TargetRun};
-use crate::strays;
+use crate::target::Launch;
 use crate::target::stats::Stats;
-use crate::target::{Launch, Stopped};
 
 /// How many oddities of each kind are noted.
 const NOTED: usize = 5;
@@ -31,6 +35,8 @@ pub struct Assignment {
     pub launch: Launch,
     /// The CLI that it starts.
     pub cli: PathBuf,
+    /// The stand-in for the API, where the CLI is a real one: the texts that it answers.
+    pub api: Option<Vec<Vec<String>>>,
     /// When it is read.
     pub schedule: Schedule,
     /// What is sent to it.
@@ -47,12 +53,12 @@ pub async fn drive(assignment: &Assignment, listener: &dyn Listener) -> TargetRu
     let start = Instant::now();
     listener.event(Event::Began { subject: assignment.subject() });
     let mut run = assignment.empty_run();
-    match Driver::start(assignment, listener).await {
-        Ok(mut driver) => {
-            run.outcome = driver.measure().await;
-            driver.finish(&mut run).await;
+    match assignment.with_api().await {
+        Ok((assignment, api)) => {
+            measure(&assignment, listener, &mut run).await;
+            run.notes.extend(api.iter().flat_map(FakeApi::unknown).map(|what| format!("the CLI asked for {what}")));
         }
-        Err(error) => run.outcome = Outcome::Failed { what: error.to_string() },
+        Err(error) => run.outcome = Outcome::Failed { what: format!("cannot serve the stand-in for the API: {error}") },
     }
     run.seconds = start.elapsed().as_secs_f64();
     let ended = Event::Ended { subject: assignment.subject(), outcome: &run.outcome, seconds: run.seconds };
@@ -60,7 +66,28 @@ pub async fn drive(assignment: &Assignment, listener: &dyn Listener) -> TargetRu
     run
 }
 
+async fn measure(assignment: &Assignment, listener: &dyn Listener, run: &mut TargetRun) {
+    match Driver::start(assignment, listener).await {
+        Ok(mut driver) => {
+            run.outcome = driver.measure().await;
+            driver.finish(run).await;
+        }
+        Err(error) => run.outcome = Outcome::Failed { what: error.to_string() },
+    }
+}
+
 impl Assignment {
+    /// The assignment with the address of the API that its CLI asks; none for the mock, which asks nobody.
+    async fn with_api(&self) -> std::io::Result<(Self, Option<FakeApi>)> {
+        let mut told = self.clone();
+        let Some(replies) = &self.api else { return Ok((told, None)) };
+        let maker = Maker::new(fake_api::scenario::Scenario::default(), replies.clone(), true, self.scenario.api_delay);
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let api = FakeApi::start(listener, Source::Made(maker), 1, |_| {})?;
+        told.launch.env.extend(real_cli::variables(&api.url()));
+        Ok((told, Some(api)))
+    }
+
     /// What the events name it.
     #[must_use]
     pub fn subject(&self) -> Subject<'_> {
@@ -81,6 +108,7 @@ impl Assignment {
             grown: Vec::new(),
             proof: Proof::default(),
             bounds: Bounds::default(),
+            latency: None,
             seconds: 0.0,
             notes: Vec::new(),
         }
@@ -96,6 +124,7 @@ impl Assignment {
             max_turns: scenario.max_turns,
             server_rss_cap_mb: scenario.server_rss_cap_mb,
             tree_rss_cap_mb: scenario.tree_rss_cap_mb(),
+            memory_noise_mb: scenario.memory_noise_mb,
             errors_allowed: scenario.errors_allowed,
             outside: None,
         }
@@ -147,38 +176,32 @@ impl Driver<'_> {
         if run.outcome == Outcome::Completed {
             run.outcome = self.exercised();
         }
-        let stopped = self.target.stop().await;
-        let orphans = strays::clear(&mut self.probe).await;
-        let left = files::below(stopped.folder.path());
+        let Ended { orphans, by_kill, left, failure } =
+            ending::end(self.target, &mut self.probe, self.assignment, self.kept_at_home).await;
         let counts = self.load.counts();
         run.notes.extend(counts.notes.iter().cloned());
         run.grown = self.grown;
         run.notes.extend(orphans.iter().take(NOTED).map(|command| format!("left after the stop: process {command}")));
+        run.notes
+            .extend(by_kill.iter().flatten().take(NOTED).map(|command| format!("left by the kill: process {command}")));
         run.notes.extend(left.iter().take(NOTED).map(|path| format!("left after the stop: {}", path.display())));
-        run.outcome = outcome(run.outcome.clone(), &stopped);
+        if let (Outcome::Completed, Some(what)) = (&run.outcome, failure) {
+            run.outcome = Outcome::Failed { what };
+        }
         run.totals = BTreeMap::from([
             (Signal::Orphans, orphans.len() as u64),
             (Signal::FilesLeft, left.len() as u64),
             (Signal::Lost, counts.lost),
             (Signal::MixedUp, counts.mixed_up),
         ]);
+        run.totals.extend(by_kill.map(|left| (Signal::LeftByKill, left.len() as u64)));
         let high_water = self.latest.as_ref().map_or(0, |stats| stats.pool.high_water);
+        run.latency = self.latencies.summary();
         run.bounds = Bounds { live_invokers_max: high_water, ..self.bounds };
         run.proof = proof(self.latest.as_ref(), counts, self.checkpoints.len() as u64);
         run.checkpoints = self.checkpoints;
         run.trace = self.trace;
     }
-}
-
-/// A run that went well is a failure all the same when the server did not stop well.
-fn outcome(measured: Outcome, stopped: &Stopped) -> Outcome {
-    let what = match (measured, stopped.status) {
-        (Outcome::Completed, Some(status)) if status.success() => return Outcome::Completed,
-        (Outcome::Completed, Some(status)) => format!("the server stopped with {status}"),
-        (Outcome::Completed, None) => "the server did not stop when it was told to, and was killed".to_owned(),
-        (other, _) => return other,
-    };
-    Outcome::Failed { what: format!("{what}\n{}", stopped.stderr).trim_end().to_owned() }
 }
 
 fn proof(stats: Option<&Stats>, counts: &Counts, checkpoints: u64) -> Proof {

@@ -1,11 +1,14 @@
 //! A target under load: batches, readings between them, checkpoints.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::time::sleep;
+use tokio::time::{interval, sleep};
 
 use super::drive::Assignment;
+use super::ending;
+use super::latency::{Latencies, PACE};
 use super::schedule::Schedule;
 use super::settle::{SettleError, Settled, settle};
 use crate::event::{Event, Listener, Live};
@@ -21,8 +24,6 @@ use crate::target::{Target, TargetError};
 const TRACE_POINTS: u64 = 160;
 /// How long the first invoker may take; a little longer than the server's own deadline for it.
 const READY_DEADLINE: Duration = Duration::from_secs(35);
-/// How long a pool may take to come to rest between two batches; a reading is taken all the same.
-const REST: Duration = Duration::from_millis(200);
 /// So many batches in a row without any restart: the target does not restart at all.
 const IDLE_BATCHES: u32 = 20;
 
@@ -38,6 +39,9 @@ pub(super) struct Driver<'a> {
     pub(super) trace: Vec<TracePoint>,
     pub(super) bounds: Bounds,
     details: Option<Details>,
+    pub(super) latencies: Latencies,
+    /// How much a real CLI kept in its HOME at the first checkpoint: its settings.
+    pub(super) kept_at_home: usize,
     pub(super) latest: Option<Stats>,
     pub(super) grown: Vec<Grown>,
 }
@@ -60,6 +64,8 @@ impl<'a> Driver<'a> {
             trace: Vec::new(),
             bounds: Bounds::default(),
             details: None,
+            latencies: Latencies::default(),
+            kept_at_home: 0,
             latest: None,
             grown: Vec::new(),
         })
@@ -110,7 +116,7 @@ impl<'a> Driver<'a> {
             if restarts >= goal && enough {
                 return Ok(());
             }
-            self.load.batch(self.batch_size(goal)).await;
+            self.batch(self.batch_size(goal)).await;
             self.read_between().await?;
             idle = if self.restarts() == restarts { idle + 1 } else { 0 };
             restarts = self.restarts();
@@ -118,6 +124,32 @@ impl<'a> Driver<'a> {
                 return Err(self.stuck().into());
             }
         }
+    }
+
+    /// One batch, while the server is asked now and then whether it restarts.
+    async fn batch(&mut self, requests: u64) {
+        let Self { load, target, latencies, assignment, .. } = self;
+        {
+            let mut batch = pin!(load.batch(requests));
+            let mut pace = interval(PACE);
+            let mut answers = true;
+            loop {
+                tokio::select! {
+                    () = &mut batch => break,
+                    _ = pace.tick(), if answers => {}
+                }
+                // Outside of the `select!`: an answer that nobody waits for would be taken for the next one.
+                match target.stats().await {
+                    Ok(stats) => {
+                        let under_way = stats.pool.live != assignment.scenario.slots;
+                        latencies.look(Instant::now(), stats.pool.restarts.total(), under_way);
+                    }
+                    // Whatever is wrong is found by the next reading, once the requests have had their endings.
+                    Err(_) => answers = false,
+                }
+            }
+        }
+        latencies.sort(&load.take_timings());
     }
 
     fn restarts(&self) -> u64 {
@@ -139,7 +171,7 @@ impl<'a> Driver<'a> {
             let moving = self.probe.tree();
             self.bounds.cli_processes_max = self.bounds.cli_processes_max.max(moving.cli.len() as u64);
             let stats = self.target.stats().await?;
-            if stats.pool.settled || start.elapsed() > REST {
+            if stats.pool.settled || start.elapsed() > self.assignment.scenario.rest {
                 break stats;
             }
             sleep(Duration::from_millis(2)).await;
@@ -187,7 +219,12 @@ impl<'a> Driver<'a> {
         match &self.details {
             Some(first) if self.schedule.is_last() => self.grown = details.more_than(first),
             Some(_) => {}
-            None => self.details = Some(details),
+            None => {
+                self.details = Some(details);
+                if self.assignment.api.is_some() {
+                    self.kept_at_home = ending::at_home(self.target.folder()).len();
+                }
+            }
         }
         self.schedule.taken(restarts);
         self.latest = Some(stats);

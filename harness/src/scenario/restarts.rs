@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Scenario;
+use super::{Ending, Scenario};
 use crate::load::want::Mix;
 
 /// Plain requests, an invoker replaced every four turns.
@@ -25,6 +25,10 @@ pub fn scenario() -> Scenario {
         deadline: Duration::from_mins(1),
         server_flags: Vec::new(),
         cli_flags: Vec::new(),
+        ending: Ending::Stopped,
+        rest: Duration::from_millis(200),
+        api_delay: Duration::ZERO,
+        memory_noise_mb: 0,
         recovering: 0.0,
         errors_allowed: 0.0,
         server_rss_cap_mb: 30,

@@ -12,19 +12,7 @@ use super::{Class, Finding, SignalVerdict, words};
 use crate::sample::{Checkpoint, Signal, TargetRun};
 
 /// The signals of this class that can stand in a checkpoint.
-pub const SIGNALS: [Signal; 11] = [
-    Signal::LiveInvokers,
-    Signal::CliProcesses,
-    Signal::FdsPipe,
-    Signal::FdsSocket,
-    Signal::FdsFile,
-    Signal::FdsAnon,
-    Signal::Threads,
-    Signal::Tasks,
-    Signal::Processes,
-    Signal::Zombies,
-    Signal::Files,
-];
+pub const SIGNALS: [Signal; 11] = Signal::COUNTED;
 
 /// Judges every exact signal that all checkpoints have. The checkpoints must be in order (`validity` sees to it).
 pub fn judge(run: &TargetRun) -> Vec<SignalVerdict> {

@@ -53,6 +53,8 @@ pub fn judge(run: &TargetRun) -> Option<SignalVerdict> {
     (row.verdict, row.reason) = match windows(&run.trace, |point| point.anon_pss) {
         Err(why) => (Finding::Inconclusive, why),
         Ok(windows) => {
+            // What two readings may differ by says nothing about a rate until it lasts for a whole window.
+            row.tolerance = row.tolerance.max(float(run.plan.memory_noise_mb) * 1e6 / windows.length);
             row.growth_per_restart = Some(windows.overall());
             row.smallest_detectable = Some(ALWAYS_SEEN * row.tolerance);
             decide(windows, row.tolerance, run.plan.per().name())

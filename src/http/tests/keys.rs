@@ -5,6 +5,7 @@ use std::io::Write;
 use tokio::sync::mpsc;
 
 use super::support::{Client, Reply, Server, Setup, ask, done, get, post, soon, text};
+use crate::pool::status::PoolState;
 use crate::turn::TurnEvent;
 
 const PATH: &str = "/v1/chat/completions";
@@ -25,6 +26,11 @@ const KEYS: &str = r#"
     name = "slow"
     key = "three"
     requests-per-minute = 2
+
+    [[key]]
+    name = "operator"
+    key = "four-s3cret"
+    admin = true
 "#;
 
 async fn server(setup: Setup) -> Server {
@@ -199,4 +205,56 @@ async fn a_key_has_so_many_requests_in_a_minute_and_probes_are_not_counted() {
     let wait: u64 = refused.headers["retry-after"].parse().unwrap();
     assert!((50..=61).contains(&wait), "the next one is due a minute after the first one: {wait}");
     assert_eq!(server.exchange(&request("two", &ask("x", false))).await.status, 200, "another key goes on");
+}
+
+#[tokio::test]
+async fn only_an_operators_key_of_the_file_restarts() {
+    let single = "single-s3cret".parse().unwrap();
+    let server = server(Setup::echo().config(|config| config.api_key = Some(single))).await;
+    let restart = |path: &str, key: &str| post(path, &format!("authorization: Bearer {key}\r\n"), "{}");
+    for path in ["/admin/restart", "/admin/nothing"] {
+        for key in ["one", "two", "single-s3cret"] {
+            let refused = server.exchange(&restart(path, key)).await;
+            assert_eq!((refused.status, refused.error_code().as_str()), (403, "admin_key_required"), "{path} {key}");
+            assert!(refused.body.contains("admin = true") && !refused.body.contains("s3cret"), "{refused:?}");
+        }
+        assert_eq!(server.exchange(&post(path, "", "{}")).await.status, 401);
+        assert_eq!(server.exchange(&restart(path, "wrong")).await.status, 401);
+    }
+    assert_eq!(server.exchange(&restart("/admin/restart", "four-s3cret")).await.status, 200);
+    assert_eq!(server.exchange(&restart("/admin/nothing", "four-s3cret")).await.status, 404);
+    assert_eq!(server.exchange(&request("four-s3cret", &ask("x", false))).await.status, 200, "it may ask as well");
+}
+
+#[tokio::test]
+async fn without_a_file_the_key_of_the_command_line_is_the_operators() {
+    let single = "single-s3cret".parse().unwrap();
+    let server = Setup::echo().config(|config| config.api_key = Some(single)).start().await;
+    let restart = |key: &str| post("/admin/restart", &format!("authorization: Bearer {key}\r\n"), "{}");
+    assert_eq!(server.exchange(&restart("single-s3cret")).await.status, 200);
+    assert_eq!(server.exchange(&restart("other")).await.status, 401);
+}
+
+#[tokio::test]
+async fn health_keeps_the_clis_words_and_its_account_from_whoever_has_no_key() {
+    let server = server(Setup::echo()).await;
+    server.set_state(PoolState::Offline);
+    for header in ["", "authorization: Bearer wrong\r\n"] {
+        let reply = server.exchange(&get("/health", header)).await;
+        assert_eq!(reply.status, 503, "it is no question of keys");
+        assert!(!reply.body.contains("no such file") && !reply.body.contains("subscription"), "{reply:?}");
+        let health = reply.json();
+        assert_eq!(
+            (&health["state"], &health["turns"], &health["queue"]["waiting"]),
+            (&"offline".into(), &80.into(), &4.into())
+        );
+        assert!(health["offline_reason"].as_str().unwrap().contains("send a key"), "{health}");
+    }
+    for path in ["/readyz", "/livez", "/metrics"] {
+        assert!(!server.exchange(&get(path, "")).await.body.contains("no such file"), "{path}");
+    }
+    let health = server.exchange(&get("/health", "authorization: Bearer three\r\n")).await.json();
+    assert_eq!((&health["offline_reason"], &health["auth"]), (&"no such file".into(), &"subscription".into()));
+    server.set_state(PoolState::Ready);
+    assert!(server.exchange(&get("/health", "")).await.json()["offline_reason"].is_null());
 }

@@ -277,5 +277,5 @@ async fn a_used_up_quota_shows_in_health_with_its_end() {
 async fn a_restart_on_demand_tells_how_many() {
     let server = Setup::echo().start().await;
     let reply = server.exchange(&post("/admin/restart", "", "")).await;
-    assert_eq!((reply.status, reply.json()), (200, json!({"restarted": 3})));
+    assert_eq!((reply.status, reply.json()), (200, json!({"restarted": 3, "state": "ready"})));
 }

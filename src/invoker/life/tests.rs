@@ -173,16 +173,33 @@ fn a_client_that_goes_while_the_model_switches_leaves_an_invoker_that_is_ready_a
 }
 
 #[test]
-fn a_switch_that_is_never_answered_fails_the_invoker_and_its_turn() {
+fn a_switch_that_is_never_answered_ends_the_invoker_and_is_the_turns_fault() {
     let (mut life, now) = switching();
     assert_eq!(life.deadline(), Some(now + SWITCH));
     let actions = life.handle(Input::Tick, now + SWITCH);
-    let [Action::EndTurn(Ending::Failed(_)), Action::ReportLeaving(Cause::Failed(_)), Action::CloseStdin] =
-        &actions[..]
+    let [Action::EndTurn(ending), Action::ReportLeaving(Cause::NotSwitched(_)), Action::CloseStdin] = &actions[..]
     else {
         panic!("{actions:?}")
     };
+    assert!(matches!(ending, Ending::Deadline(_, SWITCH)), "nobody else is given this turn: {ending:?}");
     assert_eq!(life.handle(Input::Switched(Ok(())), now + SWITCH), [], "too late");
+}
+
+#[test]
+fn an_end_while_the_model_switches_is_the_turns_fault_and_at_any_other_time_the_clis() {
+    for input in [Input::Exited("e".to_owned()), Input::Broken("b".to_owned())] {
+        let cause = |(mut life, now): (Life, Instant)| {
+            let actions = life.handle(input.clone(), now);
+            let cause = actions.into_iter().find_map(|action| match action {
+                Action::ReportLeaving(cause) | Action::ReportGone(cause) => Some(cause),
+                _ => None,
+            });
+            cause.unwrap()
+        };
+        assert!(matches!(cause(switching()), Cause::NotSwitched(_)), "{input:?}");
+        assert!(matches!(cause(busy()), Cause::Failed(_)), "{input:?}");
+        assert!(matches!(cause(ready()), Cause::Failed(_)), "{input:?}");
+    }
 }
 
 #[test]

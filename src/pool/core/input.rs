@@ -62,7 +62,7 @@ impl Core {
                 self.cannot_clear |= unable;
                 "isolation"
             }
-            Cause::Failed(_) => "recovery",
+            Cause::NotSwitched(_) | Cause::Failed(_) => "recovery",
         };
         let was_standby = slot.is_none();
         if let Some(slot) = slot {
@@ -106,11 +106,11 @@ impl Core {
         }
         let Some(member) = self.members.remove(&id) else { return };
         let why = member.why.unwrap_or_else(|| cause.clone());
-        let failed = matches!(why, Cause::Failed(_));
+        let failed = matches!(why, Cause::NotSwitched(_) | Cause::Failed(_));
         let reason = match why {
             Cause::Planned(reason) => reason.to_owned(),
             Cause::NotCleared { .. } => "its conversation could not be reset".to_owned(),
-            Cause::Failed(what) => what,
+            Cause::NotSwitched(what) | Cause::Failed(what) => what,
         };
         let lived = now.saturating_duration_since(member.wear.started);
         fx.emit(LifeEvent::Stopped { invoker: id, reason, failed, turns: member.wear.turns, lived });

@@ -287,6 +287,52 @@ fn a_cli_that_is_missing_is_offline_at_once() {
 }
 
 #[test]
+fn a_restart_that_is_asked_for_waits_neither_for_a_probe_nor_for_a_backoff() {
+    let mut sim = Sim::new(&Config { max_failures: 1, ..config(1, Standby::Jit) });
+    sim.crash(1, true);
+    assert_eq!(sim.core.status(sim.now).state, PoolState::Offline);
+    for started in 2..5 {
+        assert!(sim.core.restart(sim.now, &mut sim.world).is_empty(), "nothing serves");
+        assert_eq!(sim.core.restart(sim.now, &mut sim.world).len(), 1, "the probe itself, and no second one");
+        sim.check();
+        let probe = *sim.world.starting.first().unwrap();
+        assert_eq!((sim.core.status(sim.now).started, sim.world.starting.len()), (started, 1));
+        sim.crash(probe, false);
+        assert_eq!(sim.core.status(sim.now).state, PoolState::Offline, "and it waits for the next one");
+        assert!(sim.world.starting.is_empty());
+    }
+    let mut sim = Sim::new(&Config { max_failures: 100, ..config(1, Standby::Jit) });
+    for _ in 0..10 {
+        let id = *sim.world.starting.first().unwrap();
+        sim.crash(id, false);
+        sim.core.restart(sim.now, &mut sim.world);
+        assert_eq!(sim.world.starting.len(), 1, "no backoff is waited for");
+    }
+}
+
+#[test]
+fn an_invoker_that_breaks_over_a_model_is_replaced_at_once_and_never_counts() {
+    let mut sim = Sim::new(&Config { max_failures: 0, ..config(1, Standby::Jit) });
+    for round in 1..10 {
+        let id = *sim.world.starting.first().unwrap();
+        sim.ready(id);
+        let ticket = sim.request();
+        assert_eq!(sim.world.busy.remove(&id), Some(ticket));
+        sim.world.end(ticket, "refused");
+        sim.world.stopping.insert(id, "not switched");
+        sim.report(id, Report::TurnOver { usage: None });
+        let cause = Cause::NotSwitched("no answer".to_owned());
+        sim.report(id, Report::Leaving { cause: cause.clone(), rss: 1 });
+        sim.world.stopping.remove(&id);
+        sim.core.report(id, Report::Gone { cause, unusable: false }, sim.now, &mut sim.world);
+        sim.check();
+        assert_eq!(sim.world.starting.len(), 1, "round {round}: its successor starts without a wait");
+        assert_eq!(sim.core.status(sim.now).state, PoolState::Ready);
+    }
+    assert_eq!(sim.core.status(sim.now).restarts.recovery, 8);
+}
+
+#[test]
 fn a_used_up_quota_holds_the_pool_until_it_is_renewed() {
     let mut sim = Sim::new(&config(1, Standby::Jit));
     sim.ready(1);

@@ -61,13 +61,16 @@ class Graphiti(Client):
         config = LLMConfig(api_key=env.key, model=env.model, small_model=env.model, base_url=env.base)
         return OpenAIClient(config=config, client=client)
 
-    async def op_text(self, env):
+    async def op_schema(self, env):
         """Graphiti always asks for JSON."""
         async with client_of(env) as client:
             made = await self.generic(env, client).generate_response(messages(env), response_model=ExtractedEntities)
             return shown(ExtractedEntities(**made))
 
-    op_schema = op_text
+    async def op_ignored(self, env):
+        """It gives a temperature and a limit of tokens with every request."""
+        env.prompt = env.prompt.replace("[[answer:echo]]", "[[answer:schema]]")
+        return await self.op_schema(env)
 
     async def op_json_object(self, env):
         async with client_of(env) as client:

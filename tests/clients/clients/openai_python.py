@@ -17,6 +17,16 @@ def user(text):
     return [{"role": "user", "content": text}]
 
 
+def conversation(env):
+    """Every kind of message, and a developer's."""
+    return [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "Hello"}, {"type": "text", "text": "there"}]},
+        {"role": "assistant", "content": "Hello!"},
+        {"role": "user", "content": env.prompt, "name": "ada"},
+    ]
+
+
 class OpenAIPython(Client):
     key = "openai-python"
     name = f"openai {openai.__version__} (Python)"
@@ -28,6 +38,8 @@ class OpenAIPython(Client):
             usage = counted(reply.usage, "prompt_tokens", "completion_tokens")
             return f"{shown(choice.message.content)} | {choice.finish_reason} | {usage}"
 
+    op_usage = op_text
+
     async def op_sync(self, env):
         with openai.OpenAI(base_url=env.base, api_key=env.key, max_retries=0) as client:
             reply = client.chat.completions.create(model=env.model, messages=user(env.prompt))
@@ -36,15 +48,8 @@ class OpenAIPython(Client):
             return f"{shown(reply.choices[0].message.content)}, then {streamed(pieces)}"
 
     async def op_conversation(self, env):
-        """Every kind of message, and a developer's."""
-        messages = [
-            {"role": "developer", "content": "Be brief."},
-            {"role": "user", "content": [{"type": "text", "text": "Hello"}, {"type": "text", "text": "there"}]},
-            {"role": "assistant", "content": "Hello!"},
-            {"role": "user", "content": env.prompt, "name": "ada"},
-        ]
         async with client_of(env) as client:
-            reply = await client.chat.completions.create(model=env.model, messages=messages)
+            reply = await client.chat.completions.create(model=env.model, messages=conversation(env))
             return shown(reply.choices[0].message.content)
 
     async def op_stream(self, env):

@@ -6,9 +6,9 @@ import json
 import traceback
 
 from . import schema
-from .node import Raised
 from .server import PATIENCE, until
 from .tap import Tap
+from .worker import Raised
 
 
 @dataclasses.dataclass
@@ -37,6 +37,8 @@ class Saw:
     defects: list = dataclasses.field(default_factory=list)
     objects: int = 0
     evidence: str = ""
+    # The client has no such thing, and nothing was tried.
+    untried: bool = False
 
 
 def words(error):
@@ -65,10 +67,10 @@ def statuses(exchanges):
     return ", ".join(told) or "nothing"
 
 
-async def attempt(client, op, env):
+async def attempt(client, case, env):
     """What the client saw, as one line."""
     try:
-        return await client.run(op, env)
+        return await client.run(case.op_of(client), env)
     except Exception as error:
         env.trace = traceback.format_exc()
         return words(error)

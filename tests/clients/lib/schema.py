@@ -19,6 +19,8 @@ OURS = {
     "ChatCompletion.schema_error",
     "ChatCompletionChunk.schema_error",
     "Response.schema_error",
+    # Both packages of OpenAI's raise an event that has `error`, and pass over one that has its fields alone.
+    "ResponseErrorEvent.error",
 }
 
 # Fields that OpenAI's description of its API requires, though the package's types let them be absent because they can
@@ -56,6 +58,9 @@ MODELS = ("ModelList", pydantic.TypeAdapter(ModelList))
 RESPONSE = ("Response", pydantic.TypeAdapter(responses.Response))
 EVENT = ("ResponseStreamEvent", pydantic.TypeAdapter(responses.ResponseStreamEvent))
 
+# One of these is the last event of a response, and none of them comes before.
+ENDS = ("response.completed", "response.incomplete", "response.failed")
+
 WHOLE = {"/v1/chat/completions": CHAT, "/v1/responses": RESPONSE, "/v1/models": MODELS}
 
 
@@ -68,8 +73,18 @@ def defects(exchange):
         if not exchange.whole:
             return [], 0
         shape = WHOLE.get(path, MODEL) if exchange.status < 400 else ERROR
-        return _check(shape, exchange.reply), 1
+        return [*_check(shape, exchange.reply), *_head(exchange.status, exchange.headers)], 1
     return _stream(path, exchange)
+
+
+def _head(status, headers):
+    """What clients read of a refusal beside its body."""
+    if status < 400:
+        return
+    if headers.get("x-should-retry") not in ("true", "false"):
+        yield f"a {status} has x-should-retry {headers.get('x-should-retry')!r}"
+    if status in (429, 503) and not headers.get("retry-after", "").isdigit():
+        yield f"a {status} has retry-after {headers.get('retry-after')!r}"
 
 
 def _stream(path, exchange):
@@ -94,8 +109,16 @@ def _stream(path, exchange):
                 found.append(f"event {number} is named {name!r} and is {kind!r}")
             if json.loads(data).get("sequence_number") != number:
                 found.append(f"event {number} ({kind}) has sequence_number {json.loads(data).get('sequence_number')}")
-    if exchange.whole and is_chat and (not events or events[-1][1] != "[DONE]"):
+    # After an error nothing more comes.
+    failed = is_chat and any('"error"' in data for _, data in events[-1:])
+    if exchange.whole and is_chat and not failed and (not events or events[-1][1] != "[DONE]"):
         found.append("the stream ended without [DONE]")
+    if not is_chat:
+        kinds = [name for name, _ in events]
+        if kinds[:1] not in (["response.created"], []):
+            found.append(f"the stream begins with {kinds[0]!r}")
+        if exchange.whole and (kinds[-1:] not in [[kind] for kind in ENDS] or any(kind in ENDS for kind in kinds[:-1])):
+            found.append(f"the stream does not end once, with one of {', '.join(ENDS)}: {kinds}")
     return found, len(events)
 
 
@@ -130,6 +153,14 @@ def prove():
     choice = {"index": 0, "message": {"role": "assistant", "content": "a", "refusal": None}, "finish_reason": "stop"}
     right = {"id": "a", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice | {"logprobs": None}]}
     refusal = {"message": "a", "type": "a", "param": None, "code": None}
+    response = dict.fromkeys(REQUIRED[responses.Response]) | {
+        "created_at": 1.0, "id": "a", "metadata": {}, "model": "m", "object": "response", "output": [],
+        "parallel_tool_calls": False, "tool_choice": "auto", "tools": [], "status": "completed",
+    }  # fmt: skip
+    delta = {
+        "type": "response.output_text.delta", "delta": "a", "item_id": "a", "sequence_number": 1, "output_index": 0,
+        "content_index": 0, "logprobs": [],
+    }  # fmt: skip
     wrong = [
         (CHAT, right | {"object": "completion"}),
         (CHAT, right | {"created": "1"}),
@@ -141,7 +172,18 @@ def prove():
         (ERROR, {"error": {field: value for field, value in refusal.items() if field != "param"}}),
         (MODELS, {"object": "list", "data": [{"id": "a", "object": "models", "created": 1, "owned_by": "a"}]}),
         (EVENT, {"type": "response.output_text.delta", "delta": "a", "item_id": "a", "sequence_number": 1}),
+        (EVENT, delta | {"sequence_number": "1"}),
+        (EVENT, delta | {"type": "response.output_text.more"}),
+        (EVENT, delta | {"another": 1}),
+        (EVENT, {"type": "response.completed", "sequence_number": 1, "response": response | {"status": "done"}}),
+        (RESPONSE, response | {"object": "responses"}),
+        (RESPONSE, response | {"output": [{"type": "message", "id": "a", "role": "assistant", "status": "completed"}]}),
+        (RESPONSE, response | {"another": 1}),
+        *((RESPONSE, {name: value for name, value in response.items() if name != field}) for field in ("tools", "metadata")),
     ]
+    assert not _check(RESPONSE, json.dumps(response)) and not _check(EVENT, json.dumps(delta))
+    assert not list(_head(429, {"x-should-retry": "true", "retry-after": "1"}))
+    assert list(_head(400, {})) and list(_head(503, {"x-should-retry": "true"}))
     assert not _check(CHAT, json.dumps(right)) and not _check(ERROR, json.dumps({"error": refusal}))
     for shape, value in wrong:
         assert _check(shape, json.dumps(value)), f"the check passes what is wrong: {value}"

@@ -114,6 +114,12 @@ class Tap:
         """All requests so far, in the order in which they came."""
         return sorted((e for pair in list(self._pairs) for e in pair.exchanges()), key=lambda e: e.asked)
 
+    def forget(self):
+        """Leaves out what was so far."""
+        for pair in self._pairs:
+            pair.cut.set()
+        self._pairs.clear()
+
     def close(self):
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

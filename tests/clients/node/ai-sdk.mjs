@@ -34,6 +34,44 @@ function operations(model) {
       const reply = await generateText(asked(env, model));
       return `${reply.text} | ${reply.finishReason} | ${usage(reply.usage)}`;
     },
+    async usage(env) {
+      return usage((await generateText(asked(env, model))).usage);
+    },
+    async conversation(env) {
+      const { prompt, ...rest } = asked(env, model);
+      const messages = [
+        { role: "user", content: [{ type: "text", text: "Hello" }, { type: "text", text: "there" }] },
+        { role: "assistant", content: "Hello!" },
+        { role: "user", content: prompt },
+      ];
+      return (await generateText({ ...rest, system: "Be brief.", messages })).text;
+    },
+    async ignored(env) {
+      const given = { temperature: 0.1, topP: 0.5, seed: 7, maxOutputTokens: 100 };
+      const reply = await generateText({ ...asked(env, model), ...given });
+      return `200, ignored: ${reply.response.headers["x-ccw-ignored"]}`;
+    },
+    async stop(env) {
+      const whole = await generateText({ ...asked(env, model), stopSequences: ["and", "world"] });
+      const { failed, onError } = failing();
+      const stream = streamText({ ...asked(env, model), stopSequences: ["world"], onError });
+      const pieces = [];
+      for await (const piece of stream.textStream) pieces.push(piece);
+      if (failed.error) throw failed.error;
+      return `'${whole.text}', then '${pieces.join("")}' | ${whole.finishReason}`;
+    },
+    async tools_required(env) {
+      const told = [];
+      for (const toolChoice of ["required", { type: "tool", toolName: "get_weather" }, "none"]) {
+        const reply = await generateText({ ...asked(env, model), tools: weather, toolChoice });
+        told.push(reply.steps[0].toolCalls.map((call) => `'${call.toolName}'`));
+      }
+      return `required: [${told[0]}], named: [${told[1]}], none: [${told[2]}]`;
+    },
+    async list(env) {
+      const stream = await generateObject({ ...asked(env, model), output: "array", schema: Person });
+      return JSON.stringify(stream.object);
+    },
     async stream(env) {
       const pieces = [];
       const { failed, onError } = failing();
@@ -94,22 +132,39 @@ const compatible = (env) =>
     includeUsage: true,
     supportsStructuredOutputs: true,
   });
-const responses = operations((env) => official(env).responses(env.model));
+// The SDK takes what only OpenAI has as the provider's options.
+const withOptions = (model, options) => async (env) =>
+  (await generateText({ ...asked(env, model), providerOptions: { openai: options } })).text;
+const lenient = (model, provider) => async (env) => {
+  const providerOptions = { [provider]: { strictJsonSchema: false } };
+  return JSON.stringify((await generateObject({ ...asked(env, model), schema: Person, providerOptions })).object);
+};
+const chatOf = (env) => official(env).chat(env.model);
+const responsesOf = (env) => official(env).responses(env.model);
+const compatibleOf = (env) => compatible(env).chatModel(env.model);
+const responses = operations(responsesOf);
+// It calls the functions itself.
+const chat = operations(chatOf);
+const others = operations(compatibleOf);
 
 const sdk = `ai ${version("ai")}`;
 export const aiOpenai = {
   name: `${sdk}, @ai-sdk/openai ${version("@ai-sdk/openai")}`,
   ops: {
-    ...operations((env) => official(env).chat(env.model)),
+    ...chat,
+    tools_runner: chat.tools,
+    schema_lenient: lenient(chatOf, "openai"),
     responses: responses.text,
     responses_stream: responses.stream,
     responses_parse: responses.schema,
     responses_parse_stream: responses.schema_stream,
     responses_tools: responses.tools,
     responses_tools_stream: responses.tools_stream,
+    responses_stored: withOptions(responsesOf, { store: true }),
+    responses_previous: withOptions(responsesOf, { previousResponseId: "resp_1" }),
   },
 };
 export const aiCompatible = {
   name: `${sdk}, @ai-sdk/openai-compatible ${version("@ai-sdk/openai-compatible")}`,
-  ops: operations((env) => compatible(env).chatModel(env.model)),
+  ops: { ...others, tools_runner: others.tools, schema_lenient: lenient(compatibleOf, "ccw") },
 };

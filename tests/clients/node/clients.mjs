@@ -2,4 +2,4 @@
 import { aiCompatible, aiOpenai } from "./ai-sdk.mjs";
 import { openai } from "./openai.mjs";
 
-export const clients = { openai, aiOpenai, aiCompatible };
+export const clients = { "openai-node": openai, "ai-sdk": aiOpenai, "ai-sdk-compatible": aiCompatible };

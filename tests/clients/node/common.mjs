@@ -17,6 +17,13 @@ export const WEATHER = {
     additionalProperties: false,
   },
 };
+export const IGNORED = { temperature: 0.1, top_p: 0.5, seed: 7, max_tokens: 100, user: "ada" };
+export const conversation = (prompt) => [
+  { role: "developer", content: "Be brief." },
+  { role: "user", content: [{ type: "text", text: "Hello" }, { type: "text", text: "there" }] },
+  { role: "assistant", content: "Hello!" },
+  { role: "user", content: prompt, name: "ada" },
+];
 export const ONE_PIXEL = Buffer.from("\x89PNG", "latin1").toString("base64");
 
 export const version = (name) => require(`../node_modules/${name}/package.json`).version;

@@ -2,7 +2,7 @@
 import OpenAI from "openai";
 import { zodResponseFormat, zodTextFormat } from "openai/helpers/zod";
 
-import { counted, ONE_PIXEL, Person, RESULT, streamed, version, WEATHER } from "./common.mjs";
+import { conversation, counted, IGNORED, ONE_PIXEL, Person, RESULT, streamed, version, WEATHER } from "./common.mjs";
 
 const clientOf = (env) =>
   new OpenAI({ baseURL: env.base, apiKey: env.key, maxRetries: env.retries, timeout: env.timeout * 1000 });
@@ -19,10 +19,52 @@ async function text(env, more = {}) {
   return `${reply.choices[0].message.content} | ${reply.choices[0].finish_reason} | ${usage}`;
 }
 
+async function respond(env, more) {
+  const reply = await clientOf(env).responses.create({ model: env.model, input: env.prompt, ...more });
+  const usage = counted(reply.usage, "input_tokens", "output_tokens", "total_tokens");
+  return `${reply.output_text} | ${reply.status} | ${usage}`;
+}
+
 export const openai = {
   name: `openai ${version("openai")} (Node)`,
   ops: {
-    text,
+    text: (env) => text(env),
+    usage: (env) => text(env),
+    async conversation(env) {
+      const messages = conversation(env.prompt);
+      return (await text(env, { messages })).split(" | ")[0];
+    },
+    async ignored(env) {
+      const body = { model: env.model, messages: user(env.prompt), ...IGNORED };
+      const { response } = await chat(env).create(body).withResponse();
+      return `${response.status}, ignored: ${response.headers.get("x-ccw-ignored")}`;
+    },
+    async stop(env) {
+      const body = { model: env.model, messages: user(env.prompt) };
+      const whole = (await chat(env).create({ ...body, stop: ["and", "world"] })).choices[0];
+      const pieces = [];
+      const stream = await chat(env).create({ ...body, stop: "world", stream: true });
+      for await (const chunk of stream) pieces.push(chunk.choices[0]?.delta.content ?? "");
+      return `'${whole.message.content}', then '${pieces.join("")}' | ${whole.finish_reason}`;
+    },
+    async model_unknown(env) {
+      return (await clientOf(env).models.retrieve("nope")).id;
+    },
+    async schema_lenient(env) {
+      const { json_schema, ...rest } = zodResponseFormat(Person, "Person");
+      const body = { model: env.model, messages: user(env.prompt) };
+      const reply = await chat(env).create({ ...body, response_format: { ...rest, json_schema: { ...json_schema, strict: false } } });
+      return `${reply.choices[0].message.content} | schema_error: ${"schema_error" in reply}`;
+    },
+    async tools_required(env) {
+      const told = [];
+      for (const tool_choice of ["required", { type: "function", function: { name: "get_weather" } }, "none"]) {
+        const body = { model: env.model, messages: user(env.prompt), tools: [TOOL], tool_choice };
+        const calls = (await chat(env).create(body)).choices[0].message.tool_calls ?? [];
+        told.push(calls.map((call) => `'${call.function.name}'`));
+      }
+      return `required: [${told[0]}], named: [${told[1]}], none: [${told[2]}]`;
+    },
     several: (env) => text(env, { n: 2 }),
     image: (env) =>
       text(env, {
@@ -87,10 +129,16 @@ export const openai = {
       ids.sort();
       return `${ids.join(", ")} | retrieved ${(await clientOf(env).models.retrieve(ids[0])).id}`;
     },
-    async responses(env) {
-      const reply = await clientOf(env).responses.create({ model: env.model, input: env.prompt, instructions: "Be brief." });
-      const usage = counted(reply.usage, "input_tokens", "output_tokens", "total_tokens");
-      return `${reply.output_text} | ${reply.status} | ${usage}`;
+    responses: (env) => respond(env, { instructions: "Be brief." }),
+    responses_stored: (env) => respond(env, { store: true }),
+    responses_previous: (env) => respond(env, { previous_response_id: "resp_1" }),
+    async responses_tools_stream(env) {
+      const tools = [{ type: "function", strict: true, ...WEATHER }];
+      const stream = clientOf(env).responses.stream({ model: env.model, input: env.prompt, tools });
+      let done = 0;
+      stream.on("response.function_call_arguments.done", () => done++);
+      const calls = (await stream.finalResponse()).output.filter((item) => item.type === "function_call");
+      return `${told(calls)} | ${done} done`;
     },
     async responses_stream(env) {
       const pieces = [];

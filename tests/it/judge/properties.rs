@@ -91,6 +91,7 @@ fn plan() -> impl Strategy<Value = Plan> {
             max_turns: 1,
             server_rss_cap_mb: server,
             tree_rss_cap_mb: tree,
+            memory_noise_mb: tree % 3,
             errors_allowed: share,
             outside: None,
         },
@@ -165,6 +166,7 @@ fn target() -> impl Strategy<Value = TargetRun> {
             grown: Vec::new(),
             proof,
             bounds,
+            latency: None,
             seconds,
             notes,
         })

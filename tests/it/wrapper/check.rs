@@ -79,6 +79,19 @@ fn a_cli_that_exits_is_said_with_its_last_words() {
 }
 
 #[test]
+fn a_cli_that_is_another_program_or_too_old_is_said_to_be_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let cli = folder.path().join("cli");
+    script(&cli, "echo rubbish; cat >/dev/null");
+    let soon = ["--cli", "./cli", "--start-timeout", "0.3"];
+    check(folder.path(), &soon)
+        .code(1)
+        .stdout(contains("note  cli      that is no version").and(contains("initialize")));
+    script(&cli, "[ \"$1\" = --version ] && echo 1.0 && exit; echo 'error: unknown option --tools' >&2; exit 1");
+    check(folder.path(), &["--cli", "./cli"]).code(1).stdout(contains("the CLI is too old for this server"));
+}
+
+#[test]
 fn a_cli_that_hangs_is_given_up_and_ended() {
     let folder = tempfile::tempdir().unwrap();
     let cli = folder.path().join("cli");

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use assert_cmd::Command;
+use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 
 use crate::support::{Options, PATIENCE, script};
@@ -91,6 +92,16 @@ fn options_that_make_no_sense_together_are_refused() {
         ["--slots=2000"].as_slice(),
         &["--listen=192.0.2.1:0"],
         &["--model-alias=a=b", "--model-alias=a=c"],
+        &["--model="],
+        &["--model=--debug"],
+        &["--model-alias=a="],
+        &["--model-alias=a=a"],
+        &["--model-alias=a=b", "--model-alias=b=a"],
+        &["--model-alias=a=b", "--model-alias=b=opus"],
+        &["--model-alias=a=opus", "--model=a"],
+        &["--listen=127.0.0.1:99999"],
+        &["--listen=localhost:8204"],
+        &["--listen=::1:8204"],
         &["--cli-arg=--output-format=json"],
         &["--cli-arg=--model"],
         &["--cli-arg=--resume"],
@@ -121,6 +132,47 @@ fn a_wrong_variable_is_named() {
     serve().env("CCW_SLOTS", "x").assert().code(2).stderr(contains("the value is that of the variable CCW_SLOTS"));
     serve().env("CCW_CLI_ARG", "'x").assert().code(2).stderr(contains("CCW_CLI_ARG: a quote is not closed"));
     serve().env("CCW_CONFIG", "none.toml").assert().code(2).stderr(contains("none.toml"));
+}
+
+#[test]
+fn a_variable_that_is_no_option_is_told_and_ignored() {
+    let said = "the variable CCW_SLOT is no option and is ignored; did you mean CCW_SLOTS?";
+    let server = Options::new().env("CCW_SLOT", Some("s3cret")).env("CCW_INVOKER", Some("1-1-0.1")).start();
+    assert!(server.log().contains(said), "{}", server.log());
+    assert!(!server.log().contains("s3cret") && !server.log().contains("variable CCW_INVOKER"), "{}", server.log());
+    server.stop();
+    let folder = tempfile::tempdir().unwrap();
+    let mut check = wrapper(folder.path(), &["check", "--listen=127.0.0.1:0", "--cli=none"]);
+    check.env("CCW_SLOT", "2").env("CCW_ZZZ", "2").assert().code(1).stdout(
+        contains(format!("note  options  {said}")).and(contains(
+            "note  options  the variable CCW_ZZZ is no option and is ignored; `serve --help` lists them",
+        )),
+    );
+}
+
+#[test]
+fn an_address_of_the_api_that_the_environment_sets_is_told_without_its_secrets() {
+    let url = "http://user:s3cret@127.0.0.1:9/v1?key=s3cret";
+    let server = Options::new().env("ANTHROPIC_BASE_URL", Some(url)).start();
+    let log = server.log();
+    assert!(log.contains("ANTHROPIC_BASE_URL is set") && log.contains("http://127.0.0.1:9/v1"), "{log}");
+    assert!(!log.contains("s3cret"), "{log}");
+    server.stop();
+    let folder = tempfile::tempdir().unwrap();
+    let mut check = wrapper(folder.path(), &["check", "--listen=127.0.0.1:0", "--cli=none"]);
+    let said = contains("note  account  ANTHROPIC_BASE_URL is set: requests go to http://127.0.0.1:9/v1\n");
+    check.env("ANTHROPIC_BASE_URL", url).assert().code(1).stdout(said.and(contains("s3cret").not()));
+}
+
+#[test]
+fn an_address_that_cannot_be_had_is_said_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let serve = |address: &str| wrapper(folder.path(), &["serve", "--api-key=k", "--listen", address]).assert().code(1);
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    serve(&address)
+        .stderr(contains(format!("cannot listen on {address}")).and(contains("another program listens there")));
+    serve("192.0.2.1:0").stderr(contains("no interface of this machine has this address"));
 }
 
 #[test]

@@ -78,6 +78,22 @@ fn a_crash_loop_goes_offline_and_comes_back_by_a_probe() {
 }
 
 #[test]
+fn a_restart_finds_a_repaired_cli_long_before_the_next_probe() {
+    let folder = tempfile::tempdir().unwrap();
+    let cli = folder.path().join("claude");
+    let server = Options::new().flags(&["--probe-interval", "3600"]).cli(&cli).start();
+    until("it is offline", || server.health()["state"] == "offline");
+    let restarted = server.post("/admin/restart", &serde_json::json!({})).json();
+    assert_eq!(restarted, serde_json::json!({"restarted": 0, "state": "offline"}));
+    until("it is offline after the probe", || server.health()["invokers"]["live"] == 0);
+    script(&cli, &format!("exec {} \"$@\"", env!("CARGO_BIN_EXE_mock-claude")));
+    server.post("/admin/restart", &serde_json::json!({}));
+    until("the probe finds it well", || server.health()["state"] == "ready");
+    server.ask("hello").text();
+    server.stop();
+}
+
+#[test]
 fn a_missing_or_unusable_cli_is_offline_at_once_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let text = folder.path().join("text");

@@ -163,6 +163,7 @@ fn every_wrong_key_file_is_said_with_its_place_and_never_with_a_key() {
             &after("concurrency = \"s3cret\""),
             &after("queue = 3"),
             &after("concurrency = 1\nqueue = 1.5"),
+            &after("admin = \"s3cret\""),
             &after("requests-per-minute = 0"),
             &after("requests_per_minute = 99999999999"),
             &after("[[key]]\nname = \"a\"\nkey = \"other\""),

@@ -129,6 +129,25 @@ fn a_second_sigterm_kills_what_hangs() {
     assert_eq!(server.below(), []);
 }
 
+/// Neither sends its body, and the grace is longer than any test waits.
+#[test]
+fn a_second_sigterm_waits_for_no_client_that_is_stuck() {
+    let mut server = Options::new().flags(&["--stop-timeout", "3600"]).start();
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json";
+    let mut stuck = crate::support::connect(server.address);
+    write!(stuck, "{head}\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n").unwrap();
+    let mut go_on = [0; 25];
+    std::io::Read::read_exact(&mut stuck, &mut go_on).unwrap();
+    server.signal(Signal::TERM);
+    until("it stops", || server.log().contains("stopping; once more to kill"));
+    let asked = std::time::Instant::now();
+    server.signal(Signal::TERM);
+    server.wait();
+    // Without the second signal, the minute in which a body has to come would be waited for.
+    assert!(asked.elapsed() < std::time::Duration::from_secs(30), "{:?}", asked.elapsed());
+    assert_eq!((server.below(), server.files_left().len()), (Vec::new(), 0));
+}
+
 #[test]
 fn a_grandchild_in_its_own_session_ends_with_its_invoker() {
     for fault in ["grandchild", "grandchild-stdout"] {
@@ -249,4 +268,21 @@ fn a_sigkill_of_the_server_under_load_leaves_no_process() {
         let files = server.files_left();
         assert!(files.is_empty(), "{files:?}");
     }
+}
+
+#[test]
+fn what_a_cli_puts_into_its_runtime_folder_is_gone_after_a_kill_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cli, seen) = (folder.path().join("claude"), folder.path().join("seen"));
+    let text = "#!/bin/sh\nmkdir \"$XDG_RUNTIME_DIR/socks\" && : >\"$XDG_RUNTIME_DIR/socks/1.sock\"\n\
+                echo \"$XDG_RUNTIME_DIR\" >SEEN\nexec MOCK \"$@\"\n";
+    let text = text.replace("SEEN", seen.to_str().unwrap()).replace("MOCK", env!("CARGO_BIN_EXE_mock-claude"));
+    script(&cli, &text);
+    let mut server = Options::new().cli(&cli).start();
+    until("it is ready", || server.get("/readyz").status == 200);
+    let socks = std::path::PathBuf::from(std::fs::read_to_string(&seen).unwrap().trim()).join("socks");
+    assert!(socks.join("1.sock").exists());
+    server.signal(Signal::KILL);
+    server.wait();
+    until("its keeper has removed it", || !socks.exists());
 }

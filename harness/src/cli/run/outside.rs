@@ -39,8 +39,8 @@ pub(super) struct Args {
     ready: Option<String>,
 
     /// File name of the CLI's program: processes that run it are counted as CLI processes. May be repeated.
-    #[arg(long = "cli-match", value_name = "NAME", value_delimiter = ',')]
-    cli: Vec<String>,
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    cli_match: Vec<String>,
 
     /// Requests at the same time.
     #[arg(long, value_name = "N")]
@@ -78,7 +78,7 @@ pub(super) fn settings(
         pid: args.pid,
         cgroup: args.cgroup.clone(),
         ready: args.ready.clone(),
-        cli: args.cli.clone(),
+        cli: args.cli_match.clone(),
         concurrency: args.concurrency,
         restart_http: args.restart_http.clone(),
         restart_signal: args.restart_signal.clone(),

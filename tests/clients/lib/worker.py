@@ -1,4 +1,4 @@
-"""The Node clients, in a process of their own."""
+"""The clients that are not written in Python, in processes of their own."""
 
 import asyncio
 import json
@@ -9,31 +9,31 @@ LINE_LIMIT = 64 * 1024 * 1024
 
 
 class Raised(Exception):
-    """What a Node client raised, told as it was there."""
+    """What a client raised, told as it was there."""
 
 
 class Worker:
-    """The process: `start`, then `clients`, then `stop`."""
+    """The process: `start` gives its clients, `stop` ends it."""
 
-    def __init__(self, folder, sources):
-        # Node looks for packages beside the source that imports them.
-        self._folder = folder / "worker"
-        shutil.rmtree(self._folder, ignore_errors=True)
-        shutil.copytree(sources, self._folder)
+    def __init__(self, *command):
+        self._command = [str(word) for word in command]
+        self._process = None
         self._waiting = {}
         self._ids = iter(range(1, 1_000_000))
 
     async def start(self):
         self._process = await asyncio.create_subprocess_exec(
-            "node", str(self._folder / "worker.mjs"),
+            *self._command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=LINE_LIMIT,
             env=os.environ | {"AI_SDK_LOG_WARNINGS": "false"},
         )  # fmt: skip
-        hello = json.loads(await self._process.stdout.readline())
+        hello = await self._process.stdout.readline()
         self._reader = asyncio.create_task(self._read())
-        return [NodeClient(self, **client) for client in hello["clients"]]
+        if not hello:
+            raise AssertionError(f"{' '.join(self._command)} ended with {await self._process.wait()} before it said a word")
+        return [OtherClient(self, **client) for client in json.loads(hello)["clients"]]
 
     async def _read(self):
         while line := await self._process.stdout.readline():
@@ -41,7 +41,7 @@ class Worker:
             if (queue := self._waiting.get(message["id"])) is not None:
                 queue.put_nowait(message)
         for queue in self._waiting.values():
-            queue.put_nowait({"raised": "the Node worker ended"})
+            queue.put_nowait({"raised": "the worker ended"})
 
     def say(self, message):
         self._process.stdin.write(json.dumps(message).encode() + b"\n")
@@ -70,6 +70,8 @@ class Worker:
         return message["saw"]
 
     async def stop(self):
+        if self._process is None:
+            return
         self._process.stdin.close()
         try:
             await asyncio.wait_for(self._process.wait(), 10)
@@ -77,16 +79,29 @@ class Worker:
             self._process.kill()
             await self._process.wait()
         await self._reader
+
+
+class NodeWorker(Worker):
+    """The Node clients."""
+
+    def __init__(self, folder, sources):
+        # Node looks for packages beside the source that imports them.
+        self._folder = folder / "worker"
+        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.copytree(sources, self._folder)
+        super().__init__("node", self._folder / "worker.mjs")
+
+    async def stop(self):
+        await super().stop()
         shutil.rmtree(self._folder)
 
 
-class NodeClient:
-    """A client that runs in the worker."""
+class OtherClient:
+    """A client that runs in a worker."""
 
     def __init__(self, worker, key, name, ops):
         self._worker = worker
-        self._client = key
-        self.key = {"openai": "openai-node", "aiOpenai": "ai-sdk", "aiCompatible": "ai-sdk-compatible"}[key]
+        self.key = key
         self.name = name
         self._ops = set(ops)
 
@@ -94,4 +109,4 @@ class NodeClient:
         return self._ops
 
     async def run(self, op, env):
-        return await self._worker.call(self._client, op, env)
+        return await self._worker.call(self.key, op, env)

@@ -1,0 +1,147 @@
+//! An answer on the wire: server-sent events, or one JSON body, or an error of the API's shape.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use futures_util::stream;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::answer::{End, Piece};
+
+/// Long enough for what was said before a cut to be on its way.
+const SENT: Duration = Duration::from_millis(50);
+/// Longer than any client waits.
+const FOREVER: Duration = Duration::from_hours(24);
+
+/// The API's name for a status and its words.
+#[must_use]
+pub fn error(status: u16) -> (&'static str, &'static str) {
+    match status {
+        401 => ("authentication_error", "invalid x-api-key"),
+        403 => ("permission_error", "Permission denied"),
+        404 => ("not_found_error", "Not found"),
+        413 => ("request_too_large", "Request too large"),
+        429 => ("rate_limit_error", "Number of requests has exceeded your rate limit"),
+        529 => ("overloaded_error", "Overloaded"),
+        400..500 => ("invalid_request_error", "Invalid request"),
+        _ => ("api_error", "Internal server error"),
+    }
+}
+
+/// An error. What a client should try again says when.
+pub(super) fn refusal(status: u16, words: &str, retry_after: u64) -> Response {
+    let body = json!({"type": "error", "error": {"type": error(status).0, "message": words}});
+    let mut response = json(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST), &body);
+    if status == 429 || status >= 500 {
+        response.headers_mut().insert(header::RETRY_AFTER, retry_after.into());
+    }
+    response
+}
+
+/// A JSON body.
+pub(super) fn json(status: StatusCode, body: &Value) -> Response {
+    with(status, "application/json", Body::from(body.to_string()))
+}
+
+/// Each event at its time.
+pub(super) fn stream(pieces: Vec<Piece>, end: End) -> Response {
+    let body = stream::unfold((pieces.into_iter(), end, false), |(mut pieces, end, is_over)| async move {
+        if is_over {
+            return None;
+        }
+        if let Some(Piece { wait, event }) = pieces.next() {
+            if !wait.is_zero() {
+                sleep(wait).await;
+            }
+            let kind = event["type"].as_str().unwrap_or_default();
+            return Some((Ok(Bytes::from(format!("event: {kind}\ndata: {event}\n\n"))), (pieces, end, false)));
+        }
+        match end {
+            End::Complete => None,
+            // An error in a body ends its connection without the last chunk, and with whatever was not sent before.
+            End::Cut => {
+                sleep(SENT).await;
+                Some((Err("cut on purpose"), (pieces, end, true)))
+            }
+            End::Hang => {
+                sleep(FOREVER).await;
+                None
+            }
+        }
+    });
+    with(StatusCode::OK, "text/event-stream; charset=utf-8", Body::from_stream(body))
+}
+
+/// The message that the events make, once all of them have had their time.
+pub(super) async fn whole(pieces: Vec<Piece>, end: End) -> Response {
+    let mut message = Value::Null;
+    for Piece { wait, event } in pieces {
+        if !wait.is_zero() {
+            sleep(wait).await;
+        }
+        if event["type"] == "error" {
+            return json(StatusCode::from_u16(529).unwrap_or(StatusCode::SERVICE_UNAVAILABLE), &event);
+        }
+        add(&mut message, &event);
+    }
+    match end {
+        End::Complete => json(StatusCode::OK, &message),
+        End::Cut => {
+            let nothing = stream::iter([Err::<Bytes, _>("cut on purpose")]);
+            with(StatusCode::OK, "application/json", Body::from_stream(nothing))
+        }
+        End::Hang => {
+            sleep(FOREVER).await;
+            json(StatusCode::OK, &message)
+        }
+    }
+}
+
+/// Adds an event to the message that it is a part of.
+fn add(message: &mut Value, event: &Value) {
+    let last = |message: &mut Value| message["content"].as_array_mut().and_then(std::vec::Vec::pop);
+    match event["type"].as_str().unwrap_or_default() {
+        "message_start" => *message = event["message"].clone(),
+        "content_block_start" => push(message, event["content_block"].clone()),
+        "content_block_delta" => {
+            let Some(mut block) = last(message) else { return };
+            for (key, into) in [("text", "text"), ("thinking", "thinking"), ("partial_json", "input")] {
+                if let Some(more) = event["delta"][key].as_str() {
+                    let text = format!("{}{more}", block[into].as_str().unwrap_or_default());
+                    block[into] = text.into();
+                }
+            }
+            push(message, block);
+        }
+        "content_block_stop" => {
+            let Some(mut block) = last(message) else { return };
+            if let Some(input) = block["input"].as_str() {
+                block["input"] = serde_json::from_str(input).unwrap_or_else(|_| json!({}));
+            }
+            push(message, block);
+        }
+        "message_delta" => {
+            for key in ["stop_reason", "stop_sequence"] {
+                message[key] = event["delta"][key].clone();
+            }
+            message["usage"]["output_tokens"] = event["usage"]["output_tokens"].clone();
+        }
+        _ => {}
+    }
+}
+
+fn push(message: &mut Value, block: Value) {
+    if let Some(blocks) = message["content"].as_array_mut() {
+        blocks.push(block);
+    }
+}
+
+fn with(status: StatusCode, kind: &'static str, body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

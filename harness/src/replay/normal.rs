@@ -1,0 +1,147 @@
+//! One message without what differs from process to process: ids, times, costs, counts, paths, versions, prose.
+//!
+//! What is left is what a reader of the protocol lives by: which keys there are, of which types, and the values that
+//! decide something or carry the model's words.
+
+use serde_json::{Map, Value};
+
+/// Keys whose strings say what a message is, or are the model's own.
+const TOLD: [&str; 26] = [
+    "type",
+    "subtype",
+    "role",
+    "status",
+    "state",
+    "session_state",
+    "text",
+    "thinking",
+    "partial_json",
+    "result",
+    "stop_reason",
+    "terminal_reason",
+    "error",
+    "error_type",
+    "api_error_type",
+    "behavior",
+    "message",
+    "tool_name",
+    "name",
+    "trigger",
+    "permissionMode",
+    "apiKeySource",
+    "tokenSource",
+    "command",
+    "ruleContent",
+    "toolName",
+];
+/// Keys whose numbers decide something.
+const COUNTED: [&str; 8] = [
+    "index",
+    "num_turns",
+    "api_error_status",
+    "error_status",
+    "attempt",
+    "max_retries",
+    "result_index",
+    "queued_turn_count",
+];
+/// What a CLI finds on its machine, and leaves out where it finds nothing: plugins, and a place for its socket.
+const FOUND: [&str; 2] = ["plugins", "messaging_socket_path"];
+/// Lists of what a CLI offers, whose entries have names of its own.
+const OFFERED: [&str; 4] = ["commands", "agents", "models", "skills"];
+
+/// The message of a line: a line for each value in it, all beginning with what the message is, so that a difference shows
+/// what it is in.
+#[must_use]
+pub fn message(line: &str) -> String {
+    let Ok(value) = serde_json::from_str::<Value>(line) else { return format!("no JSON: {line}") };
+    let title = title(&value);
+    let mut lines = Vec::new();
+    flatten("", &normal("", value, true), &mut |path, value| lines.push(format!("{title} {path} {value}")));
+    lines.dedup();
+    lines.join("\n")
+}
+
+fn title(message: &Value) -> String {
+    let words = [&message["type"], &message["subtype"], &message["event"]["type"], &message["response"]["subtype"]];
+    words.into_iter().filter_map(Value::as_str).collect::<Vec<_>>().join("/")
+}
+
+fn flatten(path: &str, value: &Value, line: &mut impl FnMut(&str, &Value)) {
+    match value {
+        Value::Object(entries) if !entries.is_empty() => {
+            entries.iter().for_each(|(key, value)| flatten(&format!("{path}.{key}"), value, line));
+        }
+        Value::Array(items) if !items.is_empty() => {
+            for item in items {
+                flatten(&format!("{path}[]"), item, line);
+            }
+        }
+        other => line(path, other),
+    }
+}
+
+fn normal(key: &str, value: Value, told: bool) -> Value {
+    match value {
+        Value::String(text) if told && TOLD.contains(&key) => Value::String(without_address(&text)),
+        Value::String(_) => "…".into(),
+        Value::Number(number) if COUNTED.contains(&key) => Value::Number(number),
+        Value::Number(_) => 0.into(),
+        Value::Array(items) => {
+            let told = told && !OFFERED.contains(&key);
+            let mut items: Vec<Value> = items.into_iter().map(|item| normal(key, item, told)).collect();
+            items.dedup();
+            Value::Array(items)
+        }
+        Value::Object(entries) => {
+            let mut entries: Vec<(String, Value)> =
+                entries.into_iter().filter(|(key, _)| !FOUND.contains(&key.as_str())).collect();
+            entries.sort_by(|a, b| a.0.cmp(&b.0));
+            let entries = entries.into_iter().map(|(key, value)| {
+                let value = normal(&key, value, told);
+                (key, value)
+            });
+            Value::Object(entries.collect::<Map<_, _>>())
+        }
+        other => other,
+    }
+}
+
+/// A text in which the API's address on loopback is everybody's.
+pub(super) fn without_address(text: &str) -> String {
+    let mut parts = text.split("127.0.0.1:");
+    let mut said = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        said.push_str("gateway.example");
+        said.push_str(part.trim_start_matches(|letter: char| letter.is_ascii_digit()));
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{message, without_address};
+
+    #[test]
+    fn ids_times_and_costs_do_not_differ_and_words_do() {
+        let line = |id: &str, cost: &str, text: &str| {
+            format!(r#"{{"result":"{text}","uuid":"{id}","type":"result","total_cost_usd":{cost},"num_turns":1}}"#)
+        };
+        assert_eq!(message(&line("a", "0.1", "x")), message(&line("b", "0.25", "x")));
+        assert_ne!(message(&line("a", "0.1", "x")), message(&line("a", "0.1", "y")));
+        assert!(message(&line("a", "0.1", "x")).starts_with("result .num_turns 1\nresult .result \"x\"\n"));
+    }
+
+    #[test]
+    fn the_address_of_the_api_is_everybodys() {
+        assert_eq!(without_address("at (127.0.0.1:40789). 127.0.0.1:1"), "at (gateway.example). gateway.example");
+        assert_eq!(without_address("1 of 2"), "1 of 2");
+    }
+
+    #[test]
+    fn a_new_key_and_another_type_differ() {
+        assert_ne!(message(r#"{"type":"a"}"#), message(r#"{"type":"a","b":null}"#));
+        assert_ne!(message(r#"{"type":"a","b":1}"#), message(r#"{"type":"a","b":"1"}"#));
+        assert_eq!(message(r#"{"commands":[{"name":"a"},{"name":"b"}]}"#), message(r#"{"commands":[{"name":"c"}]}"#));
+    }
+}
