@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::ValueEnum;
 
-use super::{replay, turns};
+use super::{Label, Turn, replay, turns};
 use crate::recording::{self, Session, What};
 use crate::scrub::{Kind, Scrubber, Stream};
 
@@ -26,6 +26,7 @@ pub fn check(file: &str, text: &str, mock: &Path) -> Checked {
     let mut wrong = flaws(file, &session);
     wrong.extend(left(file, &session));
     let turns = turns(&session);
+    wrong.extend(unasked(file, &session, &turns));
     let results = turns.iter().filter(|turn| turn.result.is_some()).count();
     let mut summary = format!("{} turns, {results} results", turns.len());
     match replay::replay(file, &session, mock) {
@@ -58,6 +59,18 @@ fn flaws(file: &str, session: &Session) -> Vec<String> {
         ));
     }
     wrong
+}
+
+/// Results that answer no message: a line of the client is missing before them.
+fn unasked(file: &str, session: &Session, turns: &[Turn]) -> Vec<String> {
+    let is_result =
+        |what: &What| matches!(what, What::Out(line) if Label::of(line).is_some_and(|l| l.kind == "result"));
+    let results = session.events.iter().enumerate().filter(|(_, event)| is_result(&event.what));
+    let unasked = results.filter(|(index, _)| !turns.iter().any(|turn| turn.result == Some(*index)));
+    let told = unasked.map(|(index, _)| {
+        format!("{file}:{}: this result answers no message of the client; put the message back before it", index + 2)
+    });
+    told.collect()
 }
 
 /// What should have been scrubbed and was not, unless the header says that it was left in on purpose.

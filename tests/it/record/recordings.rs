@@ -123,13 +123,27 @@ fn the_check_finds_times_that_run_backwards_and_a_missing_end() {
 }
 
 #[test]
-fn the_check_finds_a_recording_that_cannot_be_replayed() {
+fn the_check_finds_a_result_that_answers_no_message() {
     let (code, told) = check_changed(|session| {
         let index = first_line(&mut session.events, "\"type\":\"user\"");
         session.events.remove(index);
     });
     assert_eq!(code, 1);
-    assert!(told.contains("mock-claude plays"), "{told}");
+    assert!(told.contains(": this result answers no message of the client"), "{told}");
+}
+
+#[test]
+fn the_check_finds_a_recording_that_cannot_be_replayed() {
+    let mut line = 0;
+    let (code, told) = check_changed(|session| {
+        // The mock gives an answer the id of its request; a client that was answered with another one cannot be played.
+        let index = first_line(&mut session.events, "\"type\":\"control_response\"");
+        line = index + 2;
+        let What::Out(text) = &mut session.events[index].what else { panic!("not from the CLI") };
+        *text = text.replacen("req_1_initialize", "req_2_initialize", 1);
+    });
+    assert_eq!(code, 1);
+    assert!(told.contains(&format!("changed.jsonl:{line}: mock-claude plays ")), "{told}");
 }
 
 #[test]
