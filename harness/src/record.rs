@@ -89,7 +89,7 @@ impl RecordError {
         match self {
             Self::Start { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Some(127),
             Self::Start { .. } => Some(126),
-            _ => None,
+            Self::System { .. } => None,
         }
     }
 }

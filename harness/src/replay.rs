@@ -111,7 +111,7 @@ pub fn difference(old: (&str, &[String]), new: (&str, &[String])) -> Option<Stri
     if old.1 == new.1 {
         return None;
     }
-    let text = |messages: &[String]| messages.iter().map(|message| format!("{message}\n")).collect::<String>();
+    let text = |messages: &[String]| messages.join("\n") + "\n";
     let (before, after) = (text(old.1), text(new.1));
     let diff = TextDiff::from_lines(&before, &after);
     Some(diff.unified_diff().context_radius(1).header(old.0, new.0).to_string())

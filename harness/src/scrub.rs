@@ -241,9 +241,9 @@ impl Scrubber {
             let (decoded, raw) = (token.decoded(text), &text[token.range.clone()]);
             let mut inner = Vec::new();
             if token.is_key {
-                self.find_in_text(&decoded, &mut inner)
+                self.find_in_text(&decoded, &mut inner);
             } else {
-                self.find(&decoded, token.name, &mut inner)
+                self.find(&decoded, token.name, &mut inner);
             }
             edits.extend(json::outward(raw, &inner).into_iter().map(|edit| Edit {
                 range: edit.range.start + token.range.start..edit.range.end + token.range.start,

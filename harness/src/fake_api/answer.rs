@@ -153,7 +153,9 @@ fn woven(mut pieces: Vec<String>, mark: Option<&str>) -> Vec<String> {
         *piece = format!("⟦{mark}⟧{piece}");
     }
     if let Some(last) = pieces.last_mut() {
-        last.push_str(&format!("⟦/{mark}⟧"));
+        *last += "⟦/";
+        *last += mark;
+        last.push('⟧');
     }
     pieces
 }
@@ -191,10 +193,10 @@ impl Told<'_> {
 
     /// A whole text, with `drip` before each piece but the first.
     fn paced(self, pieces: &[String], drip: Duration, reason: &str) -> Answer {
-        let mut all = vec![self.start(), now(block_start(json!({"type": "text", "text": ""})))];
+        let mut all = vec![self.start(), now(block_start(&json!({"type": "text", "text": ""})))];
         for (at, piece) in pieces.iter().enumerate() {
             let wait = if at == 0 { Duration::ZERO } else { drip };
-            all.push(Piece { wait, event: delta(json!({"type": "text_delta", "text": piece})) });
+            all.push(Piece { wait, event: delta(&json!({"type": "text_delta", "text": piece})) });
         }
         all.extend(end(reason, pieces.iter().map(String::len).sum()));
         Answer::Said { pieces: all, end: End::Complete }
@@ -202,9 +204,9 @@ impl Told<'_> {
 
     /// The first half of a text, then one more event at most.
     fn half(self, pieces: &[String], last: Option<Value>, end: End) -> Answer {
-        let mut all = vec![self.start(), now(block_start(json!({"type": "text", "text": ""})))];
+        let mut all = vec![self.start(), now(block_start(&json!({"type": "text", "text": ""})))];
         let half = pieces.len().div_ceil(2);
-        all.extend(pieces.iter().take(half).map(|piece| now(delta(json!({"type": "text_delta", "text": piece})))));
+        all.extend(pieces.iter().take(half).map(|piece| now(delta(&json!({"type": "text_delta", "text": piece})))));
         all.extend(last.map(now));
         Answer::Said { pieces: all, end }
     }
@@ -213,8 +215,8 @@ impl Told<'_> {
         let id = format!("toolu_{:022}", self.number);
         let input = input.to_string();
         let mut all = vec![self.start()];
-        all.push(now(block_start(json!({"type": "tool_use", "id": id, "name": name, "input": {}}))));
-        all.push(now(delta(json!({"type": "input_json_delta", "partial_json": input}))));
+        all.push(now(block_start(&json!({"type": "tool_use", "id": id, "name": name, "input": {}}))));
+        all.push(now(delta(&json!({"type": "input_json_delta", "partial_json": input}))));
         all.extend(end("tool_use", input.len()));
         Answer::Said { pieces: all, end: End::Complete }
     }
@@ -255,11 +257,11 @@ fn any_input() -> Value {
     json!({"command": "true", "description": "nothing"})
 }
 
-fn block_start(block: Value) -> Value {
+fn block_start(block: &Value) -> Value {
     json!({"type": "content_block_start", "index": 0, "content_block": block})
 }
 
-fn delta(delta: Value) -> Value {
+fn delta(delta: &Value) -> Value {
     json!({"type": "content_block_delta", "index": 0, "delta": delta})
 }
 

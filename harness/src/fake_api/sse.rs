@@ -102,7 +102,7 @@ pub(super) async fn whole(pieces: Vec<Piece>, end: End) -> Response {
 
 /// Adds an event to the message that it is a part of.
 fn add(message: &mut Value, event: &Value) {
-    let last = |message: &mut Value| message["content"].as_array_mut().and_then(|blocks| blocks.pop());
+    let last = |message: &mut Value| message["content"].as_array_mut().and_then(std::vec::Vec::pop);
     match event["type"].as_str().unwrap_or_default() {
         "message_start" => *message = event["message"].clone(),
         "content_block_start" => push(message, event["content_block"].clone()),

@@ -99,13 +99,16 @@ fn pipe<T: Into<OwnedFd>>(stream: Option<T>) -> Result<File, RecordError> {
     stream.map(|stream| File::from(stream.into())).ok_or_else(|| RecordError::system("share a stream")(Errno::BADF))
 }
 
+/// How the CLI ended, what was seen of it, and the book, or why there is none.
+type Lived = (End, Arc<Seen>, Result<Book, String>);
+
 /// The CLI's whole life.
 fn session(
     cli: &mut Child,
     book: Result<Book, String>,
     front: OwnedFd,
     incoming: Signals,
-) -> Result<(End, Arc<Seen>, Result<Book, String>), RecordError> {
+) -> Result<Lived, RecordError> {
     let (seen, queue) = (Arc::new(Seen::default()), Arc::new(Queue::default()));
     let pid = Pid::from_child(cli);
     let pidfd = || pidfd_open(pid, PidfdFlags::empty()).map_err(RecordError::system("watch the CLI"));

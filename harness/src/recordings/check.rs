@@ -29,7 +29,7 @@ pub fn check(file: &str, text: &str, mock: &Path) -> Checked {
     let results = turns.iter().filter(|turn| turn.result.is_some()).count();
     let mut summary = format!("{} turns, {results} results", turns.len());
     match replay::replay(file, &session, mock) {
-        Ok(lines) => summary += &format!(", {lines} lines replayed by mock-claude"),
+        Ok(lines) => summary = format!("{summary}, {lines} lines replayed by mock-claude"),
         Err(error) => wrong.push(error.to_string()),
     }
     Checked { wrong, summary }

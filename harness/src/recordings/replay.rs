@@ -48,13 +48,13 @@ pub fn replay(file: &str, session: &Session, mock: &Path) -> Result<usize, Repla
     let folder = tempfile::tempdir().map_err(failed)?;
     let copy = folder.path().join("recording.jsonl");
     std::fs::write(&copy, session.file()).map_err(failed)?;
-    let mut player = Player::start(mock, &copy, session).map_err(failed)?;
+    let mut mock = Player::start(mock, &copy, session).map_err(failed)?;
     let mut same = 0;
     for (line, event) in (2..).zip(&session.events) {
         match &event.what {
-            What::In(text) => player.send(text),
+            What::In(text) => mock.send(text),
             What::Out(recorded) => {
-                let played = player.lines.recv_timeout(PATIENCE).ok();
+                let played = mock.lines.recv_timeout(PATIENCE).ok();
                 if played.as_ref() != Some(recorded) {
                     let (played, recorded) =
                         (played.map_or_else(|| "nothing".to_owned(), |line| short(&line)), short(recorded));

@@ -1,5 +1,6 @@
 //! Makes a recording smaller in ways after which it can still be played.
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 
 use serde_json::Value;
@@ -32,7 +33,7 @@ pub fn trim(session: &Session, cut: &Cut) -> Session {
         let ms = events.last().map_or(0, |event| event.ms);
         let removed = match session.events.last().map(|event| &event.what) {
             Some(What::Exit { removed, .. }) => removed.clone(),
-            _ => Default::default(),
+            _ => BTreeMap::new(),
         };
         let what = What::Exit { end: End::Code(0), after: "stdin closed".to_owned(), removed };
         events.push(Event { ms, what, flaws: Flaws::default() });

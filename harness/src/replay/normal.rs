@@ -73,7 +73,9 @@ fn flatten(path: &str, value: &Value, line: &mut impl FnMut(&str, &Value)) {
             entries.iter().for_each(|(key, value)| flatten(&format!("{path}.{key}"), value, line));
         }
         Value::Array(items) if !items.is_empty() => {
-            items.iter().for_each(|item| flatten(&format!("{path}[]"), item, line));
+            for item in items {
+                flatten(&format!("{path}[]"), item, line);
+            }
         }
         other => line(path, other),
     }

@@ -47,7 +47,8 @@ pub fn recording(heard: &Heard, header: &Header, version: &str) -> String {
                 line["after"] = after.as_str().into();
             }
         }
-        text.push_str(&format!("{line}\n"));
+        text += &line.to_string();
+        text.push('\n');
     }
     text
 }
@@ -120,7 +121,8 @@ impl Scrubber<'_> {
             if let Some(id) = rest.get(..36).filter(|word| is_uuid(word)) {
                 let next = self.ids.len() + 1;
                 let number = *self.ids.entry(id.to_owned()).or_insert(next);
-                scrubbed.push_str(&format!("00000000-0000-4000-8000-{number:012}"));
+                let id = format!("00000000-0000-4000-8000-{number:012}");
+                scrubbed.push_str(&id);
                 rest = &rest[36..];
             } else {
                 scrubbed.push(first);

@@ -38,7 +38,7 @@ fn a_full_disk_ends_the_recording_after_its_last_whole_line_and_not_the_session(
     limited.arg(recorder.get_program()).args(recorder.get_args());
     let output = limited.output().unwrap();
     assert_eq!(output.status.code(), Some(5));
-    assert_eq!(output.stdout.iter().filter(|byte| **byte == b'\n').count(), lines + 1);
+    assert_eq!(output.stdout.split(|byte| *byte == b'\n').count(), lines + 2);
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.contains("ends early: File too large"), "{told}");
     let path = std::fs::read_dir(folder.path().join("new")).unwrap().next().unwrap().unwrap().path();
