@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, End, Piece, pieces, prompt, refused};
+use super::answer::{Answer, End, Maker, Piece, pieces, prompt, refused};
+use super::scenario::Scenario;
 use crate::recording::{Session, What};
 
 /// A shorter silence was none of the API's.
@@ -23,6 +24,8 @@ pub struct Tape {
     exchanges: VecDeque<Exchange>,
     /// The prompt that is being refused, and the status.
     refusing: Option<(String, u16)>,
+    /// What users said in the session, in letters and digits alone.
+    prompts: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -44,11 +47,14 @@ impl Tape {
             }
         }
         listener.close(End::Hang);
-        Self { exchanges: listener.exchanges, refusing: None }
+        Self { exchanges: listener.exchanges, refusing: None, prompts: listener.prompts }
     }
 
     /// The answer to the next request.
     pub fn next(&mut self, request: &Value) -> Answer {
+        if !self.is_of_the_session(request) {
+            return aside(request);
+        }
         let prompt = prompt(request);
         if let Some((refused_prompt, status)) = &self.refusing
             && *refused_prompt == prompt
@@ -65,6 +71,24 @@ impl Tape {
         }
     }
 
+    /// Whether a request carries something that a user said. Others are the CLI's own, such as for a title; nothing of
+    /// them was recorded.
+    fn is_of_the_session(&self, request: &Value) -> bool {
+        let messages = request["messages"].as_array().into_iter().flatten();
+        let mut texts =
+            messages.filter(|message| message["role"] == "user").flat_map(|message| match &message["content"] {
+                Value::String(text) => vec![core_of(text)],
+                blocks => blocks
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|block| block["text"].as_str())
+                    .map(core_of)
+                    .collect(),
+            });
+        self.prompts.is_empty() || texts.any(|text| self.prompts.contains(&text))
+    }
+
     /// The texts of the whole replies, each in the pieces in which it came.
     #[must_use]
     pub fn replies(self) -> Vec<Vec<String>> {
@@ -75,6 +99,16 @@ impl Tape {
         let texts = texts.map(|pieces| pieces.iter().filter_map(text_of).collect::<Vec<_>>());
         texts.filter(|pieces| !pieces.is_empty()).collect()
     }
+}
+
+/// The answer to what a CLI asks for its own ends.
+fn aside(request: &Value) -> Answer {
+    Maker::new(Scenario::default(), vec![pieces("An aside")], false, Duration::ZERO).answer(request, Duration::ZERO)
+}
+
+/// The letters and digits of a text: what a CLI does not change on its way.
+fn core_of(text: &str) -> String {
+    text.chars().filter(|letter| letter.is_alphanumeric()).collect()
 }
 
 fn text_of(piece: &Piece) -> Option<String> {
@@ -94,6 +128,7 @@ fn is_partial(event: &crate::recording::Event) -> bool {
 struct Listener {
     has_partials: bool,
     exchanges: VecDeque<Exchange>,
+    prompts: Vec<String>,
     /// The events of the reply that has not ended, and when the last one came.
     open: Option<(Vec<Piece>, u64)>,
     /// The API message whose `assistant` lines are being put together, and how many blocks it has.
@@ -109,6 +144,7 @@ impl Listener {
         self.interrupted |= line["request"]["subtype"] == "interrupt";
         if line["type"] == "user" {
             self.refused = false;
+            self.prompts.extend(line["message"]["content"].as_str().map(core_of));
         }
     }
 
@@ -253,11 +289,14 @@ mod tests {
     #[test]
     fn an_error_is_repeated_until_something_else_is_asked() {
         let mut tape = tape("2.1.19/api-error-529");
+        let (first, second) = ("FAIL529", tape.prompts[1].clone());
         let asks = |text: &str| json!({"messages": [{"role": "user", "content": text}]});
-        assert_eq!(tape.next(&asks("a")), refused(529));
-        assert_eq!(tape.next(&asks("a")), refused(529));
-        assert!(matches!(tape.next(&asks("b")), Answer::Said { .. }));
-        assert!(matches!(tape.next(&asks("c")), Answer::Refused { status: 400, .. }));
+        assert_eq!(tape.next(&asks(first)), refused(529));
+        assert!(matches!(tape.next(&asks("a title, please")), Answer::Said { .. }), "an aside takes nothing away");
+        assert_eq!(tape.next(&asks(first)), refused(529));
+        assert!(matches!(tape.next(&asks(&second)), Answer::Said { .. }));
+        assert_eq!(tape.next(&asks(first)), refused(529));
+        assert!(matches!(tape.next(&asks(&second)), Answer::Refused { status: 400, .. }));
     }
 
     #[test]

@@ -45,8 +45,9 @@ const COUNTED: [&str; 8] = [
     "result_index",
     "queued_turn_count",
 ];
-/// What a CLI finds on its machine, and leaves out where it finds nothing: plugins, and a place for its socket.
-const FOUND: [&str; 2] = ["plugins", "messaging_socket_path"];
+/// What a CLI finds on its machine, and leaves out where it finds nothing: plugins, a place for its socket. And the
+/// categories of its context, which it has counted by the API and leaves out where they come to nothing.
+const FOUND: [&str; 3] = ["plugins", "messaging_socket_path", "categories"];
 /// Lists of what a CLI offers, whose entries have names of its own.
 const OFFERED: [&str; 4] = ["commands", "agents", "models", "skills"];
 
