@@ -27,7 +27,7 @@ mod outside;
 /// Options of `run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What to run: restarts, overnight, crashes, streams, structured, tools, bodies, real, or several of them  [restarts].
+    /// What to run: restarts, overnight, crashes, streams, structured, tools, bodies, real, or several of them; restarts, if none is named.
     #[arg(value_name = "SCENARIO", value_parser = scenario)]
     scenarios: Vec<Scenario>,
 

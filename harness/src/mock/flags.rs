@@ -1,6 +1,6 @@
 //! The CLI's own command line: which flags there are, which take a value, and what the CLI says to a wrong one.
 //!
-//! [`SHOWN`] and [`HIDDEN`] are what 2.1.330 accepts: each flag was tried on the CLI itself, most by its error to a missing value.
+//! `SHOWN` and `HIDDEN` are what 2.1.330 accepts: each flag was tried on the CLI itself, most by its error to a missing value.
 //! Older versions know fewer of them.
 
 use std::collections::HashMap;

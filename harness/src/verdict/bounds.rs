@@ -9,7 +9,7 @@ use super::{Class, Finding, SignalVerdict, trend, words};
 use crate::sample::{Outcome, Signal, TargetRun};
 
 /// Holds the high-water marks against `slots` + 1; the result goes into the row of [`Signal::LiveInvokers`], which is
-/// made when the checkpoints have none. A server that is not ours counts no invokers: [`cli_processes`] is for those.
+/// made when the checkpoints have none. A server that is not ours counts no invokers: `cli_processes` is for those.
 pub fn invokers(run: &TargetRun, rows: &mut Vec<SignalVerdict>) {
     if let Some(outside) = &run.plan.outside {
         return cli_processes(run, outside.cli_processes_allowed, rows);
