@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["scenario", "echo_mark", "delay"])]
     replay: bool,
 
-    /// Weave \[\[mark:HEX]] of a prompt into its reply, as ⟦HEX⟧ … ⟦/HEX⟧.
+    /// Weave `[[mark:HEX]]` of a prompt into its reply, as ⟦HEX⟧ … ⟦/HEX⟧.
     #[arg(long)]
     echo_mark: bool,
 
