@@ -131,8 +131,9 @@ fn known_growth_is_allowed_until_its_day() {
 
 #[test]
 fn a_server_that_restarts_nothing_or_at_each_turn_is_judged_by_its_turns() {
-    for turns in ["1", "100000"] {
-        let repository = Repository::of(&format!("wrapper serve --max-turns {turns}"), SHORT);
+    // A CLI that answers at once may have come and gone between two looks.
+    for server in ["--max-turns 1 --cli-arg=--mock-answer=slow=60", "--max-turns 100000"] {
+        let repository = Repository::of(&format!("wrapper serve {server}"), SHORT);
         repository.run(&[]).code(0).stdout(contains("would catch, per turn"));
         assert_eq!(repository.measured().targets[0].plan.per(), Per::Turn);
         assert!(repository.verdict().proof.turns >= 60);

@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn a_reply_of_another_server_may_say_anything_but_another_mark() {
         let said = |text: &str| marked(&Said { text: text.to_owned(), ..Said::default() }, MARK);
-        assert_eq!(said("Well: ⟦00c0ffee⟧one"), Ending::Complete(19));
+        assert_eq!(said("Well: ⟦00c0ffee⟧one"), Ending::Complete(23));
         assert_eq!(said("one"), Ending::Unmarked(3));
         assert!(matches!(said("⟦00c0ffee⟧one⟦/deadbeef⟧"), Ending::MixedUp(_)));
     }
