@@ -20,7 +20,9 @@ pub(crate) struct Recorder {
 /// `leakgate record` with these options and this CLI; the folder of the recordings is `DIR/new`.
 pub(crate) fn command(folder: &tempfile::TempDir, options: &[&str], cli: &[&str]) -> Command {
     #[expect(clippy::disallowed_methods, reason = "each test waits for it or drops its Recorder")]
-    let mut command = Command::new(env!("CARGO_BIN_EXE_leakgate"));
+    let mut command = Command::new("env");
+    // Whoever runs the tests in the background may ignore some of them, and a shell cannot trap what was ignored before it.
+    command.args(["--default-signal=HUP,INT,QUIT,TERM,USR1,USR2", env!("CARGO_BIN_EXE_leakgate")]);
     command.arg("record").arg("-o").arg(folder.path().join("new")).args(options).arg("--").args(cli);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
