@@ -111,9 +111,14 @@ fn what_outlives_the_server_is_an_orphan_and_is_ended() {
     let mut script = Script::start("setsid sleep 60 & sleep 60 & wait");
     script.wait_for(Signal::Processes, 3);
     script.end_server();
+    // What the shell has forked becomes `sleep` only a moment later.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !script.probe.orphans().iter().all(|o| o.command == ["sleep", "60"]) {
+        assert!(Instant::now() < deadline, "{:?}", script.probe.orphans());
+        thread::sleep(Duration::from_millis(5));
+    }
     let orphans = script.probe.orphans();
     assert_eq!(orphans.len(), 2);
-    assert!(orphans.iter().all(|o| o.command == ["sleep", "60"]));
     assert!(strays::end(&orphans.iter().map(|o| o.id).collect::<Vec<_>>()).is_empty());
     assert!(script.probe.orphans().is_empty());
 }
