@@ -22,6 +22,8 @@ use crate::target::{Target, TargetError};
 
 /// Readings of the noisy signals in one run, about: enough for four windows in its second half, few enough to be cheap.
 const TRACE_POINTS: u64 = 160;
+/// Readings that a run has at least, whatever its restarts: the four windows of its second half need three each.
+const LEAST_READINGS: u64 = 48;
 /// How long the first invoker may take; a little longer than the server's own deadline for it.
 const READY_DEADLINE: Duration = Duration::from_secs(35);
 /// So many batches in a row without any restart: the target does not restart at all.
@@ -161,7 +163,10 @@ impl<'a> Driver<'a> {
         let scenario = &self.assignment.scenario;
         let missing = goal.saturating_sub(self.restarts()).max(1);
         let between = (self.schedule.end() / TRACE_POINTS).max(1);
-        scenario.max_turns * missing.min(between).next_multiple_of(scenario.slots)
+        let turns = scenario.max_turns * missing.min(between).next_multiple_of(scenario.slots);
+        // A short run of a server that restarts seldom needs readings within an invoker's life, too.
+        let often_enough = scenario.max_turns * self.schedule.end() / LEAST_READINGS;
+        turns.min(often_enough.max(scenario.connections))
     }
 
     /// A look at the tree while the restart that the batch ended with may still go on, then a reading at rest.
