@@ -13,6 +13,7 @@ use crate::load::client::Client;
 use crate::load::endpoint::Endpoint;
 use crate::load::script::Script;
 use crate::load::want::{Kind, Manner, Mix, Want};
+use crate::sample::Proof;
 
 pub mod check;
 pub mod client;
@@ -66,6 +67,26 @@ pub struct Counts {
     pub unmarked: u64,
     /// The first errors and oddities, in words.
     pub notes: Vec<String>,
+}
+
+impl Counts {
+    /// What they prove, with as many checkpoints. Of the server's own counts they know nothing: no restart, and as many
+    /// turns as replies.
+    #[must_use]
+    pub fn proof(&self, checkpoints: u64) -> Proof {
+        Proof {
+            restarts: 0,
+            turns: self.complete,
+            requests: self.requests,
+            errors: self.errors,
+            cancelled: self.cancelled,
+            lost: self.lost,
+            mixed_up: self.mixed_up,
+            checkpoints,
+            bytes_replayed: self.bytes,
+            unmarked: self.unmarked,
+        }
+    }
 }
 
 /// How one request ended.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::probe::fds::Fds;
 use crate::probe::memory::Memory;
 use crate::probe::tree::{Identity, Member, Scope, Watcher};
-use crate::sample::Signal;
+use crate::sample::{Signal, TracePoint};
 
 pub mod details;
 pub mod fds;
@@ -42,6 +42,20 @@ pub struct TreeMemory {
     pub server: Memory,
     /// The sum of all its processes, the server included.
     pub tree: Memory,
+}
+
+impl TreeMemory {
+    /// It as a reading after so many restarts and requests.
+    #[must_use]
+    pub fn reading(&self, restarts: u64, requests: u64) -> TracePoint {
+        TracePoint {
+            restarts,
+            requests,
+            anon_pss: self.tree.anon_pss,
+            tree_rss: self.tree.rss,
+            server_rss: self.server.rss,
+        }
+    }
 }
 
 /// Whether the process `pid` has one of `above` among its ancestors.

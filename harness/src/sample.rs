@@ -150,6 +150,9 @@ pub struct TargetRun {
     /// What there was more of at the last checkpoint than at the first, by name; the most numerous of each kind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grown: Vec<Grown>,
+    /// Where the heap grew, by a profile of the same scenario; the fastest first. Empty where none was made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sites: Vec<Site>,
     /// Proof that something was exercised.
     pub proof: Proof,
     /// Highest values seen at any time.
@@ -172,6 +175,30 @@ pub struct Grown {
     pub name: String,
     /// How many more there were.
     pub more: u64,
+}
+
+/// A place in the code that allocates what is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Site {
+    /// The call stack, the allocation first, without addresses.
+    pub frames: Vec<Frame>,
+    /// The position in `frames` of the first frame in the code under test; absent where there is none.
+    pub own: Option<usize>,
+    /// Live blocks more for each restart.
+    pub blocks_per_restart: f64,
+    /// Live bytes more for each restart.
+    pub bytes_per_restart: f64,
+}
+
+/// One frame of a call stack.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Frame {
+    /// The function, with its path and without its hash.
+    pub function: String,
+    /// The source file: relative to the repository where it lies in it.
+    pub file: Option<String>,
+    /// The line in it, from 1.
+    pub line: Option<u32>,
 }
 
 /// What a server can keep that has a name.
@@ -198,7 +225,7 @@ pub enum Per {
 /// What is judged otherwise for a server that is not ours.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outside {
-    /// What the counts of restarts in this run stand for.
+    /// What its growth is judged by.
     pub per: Per,
     /// The most CLI processes that it may have at once; without a number nothing is held against one.
     pub cli_processes_allowed: Option<u64>,
@@ -227,6 +254,42 @@ pub struct Exception {
     pub expires: String,
 }
 
+impl TargetRun {
+    /// What is stored of a run that has measured nothing.
+    #[must_use]
+    pub fn new(scenario: &str, target: &str, plan: Plan) -> Self {
+        Self {
+            scenario: scenario.to_owned(),
+            target: target.to_owned(),
+            plan,
+            outcome: Outcome::Completed,
+            checkpoints: Vec::new(),
+            trace: Vec::new(),
+            totals: BTreeMap::new(),
+            grown: Vec::new(),
+            sites: Vec::new(),
+            proof: Proof::default(),
+            bounds: Bounds::default(),
+            latency: None,
+            seconds: 0.0,
+            notes: Vec::new(),
+        }
+    }
+}
+
+impl Bounds {
+    /// Holds a reading of the memory, in bytes, against the highest ones so far.
+    pub fn note(&mut self, reading: &TracePoint) {
+        self.server_rss_max_mb = self.server_rss_max_mb.max(megabytes(reading.server_rss));
+        self.tree_rss_max_mb = self.tree_rss_max_mb.max(megabytes(reading.tree_rss));
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "memory stays far below 2^53 bytes")]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
 impl Plan {
     /// What growth is judged by.
     #[must_use]
@@ -235,7 +298,32 @@ impl Plan {
     }
 }
 
+impl Checkpoint {
+    /// How far the run had come.
+    #[must_use]
+    pub fn steps(&self, per: Per) -> u64 {
+        per.steps(self.restarts, self.requests)
+    }
+}
+
+impl TracePoint {
+    /// How far the run had come.
+    #[must_use]
+    pub fn steps(&self, per: Per) -> u64 {
+        per.steps(self.restarts, self.requests)
+    }
+}
+
 impl Per {
+    /// How many of them there were after so many restarts and requests.
+    #[must_use]
+    pub fn steps(self, restarts: u64, requests: u64) -> u64 {
+        match self {
+            Self::Restart => restarts,
+            Self::Turn => requests,
+        }
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -307,6 +395,9 @@ pub struct Checkpoint {
 pub struct TracePoint {
     /// Restarts since the target's start.
     pub restarts: u64,
+    /// Requests ended since the target's start.
+    #[serde(default)]
+    pub requests: u64,
     /// [`Signal::AnonPss`], in bytes.
     pub anon_pss: u64,
     /// [`Signal::TreeRss`], in bytes.

@@ -58,6 +58,7 @@ pub(crate) fn trace(restarts: u64, memory: impl Fn(u64) -> u64) -> Vec<TracePoin
         .step_by(2)
         .map(|at| TracePoint {
             restarts: at,
+            requests: at * 10,
             anon_pss: memory(at),
             tree_rss: memory(at) + 30_000_000,
             server_rss: 20_000_000,
@@ -129,6 +130,7 @@ fn target(name: &str, at: &[u64], values: &[(Signal, u64)], trace: Vec<TracePoin
         latency: None,
         seconds: 61.25,
         grown: Vec::new(),
+        sites: Vec::new(),
         notes: Vec::new(),
     }
 }

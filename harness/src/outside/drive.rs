@@ -15,10 +15,10 @@ use crate::event::{Event, Listener, Live, Subject};
 use crate::load::endpoint::{Endpoint, Strictness};
 use crate::load::script::Script;
 use crate::load::want::Mix;
-use crate::load::{Counts, Load, Shape};
+use crate::load::{Load, Shape};
 use crate::probe::details::Details;
 use crate::probe::{files, listener};
-use crate::sample::{Bounds, Checkpoint, Grown, Outcome, Outside, Per, Plan, Proof, Signal, TargetRun, TracePoint};
+use crate::sample::{Checkpoint, Grown, Outcome, Outside, Per, Plan, Proof, Signal, TargetRun, TracePoint};
 use crate::scenario::schedule::Schedule;
 use crate::strays;
 use crate::target::TargetError;
@@ -99,21 +99,7 @@ impl Assignment {
     /// What is stored of a run that has measured nothing.
     #[must_use]
     pub fn empty_run(&self) -> TargetRun {
-        TargetRun {
-            scenario: NAME.to_owned(),
-            target: self.name.clone(),
-            plan: self.plan(),
-            outcome: Outcome::Completed,
-            checkpoints: Vec::new(),
-            trace: Vec::new(),
-            totals: BTreeMap::new(),
-            grown: Vec::new(),
-            proof: Proof::default(),
-            bounds: Bounds::default(),
-            latency: None,
-            seconds: 0.0,
-            notes: Vec::new(),
-        }
+        TargetRun::new(NAME, &self.name, self.plan())
     }
 
     fn plan(&self) -> Plan {
@@ -183,7 +169,7 @@ impl Assignment {
         let Origin::Started(_) = self.settings.origin else { return };
         let tried = async {
             let server = Server::start(&self.settings, &self.mock).await?;
-            let mut watch = Watch::new(server.probe()?);
+            let mut watch = Watch::new(server.probe()?, server.counter());
             let mut load = self.load(self.shape());
             watch.during(load.batch(2 * self.settings.load.concurrency)).await;
             load.close().await;
@@ -232,8 +218,6 @@ struct Driver<'a> {
     left_out: Vec<String>,
     checkpoints: Vec<Checkpoint>,
     trace: Vec<TracePoint>,
-    /// The turns at each point of the trace.
-    turns: Vec<u64>,
     details: Option<Details>,
     grown: Vec<Grown>,
     system: System,
@@ -242,7 +226,7 @@ struct Driver<'a> {
 impl<'a> Driver<'a> {
     async fn start(assignment: &'a Assignment, listener: &'a dyn Listener) -> Result<Self, TargetError> {
         let server = Server::start(&assignment.settings, &assignment.mock).await?;
-        let watch = Watch::new(server.probe()?);
+        let watch = Watch::new(server.probe()?, server.counter());
         Ok(Self {
             assignment,
             listener,
@@ -257,7 +241,6 @@ impl<'a> Driver<'a> {
             left_out: Vec::new(),
             checkpoints: Vec::new(),
             trace: Vec::new(),
-            turns: Vec::new(),
             details: None,
             grown: Vec::new(),
             system: System::new().map_err(|error| TargetError::Probe { what: error.to_string() })?,
@@ -366,9 +349,6 @@ impl<'a> Driver<'a> {
         }
         if self.per == Per::Turn {
             self.turns_per_step = 1.0;
-            for (point, turns) in self.trace.iter_mut().zip(&self.turns) {
-                point.restarts = *turns;
-            }
         }
         Ok(())
     }
@@ -392,10 +372,7 @@ impl<'a> Driver<'a> {
     }
 
     fn progress(&self) -> u64 {
-        match self.per {
-            Per::Restart => self.watch.restarts(),
-            Per::Turn => self.load.counts().requests,
-        }
+        self.per.steps(self.watch.restarts(), self.load.counts().requests)
     }
 
     async fn load_until(&mut self, goal: u64, step: u64) -> Result<(), Outcome> {
@@ -428,9 +405,8 @@ impl<'a> Driver<'a> {
             // A server may restart after its answer, or only with the next request.
             self.watch.during(tokio::time::sleep(Duration::from_millis(100))).await;
         }
-        let point = self.watch.memory(self.progress());
+        let point = self.watch.memory(self.load.counts().requests);
         self.trace.push(point);
-        self.turns.push(self.load.counts().requests);
         let live = Live {
             restarts: self.progress(),
             invokers: self.watch.look().cli.len() as u64,
@@ -463,7 +439,7 @@ impl<'a> Driver<'a> {
     }
 
     async fn checkpoint(&mut self, is_last: bool) -> Result<(), Outcome> {
-        let at = self.progress();
+        let (restarts, requests) = (self.watch.restarts(), self.load.counts().requests);
         let mut values = None;
         for reading in 0..READINGS {
             if reading > 0 {
@@ -474,7 +450,7 @@ impl<'a> Driver<'a> {
             values = Some(values.map_or_else(|| now.clone(), |low| lowest(low, &now)));
         }
         let values = values.unwrap_or_default();
-        self.checkpoints.push(Checkpoint { restarts: at, requests: self.load.counts().requests, values });
+        self.checkpoints.push(Checkpoint { restarts, requests, values });
         let tree = self.watch.look();
         let details = Details::read(&self.watch.probe.servers(&tree), &tree);
         match &self.details {
@@ -495,10 +471,8 @@ impl<'a> Driver<'a> {
         }
         run.notes.extend(counts.notes.iter().cloned());
         run.totals = BTreeMap::from([(Signal::Lost, counts.lost), (Signal::MixedUp, counts.mixed_up)]);
-        run.proof = proof(self.watch.restarts(), &counts, self.checkpoints.len() as u64);
-        if self.per == Per::Turn {
-            run.proof.restarts = 0;
-        }
+        let restarts = if self.per == Per::Turn { 0 } else { self.watch.restarts() };
+        run.proof = Proof { restarts, ..counts.proof(self.checkpoints.len() as u64) };
         run.bounds = self.watch.bounds;
         run.checkpoints = self.checkpoints;
         run.trace = self.trace;
@@ -515,21 +489,6 @@ impl<'a> Driver<'a> {
             let what = format!("it did not end within {seconds} s after SIGTERM, and was killed\n{}", stopped.said);
             run.outcome = Outcome::Failed { what: what.trim_end().to_owned() };
         }
-    }
-}
-
-fn proof(restarts: u64, counts: &Counts, checkpoints: u64) -> Proof {
-    Proof {
-        restarts,
-        turns: counts.complete,
-        requests: counts.requests,
-        errors: counts.errors,
-        cancelled: counts.cancelled,
-        lost: counts.lost,
-        mixed_up: counts.mixed_up,
-        checkpoints,
-        bytes_replayed: counts.bytes,
-        unmarked: counts.unmarked,
     }
 }
 

@@ -1,7 +1,7 @@
 //! A server that is not ours, as a process: starting, readiness, restarts, the stop.
 
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -99,6 +99,11 @@ impl<'a> Server<'a> {
     /// The process that leakgate started or was told of; 0 for a control group.
     pub(super) fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Where the mock counts its processes, if it plays the CLI.
+    pub(super) fn counter(&self) -> Option<PathBuf> {
+        self.own.as_ref().map(|own| own.folder.counter())
     }
 
     /// What watches it.

@@ -2,7 +2,9 @@
 //! is a restart, and the highest counts are those of any moment.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
@@ -20,29 +22,56 @@ pub(super) struct Watch {
     pub(super) probe: Probe,
     pub(super) bounds: Bounds,
     seen: BTreeSet<Identity>,
-    before: usize,
+    /// Where the mock counts its processes, so that the shortest is not missed.
+    counter: Option<PathBuf>,
+    counted: u64,
+    before: Started,
+}
+
+/// CLI processes so far.
+#[derive(Debug, Clone, Copy, Default)]
+struct Started {
+    /// Seen in the tree.
+    seen: u64,
+    /// By the mock's own count.
+    counted: u64,
 }
 
 impl Watch {
-    pub(super) fn new(probe: Probe) -> Self {
-        Self { probe, bounds: Bounds::default(), seen: BTreeSet::new(), before: 0 }
+    pub(super) fn new(probe: Probe, counter: Option<PathBuf>) -> Self {
+        Self {
+            probe,
+            bounds: Bounds::default(),
+            seen: BTreeSet::new(),
+            counter,
+            counted: 0,
+            before: Started::default(),
+        }
     }
 
     /// From here on a new CLI process is a restart.
     pub(super) fn begin(&mut self) {
         self.look();
-        self.before = self.seen.len();
+        self.before = self.started();
     }
 
-    /// CLI processes that were seen since then and had not been seen before.
+    /// CLI processes that were started since then, as far as they were seen or counted.
     pub(super) fn restarts(&self) -> u64 {
-        (self.seen.len() - self.before) as u64
+        let now = self.started();
+        (now.seen - self.before.seen).max(now.counted - self.before.counted)
+    }
+
+    fn started(&self) -> Started {
+        Started { seen: self.seen.len() as u64, counted: self.counted }
     }
 
     /// Looks once.
     pub(super) fn look(&mut self) -> Tree {
         let tree = self.probe.tree();
         self.seen.extend(tree.cli.iter().copied());
+        // A file that is not there yet, or is just being written, says nothing; the next look will.
+        let count = self.counter.as_ref().and_then(|path| fs::read_to_string(path).ok()?.trim().parse().ok());
+        self.counted = self.counted.max(count.unwrap_or_default());
         self.bounds.cli_processes_max = self.bounds.cli_processes_max.max(tree.cli.len() as u64);
         tree
     }
@@ -60,23 +89,11 @@ impl Watch {
         }
     }
 
-    /// A reading of the memory, at `progress` restarts or turns.
-    pub(super) fn memory(&mut self, progress: u64) -> TracePoint {
+    /// A reading of the memory, after so many requests.
+    pub(super) fn memory(&mut self, requests: u64) -> TracePoint {
         let tree = self.look();
-        let memory = self.probe.memory(&tree);
-        let most = &mut self.bounds;
-        most.server_rss_max_mb = most.server_rss_max_mb.max(megabytes(memory.server.rss));
-        most.tree_rss_max_mb = most.tree_rss_max_mb.max(megabytes(memory.tree.rss));
-        TracePoint {
-            restarts: progress,
-            anon_pss: memory.tree.anon_pss,
-            tree_rss: memory.tree.rss,
-            server_rss: memory.server.rss,
-        }
+        let reading = self.probe.memory(&tree).reading(self.restarts(), requests);
+        self.bounds.note(&reading);
+        reading
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "memory stays far below 2^53 bytes")]
-fn megabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
 }

@@ -14,12 +14,11 @@ use super::schedule::Schedule;
 use crate::event::{Event, Listener, Subject};
 use crate::fake_api::answer::Maker;
 use crate::fake_api::{self, FakeApi, Source};
+use crate::load::Shape;
 use crate::load::script::Script;
-use crate::load::{Counts, Shape};
 use crate::real_cli;
 use crate::sample::{Bounds, Outcome, Plan, Proof, Signal, TargetRun};
 use crate::target::Launch;
-use crate::target::stats::Stats;
 
 /// How many oddities of each kind are noted.
 const NOTED: usize = 5;
@@ -97,21 +96,7 @@ impl Assignment {
     /// What is stored of a run that has measured nothing.
     #[must_use]
     pub fn empty_run(&self) -> TargetRun {
-        TargetRun {
-            scenario: self.scenario.name.to_owned(),
-            target: self.target.to_owned(),
-            plan: self.plan(),
-            outcome: Outcome::Completed,
-            checkpoints: Vec::new(),
-            trace: Vec::new(),
-            totals: BTreeMap::new(),
-            grown: Vec::new(),
-            proof: Proof::default(),
-            bounds: Bounds::default(),
-            latency: None,
-            seconds: 0.0,
-            notes: Vec::new(),
-        }
+        TargetRun::new(self.scenario.name, self.target, self.plan())
     }
 
     fn plan(&self) -> Plan {
@@ -198,24 +183,14 @@ impl Driver<'_> {
         let high_water = self.latest.as_ref().map_or(0, |stats| stats.pool.high_water);
         run.latency = self.latencies.summary();
         run.bounds = Bounds { live_invokers_max: high_water, ..self.bounds };
-        run.proof = proof(self.latest.as_ref(), counts, self.checkpoints.len() as u64);
+        let pool = self.latest.as_ref().map(|stats| &stats.pool);
+        run.proof = Proof {
+            restarts: pool.map_or(0, |pool| pool.restarts.total()),
+            turns: pool.map_or(0, |pool| pool.turns),
+            ..counts.proof(self.checkpoints.len() as u64)
+        };
         run.checkpoints = self.checkpoints;
         run.trace = self.trace;
-    }
-}
-
-fn proof(stats: Option<&Stats>, counts: &Counts, checkpoints: u64) -> Proof {
-    Proof {
-        restarts: stats.map_or(0, |stats| stats.pool.restarts.total()),
-        turns: stats.map_or(0, |stats| stats.pool.turns),
-        requests: counts.requests,
-        errors: counts.errors,
-        cancelled: counts.cancelled,
-        lost: counts.lost,
-        mixed_up: counts.mixed_up,
-        checkpoints,
-        bytes_replayed: counts.bytes,
-        unmarked: counts.unmarked,
     }
 }
 

@@ -185,14 +185,9 @@ impl<'a> Driver<'a> {
         let tree = self.probe.tree();
         let memory = self.probe.memory(&tree);
         let restarts = stats.pool.restarts.total();
-        self.trace.push(TracePoint {
-            restarts,
-            anon_pss: memory.tree.anon_pss,
-            tree_rss: memory.tree.rss,
-            server_rss: memory.server.rss,
-        });
-        self.bounds.server_rss_max_mb = self.bounds.server_rss_max_mb.max(megabytes(memory.server.rss));
-        self.bounds.tree_rss_max_mb = self.bounds.tree_rss_max_mb.max(megabytes(memory.tree.rss));
+        let reading = memory.reading(restarts, self.load.counts().requests);
+        self.bounds.note(&reading);
+        self.trace.push(reading);
         let live =
             Live { restarts, invokers: stats.pool.live, server_rss: memory.server.rss, tree_rss: memory.tree.rss };
         self.listener.event(Event::Moved { subject: self.assignment.subject(), live });
@@ -235,9 +230,4 @@ impl<'a> Driver<'a> {
         self.latest = Some(stats);
         Ok(())
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "memory stays far below 2^53 bytes")]
-fn megabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
 }

@@ -53,9 +53,15 @@ impl Folder {
         self.root.path()
     }
 
-    /// The environment that leads a target into it. The mock's counter lies beside the places: it is not the target's.
+    /// The environment that leads a target into it.
     pub fn env(&self) -> impl Iterator<Item = (&'static str, PathBuf)> + '_ {
-        let counter = ("MOCK_CLAUDE_COUNTER", "processes");
-        PLACES.into_iter().chain([counter]).map(|(variable, place)| (variable, self.root.path().join(place)))
+        let places = PLACES.into_iter().map(|(variable, place)| (variable, self.root.path().join(place)));
+        places.chain([("MOCK_CLAUDE_COUNTER", self.counter())])
+    }
+
+    /// Where the mock counts the processes that were started of it. It lies beside the places: it is not the target's.
+    #[must_use]
+    pub fn counter(&self) -> PathBuf {
+        self.root.path().join("processes")
     }
 }

@@ -6,7 +6,7 @@
 
 use super::words::{bytes, float};
 use super::{Class, Finding, SignalVerdict, trend, words};
-use crate::sample::{Outcome, Signal, TargetRun};
+use crate::sample::{Outcome, Signal, TargetRun, TracePoint};
 
 /// Holds the high-water marks against `slots` + 1; the result goes into the row of [`Signal::LiveInvokers`], which is
 /// made when the checkpoints have none. A server that is not ours counts no invokers: `cli_processes` is for those.
@@ -121,6 +121,7 @@ fn cap(run: &TargetRun, signal: Signal, series: &[u64], seen_mb: f64, cap_mb: u6
 
 /// From the first reading to the last, to look at: this number is judged by nobody.
 fn overall_rate(run: &TargetRun, series: &[u64]) -> Option<f64> {
-    let restarts = run.trace.last()?.restarts.checked_sub(run.trace.first()?.restarts).filter(|&count| count > 0)?;
-    Some((float(*series.last()?) - float(*series.first()?)) / float(restarts))
+    let steps = |point: &TracePoint| point.steps(run.plan.per());
+    let steps = steps(run.trace.last()?).checked_sub(steps(run.trace.first()?)).filter(|&count| count > 0)?;
+    Some((float(*series.last()?) - float(*series.first()?)) / float(steps))
 }

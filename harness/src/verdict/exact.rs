@@ -19,13 +19,14 @@ pub fn judge(run: &TargetRun) -> Vec<SignalVerdict> {
     SIGNALS.iter().filter_map(|&signal| judge_one(run, signal)).collect()
 }
 
-/// A signal's readings with their restarts, when every checkpoint has it.
-pub(super) fn series(checkpoints: &[Checkpoint], signal: Signal) -> Option<Vec<(u64, u64)>> {
-    checkpoints.iter().map(|point| point.values.get(&signal).map(|&value| (point.restarts, value))).collect()
+/// A signal's readings with the restarts, or turns, of each, when every checkpoint has it.
+pub(super) fn series(run: &TargetRun, signal: Signal) -> Option<Vec<(u64, u64)>> {
+    let reading = |point: &Checkpoint| point.values.get(&signal).map(|&value| (point.steps(run.plan.per()), value));
+    run.checkpoints.iter().map(reading).collect()
 }
 
 fn judge_one(run: &TargetRun, signal: Signal) -> Option<SignalVerdict> {
-    let series = series(&run.checkpoints, signal)?;
+    let series = series(run, signal)?;
     let (&(from, first), &(to, last)) = (series.first()?, series.last()?);
     let restarts = to.checked_sub(from).filter(|&restarts| restarts > 0)?;
     let max = series.iter().map(|&(_, value)| value).max()?;

@@ -60,7 +60,7 @@ pub fn judge(run: &TargetRun) -> Vec<SignalVerdict> {
 }
 
 fn judge_one(run: &TargetRun, signal: Signal, floor: Floor) -> Option<SignalVerdict> {
-    let series = series(&run.checkpoints, signal)?;
+    let series = series(run, signal)?;
     let three = choose(&series)?;
     let restarts = float(three.end.0 - three.middle.0);
     let smallest = floor.over(restarts) / restarts;

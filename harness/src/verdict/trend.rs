@@ -48,9 +48,9 @@ pub fn judge(run: &TargetRun) -> Option<SignalVerdict> {
     row.first = run.trace.first().map(|point| point.anon_pss);
     row.last = run.trace.last().map(|point| point.anon_pss);
     row.max = run.trace.iter().map(|point| point.anon_pss).max();
-    let total = run.trace.last().map_or(0.0, |point| float(point.restarts));
+    let total = run.trace.last().map_or(0.0, |point| float(point.steps(run.plan.per())));
     row.tolerance = bound(total).max(run.plan.outside.as_ref().map_or(0.0, |outside| float(outside.memory_floor)));
-    (row.verdict, row.reason) = match windows(&run.trace, |point| point.anon_pss) {
+    (row.verdict, row.reason) = match windows(run, |point| point.anon_pss) {
         Err(why) => (Finding::Inconclusive, why),
         Ok(windows) => {
             // What two readings may differ by says nothing about a rate until it lasts for a whole window.
@@ -72,7 +72,7 @@ pub fn is_profiled(run: &TargetRun) -> bool {
 /// The server's own process accounts for at least half of what the tree grew by: then it is the server's memory, and
 /// what its exact heap says about it counts.
 pub(super) fn is_the_servers_own(run: &TargetRun) -> bool {
-    let grown = |of: fn(&TracePoint) -> u64| windows(&run.trace, of).map_or(0.0, Windows::overall);
+    let grown = |of: fn(&TracePoint) -> u64| windows(run, of).map_or(0.0, Windows::overall);
     let tree = grown(|point| point.anon_pss);
     tree > 0.0 && grown(|point| point.server_rss) >= tree / 2.0
 }
@@ -109,15 +109,16 @@ impl Windows {
     }
 }
 
-/// Splits the last half of the restarts. Fails, in words, when there is too little to judge by.
-fn windows(trace: &[TracePoint], value: impl Fn(&TracePoint) -> u64) -> Result<Windows, String> {
-    let total = trace.last().map_or(0.0, |point| float(point.restarts));
+/// Splits the last half of the restarts or turns. Fails, in words, when there is too little to judge by.
+fn windows(run: &TargetRun, value: impl Fn(&TracePoint) -> u64) -> Result<Windows, String> {
+    let steps = |point: &TracePoint| float(point.steps(run.plan.per()));
+    let total = run.trace.last().map_or(0.0, steps);
     let length = total / 2.0 / 4.0;
     let mut values: [Vec<u64>; WINDOWS] = Default::default();
     let mut ends = [0.25, 0.5, 0.75, 1.0].map(|share| total / 2.0 * (1.0 + share)).into_iter().zip(&mut values);
     let mut current = ends.next();
-    for point in trace.iter().filter(|point| float(point.restarts) > total / 2.0) {
-        while current.as_ref().is_some_and(|(end, _)| float(point.restarts) > *end) {
+    for point in run.trace.iter().filter(|point| steps(point) > total / 2.0) {
+        while current.as_ref().is_some_and(|(end, _)| steps(point) > *end) {
             current = ends.next();
         }
         if let Some((_, window)) = &mut current {

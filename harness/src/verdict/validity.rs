@@ -25,10 +25,11 @@ pub fn problems(run: &TargetRun) -> Vec<String> {
     found
 }
 
-/// The restarts rise from each checkpoint to the next and never fall in the trace: otherwise no rate means anything.
+/// The restarts, or turns, rise from each checkpoint to the next and never fall in the trace: otherwise no rate means anything.
 pub fn in_order(run: &TargetRun) -> bool {
-    run.checkpoints.is_sorted_by(|a, b| a.restarts < b.restarts)
-        && run.trace.is_sorted_by(|a, b| a.restarts <= b.restarts)
+    let per = run.plan.per();
+    run.checkpoints.is_sorted_by(|a, b| a.steps(per) < b.steps(per))
+        && run.trace.is_sorted_by(|a, b| a.steps(per) <= b.steps(per))
 }
 
 fn outcome(outcome: &Outcome) -> Option<String> {
@@ -76,7 +77,8 @@ fn holes(run: &TargetRun) -> Vec<String> {
             let having = run.checkpoints.iter().any(|point| point.values.contains_key(&signal));
             any |= having;
             let lacking = lacking.filter(|_| having)?;
-            Some(format!("the checkpoint at restart {} lacks {}", lacking.restarts, name(signal)))
+            let per = run.plan.per();
+            Some(format!("the checkpoint at {} {} lacks {}", per.name(), lacking.steps(per), name(signal)))
         })
         .collect();
     if !any && !run.checkpoints.is_empty() {

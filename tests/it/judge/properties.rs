@@ -71,8 +71,15 @@ fn checkpoints() -> impl Strategy<Value = Vec<Checkpoint>> {
 }
 
 fn trace_of_anything() -> impl Strategy<Value = Vec<TracePoint>> {
-    let point = (number(), number(), number(), number())
-        .prop_map(|(restarts, anon_pss, tree_rss, server_rss)| TracePoint { restarts, anon_pss, tree_rss, server_rss });
+    let point = (number(), number(), number(), number(), number()).prop_map(
+        |(restarts, requests, anon_pss, tree_rss, server_rss)| TracePoint {
+            restarts,
+            requests,
+            anon_pss,
+            tree_rss,
+            server_rss,
+        },
+    );
     (proptest::collection::vec(point, 0..60), any::<bool>()).prop_map(|(mut points, sorted)| {
         if sorted {
             points.sort_by_key(|point| point.restarts);
@@ -164,6 +171,7 @@ fn target() -> impl Strategy<Value = TargetRun> {
             trace,
             totals,
             grown: Vec::new(),
+            sites: Vec::new(),
             proof,
             bounds,
             latency: None,

@@ -40,7 +40,7 @@ pub(super) fn draw(page: &mut Page, run: &TargetRun, rows: &[&SignalVerdict]) ->
 /// `+1.00 process claude …`, `+2.00 descriptors: pipe to claude …`.
 fn named(run: &TargetRun) -> Vec<String> {
     let (Some(first), Some(last)) = (run.checkpoints.first(), run.checkpoints.last()) else { return Vec::new() };
-    let steps = float(last.restarts.saturating_sub(first.restarts).max(1));
+    let steps = float(last.steps(run.plan.per()).saturating_sub(first.steps(run.plan.per())).max(1));
     let line = |grown: &crate::sample::Grown| {
         let more = rate(Signal::Processes, float(grown.more) / steps);
         match grown.what {
