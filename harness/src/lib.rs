@@ -39,6 +39,7 @@
 //! processes of their own so that dhat, the harness and the load never share a heap. `sut wrapper …` is the product's own
 //! command, for tests of its flags and signals.
 
+pub mod attribution;
 pub mod cli;
 pub mod control;
 pub mod environment;

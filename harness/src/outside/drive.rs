@@ -16,9 +16,9 @@ use crate::load::endpoint::{Endpoint, Strictness};
 use crate::load::script::Script;
 use crate::load::want::Mix;
 use crate::load::{Load, Shape};
-use crate::probe::details::Details;
+use crate::probe::details::{Details, History};
 use crate::probe::{files, listener};
-use crate::sample::{Checkpoint, Grown, Outcome, Outside, Per, Plan, Proof, Signal, TargetRun, TracePoint};
+use crate::sample::{Checkpoint, Outcome, Outside, Per, Plan, Proof, Signal, TargetRun, TracePoint};
 use crate::scenario::schedule::Schedule;
 use crate::strays;
 use crate::target::TargetError;
@@ -218,8 +218,7 @@ struct Driver<'a> {
     left_out: Vec<String>,
     checkpoints: Vec<Checkpoint>,
     trace: Vec<TracePoint>,
-    details: Option<Details>,
-    grown: Vec<Grown>,
+    history: History,
     system: System,
 }
 
@@ -241,8 +240,7 @@ impl<'a> Driver<'a> {
             left_out: Vec::new(),
             checkpoints: Vec::new(),
             trace: Vec::new(),
-            details: None,
-            grown: Vec::new(),
+            history: History::default(),
             system: System::new().map_err(|error| TargetError::Probe { what: error.to_string() })?,
         })
     }
@@ -268,8 +266,7 @@ impl<'a> Driver<'a> {
         let step = (schedule.end() / TRACE_POINTS).max(1);
         while let Some(goal) = schedule.next() {
             self.load_until(goal, step).await?;
-            let is_last = schedule.is_last() || self.cut_short.is_some();
-            self.checkpoint(is_last).await?;
+            self.checkpoint().await?;
             schedule.taken(self.progress());
             if self.cut_short.is_some() && self.checkpoints.len() > 1 {
                 break;
@@ -438,26 +435,23 @@ impl<'a> Driver<'a> {
         self.cut_short = Some(format!("the run was cut short, for {reason}"));
     }
 
-    async fn checkpoint(&mut self, is_last: bool) -> Result<(), Outcome> {
+    async fn checkpoint(&mut self) -> Result<(), Outcome> {
         let (restarts, requests) = (self.watch.restarts(), self.load.counts().requests);
-        let mut values = None;
+        let mut lowest_values = None;
+        let mut lowest_details = None;
         for reading in 0..READINGS {
             if reading > 0 {
                 self.batch(self.settings().load.concurrency).await?;
             }
             self.load.close().await;
             let now = settle(&self.server, &mut self.watch).await.map_err(|moving| Outcome::NotSettled { moving })?;
-            values = Some(values.map_or_else(|| now.clone(), |low| lowest(low, &now)));
+            lowest_values = Some(lowest_values.map_or_else(|| now.clone(), |low| lowest(low, &now)));
+            let tree = self.watch.look();
+            let now = self.watch.probe.details(&tree, BTreeMap::new());
+            lowest_details = Some(lowest_details.map_or_else(|| now.clone(), |low: Details| low.lowest(&now)));
         }
-        let values = values.unwrap_or_default();
-        self.checkpoints.push(Checkpoint { restarts, requests, values });
-        let tree = self.watch.look();
-        let details = Details::read(&self.watch.probe.servers(&tree), &tree);
-        match &self.details {
-            Some(first) if is_last => self.grown = details.more_than(first),
-            Some(_) => {}
-            None => self.details = Some(details),
-        }
+        self.checkpoints.push(Checkpoint { restarts, requests, values: lowest_values.unwrap_or_default() });
+        self.history.add(self.per.steps(restarts, requests), lowest_details.unwrap_or_default());
         Ok(())
     }
 
@@ -476,7 +470,7 @@ impl<'a> Driver<'a> {
         run.bounds = self.watch.bounds;
         run.checkpoints = self.checkpoints;
         run.trace = self.trace;
-        run.grown = self.grown;
+        run.grown = self.history.grown();
         let Some(stopped) = self.server.stop().await else { return };
         let orphans = strays::clear(&mut self.watch.probe).await;
         let left = files::below(stopped.folder.path());

@@ -1,6 +1,7 @@
 //! The report for a terminal: the verdict first, then what it rests on. Readable without colour.
 
 mod grown;
+mod sites;
 mod table;
 
 use std::fmt::{self, Display, Write};
@@ -8,7 +9,7 @@ use std::fmt::{self, Display, Write};
 use owo_colors::{OwoColorize, Style as Paint};
 
 use super::advice;
-use super::text::{date, grouped, wrap};
+use super::text::{clean, date, grouped, wrap};
 use crate::sample::{Per, Run};
 use crate::verdict::target::TargetVerdict;
 use crate::verdict::words::{bytes, float};
@@ -44,6 +45,11 @@ impl Page {
     fn item(&mut self, text: impl Display) -> fmt::Result {
         let width = self.style.width.clamp(40, WIDEST) - 2;
         writeln!(self.out, "  {}", wrap(&text.to_string(), width, 4))
+    }
+
+    /// One line as it is, set in: a frame of a stack, which no editor finds again once it is broken.
+    fn line(&mut self, text: &str) -> fmt::Result {
+        writeln!(self.out, "       {}", clean(text))
     }
 
     /// A blank line and a heading.
@@ -113,6 +119,7 @@ fn draw_target(page: &mut Page, verdict: &Verdict, run: &Run, at: usize, target:
     table::draw(page, &rows, per)?;
     if let Some(measured) = measured {
         grown::draw(page, measured, &rows)?;
+        sites::draw(page, measured)?;
     }
     for row in rows.iter().filter(|row| row.verdict > Finding::Pass) {
         page.item(format_args!("{}: {}", row.verdict, row.reason))?;

@@ -17,10 +17,15 @@ pub(super) fn wrap(text: &str, width: usize, indent: usize) -> String {
             out.push(' ');
             column += 1;
         }
-        out.extend(word.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }));
+        out.push_str(&clean(word));
         column += length;
     }
     out
+}
+
+/// Text as it is, but for what would move the cursor.
+pub(super) fn clean(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
 }
 
 /// `1234567` as `1,234,567`.

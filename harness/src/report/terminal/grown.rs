@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::Page;
-use crate::sample::{Signal, TargetRun, Thing};
+use crate::sample::{Grown, Signal, TargetRun, Thing};
 use crate::verdict::words::{bytes, float, rate};
 use crate::verdict::{Finding, SignalVerdict};
 
@@ -16,7 +16,9 @@ pub(super) fn draw(page: &mut Page, run: &TargetRun, rows: &[&SignalVerdict]) ->
     let per = run.plan.per().name();
     let growth = |signal| rows.iter().find(|row| row.name == signal).and_then(|row| row.growth_per_restart);
     let mut lines = named(run);
-    let threads = growth(Signal::Threads).filter(|&more| more > 0.0);
+    // Of a run that was stored before threads had names.
+    let named = run.grown.iter().any(|grown| grown.what == Thing::Thread);
+    let threads = growth(Signal::Threads).filter(|&more| more > 0.0 && !named);
     lines.extend(threads.map(|more| format!("+{} threads", rate(Signal::Threads, more))));
     let tree = growth(Signal::TreeRss).filter(|&more| more > 0.0);
     lines.extend(tree.map(|more| format!("+{} of memory (RSS of the whole tree)", bytes(more))));
@@ -37,16 +39,26 @@ pub(super) fn draw(page: &mut Page, run: &TargetRun, rows: &[&SignalVerdict]) ->
     ))
 }
 
-/// `+1.00 process claude …`, `+2.00 descriptors: pipe to claude …`.
+/// `+1.00 process claude …; started by the server; since restart 50`, `+2.00 descriptors: pipe to claude …`.
 fn named(run: &TargetRun) -> Vec<String> {
     let (Some(first), Some(last)) = (run.checkpoints.first(), run.checkpoints.last()) else { return Vec::new() };
-    let steps = float(last.steps(run.plan.per()).saturating_sub(first.steps(run.plan.per())).max(1));
-    let line = |grown: &crate::sample::Grown| {
+    let per = run.plan.per();
+    let steps = float(last.steps(per).saturating_sub(first.steps(per)).max(1));
+    let line = |grown: &Grown| {
         let more = rate(Signal::Processes, float(grown.more) / steps);
-        match grown.what {
-            Thing::Process => format!("+{more} process {}", grown.name),
-            Thing::Descriptor => format!("+{more} descriptors: {}", grown.name),
-        }
+        let origin = grown.origin.as_ref().map_or(String::new(), |origin| format!("; started by {origin}"));
+        let since = grown.since.map_or(String::new(), |since| format!("; since {} {since}", per.name()));
+        format!("+{more} {} {}{origin}{since}", noun(grown.what), grown.name)
     };
     run.grown.iter().map(line).collect()
+}
+
+fn noun(what: Thing) -> &'static str {
+    match what {
+        Thing::Process => "process",
+        Thing::Descriptor => "descriptors:",
+        Thing::Thread => "threads called",
+        Thing::Task => "tasks spawned at",
+        Thing::File => "files:",
+    }
 }
