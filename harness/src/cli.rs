@@ -14,6 +14,7 @@ use crate::exit::Exit;
 use crate::progress::{Bar, Lines};
 
 pub mod compare;
+pub mod diff;
 pub mod fake_api;
 pub mod judge;
 pub mod profile;
@@ -42,6 +43,8 @@ enum Verb {
     Judge(judge::Args),
     /// Profile a scenario's heap and name the lines of code that keep memory.
     Profile(Box<profile::Args>),
+    /// Tell what grew between two runs or two profiles.
+    Diff(diff::Args),
     /// Hold the recorded conversations with the mock and with a real CLI, and tell what differs.
     Compare(compare::Args),
     /// Serve a stand-in for the Messages API on loopback, for a real CLI that may reach nothing else.
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
         Verb::Run(args) => run::run(&args).map(ExitCode::from),
         Verb::Judge(args) => judge::run(&args).map(ExitCode::from),
         Verb::Profile(args) => profile::run(&args).map(ExitCode::from),
+        Verb::Diff(args) => diff::run(&args).map(ExitCode::from),
         Verb::Compare(args) => compare::run(&args).map(ExitCode::from),
         Verb::FakeApi(args) => fake_api::run(&args).map(ExitCode::from),
         Verb::Record(_) => record::front(),

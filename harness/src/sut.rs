@@ -89,14 +89,14 @@ pub fn main(profiled: bool) -> ExitCode {
 }
 
 fn run(serve: Serve, profiled: bool) -> anyhow::Result<Exit> {
-    let profiler = profiled.then(Profiler::counting);
+    let counting = profiled.then(Profiler::counting);
     command::adopt_orphans();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(until_stopped(serve, profiler))
+    runtime.block_on(until_stopped(serve, counting))
 }
 
 async fn until_stopped(serve: Serve, profiler: Option<Profiler>) -> anyhow::Result<Exit> {

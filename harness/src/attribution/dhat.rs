@@ -77,11 +77,11 @@ struct Point {
 
 /// Reads a profile.
 pub fn read(text: &[u8]) -> Result<Heap, DhatError> {
-    let head: Head = serde_json::from_slice(text)?;
-    if head.dhat_file_version != VERSION {
-        return Err(DhatError::Version { found: head.dhat_file_version });
+    let version: Version = serde_json::from_slice(text)?;
+    if version.dhat_file_version != VERSION {
+        return Err(DhatError::Version { found: version.dhat_file_version });
     }
-    if !head.bklt {
+    if !version.bklt {
         return Err(DhatError::NoHeap);
     }
     let file: File = serde_json::from_slice(text)?;
@@ -98,7 +98,7 @@ pub fn read(text: &[u8]) -> Result<Heap, DhatError> {
 /// What tells whether the rest can be read: a profile of events has no `eb`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Head {
+struct Version {
     dhat_file_version: u64,
     bklt: bool,
 }

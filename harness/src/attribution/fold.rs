@@ -17,7 +17,10 @@ pub fn folded(stacks: &[(Vec<Frame>, u64)]) -> String {
         let names: Vec<String> = stack.iter().rev().map(name).collect();
         *lines.entry(names.join(";")).or_default() += bytes;
     }
-    lines.iter().map(|(stack, bytes)| format!("{stack} {bytes}\n")).collect()
+    let mut text: Vec<String> = lines.iter().map(|(stack, bytes)| format!("{stack} {bytes}")).collect();
+    // The last line ends as well.
+    text.extend(lines.last_key_value().map(|_| String::new()));
+    text.join("\n")
 }
 
 /// The flame graph of folded lines, as SVG; none of nothing, which has no flame.

@@ -60,7 +60,9 @@ fn home(function: &str) -> Option<(&'static str, &'static str, &'static str)> {
 /// The paths by which a function is named: its own, or its type's and its trait's.
 fn paths(function: &str) -> impl Iterator<Item = &str> {
     let inner = function.strip_prefix('<').map_or(function, |rest| &rest[..closing(rest)]);
-    inner.splitn(2, " as ").map(|path| path.trim_start_matches(['&', '<', '(', '[']).trim_start_matches("mut "))
+    inner
+        .splitn(2, " as ")
+        .map(|path| path.trim_start_matches(['&', '<', '(', '[']).trim_start_matches("mut ").trim_start_matches("dyn "))
 }
 
 /// Where the bracket closes that was open before `text`.

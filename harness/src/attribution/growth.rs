@@ -44,13 +44,16 @@ pub struct Pair {
     pub long: Window,
 }
 
+/// Stacks, and the bytes that each of them gained between two profiles.
+pub type Gains = Vec<(Vec<Frame>, u64)>;
+
 /// What grows.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Growth {
     /// The sites, the fastest first: by bytes, then by blocks.
     pub sites: Vec<Site>,
     /// Every stack of these sites that gained bytes, with how many: between two profiles, not for each restart.
-    pub stacks: Vec<(Vec<Frame>, u64)>,
+    pub stacks: Gains,
 }
 
 /// One key's stacks, in both windows and both lives.
@@ -77,7 +80,7 @@ pub fn growing(windows: &Pair, lives: &Pair) -> Growth {
             }
         }
     }
-    let mut found: Vec<(Site, Vec<(Vec<Frame>, u64)>)> =
+    let mut found: Vec<(Site, Gains)> =
         groups.values().filter_map(|group| group.grown(more(windows), more(lives))).collect();
     found.sort_by(|(a, _), (b, _)| {
         let speed = |site: &Site| (site.bytes_per_restart, site.blocks_per_restart);
@@ -99,20 +102,21 @@ fn more(pair: &Pair) -> f64 {
 }
 
 impl Group<'_> {
-    fn grown(&self, windows: f64, lives: f64) -> Option<(Site, Vec<(Vec<Frame>, u64)>)> {
+    /// The site, if it grows; `in_windows` and `in_lives` are the restarts of the differences.
+    fn grown(&self, in_windows: f64, in_lives: f64) -> Option<(Site, Gains)> {
         let [short, long] = self.windows;
         let blocks = difference(short.blocks, long.blocks);
         let bytes = difference(short.bytes, long.bytes);
-        let lived = difference(self.lives[0].bytes, self.lives[1].bytes);
+        let kept = difference(self.lives[0].bytes, self.lives[1].bytes);
         let least_bytes = |restarts: f64| LEAST_BYTES.max(BYTES_A_RESTART * restarts);
-        let (which, site_bytes) = if blocks >= LEAST_BLOCKS.max(BLOCKS_A_RESTART * windows) {
-            (0, bytes / windows)
-        } else if short.blocks > 0 && bytes >= least_bytes(windows) && lived >= least_bytes(lives) {
-            (1, lived / lives)
+        let (which, site_bytes) = if blocks >= LEAST_BLOCKS.max(BLOCKS_A_RESTART * in_windows) {
+            (0, bytes / in_windows)
+        } else if short.blocks > 0 && bytes >= least_bytes(in_windows) && kept >= least_bytes(in_lives) {
+            (1, kept / in_lives)
         } else {
             return None;
         };
-        let gains: Vec<(Vec<Frame>, u64)> = self
+        let gains: Gains = self
             .by_stack
             .iter()
             .filter_map(|(stack, bytes)| Some((stack.to_vec(), u64::try_from(bytes[which]).ok().filter(|&b| b > 0)?)))
@@ -121,7 +125,7 @@ impl Group<'_> {
         // A site whose blocks are more and whose bytes are fewer still has a stack.
         let frames = frames.or_else(|| self.by_stack.keys().next().map(|stack| stack.to_vec()))?;
         let own = own(&frames);
-        let blocks_per_restart = if which == 0 { blocks / windows } else { 0.0 };
+        let blocks_per_restart = if which == 0 { blocks / in_windows } else { 0.0 };
         Some((Site { frames, own, blocks_per_restart, bytes_per_restart: site_bytes }, gains))
     }
 }

@@ -32,6 +32,7 @@ impl Details {
     #[must_use]
     pub fn read(servers: &[u32], tree: &Tree, folder: Option<&Path>, tasks: BTreeMap<String, u64>) -> Self {
         let mut details = Self::default();
+        let named = |member: &Member| named(member, folder);
         let others = tree.members.iter().filter(|member| !servers.contains(&member.id.pid));
         let ends: BTreeMap<u64, String> = others
             .flat_map(|member| fds::pipes(member.id.pid).into_iter().map(|inode| (inode, named(member))))
@@ -40,19 +41,24 @@ impl Details {
         for member in &tree.members {
             details.add(Thing::Process, named(member), 1);
             // By pid, so that the last one is the newest as a rule.
-            let origin = origin(member, tree, servers);
+            let origin = origin(member, tree, servers, &named);
             details.origins.extend(origin.map(|origin| (named(member), origin)));
         }
         for &server in servers {
-            fds::named(server, &other_end).into_iter().for_each(|name| details.add(Thing::Descriptor, name, 1));
-            let threads = tree::thread_names(server);
-            threads.iter().for_each(|name| details.add(Thing::Thread, without_numbers(name), 1));
+            for name in fds::named(server, &other_end) {
+                details.add(Thing::Descriptor, name, 1);
+            }
+            for name in tree::thread_names(server) {
+                details.add(Thing::Thread, without_numbers(&name), 1);
+            }
         }
         for path in folder.iter().flat_map(|folder| files::below(folder)) {
             let inside = folder.and_then(|folder| path.strip_prefix(folder).ok()).unwrap_or(&path);
             details.add(Thing::File, without_numbers(&inside.display().to_string()), 1);
         }
-        tasks.into_iter().for_each(|(line, alive)| details.add(Thing::Task, line, alive));
+        for (line, alive) in tasks {
+            details.add(Thing::Task, line, alive);
+        }
         details
     }
 
@@ -113,13 +119,19 @@ impl History {
     }
 }
 
-fn named(member: &Member) -> String {
+/// A process's command line: without numbers and without the path of the run's own `folder`, which are others each time.
+fn named(member: &Member, folder: Option<&Path>) -> String {
     let state = if member.zombie { "zombie " } else { "" };
-    format!("{state}{}", without_numbers(&member.command.join(" ")))
+    let command = member.command.join(" ");
+    let command = match folder {
+        Some(folder) => command.replace(&folder.display().to_string(), "{run}"),
+        None => command,
+    };
+    format!("{state}{}", without_numbers(&command))
 }
 
 /// The commands above a process: its parent, and so on up to the server; none for the server itself.
-fn origin(member: &Member, tree: &Tree, servers: &[u32]) -> Option<String> {
+fn origin(member: &Member, tree: &Tree, servers: &[u32], named: &impl Fn(&Member) -> String) -> Option<String> {
     if servers.contains(&member.id.pid) {
         return None;
     }
@@ -159,7 +171,9 @@ mod tests {
 
     fn details(what: Thing, names: &[&str]) -> Details {
         let mut details = Details::default();
-        names.iter().for_each(|&name| details.add(what, name.to_owned(), 1));
+        for &name in names {
+            details.add(what, name.to_owned(), 1);
+        }
         details
     }
 
@@ -192,6 +206,13 @@ mod tests {
     }
 
     #[test]
+    fn neither_numbers_nor_the_folder_of_the_run_are_part_of_a_name() {
+        let command = ["claude", "--home", "/tmp/leakgate-AbC/servers/12-7"].map(str::to_owned).to_vec();
+        let member = Member { id: Identity { pid: 9, started: 0 }, parent: 1, zombie: true, command };
+        assert_eq!(named(&member, Some(Path::new("/tmp/leakgate-AbC"))), "zombie claude --home {run}/servers/#-#");
+    }
+
+    #[test]
     fn a_process_is_traced_up_to_the_server() {
         let member = |pid, parent, command: &str| Member {
             id: Identity { pid, started: 0 },
@@ -201,7 +222,8 @@ mod tests {
         };
         let members = vec![member(1, 0, "sut"), member(2, 1, "keeper"), member(3, 2, "claude"), member(4, 99, "stray")];
         let tree = Tree { members, cli: Vec::new() };
-        let origins: Vec<_> = tree.members.iter().map(|member| origin(member, &tree, &[1])).collect();
+        let origins: Vec<_> =
+            tree.members.iter().map(|member| origin(member, &tree, &[1], &|member| named(member, None))).collect();
         let text = |text: &str| Some(text.to_owned());
         assert_eq!(
             origins,

@@ -79,7 +79,6 @@ fn leaks(verdict: &Verdict, run: &Run) -> Vec<String> {
 fn memory<'a>(run: &Run, mut leaking: impl Iterator<Item = &'a SignalVerdict>) -> Option<String> {
     let row = leaking.find(|row| matches!(row.class, Class::Heap | Class::Noisy))?;
     let target = run.targets.get(row.run)?;
-    let server = "a child's memory, or what is taken with mmap or by C code, is not in it";
     Some(if target.plan.outside.is_some() {
         "`leakgate profile` sees our own server alone. Compare two heap snapshots of this one, some hundred restarts apart, \
          with a profiler of its language: tracemalloc or memray, node --inspect, pprof, heaptrack or dhat."
@@ -90,7 +89,10 @@ fn memory<'a>(run: &Run, mut leaking: impl Iterator<Item = &'a SignalVerdict>) -
     } else if row.class == Class::Heap {
         format!("`leakgate profile {}` names the lines of code that keep the memory.", row.scenario)
     } else {
-        format!("`leakgate profile {}` names the lines of code, if the heap keeps it; {server}.", row.scenario)
+        format!(
+            "`leakgate profile {}` names the lines of code if it is the server's heap: children, mmap and C code are not in it.",
+            row.scenario
+        )
     })
 }
 

@@ -5,7 +5,7 @@ use crate::attribution::key;
 use crate::sample::{Frame, Site};
 use crate::verdict::words::bytes;
 
-/// Frames of the code under test that are shown of a stack.
+/// Frames that are shown of a stack.
 const SHOWN: usize = 5;
 
 /// `harness/src/plant/kept.rs:78: +1.00 blocks, +64 B per restart`.
@@ -21,33 +21,32 @@ pub(super) fn headline(site: &Site) -> String {
     format!("{at}: {blocks}, {sign}{} per restart{own}", bytes(site.bytes_per_restart))
 }
 
-/// The stack, one line a frame, the allocation first: where memory is asked for, then the frames of the code under test
-/// (`>` marks the first), with the libraries between them left out.
+/// The stack, one line a frame, the allocation first: what of a library was called (`>` marks the frame that called it,
+/// the first of the code under test), and the other frames of the code under test. Of a stack without any, the first ones.
 pub(super) fn stack(site: &Site) -> Vec<String> {
+    let tells = |at: usize| match site.own {
+        Some(own) => at + 1 == own || is_own(&site.frames[at]),
+        None => true,
+    };
+    let shown: Vec<usize> = (0..site.frames.len()).filter(|&at| tells(at)).take(SHOWN).collect();
     let mut lines = Vec::new();
-    let mut hidden = 0;
-    let mut shown = 0;
-    for (at, frame) in site.frames.iter().enumerate() {
-        if at > 0 && (!is_own(frame) || shown == SHOWN) {
-            hidden += 1;
-            continue;
-        }
-        if hidden > 0 {
-            lines.push(left_out(hidden));
-            hidden = 0;
-        }
-        shown += usize::from(is_own(frame));
+    let mut next = 0;
+    for at in shown {
+        lines.extend(left_out(at - next));
         let mark = if site.own == Some(at) { '>' } else { ' ' };
-        lines.push(format!("{mark} {}", line(frame)));
+        lines.push(format!("{mark} {}", line(&site.frames[at])));
+        next = at + 1;
     }
-    if hidden > 0 {
-        lines.push(left_out(hidden));
-    }
+    lines.extend(left_out(site.frames.len() - next));
     lines
 }
 
-fn left_out(frames: usize) -> String {
-    if frames == 1 { "  … 1 frame".to_owned() } else { format!("  … {frames} frames") }
+fn left_out(frames: usize) -> Option<String> {
+    match frames {
+        0 => None,
+        1 => Some("  … 1 frame".to_owned()),
+        _ => Some(format!("  … {frames} frames")),
+    }
 }
 
 fn line(frame: &Frame) -> String {
@@ -81,16 +80,18 @@ mod tests {
     }
 
     #[test]
-    fn of_a_stack_the_allocation_and_our_own_frames_are_shown() {
+    fn of_a_stack_our_own_frames_are_shown_and_what_they_called() {
         assert_eq!(
             stack(&site()),
             [
-                "  alloc::raw_vec::RawVec<T,A>::grow_one (src/raw_vec/mod.rs:340)",
                 "  … 1 frame",
+                "  alloc::vec::Vec<T,A>::push (src/vec/mod.rs:9)",
                 "> leakgate::plant::kept::Kept::take (harness/src/plant/kept.rs:78)",
                 "  leakgate::plant::Plant::event (harness/src/plant.rs:9)",
                 "  … 1 frame",
             ]
         );
+        let foreign = Site { frames: site().frames[..2].to_vec(), own: None, ..site() };
+        assert_eq!(stack(&foreign).len(), 2);
     }
 }

@@ -117,14 +117,12 @@ fn draw_target(page: &mut Page, verdict: &Verdict, run: &Run, at: usize, target:
     writeln!(page.out, "\n{title}: {word} after {restarts} restarts, {requests} requests, {:.1} s", target.seconds)?;
     let rows: Vec<_> = verdict.signals.iter().filter(|row| row.run == at).collect();
     table::draw(page, &rows, per)?;
-    if let Some(measured) = measured {
-        grown::draw(page, measured, &rows)?;
-        sites::draw(page, measured)?;
-    }
     for row in rows.iter().filter(|row| row.verdict > Finding::Pass) {
         page.item(format_args!("{}: {}", row.verdict, row.reason))?;
     }
-    Ok(())
+    let Some(measured) = measured else { return Ok(()) };
+    grown::draw(page, measured, &rows)?;
+    sites::draw(page, measured)
 }
 
 fn controls(page: &mut Page, controls: &[ControlVerdict]) -> fmt::Result {

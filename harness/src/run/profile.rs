@@ -104,7 +104,7 @@ impl Program {
 impl Found {
     /// Writes everything into `folder`. What an earlier profile left there is replaced, its picture as well.
     pub fn save(&self, folder: &Path) -> Result<(), StoreError> {
-        let folded = fold::folded(&self.stacks);
+        let lines = fold::folded(&self.stacks);
         let windows = &self.profile.windows;
         let title = format!(
             "What {} keeps: bytes of {} restarts more than of {}",
@@ -113,9 +113,9 @@ impl Found {
         clear(folder);
         store::save_json(&folder.join(SITES), &self.profile)?;
         store::save_bytes(&folder.join(RAW), &self.raw)?;
-        store::save_bytes(&folder.join(FOLDED), folded.as_bytes())?;
+        store::save_bytes(&folder.join(FOLDED), lines.as_bytes())?;
         let path = folder.join(PICTURE);
-        match fold::svg(&folded, &title) {
+        match fold::svg(&lines, &title) {
             Ok(None) => Ok(()),
             Ok(Some(picture)) => store::save_bytes(&path, &picture),
             Err(source) => Err(StoreError::Write { path, source }),

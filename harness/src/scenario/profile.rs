@@ -109,7 +109,7 @@ pub async fn profile(
     let start = std::time::Instant::now();
     let subject = Subject { target: TARGET, goal: length.total(), ..assignment.subject() };
     listener.event(Event::Began { subject });
-    let result = three(assignment, length, listener, subject).await;
+    let result = Box::pin(three(assignment, length, listener, subject)).await;
     let outcome = match &result {
         Ok(_) => Outcome::Completed,
         Err(error) => Outcome::Failed { what: error.to_string() },
