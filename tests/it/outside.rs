@@ -250,8 +250,10 @@ impl Group {
         let hierarchies = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/pids"];
         let name = format!("leakgate-test-{}-{name}", std::process::id());
         let paths = hierarchies.map(|root| Path::new(root).join(&name));
-        // A folder is a control group only if its list is there from the start.
-        let made = |path: &PathBuf| fs::create_dir(path).is_ok() && path.join("cgroup.procs").exists();
+        // A folder in a hierarchy has its list from the start; any other folder is none.
+        let made = |path: &PathBuf| {
+            fs::create_dir(path).is_ok() && (path.join("cgroup.procs").exists() || fs::remove_dir(path).is_err())
+        };
         let path = paths.into_iter().find(made)?;
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         Some(Self { path, port })
