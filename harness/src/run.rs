@@ -110,7 +110,7 @@ pub struct Program {
 #[derive(Debug)]
 enum Job {
     Ours(Box<Assignment>),
-    Outside(outside::drive::Assignment),
+    Outside(outside::assignment::Assignment),
 }
 
 impl Job {
@@ -196,12 +196,12 @@ impl Request {
         settings: &Arc<Settings>,
         control: Option<&'static str>,
         versions: &mut BTreeSet<String>,
-    ) -> Result<outside::drive::Assignment, RunError> {
+    ) -> Result<outside::assignment::Assignment, RunError> {
         let session = recording::load(RECORDING)?;
-        if outside::drive::is_mocked(settings) {
+        if outside::assignment::is_mocked(settings) {
             versions.insert(session.header.cli.clone());
         }
-        Ok(outside::drive::Assignment {
+        Ok(outside::assignment::Assignment {
             settings: Arc::clone(settings),
             script: Arc::new(Script::of(&session)?),
             mock: self.siblings.mock.clone(),

@@ -3,6 +3,7 @@
 //! `sut` runs it on the system's allocator, `sut-heap` under dhat. Everything that a request or a restart touches is
 //! the product's code; what is added here allocates at the start and then no more, except for what a plant leaks.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -10,11 +11,12 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use cc_openai_wrapper::config::Config;
+use cc_openai_wrapper::pool::Pool;
 use cc_openai_wrapper::pool::observer::Observer;
 use cc_openai_wrapper::server::Server;
 use cc_openai_wrapper::{command, keeper};
 use clap::{Args, Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::exit::Exit;
@@ -60,6 +62,10 @@ struct Serve {
     /// No channel on stdin and stdout: only a signal stops it, as any server.
     #[arg(long)]
     no_channel: bool,
+
+    /// Replace every invoker at SIGUSR1, as a server does that is told to restart by a signal.
+    #[arg(long, requires = "no_channel")]
+    restart_on_usr1: bool,
 }
 
 /// The whole program; `profiled` under dhat's allocator.
@@ -107,9 +113,13 @@ async fn until_stopped(serve: Serve, profiler: Option<Profiler>) -> anyhow::Resu
     let observers = plant.iter().map(|plant| Arc::clone(plant) as Arc<dyn Observer>).collect();
     let server = Server::start(listener, serve.config, keys, observers)?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut user = signal(SignalKind::user_defined1()).context("listening for SIGUSR1")?;
     let (stop, stopped) = oneshot::channel();
     let thread = if serve.no_channel {
-        terminate.recv().await;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            never = restart_at_each(&mut user, server.pool()), if serve.restart_on_usr1 => match never {},
+        }
         None
     } else {
         let spawned = server.spawned().into_iter().chain(plant.iter().map(|plant| plant.spawned())).collect();
@@ -129,4 +139,11 @@ async fn until_stopped(serve: Serve, profiler: Option<Profiler>) -> anyhow::Resu
         anyhow::bail!("the stats channel panicked");
     }
     if clean { Ok(Exit::Pass) } else { anyhow::bail!("something did not end: the server could not stop cleanly") }
+}
+
+async fn restart_at_each(signal: &mut Signal, pool: &Pool) -> Infallible {
+    loop {
+        signal.recv().await;
+        pool.restart().await;
+    }
 }

@@ -241,7 +241,7 @@ pub fn judge(run: &Run) -> Verdict {
         proof: summary::proof(&run.targets),
         bounds: summary::bounds(&run.targets),
         targets,
-        false_alarms: summary::false_alarms(),
+        false_alarms: summary::false_alarms(&run.targets),
         environment: run.environment.clone(),
     };
     result.summary = summary::sentence(&result);

@@ -1,7 +1,9 @@
 //! Servers that leakgate knows nothing of: our own, but seen from outside, with and without a leak.
 
 use std::fs;
-use std::path::PathBuf;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Child;
 use std::time::Duration;
 
 use assert_cmd::Command;
@@ -9,9 +11,10 @@ use assert_cmd::assert::Assert;
 use leakgate::sample::{Per, Run, Signal, Thing};
 use leakgate::verdict::{Finding, Verdict};
 use predicates::str::contains;
+use rustix::process::Pid;
 use tempfile::TempDir;
 
-use crate::support::Options;
+use crate::support::{Options, until};
 
 /// The first lines of a `leakgate.toml` whose run is short.
 const SHORT: &str = "[limits]\nwarm-up = 8\nrestarts = 40\nturns = 60\n";
@@ -131,8 +134,7 @@ fn known_growth_is_allowed_until_its_day() {
 
 #[test]
 fn a_server_that_restarts_nothing_or_at_each_turn_is_judged_by_its_turns() {
-    // A CLI that answers at once may have come and gone between two looks.
-    for server in ["--max-turns 1 --cli-arg=--mock-answer=slow=60", "--max-turns 100000"] {
+    for server in ["--max-turns 1", "--max-turns 100000"] {
         let repository = Repository::of(&format!("wrapper serve {server}"), SHORT);
         repository.run(&[]).code(0).stdout(contains("would catch, per turn"));
         assert_eq!(repository.measured().targets[0].plan.per(), Per::Turn);
@@ -147,6 +149,45 @@ fn a_restart_can_be_a_request() {
     assert!(repository.verdict().proof.restarts >= 48, "{:?}", repository.verdict().proof);
     repository.run(&["--restart-http", "POST /nowhere"]).code(4);
     assert!(repository.verdict().invalid[0].contains("POST /nowhere answers 404"));
+}
+
+#[test]
+fn a_restart_can_be_a_signal() {
+    let repository = Repository::of("serve --no-channel --max-turns 100000 --restart-on-usr1", SHORT);
+    repository.run(&["--restart-signal", "USR1"]).code(0);
+    assert!(repository.verdict().proof.restarts >= 48, "{:?}", repository.verdict().proof);
+    let leaky = "serve --no-channel --max-turns 100000 --restart-on-usr1 --plant fd";
+    let repository = Repository::of(leaky, &format!("{SHORT}[restart]\nsignal = \"USR1\"\n"));
+    repository.run(&[]).code(1);
+    // Once, and once more in a fresh process.
+    assert_eq!(repository.leaks(), [Signal::FdsFile; 2]);
+}
+
+/// One CLI process for each request, gone again before anybody looks: its own count of them is what tells.
+#[test]
+fn clis_too_short_to_be_seen_are_counted() {
+    let Some(python) = python() else { return };
+    let toml = format!(
+        "[server]\ncommand = [\"{python}\", \"server.py\", \"{{port}}\"]\nurl = \"http://127.0.0.1:{{port}}\"\n{SHORT}"
+    );
+    let server = "import http.server, json, subprocess, sys\n\
+         class H(http.server.BaseHTTPRequestHandler):\n\
+         \x20def do_GET(self): self.send_response(200); self.end_headers()\n\
+         \x20def do_POST(self):\n\
+         \x20 prompt = json.loads(self.rfile.read(int(self.headers['content-length'])))['messages'][-1]['content']\n\
+         \x20 said = subprocess.run(['claude', '-p', prompt, '--output-format', 'text'], capture_output=True, text=True).stdout\n\
+         \x20 reply = {'choices': [{'message': {'role': 'assistant', 'content': said}, 'finish_reason': 'stop'}]}\n\
+         \x20 self.send_response(200); self.end_headers(); self.wfile.write(json.dumps(reply).encode())\n\
+         \x20def log_message(self, *a): pass\n\
+         http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), H).serve_forever()\n";
+    let repository = Repository::new(&toml);
+    fs::write(repository.folder.path().join("server.py"), server).unwrap();
+    repository.run(&[]).code(0);
+    let run = &repository.measured().targets[0];
+    assert_eq!(run.plan.per(), Per::Turn);
+    let (first, last) = (run.trace.first().unwrap(), run.trace.last().unwrap());
+    assert!(last.restarts - first.restarts >= last.requests - first.requests, "{first:?} {last:?}");
+    assert_eq!((run.proof.unmarked, run.proof.mixed_up), (0, 0));
 }
 
 /// Our server does nothing about SIGWINCH.
@@ -170,19 +211,100 @@ fn a_server_that_runs_already_is_gated_and_left_alone() {
     repository.run(&args).code(0);
     assert!(repository.verdict().warnings.iter().any(|warning| warning.contains("it ran before leakgate came")));
     assert_eq!(server.health()["status"], "ok");
-    // A control group is a folder with a list of processes; this one is made by hand, because making a real one takes
-    // rights that not every machine gives.
+    // A control group is a folder with a list of processes; this one is made by hand and does not follow what they start.
     let group = repository.folder.path().join("group");
-    let list = |pids: &[String]| {
-        fs::create_dir_all(&group).unwrap();
-        fs::write(group.join("cgroup.procs"), pids.join("\n")).unwrap();
-    };
-    list(std::slice::from_ref(&pid));
+    fs::create_dir_all(&group).unwrap();
+    fs::write(group.join("cgroup.procs"), &pid).unwrap();
     let group = group.display().to_string();
     let args = ["--config", "leakgate.toml", "--container-cgroup", &group, "--url", &url];
     repository.run(&args).code(0).stdout(contains("outside on group"));
-    assert!(repository.verdict().signals.iter().any(|row| row.name == Signal::Processes && row.last >= Some(1)));
     server.stop();
+}
+
+/// In a real control group, where this user may make one.
+#[test]
+fn a_container_is_gated_by_its_control_group() {
+    for (plant, code) in [("clean", 0), ("process", 1)] {
+        let Some(group) = Group::new(plant) else { return };
+        let server = group.start(plant);
+        let repository = Repository::new(SHORT);
+        let (path, url) = (group.path.display().to_string(), format!("http://127.0.0.1:{}", group.port));
+        let args = ["--config", "leakgate.toml", "--container-cgroup", &path, "--url", &url];
+        repository.run(&args).code(code).stdout(contains("outside on leakgate-test-"));
+        let rows = repository.verdict().signals;
+        let processes = rows.iter().find(|row| row.name == Signal::Processes).unwrap();
+        assert!(processes.first >= Some(3), "the server, a keeper and a CLI: {processes:?}");
+        assert_eq!(processes.verdict == Finding::Leak, code == 1, "{processes:?}");
+        drop(server);
+    }
+}
+
+/// A control group, as a container has one.
+struct Group {
+    path: PathBuf,
+    port: u16,
+}
+
+impl Group {
+    fn new(name: &str) -> Option<Self> {
+        let hierarchies = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/pids"];
+        let name = format!("leakgate-test-{}-{name}", std::process::id());
+        let paths = hierarchies.map(|root| Path::new(root).join(&name));
+        // A folder in a hierarchy has its list from the start; any other folder is none.
+        let made = |path: &PathBuf| {
+            fs::create_dir(path).is_ok() && (path.join("cgroup.procs").exists() || fs::remove_dir(path).is_err())
+        };
+        let path = paths.into_iter().find(made)?;
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Some(Self { path, port })
+    }
+
+    /// Starts our server in it, with a leak.
+    fn start(&self, plant: &str) -> InGroup<'_> {
+        let (procs, sut) = (self.path.join("cgroup.procs"), env!("CARGO_BIN_EXE_sut"));
+        let runtime = tempfile::tempdir().unwrap();
+        let plant = if plant == "clean" { String::new() } else { format!("--plant {plant}") };
+        let script = format!(
+            "echo $$ >{} && exec {sut} serve --no-channel --listen 127.0.0.1:{} --max-turns 3 {plant} \
+             --runtime-dir {} --cli {} --cli-arg=--mock-echo-mark",
+            procs.display(),
+            self.port,
+            runtime.path().display(),
+            env!("CARGO_BIN_EXE_mock-claude"),
+        );
+        #[expect(clippy::disallowed_methods, reason = "InGroup ends it")]
+        let child = std::process::Command::new("sh").args(["-c", &script]).spawn().unwrap();
+        until("the server answers", || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
+        InGroup { group: self, child, _runtime: runtime }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.path);
+    }
+}
+
+/// A server in a control group; with it goes whatever is left in there.
+struct InGroup<'a> {
+    group: &'a Group,
+    child: Child,
+    _runtime: TempDir,
+}
+
+impl Drop for InGroup<'_> {
+    fn drop(&mut self) {
+        let _ = rustix::process::kill_process(Pid::from_child(&self.child), rustix::process::Signal::TERM);
+        let _ = self.child.wait();
+        let procs = self.group.path.join("cgroup.procs");
+        until("the group is empty", || {
+            let left = fs::read_to_string(&procs).unwrap_or_default();
+            for pid in left.lines().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+            left.is_empty()
+        });
+    }
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub const FILE: &str = "leakgate.toml";
 /// The words in a command, a variable or a URL that are replaced by a free port and by the path of the mock CLI.
 const PORT: &str = "{port}";
 const MOCK: &str = "{mock}";
+/// The longest name that a command gives, in characters: the report's lines have room for it.
+const NAME_LENGTH: usize = 60;
 
 /// A server and what is asked of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -290,10 +292,18 @@ impl Settings {
     #[must_use]
     pub fn name(&self) -> String {
         match &self.origin {
-            Origin::Started(started) => started.command.join(" ").chars().take(60).collect(),
+            Origin::Started(started) => shortened(&started.command.join(" ")),
             Origin::Process(pid) => format!("pid {pid}"),
             Origin::Cgroup(path) => path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
         }
+    }
+}
+
+/// Long commands end in the middle of a word, and show it.
+fn shortened(command: &str) -> String {
+    match command.char_indices().nth(NAME_LENGTH) {
+        Some((end, _)) => format!("{}…", command.get(..end).unwrap_or(command).trim_end()),
+        None => command.to_owned(),
     }
 }
 

@@ -5,16 +5,19 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::future::Future;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep;
 
 use crate::probe::tree::Identity;
 use crate::probe::{Probe, Tree};
 use crate::sample::{Bounds, TracePoint};
 
-/// Between two looks. A CLI process that lives shorter may be missed.
+/// Between two looks, at least. A CLI process that lives shorter may be missed.
 const PAUSE: Duration = Duration::from_millis(20);
+/// The pause is at least so many times as long as a look: where there are many processes a look takes milliseconds, and
+/// whoever watches must not take the server's processor.
+const REST: u32 = 9;
 
 /// A watched server.
 #[derive(Debug)]
@@ -78,13 +81,16 @@ impl Watch {
 
     /// Looks until `work` is done.
     pub(super) async fn during<T>(&mut self, work: impl Future<Output = T>) -> T {
-        let mut ticks = interval(PAUSE);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tokio::pin!(work);
+        let mut pause = Duration::ZERO;
         loop {
             tokio::select! {
                 done = &mut work => return done,
-                _ = ticks.tick() => drop(self.look()),
+                () = sleep(pause) => {
+                    let start = Instant::now();
+                    self.look();
+                    pause = PAUSE.max(start.elapsed() * REST);
+                }
             }
         }
     }

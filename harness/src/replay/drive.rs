@@ -23,8 +23,9 @@ use super::Heard;
 use crate::real_cli::callers_variables;
 use crate::recording::{End, Event, Flaws, Session, What};
 
-/// How long a CLI may take for the next thing that it is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a CLI may take for the next thing that it is waited for. Between two of its own retries it was recorded to wait
+/// for 37 s.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long it must live on where the end of stdin does not end it.
 const LIVES_ON: Duration = Duration::from_secs(2);
 /// Lines that are read ahead.
