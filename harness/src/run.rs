@@ -17,13 +17,13 @@ use crate::load::script::{NothingToReplay, Script};
 use crate::outside;
 use crate::outside::settings::{Origin, Settings, SettingsError};
 use crate::recording::{self, RecordingError};
-use crate::sample::{self, Environment, FORMAT, Outcome, Run, TargetRun};
+use crate::sample::{self, FORMAT, Outcome, Run, TargetRun};
 use crate::scenario::Scenario;
 use crate::scenario::drive::{Assignment, drive};
 use crate::scenario::schedule::Schedule;
 use crate::siblings::Siblings;
 use crate::target::Launch;
-use crate::verdict::{Finding, SignalVerdict, target};
+use crate::verdict::{Finding, target};
 
 pub mod profile;
 
@@ -302,7 +302,7 @@ impl Program {
         listener.event(Event::Planned { restarts: all.map(|subject| subject.goal).sum() });
         let controls = controls(self.controls, &listener).await;
         let mut targets = Vec::new();
-        let profiles = Profiles { folder: self.profiles, planted: self.planted, environment: &environment };
+        let profiles = profile::OfLeaks { folder: self.profiles, planted: self.planted, environment: &environment };
         for job in &self.targets {
             let mut run = job.drive(&*listener).await;
             let (verdict, rows) = target::judge(&run);
@@ -318,31 +318,6 @@ impl Program {
             targets.extend(again);
         }
         Run { format: FORMAT, seed: self.seed, environment, controls, targets }
-    }
-}
-
-/// What a profile of a leaking heap needs beside the leak.
-struct Profiles<'a> {
-    folder: Option<PathBuf>,
-    planted: Option<String>,
-    environment: &'a Environment,
-}
-
-impl Profiles<'_> {
-    /// Profiles what leaks in the heap, and puts the sites into its run.
-    async fn of(&self, job: &Job, run: &mut TargetRun, rows: &[SignalVerdict], listener: &dyn Listener) {
-        let (Some(out), Job::Ours(assignment)) = (&self.folder, job) else { return };
-        let Some(window) = profile::asked_for(rows, assignment.scenario.restarts) else { return };
-        let program = profile::Program::new(assignment, window, self.planted.clone(), self.environment.clone());
-        listener.event(Event::Profiled { subject: program.subject() });
-        let folder = profile::folder(out, assignment.scenario.name);
-        match program.stored(&folder, listener).await {
-            Ok(found) => {
-                run.sites = found.profile.sites;
-                run.notes.push(format!("the profile of its heap is in {}", folder.display()));
-            }
-            Err(error) => run.notes.push(format!("its heap could not be profiled: {error}")),
-        }
     }
 }
 

@@ -49,7 +49,7 @@ fn a_planted_block_is_first_with_its_line_and_everything_is_stored() {
     let site = &profile.sites[0];
     assert_eq!(place(site), (KEPT.to_owned(), line));
     assert_eq!((site.blocks_per_restart, site.bytes_per_restart), (1.0, 64.0), "{printed}");
-    assert!(printed.contains(&format!("1. {KEPT}:{line}: +1.00 blocks, +64 B per restart")), "{printed}");
+    assert!(printed.contains(&format!("1. {KEPT}:{line} in leakgate::plant::kept::Kept::take: +1.00 blocks, +64 B")));
     assert!(printed.contains("dh_view.html") && printed.contains("mmap"), "{printed}");
     let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
     let raw = dhat::read(read("dhat-heap.json").as_bytes()).unwrap();
@@ -117,7 +117,7 @@ fn a_run_whose_heap_leaks_names_the_line_by_itself() {
         .assert()
         .code(1)
         .stdout(contains("Where the heap grew"))
-        .stdout(contains(format!("1. {KEPT}:{line}: +1.00 blocks, +64 B per restart")));
+        .stdout(contains(format!("1. {KEPT}:{line} in leakgate::plant::kept::Kept::take: +1.00 blocks")));
     assert_eq!(place(&stored(&bench).targets[0].sites[0]), (KEPT.to_owned(), line));
     let profile = bench.path().join("out/profile-restarts");
     for name in ["dhat-heap.json", "profile.json", "growth.folded", "growth.svg"] {

@@ -8,9 +8,12 @@ use crate::verdict::words::bytes;
 /// Frames that are shown of a stack.
 const SHOWN: usize = 5;
 
-/// `harness/src/plant/kept.rs:78: +1.00 blocks, +64 B per restart`.
+/// `harness/src/plant/kept.rs:78 in leakgate::plant::kept::Kept::take: +1.00 blocks, +64 B per restart`.
 pub(super) fn headline(site: &Site) -> String {
-    let at = key(site).map_or("a site without a stack".to_owned(), place);
+    let at = key(site).map_or("a site without a stack".to_owned(), |frame| match frame.file {
+        Some(_) => format!("{} in {}", place(frame), frame.function),
+        None => frame.function.clone(),
+    });
     let blocks = if site.blocks_per_restart == 0.0 {
         "always as many blocks".to_owned()
     } else {
@@ -71,11 +74,12 @@ mod tests {
 
     #[test]
     fn a_site_is_named_by_its_line_and_what_it_keeps() {
-        assert_eq!(headline(&site()), "harness/src/plant/kept.rs:78: +1.00 blocks, +64 B per restart");
+        let at = "harness/src/plant/kept.rs:78 in leakgate::plant::kept::Kept::take";
+        assert_eq!(headline(&site()), format!("{at}: +1.00 blocks, +64 B per restart"));
         let pushed = Site { blocks_per_restart: 0.0, bytes_per_restart: 512.5, ..site() };
-        assert_eq!(headline(&pushed), "harness/src/plant/kept.rs:78: always as many blocks, +512 B per restart");
+        assert_eq!(headline(&pushed), format!("{at}: always as many blocks, +512 B per restart"));
         let foreign = Site { frames: site().frames[..2].to_vec(), own: None, ..site() };
-        assert!(headline(&foreign).starts_with("src/raw_vec/mod.rs:340: +1.00 blocks"), "{}", headline(&foreign));
+        assert!(headline(&foreign).starts_with("src/raw_vec/mod.rs:340 in alloc::raw_vec"), "{}", headline(&foreign));
         assert!(headline(&foreign).ends_with("(no frame of the code under test)"));
     }
 

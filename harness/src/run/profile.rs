@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Kind, Request, RunError};
+use super::{Job, Kind, Request, RunError};
 use crate::attribution::fold;
 use crate::attribution::profile::{FORMAT, Profile};
 use crate::environment;
-use crate::event::{Listener, Subject};
-use crate::sample::{Environment, Frame, Signal};
+use crate::event::{Event, Listener, Subject};
+use crate::sample::{Environment, Frame, Signal, TargetRun};
 use crate::scenario::drive::Assignment;
 use crate::scenario::profile::{self, Length, ProfileError, Profiled};
 use crate::store::{self, StoreError};
@@ -94,7 +94,7 @@ impl Program {
     }
 
     /// Makes it and stores it in `folder`. The error is in words.
-    pub(super) async fn stored(self, folder: &Path, listener: &dyn Listener) -> Result<Found, String> {
+    async fn stored(self, folder: &Path, listener: &dyn Listener) -> Result<Found, String> {
         let found = self.run(listener).await.map_err(|error| error.to_string())?;
         found.save(folder).map_err(|error| error.to_string())?;
         Ok(found)
@@ -139,8 +139,36 @@ pub fn folder(out: &Path, scenario: &str) -> PathBuf {
     out.join(format!("profile-{scenario}"))
 }
 
+/// Profiles of what a run finds to leak.
+pub(super) struct OfLeaks<'a> {
+    /// Where the run is stored; without it nothing is profiled.
+    pub(super) folder: Option<PathBuf>,
+    /// The leak that was planted, if one was.
+    pub(super) planted: Option<String>,
+    /// The run's own.
+    pub(super) environment: &'a Environment,
+}
+
+impl OfLeaks<'_> {
+    /// Profiles what leaks in the heap, and puts the sites into its run.
+    pub(super) async fn of(&self, job: &Job, run: &mut TargetRun, rows: &[SignalVerdict], listener: &dyn Listener) {
+        let (Some(out), Job::Ours(assignment)) = (&self.folder, job) else { return };
+        let Some(window) = asked_for(rows, assignment.scenario.restarts) else { return };
+        let program = Program::new(assignment, window, self.planted.clone(), self.environment.clone());
+        listener.event(Event::Profiled { subject: program.subject() });
+        let folder = folder(out, assignment.scenario.name);
+        match program.stored(&folder, listener).await {
+            Ok(found) => {
+                run.sites = found.profile.sites;
+                run.notes.push(format!("the profile of its heap is in {}", folder.display()));
+            }
+            Err(error) => run.notes.push(format!("its heap could not be profiled: {error}")),
+        }
+    }
+}
+
 /// The first window of a profile for the leak in these rows; none where no heap leaks.
-pub(super) fn asked_for(rows: &[SignalVerdict], restarts: u64) -> Option<u64> {
+fn asked_for(rows: &[SignalVerdict], restarts: u64) -> Option<u64> {
     let mut leaks = rows.iter().filter(|row| row.class == Class::Heap && row.verdict == Finding::Leak).peekable();
     leaks.peek()?;
     let blocks = leaks.find(|row| row.name == Signal::HeapBlocks).and_then(|row| row.growth_per_restart);
@@ -155,4 +183,44 @@ pub(super) fn asked_for(rows: &[SignalVerdict], restarts: u64) -> Option<u64> {
 )]
 fn ceil(restarts: f64) -> u64 {
     restarts.ceil() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{Checkpoint, Plan};
+    use crate::verdict::target;
+    use std::collections::BTreeMap;
+
+    /// A run of `sut-heap` with these blocks at cumulative 50, 100 and 200 restarts.
+    fn rows(blocks: [u64; 3]) -> Vec<SignalVerdict> {
+        let plan = Plan {
+            slots: 1,
+            warm_up: 50,
+            restarts: 150,
+            connections: 1,
+            max_turns: 1,
+            server_rss_cap_mb: 0,
+            tree_rss_cap_mb: 0,
+            memory_noise_mb: 0,
+            errors_allowed: 0.0,
+            outside: None,
+        };
+        let mut run = TargetRun::new("restarts", "sut-heap", plan);
+        for (restarts, blocks) in [50, 100, 200].into_iter().zip(blocks) {
+            let values = BTreeMap::from([(Signal::HeapBlocks, blocks), (Signal::HeapBytes, 100 * blocks)]);
+            run.checkpoints.push(Checkpoint { restarts, requests: restarts, values });
+        }
+        target::judge(&run).1
+    }
+
+    #[test]
+    fn a_profile_is_made_of_what_leaks_and_is_long_enough_for_ten_strikes() {
+        assert_eq!(asked_for(&rows([900, 900, 900]), 300), None);
+        assert_eq!(asked_for(&rows([900, 950, 1050]), 300), Some(40));
+        // One block in ten restarts.
+        assert_eq!(asked_for(&rows([900, 905, 915]), 300), Some(100));
+        assert_eq!(asked_for(&rows([900, 905, 915]), 60), Some(60));
+        assert_eq!(asked_for(&rows([900, 950, 1050]), 24), Some(24));
+    }
 }
