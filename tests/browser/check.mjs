@@ -56,7 +56,7 @@ function inspect() {
     const style = getComputedStyle(element)
     const colour = parse(element instanceof SVGElement ? style.fill : style.color)
     const ratio = contrast(over(colour, background(element)), background(element))
-    // 12.8 as a ratio is what any large text of ours has; 4.5 is WCAG AA for text of any size.
+    // WCAG AA for text of any size.
     if (ratio < 4.5) found.push(`contrast ${ratio.toFixed(2)} of ${JSON.stringify(node.textContent.trim().slice(0, 40))}`)
   }
   if (texts < 50) found.push(`only ${texts} pieces of text`)

@@ -62,7 +62,7 @@ heap.checkpoints = readings.map(([restarts, blocks, bytes]) => ({
 
 const failed = clone(leaking)
 failed.scenario = 'crashes'
-failed.outcome = { failed: { what: hostile } }
+failed.outcome = { kind: 'failed', what: hostile }
 failed.checkpoints = []
 failed.trace = []
 

@@ -12,8 +12,10 @@ use crate::verdict::{self, Verdict};
 
 /// Options of `report`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 the report is written, whatever its verdict is (`leakgate judge` tells that by its exit code); \
-                        2 usage, or no such run; 5 the report cannot be written.")]
+#[command(
+    after_help = "Exit codes: 0 the report is written, whatever its verdict is (`leakgate judge` tells that by its exit code); \
+                        2 usage, or no such run; 5 the report cannot be written."
+)]
 pub struct Args {
     /// The run that was stored by `leakgate run`.
     #[arg(value_name = "RUN.json")]

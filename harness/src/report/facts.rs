@@ -77,6 +77,11 @@ impl Target<'_> {
         self.with_attempt(format!("{} on {}", self.scenario, self.label))
     }
 
+    /// Whether its label says less than its name.
+    pub(super) fn is_shortened(&self) -> bool {
+        self.label != clean(&self.judged.target)
+    }
+
     fn with_attempt(&self, name: String) -> String {
         if self.attempt == 1 { name } else { format!("{name}, attempt {}", self.attempt) }
     }
@@ -216,8 +221,8 @@ pub(super) fn environment(env: &Environment, seed: u64) -> Vec<(&'static str, St
 }
 
 /// The rows that are to be looked at: neither passed nor only shown.
-pub(super) fn alarming(row: &&&SignalVerdict) -> bool {
-    row.verdict > Finding::Pass
+pub(super) fn alarming<'a>(target: &Target<'a>) -> impl Iterator<Item = &'a SignalVerdict> {
+    target.rows.iter().copied().filter(|row| row.verdict > Finding::Pass)
 }
 
 /// Signals whose growth a profile of the heap explains, from the best to the last resort.

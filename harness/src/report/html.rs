@@ -13,40 +13,35 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::advice;
 use super::facts::{self, Facts};
-use super::text::{clean, date, grouped};
-use crate::verdict::Finding;
+use super::text::{clean, date, grouped, shortened};
 use crate::verdict::words::{name, plural};
+use crate::verdict::{ControlVerdict, Finding, Verdict};
 use parts::{badge, class, control_badge, pairs, table};
 
 const STYLE: &str = include_str!("html/style.css");
 /// Whatever slips into the page: nothing is loaded and nothing runs.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
 /// So many targets are shown whole, whether they passed or not.
 const WHOLE: usize = 3;
 
+/// Characters of a sentence at the top; the whole of it stands further down.
+const LONGEST: usize = 240;
+
 /// The whole page.
 pub(super) fn render(facts: &Facts) -> String {
-    let verdict = facts.verdict;
+    let folded = |finding: Finding| facts.targets.len() > WHOLE && finding <= Finding::Pass;
     let page = html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                meta name="color-scheme" content="light dark";
-                meta name="generator" content=(format!("leakgate {}", clean(&verdict.environment.leakgate)));
-                title { (verdict.verdict.to_string()) ": " (clean(&verdict.summary)) }
-                link rel="icon" href="data:,";
-                style { (PreEscaped(STYLE)) }
-            }
+            (head(facts.verdict))
             body {
                 (headline(facts))
                 main {
                     (what_next(facts))
                     (overview(facts))
                     @for (at, target) in facts.targets.iter().enumerate() {
-                        (target::section(target, at, facts.targets.len() > WHOLE && target.judged.verdict <= Finding::Pass))
+                        (target::section(target, at, folded(target.judged.verdict)))
                     }
                     (controls(facts))
                     (bounds(facts))
@@ -60,6 +55,21 @@ pub(super) fn render(facts: &Facts) -> String {
         }
     };
     page.into_string() + "\n"
+}
+
+fn head(verdict: &Verdict) -> Markup {
+    html! {
+        head {
+            meta charset="utf-8";
+            meta name="viewport" content="width=device-width, initial-scale=1";
+            meta http-equiv="Content-Security-Policy" content=(POLICY);
+            meta name="color-scheme" content="light dark";
+            meta name="generator" content=(format!("leakgate {}", clean(&verdict.environment.leakgate)));
+            title { (verdict.verdict.to_string()) ": " (shortened(&clean(&verdict.summary), LONGEST)) }
+            link rel="icon" href="data:,";
+            style { (PreEscaped(STYLE)) }
+        }
+    }
 }
 
 fn headline(facts: &Facts) -> Markup {
@@ -79,9 +89,9 @@ fn headline(facts: &Facts) -> Markup {
         header class=(class(verdict.verdict)) {
             div.inner {
                 p.brand { "leakgate" }
-                h1 { (badge(verdict.verdict)) " " span.summary { (clean(&verdict.summary)) } }
+                h1 { (badge(verdict.verdict)) " " span.summary { (shortened(&clean(&verdict.summary), LONGEST)) } }
                 p.meaning { (advice::meaning(verdict.verdict)) }
-                @if !reasons.is_empty() { ul.warnings { @for reason in reasons { li { (clean(reason)) } } } }
+                @if !reasons.is_empty() { ul.warnings { @for reason in reasons { li { (shortened(&clean(reason), LONGEST)) } } } }
                 (pairs(&figures))
             }
         }
@@ -115,7 +125,7 @@ fn overview(facts: &Facts) -> Markup {
     let row = |(at, target): (usize, &facts::Target)| {
         let proof = &target.judged.proof;
         vec![
-            html! { a href=(format!("#t{at}")) { (target.name()) } },
+            html! { a href=(format!("#t{at}")) { (target.short_name()) } },
             badge(target.judged.verdict),
             html! { (grouped(proof.restarts)) },
             html! { (grouped(proof.requests)) },
@@ -144,7 +154,7 @@ fn controls(facts: &Facts) -> Markup {
     }
 }
 
-fn control(control: &crate::verdict::ControlVerdict) -> Vec<Markup> {
+fn control(control: &ControlVerdict) -> Vec<Markup> {
     let planted: Vec<&str> = control.planted.iter().map(|&signal| name(signal)).collect();
     let planted = if planted.is_empty() { "nothing".to_owned() } else { planted.join(", ") };
     vec![
@@ -158,7 +168,7 @@ fn control(control: &crate::verdict::ControlVerdict) -> Vec<Markup> {
 fn bounds(facts: &Facts) -> Markup {
     let row = |target: &facts::Target| {
         let (server, tree) = target.most_memory();
-        vec![html! { (target.name()) }, html! { (target.most_alive()) }, html! { (server) }, html! { (tree) }]
+        vec![html! { (target.short_name()) }, html! { (target.most_alive()) }, html! { (server) }, html! { (tree) }]
     };
     let rows: Vec<Vec<Markup>> = facts.targets.iter().map(row).collect();
     html! {
@@ -178,7 +188,7 @@ fn latency(facts: &Facts) -> Markup {
     for target in &facts.targets {
         for (when, of) in target.latency().into_iter().flatten() {
             let ms = |ms: f64| html! { (format!("{ms:.1} ms")) };
-            let name = html! { (target.name()) ", " (when) };
+            let name = html! { (target.short_name()) ", " (when) };
             rows.push(vec![name, html! { (grouped(of.requests)) }, ms(of.p50_ms), ms(of.p95_ms), ms(of.max_ms)]);
         }
     }

@@ -7,9 +7,9 @@ use std::fmt::{self, Write};
 use super::advice;
 use super::facts::{self, Facts, Target, cells};
 use super::kept::{places, things};
-use super::text::{clean, date};
+use super::text::{clean, date, grouped};
 use crate::verdict::{Finding, SignalVerdict};
-use escape::{escaped, escaped_in_html, fenced};
+use escape::{escaped, escaped_around_code, escaped_in_html, fenced};
 
 /// GitHub takes no comment of more than 65,536 characters.
 const LONGEST: usize = 60_000;
@@ -72,11 +72,8 @@ fn mark(finding: Finding) -> &'static str {
 
 /// A table of the signals that did not pass, over all targets.
 fn alarms(out: &mut String, facts: &Facts) -> fmt::Result {
-    let alarming: Vec<(&Target, &SignalVerdict)> = facts
-        .targets
-        .iter()
-        .flat_map(|target| target.rows.iter().filter(facts::alarming).map(move |row| (target, *row)))
-        .collect();
+    let alarming: Vec<(&Target, &SignalVerdict)> =
+        facts.targets.iter().flat_map(|target| facts::alarming(target).map(move |row| (target, row))).collect();
     if alarming.is_empty() {
         return Ok(());
     }
@@ -84,7 +81,11 @@ fn alarms(out: &mut String, facts: &Facts) -> fmt::Result {
     for (target, row) in alarming {
         let (cells, place) = (cells(row), escaped(&target.name()));
         let (word, signal, per) = (row.verdict, cells.signal, target.per());
-        writeln!(out, "| **{word}** | {signal} | {} | {} | {} per {per} | {place} |", cells.first, cells.last, cells.growth)?;
+        writeln!(
+            out,
+            "| **{word}** | {signal} | {} | {} | {} per {per} | {place} |",
+            cells.first, cells.last, cells.growth
+        )?;
     }
     Ok(())
 }
@@ -122,7 +123,7 @@ fn next(out: &mut String, facts: &Facts) -> fmt::Result {
         return Ok(());
     }
     writeln!(out, "\n**What to do next**\n")?;
-    (1..).zip(&steps).try_for_each(|(number, step)| writeln!(out, "{number}. {}", escaped(step)))
+    (1..).zip(&steps).try_for_each(|(number, step)| writeln!(out, "{number}. {}", escaped_around_code(step)))
 }
 
 fn signals(out: &mut String, target: &Target) -> fmt::Result {
@@ -136,15 +137,14 @@ fn signals(out: &mut String, target: &Target) -> fmt::Result {
         let numbers = [cells.first, cells.last, cells.growth].join(" | ");
         writeln!(out, "| {signal} | {numbers} | {} | {catches} |", row.verdict)?;
     }
-    let reasons = target.rows.iter().filter(facts::alarming);
     let mut lines: Vec<String> =
-        reasons.map(|row| format!("- {}: {}", row.verdict, escaped(&row.reason))).collect();
+        facts::alarming(target).map(|row| format!("- {}: {}", row.verdict, escaped(&row.reason))).collect();
     let (server, tree) = target.most_memory();
     lines.push(format!("- {}", target.most_alive()));
     lines.push(format!("- RSS at most: server {server}, tree {tree}"));
     for (when, of) in target.latency().into_iter().flatten() {
-        let (p50, p95) = (of.p50_ms, of.p95_ms);
-        lines.push(format!("- {} requests {when}: p50 {p50:.1} ms, p95 {p95:.1} ms, at most {:.1} ms", of.requests, of.max_ms));
+        let (requests, p50, p95, max) = (grouped(of.requests), of.p50_ms, of.p95_ms, of.max_ms);
+        lines.push(format!("- {requests} requests {when}: p50 {p50:.1} ms, p95 {p95:.1} ms, at most {max:.1} ms"));
     }
     writeln!(out, "\n{}\n\n</details>", lines.join("\n"))
 }
@@ -156,7 +156,11 @@ fn rest(out: &mut String, facts: &Facts) -> fmt::Result {
     facts::false_alarms(facts.verdict).try_for_each(|claim| writeln!(out, "- {}", escaped(&claim)))?;
     let notes = advice::notes(facts.verdict, facts.run);
     if !notes.is_empty() {
-        writeln!(out, "\nNotes of the run:\n\n{}", fenced(&notes.into_iter().map(clean).collect::<Vec<_>>().join("\n")))?;
+        writeln!(
+            out,
+            "\nNotes of the run:\n\n{}",
+            fenced(&notes.into_iter().map(clean).collect::<Vec<_>>().join("\n"))
+        )?;
     }
     writeln!(out, "\n</details>")
 }

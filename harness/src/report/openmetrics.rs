@@ -20,6 +20,7 @@ use crate::verdict::{Finding, SignalVerdict, Verdict};
 pub(super) fn render(facts: &Facts) -> Result<String, fmt::Error> {
     let mut families = of_run(facts);
     families.extend(of_targets(facts));
+    families.extend(of_bounds(facts));
     families.extend(of_signals(facts));
     families.extend(of_controls(facts.verdict));
     // A family without a series would be a promise that nobody keeps.
@@ -92,21 +93,24 @@ fn of_run(facts: &Facts) -> Vec<Family> {
 }
 
 fn of_targets(facts: &Facts) -> Vec<Family> {
-    let each = |of: fn(&Target) -> f64| facts.targets.iter().map(|target| (labels(target), of(target))).collect();
+    let each = |of: fn(&Target) -> f64| of_each(facts, of);
     vec![
         family("leakgate_target_restarts", "Restarts of the target", each(|t| float(t.judged.proof.restarts))),
         family("leakgate_target_requests", "Requests to the target", each(|t| float(t.judged.proof.requests))),
         family("leakgate_target_seconds", "From the target's start to its end", each(|t| t.judged.seconds)),
-        family(
-            "leakgate_target_leaks",
-            "1 when the target leaks",
-            each(|t| truth(t.judged.verdict == Finding::Leak)),
-        ),
+        family("leakgate_target_leaks", "1 when the target leaks", each(|t| truth(t.judged.verdict == Finding::Leak))),
         family(
             "leakgate_target_undecided",
             "1 when the run says neither that the target leaks nor that it does not",
             each(|t| truth(!matches!(t.judged.verdict, Finding::Leak | Finding::Pass | Finding::Shown))),
         ),
+        latency(facts),
+    ]
+}
+
+fn of_bounds(facts: &Facts) -> Vec<Family> {
+    let each = |of: fn(&Target) -> f64| of_each(facts, of);
+    vec![
         family(
             "leakgate_target_cli_processes_max",
             "The most CLI processes at any instant, by the system",
@@ -122,8 +126,11 @@ fn of_targets(facts: &Facts) -> Vec<Family> {
             "The most resident memory of the server's tree",
             each(|t| t.measured.bounds.tree_rss_max_mb * 1e6),
         ),
-        latency(facts),
     ]
+}
+
+fn of_each(facts: &Facts, of: fn(&Target) -> f64) -> Vec<(Labels, f64)> {
+    facts.targets.iter().map(|target| (labels(target), of(target))).collect()
 }
 
 fn latency(facts: &Facts) -> Family {
@@ -172,7 +179,8 @@ fn of_signals(facts: &Facts) -> Vec<Family> {
 fn of_controls(verdict: &Verdict) -> Vec<Family> {
     let series = verdict.controls.iter().enumerate().map(|(at, control)| {
         // Twice the same name would be twice the same series.
-        let attempt = verdict.controls.iter().take(at).filter(|other| clean(&other.name) == clean(&control.name)).count() + 1;
+        let attempt =
+            verdict.controls.iter().take(at).filter(|other| clean(&other.name) == clean(&control.name)).count() + 1;
         let labels = vec![("control", clean(&control.name)), ("attempt", attempt.to_string())];
         (labels, truth(control.passed))
     });
@@ -188,11 +196,7 @@ fn labels(target: &Target) -> Labels {
 }
 
 fn signal_labels(target: &Target, row: &SignalVerdict) -> Labels {
-    let own = [
-        ("signal", row.name.name().to_owned()),
-        ("unit", row.unit.clone()),
-        ("step", target.per().to_owned()),
-    ];
+    let own = [("signal", row.name.name().to_owned()), ("unit", row.unit.clone()), ("step", target.per().to_owned())];
     labels(target).into_iter().chain(own).collect()
 }
 

@@ -4,13 +4,13 @@
 //! test, with the stack. Any other has a logical location (scenario and target) and no physical one: nobody knows its
 //! line. What makes a run invalid is no result but a notification of the tool, whose execution then did not succeed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::json;
 use serde_sarif::sarif::{
     ArtifactLocation, Invocation, Location, LogicalLocation, Message, MultiformatMessageString, Notification,
-    PhysicalLocation, PropertyBag, Region, ReportingConfiguration, ReportingDescriptor, Result as Finding_, ResultKind,
+    PhysicalLocation, PropertyBag, Region, ReportingConfiguration, ReportingDescriptor, Result as Outcome, ResultKind,
     ResultLevel, Run, RunAutomationDetails, Sarif, Stack, StackFrame, Tool, ToolComponent,
 };
 
@@ -28,18 +28,17 @@ const PLACES: usize = 10;
 
 /// The whole log.
 pub(super) fn log(facts: &Facts) -> Sarif {
-    let results: Vec<Finding_> = facts.targets.iter().flat_map(of_target).collect();
+    let results: Vec<Outcome> = facts.targets.iter().flat_map(of_target).collect();
     let driver = ToolComponent::builder()
         .name("leakgate")
         .version(clean(&facts.verdict.environment.leakgate))
         .rules(rules(facts))
         .build();
-    let scenarios: Vec<&str> = facts.targets.iter().map(|target| target.scenario.as_str()).collect();
-    let mut id: Vec<&str> = scenarios;
-    id.dedup();
+    let mut scenarios: Vec<&str> = facts.targets.iter().map(|target| target.scenario.as_str()).collect();
+    scenarios.dedup();
     let run = Run::builder()
         .tool(Tool::from(driver))
-        .automation_details(RunAutomationDetails::builder().id(format!("leakgate/{}/", id.join("+"))).build())
+        .automation_details(RunAutomationDetails::builder().id(format!("leakgate/{}/", scenarios.join("+"))).build())
         .invocations(vec![invocation(facts.verdict)])
         .results(results)
         .build();
@@ -48,8 +47,8 @@ pub(super) fn log(facts: &Facts) -> Sarif {
 
 /// Of the signals that were judged, in their order.
 fn rules(facts: &Facts) -> Vec<ReportingDescriptor> {
-    let judged: BTreeMap<Signal, ()> = facts.verdict.signals.iter().map(|row| (row.name, ())).collect();
-    judged.into_keys().map(rule).collect()
+    let judged: BTreeSet<Signal> = facts.verdict.signals.iter().map(|row| row.name).collect();
+    judged.into_iter().map(rule).collect()
 }
 
 fn rule(signal: Signal) -> ReportingDescriptor {
@@ -98,30 +97,31 @@ fn notification(level: &str, text: &str) -> Notification {
     Notification::builder().level(json!(level)).message(message(text)).build()
 }
 
-fn of_target<'a>(target: &'a Target<'a>) -> Vec<Finding_> {
+fn of_target(target: &Target) -> Vec<Outcome> {
     let explained = EXPLAINED_BY_SITES.into_iter().find(|&signal| {
-        target.rows.iter().any(|row| row.name == signal && row.verdict == Finding::Leak) && !target.measured.sites.is_empty()
+        target.rows.iter().any(|row| row.name == signal && row.verdict == Finding::Leak)
+            && !target.measured.sites.is_empty()
     });
-    let of_row = |row: &&SignalVerdict| {
+    let of_row = |row: &SignalVerdict| {
         if explained == Some(row.name) {
             target.measured.sites.iter().take(PLACES).map(|site| at_site(target, row, site)).collect()
         } else {
             vec![somewhere(target, row)]
         }
     };
-    target.rows.iter().filter(facts::alarming).flat_map(of_row).collect()
+    facts::alarming(target).flat_map(of_row).collect()
 }
 
 /// A result without a line.
-fn somewhere(target: &Target, row: &SignalVerdict) -> Finding_ {
+fn somewhere(target: &Target, row: &SignalVerdict) -> Outcome {
     let text = format!("{} in scenario {}", row.reason, target.short_name());
     let place = Location::builder().logical_locations(vec![logical(target)]).build();
     let key = format!("{}/{}", target.scenario, row.name.name());
-    result(row, &text, vec![place], key)
+    result(row, &text, vec![place], &key)
 }
 
 /// A result at the line that keeps the memory.
-fn at_site(target: &Target, row: &SignalVerdict, site: &Site) -> Finding_ {
+fn at_site(target: &Target, row: &SignalVerdict, site: &Site) -> Outcome {
     let own = kept::own(site).map(|(_, frame)| frame);
     let function = own.or_else(|| site.frames.first()).map_or("?", |frame| frame.function.as_str());
     let text = format!(
@@ -135,7 +135,7 @@ fn at_site(target: &Target, row: &SignalVerdict, site: &Site) -> Finding_ {
     place.physical_location = own.and_then(physical);
     // Lines move with every change above them; the function and its file hardly do.
     let file = own.and_then(|frame| frame.file.as_deref()).unwrap_or_default();
-    let mut found = result(row, &text, vec![place], format!("{}/{file}/{function}", row.name.name()));
+    let mut found = result(row, &text, vec![place], &format!("{}/{file}/{function}", row.name.name()));
     let frames = site.frames.iter().map(|frame| {
         let mut place = Location::builder().message(message(&frame.function)).build();
         place.physical_location = physical(frame);
@@ -145,15 +145,15 @@ fn at_site(target: &Target, row: &SignalVerdict, site: &Site) -> Finding_ {
     found
 }
 
-fn result(row: &SignalVerdict, text: &str, places: Vec<Location>, key: String) -> Finding_ {
+fn result(row: &SignalVerdict, text: &str, places: Vec<Location>, key: &str) -> Outcome {
     let level = if row.verdict == Finding::Leak { ResultLevel::Error } else { ResultLevel::Warning };
-    Finding_::builder()
+    Outcome::builder()
         .rule_id(rule_id(row.name))
         .kind(ResultKind::Fail)
         .level(level)
         .message(message(text))
         .locations(places)
-        .partial_fingerprints(BTreeMap::from([("leakgate/v1".to_owned(), clean(&key))]))
+        .partial_fingerprints(BTreeMap::from([("leakgate/v1".to_owned(), clean(key))]))
         .properties(bag([
             ("verdict", json!(row.verdict)),
             ("first", json!(row.first)),
@@ -178,7 +178,8 @@ fn physical(frame: &Frame) -> Option<PhysicalLocation> {
     artifact.uri_base_id = frame.file.as_deref().filter(|file| !file.starts_with('/')).map(|_| "%SRCROOT%".to_owned());
     let mut place = PhysicalLocation::builder().artifact_location(artifact).build();
     // Lines begin with 1, and a line 0 is how debug information says that there is none.
-    place.region = frame.line.filter(|&line| line > 0).map(|line| Region::builder().start_line(i64::from(line)).build());
+    place.region =
+        frame.line.filter(|&line| line > 0).map(|line| Region::builder().start_line(i64::from(line)).build());
     Some(place)
 }
 

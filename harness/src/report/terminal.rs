@@ -108,7 +108,7 @@ fn draw_target(page: &mut Page, target: &Target) -> fmt::Result {
     writeln!(page.out, "\n{title}: {word} after {}", target.exercised())?;
     table::draw(page, target)?;
     grown::draw(page, target)?;
-    for row in target.rows.iter().filter(facts::alarming) {
+    for row in facts::alarming(target) {
         page.item(format_args!("{}: {}", row.verdict, row.reason))?;
     }
     Ok(())

@@ -35,7 +35,8 @@ pub(super) fn clean(text: &str) -> String {
 
 /// Neither a control character nor one that changes the direction of what stands around it. XML can't hold the last two.
 fn is_harmless(letter: char) -> bool {
-    let turns = matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let turns =
+        matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     !letter.is_control() && !turns && !matches!(letter, '\u{fffe}' | '\u{ffff}')
 }
 

@@ -52,7 +52,11 @@ pub(super) fn leaking() -> Run {
 }
 
 fn site(own: Option<usize>, blocks: f64, bytes: f64) -> Site {
-    let frame = |function: &str, file: Option<&str>, line| Frame { function: function.into(), file: file.map(Into::into), line };
+    let frame = |function: &str, file: Option<&str>, line| Frame {
+        function: function.into(),
+        file: file.map(Into::into),
+        line,
+    };
     Site {
         frames: vec![
             frame("alloc::raw_vec::finish_grow", Some("/rustc/library/alloc/src/raw_vec.rs"), Some(12)),
@@ -156,7 +160,8 @@ pub(super) static SARIF: LazyLock<Validator> = LazyLock::new(|| {
         .output()
         .unwrap();
     let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
-    let package = listed["packages"].as_array().unwrap().iter().find(|package| package["name"] == "serde-sarif").unwrap();
+    let package =
+        listed["packages"].as_array().unwrap().iter().find(|package| package["name"] == "serde-sarif").unwrap();
     let manifest = PathBuf::from(package["manifest_path"].as_str().unwrap());
     let schema = std::fs::read(manifest.with_file_name("src").join("schema.json")).unwrap();
     let schema: Value = serde_json::from_slice(&schema).unwrap();
@@ -166,7 +171,8 @@ pub(super) static SARIF: LazyLock<Validator> = LazyLock::new(|| {
 
 pub(super) fn valid_sarif(text: &str) -> Value {
     let log: Value = serde_json::from_str(text).unwrap();
-    let wrong: Vec<String> = SARIF.iter_errors(&log).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    let wrong: Vec<String> =
+        SARIF.iter_errors(&log).map(|error| format!("{}: {error}", error.instance_path())).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     log
 }
@@ -265,7 +271,10 @@ fn bencher_gets_a_value_for_each_benchmark_and_the_spread_of_noisy_memory() {
     let number = |name: &str| growth[name].as_f64().unwrap();
     assert!(number("lower_value") <= number("value") && number("value") <= number("upper_value"), "{growth}");
     assert!((number("value") - 4_000.0).abs() < 100.0, "{growth}");
-    assert!((metrics["restarts on sut/requests during a restart"]["latency"]["value"].as_f64().unwrap() - 12.5e6).abs() < 1.0);
+    assert!(
+        (metrics["restarts on sut/requests during a restart"]["latency"]["value"].as_f64().unwrap() - 12.5e6).abs()
+            < 1.0
+    );
 }
 
 #[test]
@@ -281,7 +290,10 @@ fn html_is_well_formed_and_asks_for_nothing() {
     for run in all() {
         let page = text(Format::Html, &run);
         for element in xml::page(&page) {
-            assert!(!["script", "iframe", "object", "embed", "base", "form", "img"].contains(&&*element.name), "{element:?}");
+            assert!(
+                !["script", "iframe", "object", "embed", "base", "form", "img"].contains(&&*element.name),
+                "{element:?}"
+            );
             for (name, value) in &element.attributes {
                 assert!(!name.starts_with("on"), "{element:?}");
                 let leads = ["src", "href", "xlink:href", "action", "data", "srcset", "poster"].contains(&&**name);
@@ -307,7 +319,13 @@ fn html_has_a_figure_for_each_signal_and_a_chart_for_each_that_has_readings() {
 #[test]
 fn a_chart_shows_what_a_signal_is_held_against() {
     let page = text(Format::Html, &leaking());
-    for words in ["at most 2 at any instant", "nothing more is allowed", "cap 150 MB", "bound 512 B per restart", "floor 0.0100 per restart"] {
+    for words in [
+        "at most 2 at any instant",
+        "nothing more is allowed",
+        "cap 150 MB",
+        "bound 512 B per restart",
+        "floor 0.0100 per restart",
+    ] {
         assert!(page.contains(words), "{words}");
     }
     assert_eq!(page.matches("class=\"median\"").count(), 4);

@@ -104,7 +104,8 @@ fn blocks(markdown: &str) -> Vec<String> {
                 let tags = regex::Regex::new("<[^>]*>").unwrap();
                 found.extend(tags.find_iter(&html).map(|tag| tag.as_str().to_owned()).filter(|tag| tag != "<!-- -->"));
             }
-            Event::Text(_) | Event::SoftBreak => {}
+            // Advice may hold code, which back quotes make.
+            Event::Text(_) | Event::Code(_) | Event::SoftBreak => {}
             other => found.push(format!("{other:?}")),
         }
     }

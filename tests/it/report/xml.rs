@@ -20,7 +20,8 @@ pub(super) fn elements(text: &str) -> Vec<Element> {
     reader.config_mut().check_comments = true;
     let (mut found, mut open) = (Vec::new(), 0_usize);
     loop {
-        let event = reader.read_event().unwrap_or_else(|error| panic!("{error} at {}", around(text, reader.error_position())));
+        let event =
+            reader.read_event().unwrap_or_else(|error| panic!("{error} at {}", around(text, reader.error_position())));
         match event {
             Event::Start(start) => {
                 open += 1;

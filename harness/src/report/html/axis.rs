@@ -1,5 +1,8 @@
 //! The range of an axis and its round ticks.
 
+/// More would not fit, whatever was asked for.
+const TICKS: u32 = 20;
+
 /// From where to where an axis goes, and where its ticks are.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Axis {
@@ -16,8 +19,8 @@ impl Axis {
         let step = round_step((high - low) / wanted).max(smallest);
         // As whole multiples of the step, so that no tick is off by the error of a sum.
         let (first, last) = ((low / step).ceil(), (high / step).floor());
-        let count = ((last - first).clamp(0.0, 20.0)) as u32;
-        let ticks = (0..=count).map(|at| (first + f64::from(at)) * step).collect();
+        let ticks =
+            (0..=TICKS).map(|at| first + f64::from(at)).take_while(|&at| at <= last).map(|at| at * step).collect();
         Self { from: low, to: high, ticks, step }
     }
 

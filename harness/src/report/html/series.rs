@@ -46,7 +46,9 @@ impl Series {
         let checkpoints: Vec<f64> = target.measured.checkpoints.iter().map(|point| float(point.steps(per))).collect();
         let traced = traced(row.name);
         let points = match traced {
-            Some(value) => thinned(target.measured.trace.iter().map(|at| (float(at.steps(per)), float(value(at)))).collect()),
+            Some(value) => {
+                thinned(target.measured.trace.iter().map(|at| (float(at.steps(per)), float(value(at)))).collect())
+            }
             None => settled(target, row.name),
         };
         let end = points.iter().map(|point| point.0).chain(checkpoints.iter().copied()).fold(0.0, f64::max);
@@ -151,7 +153,8 @@ mod tests {
 
     #[test]
     fn thinning_keeps_the_ends_and_every_peak() {
-        let points: Vec<Point> = (0..5_000_u32).map(|at| (f64::from(at), if at == 2_345 { 9.0 } else { 1.0 })).collect();
+        let points: Vec<Point> =
+            (0..5_000_u32).map(|at| (f64::from(at), if at == 2_345 { 9.0 } else { 1.0 })).collect();
         let thin = thinned(points);
         assert!(thin.len() <= POINTS, "{}", thin.len());
         assert!(thin.contains(&(2_345.0, 9.0)));

@@ -24,7 +24,7 @@ pub(super) struct Size {
 
 /// For a signal that wants to be looked at.
 pub(super) const LARGE: Size =
-    Size { width: 560.0, height: 250.0, left: 66.0, right: 16.0, top: 22.0, bottom: 40.0, labelled: true };
+    Size { width: 560.0, height: 250.0, left: 76.0, right: 16.0, top: 24.0, bottom: 44.0, labelled: true };
 /// For one of many that are as they should be.
 pub(super) const SMALL: Size =
     Size { width: 280.0, height: 104.0, left: 54.0, right: 8.0, top: 8.0, bottom: 20.0, labelled: false };
@@ -58,9 +58,11 @@ pub(super) fn draw(series: &Series, row: &SignalVerdict, size: Size, caption: &C
             (grid(&frame, row, caption.per))
             @for at in &series.checkpoints { (checkpoint(&frame, *at)) }
             @for window in &series.windows { (boundary(&frame, window)) }
+            // Below the readings, which may lie on them; but their labels above all.
+            @for limit in &series.limits { (segment("limit", frame.place(limit.from), frame.place(limit.to))) }
             (line(&frame, series))
-            @for limit in &series.limits { (limit_line(&frame, limit)) }
             @for window in &series.windows { (median(&frame, window)) }
+            @if size.labelled { @for limit in &series.limits { (limit_label(&frame, series, limit)) } }
             @if series.dotted && size.labelled { (values(&frame, series, row)) }
         }
     }
@@ -70,9 +72,10 @@ impl Frame {
     fn around(series: &Series, row: &SignalVerdict, size: Size) -> Self {
         let limits = series.limits.iter().flat_map(|limit| [limit.from.1, limit.to.1]);
         let values = series.points.iter().map(|point| point.1).chain(limits);
-        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), at| (low.min(at), high.max(at)));
+        let (low, high) =
+            values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), at| (low.min(at), high.max(at)));
         let least = if row.unit == "bytes" { (high * 0.02).max(64.0) } else { 1.0 };
-        let room = ((high - low) * 0.15).max(least);
+        let room = ((high - low) * 0.2).max(least);
         let low = if series.from_zero { 0.0 } else { low - room };
         let (wanted_x, wanted_y) = if size.labelled { (5.0, 4.0) } else { (2.0, 2.0) };
         let mut y = Axis::new(low, high + room, wanted_y, 1.0);
@@ -86,6 +89,10 @@ impl Frame {
 
     fn y(&self, value: f64) -> f64 {
         self.bottom() - self.y.share(value) * (self.bottom() - self.size.top)
+    }
+
+    fn place(&self, (steps, value): Point) -> (f64, f64) {
+        (self.x(steps), self.y(value))
     }
 
     fn right(&self) -> f64 {
@@ -135,10 +142,10 @@ fn grid(frame: &Frame, row: &SignalVerdict, per: &str) -> Markup {
         (segment("axis", (left, bottom), (right, bottom)))
         @for &tick in &frame.x.ticks {
             (segment("axis", (frame.x(tick), bottom), (frame.x(tick), bottom + 3.0)))
-            (text("tick", anchor(frame, tick), (frame.x(tick), bottom + 15.0), &Axis::count(tick)))
+            (text("tick", anchor(frame, tick), (frame.x(tick), bottom + 16.0), &Axis::count(tick)))
         }
         @if frame.size.labelled {
-            (text("tick", "middle", (f64::midpoint(left, right), frame.size.height - 6.0), &format!("{per}s")))
+            (text("tick", "middle", (f64::midpoint(left, right), frame.size.height - 5.0), &format!("{per}s")))
         }
     }
 }
@@ -182,14 +189,12 @@ fn line(frame: &Frame, series: &Series) -> Markup {
     }
 }
 
-fn limit_line(frame: &Frame, limit: &Limit) -> Markup {
-    let (from, to) = ((frame.x(limit.from.0), frame.y(limit.from.1)), (frame.x(limit.to.0), frame.y(limit.to.1)));
-    // Above the line, but below it where there is no room above.
-    let y = if to.1 < frame.size.top + 18.0 { to.1 + 16.0 } else { to.1 - 7.0 };
-    html! {
-        (segment("limit", from, to))
-        @if frame.size.labelled { (text("limit-label", "end", (to.0, y), &limit.label)) }
-    }
+/// Below the line where the readings begin on it, because they are above it then; else above it, where there is room.
+fn limit_label(frame: &Frame, series: &Series, limit: &Limit) -> Markup {
+    let (x, y) = frame.place(limit.to);
+    let is_floor = series.dotted && series.points.contains(&limit.from);
+    let y = if is_floor || y < frame.size.top + 18.0 { y + 17.0 } else { y - 7.0 };
+    text("limit-label", "end", (x - 6.0, y), &limit.label)
 }
 
 /// The first and the last reading, beside their dots.

@@ -9,7 +9,7 @@ use crate::report::facts::{Target, cells};
 use crate::report::kept::{Place, places, things};
 use crate::report::text::clean;
 use crate::sample::Signal;
-use crate::verdict::words::{amount, float};
+use crate::verdict::words::{amount, float, unit};
 use crate::verdict::{Class, Finding, SignalVerdict};
 
 /// Places whose stacks are open from the start.
@@ -18,7 +18,7 @@ const OPEN: usize = 1;
 /// A section, with the anchor `t{at}`. Where there are many targets, those that passed are folded.
 pub(super) fn section(target: &Target, at: usize, folded: bool) -> Markup {
     let title = html! {
-        h2 { "Scenario " (target.name()) " " (badge(target.judged.verdict)) }
+        h2 { "Scenario " (target.short_name()) " " (badge(target.judged.verdict)) }
     };
     html! {
         @if folded {
@@ -34,6 +34,7 @@ fn body(target: &Target, at: usize) -> Markup {
         target.rows.iter().copied().partition(|row| row.verdict > Finding::Pass || row.name == Signal::AnonPss);
     html! {
         p.sub { (target.exercised()) }
+        @if target.is_shortened() { p.note { "The target: " code { (clean(&target.judged.target)) } } }
         @for reason in &target.judged.invalid { p.reason.invalid { (clean(reason)) } }
         (kept(target))
         (stacks(target))
@@ -93,7 +94,7 @@ fn stack(place: &Place, open: bool) -> Markup {
 
 fn figure(target: &Target, row: &SignalVerdict, at: usize, large: bool) -> Markup {
     let id = format!("c{at}-{}", row.name.name());
-    let title = format!("{} of {} against {}s", row.name.name(), target.name(), target.per());
+    let title = format!("{} of {} against {}s", row.name.name(), target.short_name(), target.per());
     let caption = Caption { id: &id, title: &title, per: target.per() };
     let size = if large { LARGE } else { SMALL };
     html! {
@@ -110,14 +111,26 @@ fn figure(target: &Target, row: &SignalVerdict, at: usize, large: bool) -> Marku
     }
 }
 
-/// `3 → 3`, or why it is held against a cap.
+/// `3 → 3`, or what there are so many of.
 fn short(row: &SignalVerdict) -> Markup {
     let cells = cells(row);
     html! {
         @match row.class {
-            Class::Total => span.change { (clean(&row.reason)) },
+            Class::Total => span.change { (counted(row.name)) },
             _ => span.change { (cells.first) " → " (cells.last) },
         }
+    }
+}
+
+/// What is counted once, after the stop.
+fn counted(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Orphans => "processes left after the stop",
+        Signal::LeftByKill => "processes left after SIGKILL",
+        Signal::FilesLeft => "files left after the stop",
+        Signal::Lost => "requests without an ending",
+        Signal::MixedUp => "replies mixed up or cut",
+        other => unit(other),
     }
 }
 
@@ -143,7 +156,7 @@ fn signals(target: &Target) -> Markup {
     html! {
         @if rows.is_empty() { p { "No signal could be judged." } }
         @else {
-            (table("Signals", &["signal", "first", "last", &growth, "verdict", &catches], &[1, 2, 3, 5], &rows))
+            (table("Signals", &["signal", "verdict", "first", "last", &growth, &catches], &[2, 3, 4, 5], &rows))
         }
     }
 }
@@ -152,10 +165,10 @@ fn signal(row: &SignalVerdict) -> Vec<Markup> {
     let cells = cells(row);
     vec![
         html! { code { (cells.signal) } },
+        badge(row.verdict),
         html! { (cells.first) },
         html! { (cells.last) },
         html! { (cells.growth) },
-        badge(row.verdict),
         html! { (cells.catches) },
     ]
 }

@@ -33,9 +33,24 @@ pub(super) fn escaped(text: &str) -> String {
     out
 }
 
+/// The same, but what stands between back quotes is code.
+pub(super) fn escaped_around_code(text: &str) -> String {
+    let text = clean(text);
+    let parts = text.split('`').enumerate().filter(|(_, part)| !part.trim().is_empty());
+    let written = parts.map(|(at, part)| if at % 2 == 1 { format!("`{part}`") } else { escaped_part(part) });
+    written.collect()
+}
+
+/// As it is within a line: [`escaped`] cuts blanks off its ends.
+fn escaped_part(part: &str) -> String {
+    let blank = |is: bool| if is { " " } else { "" };
+    format!("{}{}{}", blank(part.starts_with(' ')), escaped(part), blank(part.ends_with(' ')))
+}
+
 /// The same for a line of HTML between Markdown, where backslashes would be seen.
 pub(super) fn escaped_in_html(text: &str) -> String {
-    let text = clean(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace("://", ":<!-- -->//");
+    let text =
+        clean(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace("://", ":<!-- -->//");
     text.replace('@', "@<!-- -->").replace('#', "#<!-- -->").replace("ww.", "ww<!-- -->.")
 }
 
@@ -66,6 +81,12 @@ mod tests {
     fn nobody_is_mentioned_and_nothing_is_linked() {
         assert_eq!(escaped("@root #1"), "@<!-- -->root \\#<!-- -->1");
         assert_eq!(escaped("http://x www.y"), "http:<!-- -->//x www<!-- -->.y");
+    }
+
+    #[test]
+    fn code_in_an_advice_stays_code() {
+        assert_eq!(escaped_around_code("run `a|b` *now*"), "run `a|b` \\*now\\*");
+        assert_eq!(escaped_around_code("an open `end"), "an open `end`");
     }
 
     #[test]
