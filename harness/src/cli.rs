@@ -13,6 +13,7 @@ pub mod fake_api;
 pub mod judge;
 pub mod record;
 pub mod recordings;
+pub mod report;
 pub mod run;
 
 /// Proves whether a server that restarts its CLI leaks.
@@ -34,6 +35,8 @@ enum Verb {
     Run(Box<run::Args>),
     /// Judge stored runs again.
     Judge(judge::Args),
+    /// Write the report of a stored run: for a browser, a pull request, a CI, a dashboard.
+    Report(report::Args),
     /// Hold the recorded conversations with the mock and with a real CLI, and tell what differs.
     Compare(compare::Args),
     /// Serve a stand-in for the Messages API on loopback, for a real CLI that may reach nothing else.
@@ -72,6 +75,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Run(args) => run::run(&args).map(ExitCode::from),
         Verb::Judge(args) => judge::run(&args).map(ExitCode::from),
+        Verb::Report(args) => report::run(&args).map(ExitCode::from),
         Verb::Compare(args) => compare::run(&args).map(ExitCode::from),
         Verb::FakeApi(args) => fake_api::run(&args).map(ExitCode::from),
         Verb::Record(_) => record::front(),

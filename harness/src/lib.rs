@@ -23,7 +23,7 @@
 //! | `harness/src/outside.rs` | somebody else's server: its settings, its life, what is watched of it, its checkpoints |
 //! | `harness/src/sample.rs` `harness/src/store.rs` | what is measured, and how it is kept |
 //! | `harness/src/verdict.rs` | the rules, a file each in `verdict/` |
-//! | `harness/src/report.rs` | the terminal report |
+//! | `harness/src/report.rs` | the report in its formats, a file each in `report/`; `harness/src/report/facts.rs` has what all of them say |
 //! | `harness/src/replay.rs` | the recorded conversations, held again with the mock and a real CLI |
 //! | `harness/src/fake_api.rs` | a stand-in for the Messages API, for a real CLI |
 //! | `harness/src/real_cli.rs` | the real CLI: where it is, and its environment |
