@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::pool::observer::{Log, Observer};
 use crate::runtime::{RuntimeError, RuntimeFolder};
-use crate::shutdown::Tasks;
+use crate::shutdown::{Spawned, Tasks};
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +108,12 @@ impl Server {
     #[must_use]
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// Where its tasks were spawned: those of the connections, and those of the pool with its invokers.
+    #[must_use]
+    pub fn spawned(&self) -> [Spawned; 2] {
+        [self.tasks.spawned(), self.invokers.spawned()]
     }
 
     /// What kills it while it stops: nothing is waited for any longer, whatever clients do.

@@ -1,8 +1,12 @@
 //! Tasks that are joined, and the one signal that ends them.
 
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::panic::Location;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
@@ -11,6 +15,7 @@ use tokio_util::task::TaskTracker;
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
+    spawned: Spawned,
     stop: CancellationToken,
     hurry: CancellationToken,
 }
@@ -22,13 +27,24 @@ impl Tasks {
         Self::default()
     }
 
-    /// Runs `future` as a task of this set.
+    /// Runs `future` as a task of this set, known by the line that calls this.
+    #[track_caller]
     pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.tracker.spawn(future)
+        let alive = self.spawned.begin(Location::caller());
+        self.tracker.spawn(future.map(move |output| {
+            drop(alive);
+            output
+        }))
+    }
+
+    /// Where the tasks of this set were spawned.
+    #[must_use]
+    pub fn spawned(&self) -> Spawned {
+        self.spawned.clone()
     }
 
     /// How many tasks of this set have not ended.
@@ -67,5 +83,78 @@ impl Tasks {
     pub async fn join(&self, deadline: Duration) -> bool {
         self.tracker.close();
         tokio::time::timeout(deadline, self.tracker.wait()).await.is_ok()
+    }
+}
+
+/// How many tasks of a set are alive, by the line that spawned them. It has one entry for each such line of the code,
+/// for ever, and nothing for each task.
+#[derive(Debug, Clone, Default)]
+pub struct Spawned {
+    alive: Arc<Mutex<BTreeMap<Place, usize>>>,
+}
+
+type Place = &'static Location<'static>;
+
+impl Spawned {
+    /// The lines, as `src/pool.rs:171`, with how many tasks of each are alive.
+    #[must_use]
+    pub fn alive(&self) -> Vec<(String, usize)> {
+        let alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        alive.iter().map(|(place, &count)| (format!("{}:{}", place.file(), place.line()), count)).collect()
+    }
+
+    fn begin(&self, place: Place) -> Alive {
+        self.change(place, |count| count + 1);
+        Alive { spawned: self.clone(), place }
+    }
+
+    fn change(&self, place: Place, to: impl FnOnce(usize) -> usize) {
+        let mut alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = alive.entry(place).or_default();
+        *count = to(*count);
+    }
+}
+
+/// A task that has not ended; also one that is aborted ends.
+struct Alive {
+    spawned: Spawned,
+    place: Place,
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.spawned.change(self.place, |count| count.saturating_sub(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alive(tasks: &Tasks) -> Vec<usize> {
+        tasks.spawned().alive().into_iter().map(|(_, count)| count).collect()
+    }
+
+    #[tokio::test]
+    async fn a_live_task_is_known_by_the_line_that_spawned_it() {
+        let tasks = Tasks::new();
+        let line = line!() + 1;
+        let spawn = || tasks.spawn(tasks.stopped());
+        let (first, second) = (spawn(), spawn());
+        assert_eq!(tasks.spawned().alive(), [(format!("src/shutdown.rs:{line}"), 2)]);
+        tasks.stop();
+        assert!(first.await.is_ok() && second.await.is_ok());
+        assert_eq!(alive(&tasks), [0]);
+    }
+
+    #[tokio::test]
+    async fn an_aborted_task_and_one_that_panicked_are_not_alive() {
+        let tasks = Tasks::new();
+        let aborted = tasks.spawn(std::future::pending::<()>());
+        aborted.abort();
+        assert!(aborted.await.is_err());
+        let panicked = tasks.spawn(async { panic!("on purpose") });
+        assert!(panicked.await.is_err());
+        assert_eq!(alive(&tasks), [0, 0]);
     }
 }

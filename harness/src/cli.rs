@@ -1,16 +1,23 @@
 //! The command line: verbs, messages, exit codes.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::future::Future;
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
+use crate::event::Listener;
 use crate::exit::Exit;
+use crate::progress::{Bar, Lines};
 
 pub mod compare;
+pub mod diff;
 pub mod fake_api;
 pub mod judge;
+pub mod profile;
 pub mod record;
 pub mod recordings;
 pub mod report;
@@ -37,6 +44,10 @@ enum Verb {
     Judge(judge::Args),
     /// Write the report of a stored run: for a browser, a pull request, a CI, a dashboard.
     Report(report::Args),
+    /// Profile a scenario's heap and name the lines of code that keep memory.
+    Profile(Box<profile::Args>),
+    /// Tell what grew between two runs or two profiles.
+    Diff(diff::Args),
     /// Hold the recorded conversations with the mock and with a real CLI, and tell what differs.
     Compare(compare::Args),
     /// Serve a stand-in for the Messages API on loopback, for a real CLI that may reach nothing else.
@@ -76,6 +87,8 @@ pub fn main() -> ExitCode {
         Verb::Run(args) => run::run(&args).map(ExitCode::from),
         Verb::Judge(args) => judge::run(&args).map(ExitCode::from),
         Verb::Report(args) => report::run(&args).map(ExitCode::from),
+        Verb::Profile(args) => profile::run(&args).map(ExitCode::from),
+        Verb::Diff(args) => diff::run(&args).map(ExitCode::from),
         Verb::Compare(args) => compare::run(&args).map(ExitCode::from),
         Verb::FakeApi(args) => fake_api::run(&args).map(ExitCode::from),
         Verb::Record(_) => record::front(),
@@ -90,6 +103,35 @@ pub fn main() -> ExitCode {
             exit.into()
         }
     }
+}
+
+/// What shows the progress: a bar on a terminal, a few lines elsewhere.
+fn listener() -> Arc<dyn Listener> {
+    if io::stderr().is_terminal() { Arc::new(Bar::new()) } else { Arc::new(Lines) }
+}
+
+/// Runs what measures until its end, or until somebody interrupts it.
+fn measure<T, F: Future<Output = T>>(
+    work: impl FnOnce(Arc<dyn Listener>) -> F,
+    listener: &Arc<dyn Listener>,
+) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::harness(&format!("cannot start leakgate's runtime: {error}")))?;
+    // Dropping the runtime drops every target that still runs, and so kills it.
+    runtime.block_on(unless_interrupted(work(Arc::clone(listener))))
+}
+
+async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let handler = |kind| signal(kind).map_err(|error| Failure::harness(&format!("cannot listen for signals: {error}")));
+    let (mut interrupt, mut terminate) = (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
+    let name = tokio::select! {
+        done = work => return Ok(done),
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    };
+    Err(Failure::harness(&format!("{name}: nothing was judged, and everything that was started is ended")))
 }
 
 /// Writes to stdout, with colours where they can be seen. A reader that has seen enough is no failure.

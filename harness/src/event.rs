@@ -36,6 +36,11 @@ pub enum Event<'a> {
         /// Which.
         subject: Subject<'a>,
     },
+    /// A heap leaks, and is profiled to find the lines that keep it.
+    Profiled {
+        /// The profile.
+        subject: Subject<'a>,
+    },
 }
 
 /// What is being measured.

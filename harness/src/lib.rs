@@ -11,7 +11,7 @@
 //! | file | has |
 //! | --- | --- |
 //! | `harness/src/cli.rs` | the command line; `harness/src/exit.rs` has the exit codes |
-//! | `harness/src/run.rs` | controls, then scenarios, then the one repetition of a leak |
+//! | `harness/src/run.rs` | controls, then scenarios, then the one repetition of a leak; `harness/src/run/profile.rs` the profile of one |
 //! | `harness/src/control.rs` | which leaks are planted, and what each has to show |
 //! | `harness/src/scenario.rs` | the plans; `harness/src/scenario/drive.rs` carries one out: load, rest, checkpoint, stop |
 //! | `harness/src/load.rs` | requests and the check of every reply |
@@ -23,6 +23,8 @@
 //! | `harness/src/outside.rs` | somebody else's server: its settings, its life, what is watched of it, its checkpoints |
 //! | `harness/src/sample.rs` `harness/src/store.rs` | what is measured, and how it is kept |
 //! | `harness/src/verdict.rs` | the rules, a file each in `verdict/` |
+//! | `harness/src/attribution.rs` | from heap profiles to the lines that keep memory. Pure; `harness/src/scenario/profile.rs` makes the profiles |
+//! | `harness/src/diff.rs` | what grew between two runs or two profiles. Pure |
 //! | `harness/src/report.rs` | the report in its formats, a file each in `report/`; `harness/src/report/facts.rs` has what all of them say |
 //! | `harness/src/replay.rs` | the recorded conversations, held again with the mock and a real CLI |
 //! | `harness/src/fake_api.rs` | a stand-in for the Messages API, for a real CLI |
@@ -39,8 +41,10 @@
 //! processes of their own so that dhat, the harness and the load never share a heap. `sut wrapper …` is the product's own
 //! command, for tests of its flags and signals.
 
+pub mod attribution;
 pub mod cli;
 pub mod control;
+pub mod diff;
 pub mod environment;
 pub mod event;
 pub mod exit;

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use cc_openai_wrapper::invoker::Factory;
 use cc_openai_wrapper::pool::observer::{LifeEvent, Observer};
+use cc_openai_wrapper::shutdown::Spawned;
 
 pub mod kept;
 pub mod spec;
@@ -32,6 +33,12 @@ impl Plant {
     #[must_use]
     pub fn new(spec: Spec) -> Self {
         Self { spec, state: Mutex::new(State { restarts: 0, kept: Kept::new() }) }
+    }
+
+    /// Where the planted tasks were spawned.
+    #[must_use]
+    pub fn spawned(&self) -> Spawned {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).kept.spawned()
     }
 
     /// Gives everything back, except for what is planted to outlive the server.

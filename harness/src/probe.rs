@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Add;
 use std::path::{Path, PathBuf};
 
+use crate::probe::details::Details;
 use crate::probe::fds::Fds;
 use crate::probe::memory::Memory;
 use crate::probe::tree::{Identity, Member, Scope, Watcher};
@@ -129,6 +130,12 @@ impl Probe {
         .into_iter()
         .chain(files)
         .collect()
+    }
+
+    /// What the counted things of `tree` are; `tasks` is what the server tells of those, by the line that spawned them.
+    #[must_use]
+    pub fn details(&self, tree: &Tree, tasks: BTreeMap<String, u64>) -> Details {
+        Details::read(&self.servers(tree), tree, self.folder.as_deref(), tasks)
     }
 
     /// The memory of `tree`'s processes. One that ended since the look has none.

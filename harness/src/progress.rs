@@ -92,6 +92,10 @@ impl Listener for Bar {
                 self.bar.inc_length(subject.goal);
                 self.bar.println(repeated_line(subject));
             }
+            Event::Profiled { subject } => {
+                self.bar.inc_length(subject.goal);
+                self.bar.println(profiled_line(subject));
+            }
         }
     }
 }
@@ -107,6 +111,7 @@ impl Listener for Lines {
             Event::Began { .. } | Event::Moved { .. } => return,
             Event::Ended { subject, outcome, seconds } => ended_line(subject, outcome, seconds),
             Event::Repeated { subject } => repeated_line(subject),
+            Event::Profiled { subject } => profiled_line(subject),
         };
         // Progress that nobody can read stops nothing.
         let _ = writeln!(std::io::stderr(), "{line}");
@@ -136,4 +141,8 @@ fn ended_line(subject: Subject<'_>, outcome: &Outcome, seconds: f64) -> String {
 
 fn repeated_line(subject: Subject<'_>) -> String {
     format!("{}: leaks; measured once more in a fresh process", title(subject))
+}
+
+fn profiled_line(subject: Subject<'_>) -> String {
+    format!("{}: its heap leaks; it is profiled to find the lines that keep it", title(subject))
 }

@@ -14,13 +14,16 @@
 
 pub mod advice;
 mod bencher;
+pub mod diff;
 mod facts;
 mod html;
 mod junit;
 mod kept;
 mod markdown;
 mod openmetrics;
+pub mod profile;
 mod sarif;
+mod sites;
 pub mod terminal;
 mod text;
 

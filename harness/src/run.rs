@@ -17,13 +17,15 @@ use crate::load::script::{NothingToReplay, Script};
 use crate::outside;
 use crate::outside::settings::{Origin, Settings, SettingsError};
 use crate::recording::{self, RecordingError};
-use crate::sample::{self, FORMAT, Outcome, Run, TargetRun};
+use crate::sample::{self, Environment, FORMAT, Outcome, Run, TargetRun};
 use crate::scenario::Scenario;
 use crate::scenario::drive::{Assignment, drive};
 use crate::scenario::schedule::Schedule;
 use crate::siblings::Siblings;
 use crate::target::Launch;
-use crate::verdict::{Finding, target};
+use crate::verdict::{Finding, SignalVerdict, target};
+
+pub mod profile;
 
 /// Controls that run at the same time. Exact counts do not mind company, and most of a control's time is waiting; from
 /// outside nearly all of it.
@@ -54,6 +56,8 @@ pub struct Request {
     pub target: Option<Kind>,
     /// Somebody else's server, instead of scenarios on ours.
     pub outside: Option<Arc<Settings>>,
+    /// The folder for the profiles of what leaks in the heap; without it none is made.
+    pub profiles: Option<PathBuf>,
 }
 
 /// A CLI that was chosen.
@@ -98,7 +102,8 @@ pub struct Program {
     targets: Vec<Job>,
     versions: BTreeSet<String>,
     seed: u64,
-    planted: bool,
+    planted: Option<String>,
+    profiles: Option<PathBuf>,
 }
 
 /// One target to be measured.
@@ -147,7 +152,8 @@ impl Request {
             targets: Vec::new(),
             versions: BTreeSet::new(),
             seed: self.seed,
-            planted: self.plant.is_some(),
+            planted: self.planted(),
+            profiles: self.profiles.clone(),
         };
         for control in Control::all().into_iter().filter(|_| self.controls) {
             let job = if self.outside.is_none() {
@@ -178,6 +184,11 @@ impl Request {
             }
         }
         Ok(program)
+    }
+
+    /// The leak that is planted in the scenarios, by name.
+    fn planted(&self) -> Option<String> {
+        self.plant.as_ref().map(|plant| plant.change.plant.clone().unwrap_or_else(|| plant.name.to_owned()))
     }
 
     fn outside(
@@ -291,17 +302,47 @@ impl Program {
         listener.event(Event::Planned { restarts: all.map(|subject| subject.goal).sum() });
         let controls = controls(self.controls, &listener).await;
         let mut targets = Vec::new();
+        let profiles = Profiles { folder: self.profiles, planted: self.planted, environment: &environment };
         for job in &self.targets {
-            let run = job.drive(&*listener).await;
+            let mut run = job.drive(&*listener).await;
+            let (verdict, rows) = target::judge(&run);
             // One that ran before leakgate came has no fresh process.
-            let leaks = job.can_repeat() && target::judge(&run).0.verdict == Finding::Leak;
-            targets.push(run);
-            if leaks && !self.planted {
+            let repeats = job.can_repeat() && verdict.verdict == Finding::Leak && profiles.planted.is_none();
+            let mut again = None;
+            if repeats {
                 listener.event(Event::Repeated { subject: job.subject() });
-                targets.push(job.drive(&*listener).await);
+                again = Some(job.drive(&*listener).await);
             }
+            profiles.of(job, &mut run, &rows, &*listener).await;
+            targets.push(run);
+            targets.extend(again);
         }
         Run { format: FORMAT, seed: self.seed, environment, controls, targets }
+    }
+}
+
+/// What a profile of a leaking heap needs beside the leak.
+struct Profiles<'a> {
+    folder: Option<PathBuf>,
+    planted: Option<String>,
+    environment: &'a Environment,
+}
+
+impl Profiles<'_> {
+    /// Profiles what leaks in the heap, and puts the sites into its run.
+    async fn of(&self, job: &Job, run: &mut TargetRun, rows: &[SignalVerdict], listener: &dyn Listener) {
+        let (Some(out), Job::Ours(assignment)) = (&self.folder, job) else { return };
+        let Some(window) = profile::asked_for(rows, assignment.scenario.restarts) else { return };
+        let program = profile::Program::new(assignment, window, self.planted.clone(), self.environment.clone());
+        listener.event(Event::Profiled { subject: program.subject() });
+        let folder = profile::folder(out, assignment.scenario.name);
+        match program.stored(&folder, listener).await {
+            Ok(found) => {
+                run.sites = found.profile.sites;
+                run.notes.push(format!("the profile of its heap is in {}", folder.display()));
+            }
+            Err(error) => run.notes.push(format!("its heap could not be profiled: {error}")),
+        }
     }
 }
 

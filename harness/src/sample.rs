@@ -171,10 +171,17 @@ pub struct TargetRun {
 pub struct Grown {
     /// What they are.
     pub what: Thing,
-    /// What they have in common: a command line without its numbers, or where a descriptor leads.
+    /// What they have in common: a command line, a path or a name without its numbers, where a descriptor leads, or the
+    /// line that spawned a task.
     pub name: String,
     /// How many more there were.
     pub more: u64,
+    /// Who started the newest of them, up to the server; of processes alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// The restarts at the last checkpoint at which there were no more of them than at the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
 }
 
 /// A place in the code that allocates what is kept.
@@ -202,13 +209,19 @@ pub struct Frame {
 }
 
 /// What a server can keep that has a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Thing {
     /// A process of its tree.
     Process,
     /// An open file descriptor.
     Descriptor,
+    /// A thread.
+    Thread,
+    /// A task of tokio's.
+    Task,
+    /// A file in the folders that the run gave to it.
+    File,
 }
 
 /// What is counted along a run: growth is judged for each of these.

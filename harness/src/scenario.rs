@@ -12,6 +12,7 @@ mod driver;
 pub mod ending;
 mod latency;
 pub mod overnight;
+pub mod profile;
 pub mod real;
 pub mod restarts;
 pub mod schedule;

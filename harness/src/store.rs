@@ -82,7 +82,12 @@ pub fn save_json(path: &Path, value: &impl Serialize) -> Result<(), StoreError> 
     let mut text =
         serde_json::to_vec_pretty(value).map_err(|source| StoreError::Encode { path: path.into(), source })?;
     text.push(b'\n');
-    write_whole(path, &text).map_err(|source| StoreError::Write { path: path.into(), source })
+    save_bytes(path, &text)
+}
+
+/// Writes bytes as they are, in the same way.
+pub fn save_bytes(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    write_whole(path, bytes).map_err(|source| StoreError::Write { path: path.into(), source })
 }
 
 /// Writes a text in the same way as [`save`].

@@ -21,8 +21,10 @@ use tokio::sync::oneshot;
 
 use crate::exit::Exit;
 use crate::plant::{Plant, Spec};
+use crate::sut::profiler::Profiler;
 
 pub mod channel;
+pub mod profiler;
 pub mod sleeper;
 
 /// Threads that run the server's tasks: fixed, so that every machine measures the same server.
@@ -93,18 +95,17 @@ pub fn main(profiled: bool) -> ExitCode {
 }
 
 fn run(serve: Serve, profiled: bool) -> anyhow::Result<Exit> {
-    // The counts need no stacks; four frames are the fewest that dhat takes.
-    let _profiler = profiled.then(|| dhat::Profiler::builder().testing().trim_backtraces(Some(4)).build());
+    let counting = profiled.then(Profiler::counting);
     command::adopt_orphans();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(until_stopped(serve, profiled))
+    runtime.block_on(until_stopped(serve, counting))
 }
 
-async fn until_stopped(serve: Serve, profiled: bool) -> anyhow::Result<Exit> {
+async fn until_stopped(serve: Serve, profiler: Option<Profiler>) -> anyhow::Result<Exit> {
     let keys = serve.config.keys()?.keys;
     let listener = command::bind(&serve.config).await?;
     let address = listener.local_addr().context("reading the address of the listener")?;
@@ -121,7 +122,8 @@ async fn until_stopped(serve: Serve, profiled: bool) -> anyhow::Result<Exit> {
         }
         None
     } else {
-        let thread = channel::start(address, server.pool().clone(), profiled, stop)?;
+        let spawned = server.spawned().into_iter().chain(plant.iter().map(|plant| plant.spawned())).collect();
+        let thread = channel::start(address, server.pool().clone(), profiler, spawned, stop)?;
         tokio::select! {
             _ = stopped => {}
             _ = terminate.recv() => {}

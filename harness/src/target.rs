@@ -179,6 +179,18 @@ impl Target {
         self.explain(answer)
     }
 
+    /// Has a profile of its heap begin, by stacks, which is written to `path` at its end.
+    pub async fn begin_profile(&mut self, path: &Path) -> Result<(), TargetError> {
+        let answer = self.channel.begin_profile(path).await;
+        self.explain(answer)
+    }
+
+    /// Has the profile end; it is written when this returns.
+    pub async fn end_profile(&mut self) -> Result<(), TargetError> {
+        let answer = self.channel.end_profile().await;
+        self.explain(answer)
+    }
+
     /// Tells the server to stop and waits for it; kills it when it does not.
     pub async fn stop(mut self) -> Stopped {
         self.channel.close().await;

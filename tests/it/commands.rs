@@ -16,21 +16,21 @@ use tempfile::TempDir;
 const LEAKGATE: &str = env!("CARGO_BIN_EXE_leakgate");
 
 /// A folder of its own for reports and for everything that the targets are given.
-struct Bench {
+pub(crate) struct Bench {
     folder: TempDir,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
     /// `leakgate` with `args`, outside of cargo.
-    fn leakgate(&self, args: &[&str]) -> Command {
+    pub(crate) fn leakgate(&self, args: &[&str]) -> Command {
         let mut command = Command::new(LEAKGATE);
         command.args(args).env("TMPDIR", self.path()).env_remove("CARGO").timeout(Duration::from_mins(3));
         command
@@ -60,7 +60,7 @@ impl Bench {
     }
 
     /// No process and no private folder is left.
-    fn is_clean(&self) {
+    pub(crate) fn is_clean(&self) {
         assert_eq!(self.processes(), [""; 0]);
         let left: Vec<_> = fs::read_dir(self.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
         assert!(left.iter().all(|name| name == "out" || name == "cli"), "{left:?}");

@@ -29,6 +29,7 @@ async fn measure_scenario(scenario: Scenario, kind: Kind, plant: Option<&str>) -
         cli: None,
         target: Some(kind),
         outside: None,
+        profiles: None,
     };
     let run = request.plan().unwrap().run(Arc::new(Silent)).await;
     assert_eq!(run.targets.len(), 1, "a leak was repeated: {:?}", verdict::judge(&run).summary);

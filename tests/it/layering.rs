@@ -28,7 +28,7 @@ const WRAPPER: [&str; 20] = [
 ];
 
 /// The harness's modules from top to bottom. Measuring (`scenario` and below) knows nothing of verdicts.
-const HARNESS: [&str; 31] = [
+const HARNESS: [&str; 33] = [
     "bin",
     "cli",
     "run",
@@ -37,6 +37,7 @@ const HARNESS: [&str; 31] = [
     "recordings",
     "siblings",
     "report",
+    "diff",
     "store",
     "verdict",
     "control",
@@ -56,6 +57,7 @@ const HARNESS: [&str; 31] = [
     "probe",
     "real_cli",
     "isolation",
+    "attribution",
     "event",
     "sample",
     "exit",

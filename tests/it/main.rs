@@ -13,6 +13,7 @@ mod offline;
 mod openmetrics;
 mod outside;
 mod probe;
+mod profile;
 mod record;
 mod report;
 mod runs;

@@ -1,25 +1,19 @@
 //! `leakgate run`: measures, stores, judges, reports.
 
-use std::future::Future;
-use std::io::{IsTerminal, Write, stderr};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::signal::unix::{SignalKind, signal};
-
 use crate::cli::report::{names, write_all};
-use crate::cli::{Failure, print};
+use crate::cli::{Failure, listener, measure, print};
 use crate::control::Control;
-use crate::event::Listener;
 use crate::exit::Exit;
 use crate::outside::settings::Settings;
-use crate::progress::{Bar, Lines};
 use crate::real_cli;
 use crate::report::Format;
 use crate::report::terminal::{Style, WIDEST, render};
-use crate::run::{Cli, Kind, Program, Request};
-use crate::sample::Run;
+use crate::run::{Cli, Kind, Request, profile};
 use crate::scenario::Scenario;
 use crate::siblings::Siblings;
 use crate::{isolation, store, strays, verdict};
@@ -64,6 +58,10 @@ pub struct Args {
     #[arg(long)]
     no_controls: bool,
 
+    /// Make no profile of what leaks in the heap: quicker, and the report names no lines of code.
+    #[arg(long)]
+    no_profile: bool,
+
     /// What the CLI replays in the scenarios: a bundled recording (NAME or VERSION/NAME) or a .jsonl file.
     #[arg(long, value_name = "SPEC")]
     recording: Option<String>,
@@ -83,13 +81,13 @@ pub struct Args {
     offline: bool,
 }
 
-fn scenario(name: &str) -> Result<Scenario, String> {
+pub(super) fn scenario(name: &str) -> Result<Scenario, String> {
     let known: Vec<String> =
         Scenario::all().iter().map(|scenario| format!("{} ({})", scenario.name, scenario.about)).collect();
     Scenario::named(name).ok_or_else(|| format!("choose from: {}", known.join("; ")))
 }
 
-fn plant(text: &str) -> Result<Control, String> {
+pub(super) fn plant(text: &str) -> Result<Control, String> {
     let known: Vec<&str> = Control::all().iter().filter(|c| !c.planted.is_empty()).map(|c| c.name).collect();
     Control::named(text)
         .filter(|control| !control.planted.is_empty())
@@ -106,10 +104,14 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
         isolation::enter().map_err(|error| Failure::usage(&error))?;
     }
     let cli = cli.map(examined).transpose()?;
-    let program = request(args, siblings, cli, outside).plan().map_err(|error| Failure::usage(&error))?;
+    let request = request(args, siblings, cli, outside);
+    let program = request.plan().map_err(|error| Failure::usage(&error))?;
+    for scenario in &request.scenarios {
+        profile::clear(&profile::folder(&args.out, scenario.name));
+    }
     strays::adopt()
         .map_err(|error| Failure::harness(&format!("cannot adopt orphans: {error}; leakgate needs Linux")))?;
-    let measured = measure(program);
+    let measured = measure(|listener| program.run(listener), &listener());
     strays::end_all();
     let run = measured?;
     let verdict = verdict::judge(&run);
@@ -137,42 +139,22 @@ fn request(args: &Args, siblings: Siblings, cli: Option<Cli>, outside: Option<Ar
         scenarios,
         controls: !args.no_controls && args.plant.is_none(),
         plant: args.plant.clone(),
-        seed: args.seed.unwrap_or_else(some_seed),
+        seed: args.seed.unwrap_or_else(seed),
         siblings,
         cli,
         target: args.target,
         outside,
+        profiles: (!args.no_profile).then(|| args.out.clone()),
     }
 }
 
 /// Another one each time; it is printed and stored.
-fn some_seed() -> u64 {
+pub(super) fn seed() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| u64::from(since.subsec_nanos()))
 }
 
-fn measure(program: Program) -> Result<Run, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::harness(&format!("cannot start leakgate's runtime: {error}")))?;
-    let listener: Arc<dyn Listener> = if stderr().is_terminal() { Arc::new(Bar::new()) } else { Arc::new(Lines) };
-    // Dropping the runtime drops every target that still runs, and so kills it.
-    runtime.block_on(unless_interrupted(program.run(listener)))
-}
-
-async fn unless_interrupted(run: impl Future<Output = Run>) -> Result<Run, Failure> {
-    let handler = |kind| signal(kind).map_err(|error| Failure::harness(&format!("cannot listen for signals: {error}")));
-    let (mut interrupt, mut terminate) = (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
-    let name = tokio::select! {
-        run = run => return Ok(run),
-        _ = interrupt.recv() => "SIGINT",
-        _ = terminate.recv() => "SIGTERM",
-    };
-    Err(Failure::harness(&format!("{name}: nothing was judged, and everything that was started is ended")))
-}
-
 /// Before anything is measured: a run whose result cannot be stored is a waste.
-fn check_out(folder: &Path) -> Result<(), Failure> {
+pub(super) fn check_out(folder: &Path) -> Result<(), Failure> {
     let tried = std::fs::create_dir_all(folder)
         .and_then(|()| tempfile::NamedTempFile::new_in(folder))
         .and_then(|mut file| file.write_all(&[0; 4096]).and_then(|()| file.as_file().sync_all()));

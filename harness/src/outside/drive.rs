@@ -57,8 +57,7 @@ impl Driver<'_> {
         let step = (schedule.end() / TRACE_POINTS).max(1);
         while let Some(goal) = schedule.next() {
             self.load_until(goal, step).await?;
-            let is_last = schedule.is_last() || self.cut_short.is_some();
-            self.checkpoint(is_last).await?;
+            self.checkpoint().await?;
             schedule.taken(self.progress());
             if self.cut_short.is_some() && self.checkpoints.len() > 1 {
                 break;

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 use sysinfo::System;
 
 use super::assignment::Assignment;
-use super::checkpoint::{READINGS, lowest, settle};
+use super::checkpoint::{READINGS, Values, lowest, settle};
 use super::server::Server;
 use super::settings::{Restart, Settings};
 use super::watch::Watch;
 use crate::event::{Event, Listener, Live};
 use crate::load::Load;
-use crate::probe::details::Details;
+use crate::probe::details::{Details, History};
 use crate::probe::files;
-use crate::sample::{Checkpoint, Grown, Outcome, Per, Proof, Signal, TargetRun, TracePoint};
+use crate::sample::{Checkpoint, Outcome, Per, Proof, Signal, TargetRun, TracePoint};
 use crate::strays;
 use crate::target::TargetError;
 
@@ -38,8 +38,7 @@ pub(super) struct Driver<'a> {
     pub(super) left_out: Vec<String>,
     pub(super) checkpoints: Vec<Checkpoint>,
     pub(super) trace: Vec<TracePoint>,
-    details: Option<Details>,
-    grown: Vec<Grown>,
+    history: History,
     system: System,
 }
 
@@ -61,8 +60,7 @@ impl<'a> Driver<'a> {
             left_out: Vec::new(),
             checkpoints: Vec::new(),
             trace: Vec::new(),
-            details: None,
-            grown: Vec::new(),
+            history: History::default(),
             system: System::new().map_err(|error| TargetError::Probe { what: error.to_string() })?,
         })
     }
@@ -140,27 +138,27 @@ impl<'a> Driver<'a> {
         self.cut_short = Some(format!("the run was cut short, for {reason}"));
     }
 
-    pub(super) async fn checkpoint(&mut self, is_last: bool) -> Result<(), Outcome> {
+    /// A reading of every count, and of what the counted things are, both the lowest of several.
+    pub(super) async fn checkpoint(&mut self) -> Result<(), Outcome> {
         let (restarts, requests) = (self.watch.restarts(), self.load.counts().requests);
-        let mut values = None;
-        for reading in 0..READINGS {
-            if reading > 0 {
-                self.batch(self.settings().load.concurrency).await?;
-            }
-            self.load.close().await;
-            let now = settle(&self.server, &mut self.watch).await.map_err(|moving| Outcome::NotSettled { moving })?;
-            values = Some(values.map_or_else(|| now.clone(), |low| lowest(low, &now)));
+        let mut low = self.reading().await?;
+        for _ in 1..READINGS {
+            self.batch(self.settings().load.concurrency).await?;
+            let (values, details) = self.reading().await?;
+            low = (lowest(low.0, &values), low.1.lowest(&details));
         }
-        let values = values.unwrap_or_default();
+        let (values, details) = low;
         self.checkpoints.push(Checkpoint { restarts, requests, values });
-        let tree = self.watch.look();
-        let details = Details::read(&self.watch.probe.servers(&tree), &tree);
-        match &self.details {
-            Some(first) if is_last => self.grown = details.more_than(first),
-            Some(_) => {}
-            None => self.details = Some(details),
-        }
+        self.history.add(self.per.steps(restarts, requests), details);
         Ok(())
+    }
+
+    async fn reading(&mut self) -> Result<(Values, Details), Outcome> {
+        self.load.close().await;
+        let values = settle(&self.server, &mut self.watch).await.map_err(|moving| Outcome::NotSettled { moving })?;
+        let tree = self.watch.look();
+        // What tasks it has, only the server itself could tell.
+        Ok((values, self.watch.probe.details(&tree, BTreeMap::new())))
     }
 
     pub(super) async fn finish(mut self, run: &mut TargetRun) {
@@ -178,7 +176,7 @@ impl<'a> Driver<'a> {
         run.bounds = self.watch.bounds;
         run.checkpoints = self.checkpoints;
         run.trace = self.trace;
-        run.grown = self.grown;
+        run.grown = self.history.grown();
         let Some(stopped) = self.server.stop().await else { return };
         let orphans = strays::clear(&mut self.watch.probe).await;
         let left = files::below(stopped.folder.path());

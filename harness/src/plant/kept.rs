@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use cc_openai_wrapper::invoker::{Factory, Invoker};
+use cc_openai_wrapper::shutdown::{Spawned, Tasks};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::pipe::{PipeFlags, pipe_with};
-use tokio::task::JoinSet;
 
 use super::Kind;
 
@@ -34,7 +34,7 @@ pub struct Kept {
     children: Vec<Child>,
     fds: Vec<OwnedFd>,
     threads: Vec<JoinHandle<()>>,
-    tasks: JoinSet<()>,
+    tasks: Tasks,
     blocks: Vec<Box<[u8]>>,
     words: Vec<u64>,
     over: Arc<AtomicBool>,
@@ -49,11 +49,17 @@ impl Kept {
             children: Vec::with_capacity(ROOM),
             fds: Vec::with_capacity(ROOM),
             threads: Vec::with_capacity(ROOM),
-            tasks: JoinSet::new(),
+            tasks: Tasks::new(),
             blocks: Vec::with_capacity(ROOM),
             words: Vec::new(),
             over: Arc::new(AtomicBool::new(false)),
         }
+    }
+
+    /// Where the planted tasks were spawned.
+    #[must_use]
+    pub fn spawned(&self) -> Spawned {
+        self.tasks.spawned()
     }
 
     /// Takes one more of `kind`. Called within the runtime.
@@ -67,7 +73,7 @@ impl Kept {
             Kind::FdSocket => self.fds.extend(<[UnixStream; 2]>::from(UnixStream::pair()?).map(OwnedFd::from)),
             Kind::FdAnon => self.fds.push(eventfd(0, EventfdFlags::CLOEXEC)?),
             Kind::Thread => self.threads.push(idle_thread(Arc::clone(&self.over))?),
-            Kind::Task => drop(self.tasks.spawn(std::future::pending())),
+            Kind::Task => drop(self.tasks.spawn(self.tasks.stopped())),
             Kind::HeapBlock => self.blocks.push(vec![1; BLOCK].into_boxed_slice()),
             Kind::HeapBytes => self.words.extend([restart; WORDS]),
             Kind::Slow => self.blocks.push(vec![1; SLOW].into_boxed_slice()),
@@ -94,7 +100,7 @@ impl Kept {
             let _ = child.wait();
         }
         self.invokers.clear();
-        self.tasks.abort_all();
+        self.tasks.stop();
         self.fds.clear();
         self.blocks.clear();
         self.words.clear();

@@ -165,6 +165,16 @@ pub fn threads(pid: u32) -> Option<u64> {
     Process::new(pid.try_into().ok()?).ok()?.stat().ok()?.num_threads.try_into().ok()
 }
 
+/// The names of the threads of the process `pid`, as it gave them; a thread that ended meanwhile has none.
+#[must_use]
+pub fn thread_names(pid: u32) -> Vec<String> {
+    let listed = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    listed
+        .filter_map(|task| fs::read_to_string(task.path().join("comm")).ok())
+        .map(|name| name.trim_end().to_owned())
+        .collect()
+}
+
 fn command(pid: u32) -> Option<Vec<String>> {
     let line = Process::new(pid.try_into().ok()?).ok()?.cmdline().ok()?;
     (!line.is_empty()).then_some(line)

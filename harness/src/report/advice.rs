@@ -28,7 +28,7 @@ pub fn meaning(verdict: Finding) -> &'static str {
 pub fn next_steps(verdict: &Verdict, run: &Run) -> Vec<String> {
     let mut steps = match verdict.verdict {
         Finding::Pass | Finding::Shown => return Vec::new(),
-        Finding::Leak => leaks(verdict),
+        Finding::Leak => leaks(verdict, run),
         Finding::Saturating => vec!["Run again with twice the restarts, twice at most: a cache stops, a leak does not.".into()],
         Finding::Retention => vec![
             "Compare a run with another allocator or with MALLOC_ARENA_MAX=1: if the growth goes, it was the allocator.".into(),
@@ -50,13 +50,10 @@ pub fn notes<'a>(verdict: &Verdict, run: &'a Run) -> Vec<&'a str> {
     failed.flat_map(|(target, _)| target.notes.iter().take(NOTES)).map(String::as_str).collect()
 }
 
-fn leaks(verdict: &Verdict) -> Vec<String> {
+fn leaks(verdict: &Verdict, run: &Run) -> Vec<String> {
     let leaking = || verdict.signals.iter().filter(|row| row.verdict == Finding::Leak);
     let mut steps = Vec::new();
-    let ours = |row: &&SignalVerdict| row.target.starts_with("sut");
-    if let Some(row) = leaking().filter(ours).find(|row| matches!(row.class, Class::Heap | Class::Noisy)) {
-        steps.push(format!("`leakgate profile {}` names the lines of code that keep the memory.", row.scenario));
-    }
+    steps.extend(memory(run, leaking()));
     if leaking().any(is_process) {
         steps.push(
             "An old CLI process outlives its restart: look at who still holds its handle, and at who reaps it.".into(),
@@ -76,6 +73,27 @@ fn leaks(verdict: &Verdict) -> Vec<String> {
         steps.push("Requests are not answered as they should be: the notes name the first of them.".into());
     }
     steps
+}
+
+/// How to get from memory that leaks to the line that keeps it: by our own profiler, or by one of the server's language.
+fn memory<'a>(run: &Run, mut leaking: impl Iterator<Item = &'a SignalVerdict>) -> Option<String> {
+    let row = leaking.find(|row| matches!(row.class, Class::Heap | Class::Noisy))?;
+    let target = run.targets.get(row.run)?;
+    Some(if target.plan.outside.is_some() {
+        "`leakgate profile` sees our own server alone. Compare two heap snapshots of this one, some hundred restarts apart, \
+         with a profiler of its language: tracemalloc or memray, node --inspect, pprof, heaptrack or dhat."
+            .to_owned()
+    } else if !target.sites.is_empty() {
+        "Look at the lines under \"Where the heap grew\"; the flame graph and dhat's own file are where the notes say."
+            .to_owned()
+    } else if row.class == Class::Heap {
+        format!("`leakgate profile {}` names the lines of code that keep the memory.", row.scenario)
+    } else {
+        format!(
+            "`leakgate profile {}` names the lines of code if it is the server's heap: children, mmap and C code are not in it.",
+            row.scenario
+        )
+    })
 }
 
 fn is_process(row: &SignalVerdict) -> bool {

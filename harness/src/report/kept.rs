@@ -38,7 +38,9 @@ pub(super) fn things(target: &Target) -> Kept {
     }
     let growth = |signal| target.rows.iter().find(|row| row.name == signal).and_then(|row| row.growth_per_restart);
     let mut things = named(target);
-    let threads = growth(Signal::Threads).filter(|&more| more > 0.0);
+    // Of a run that was stored before threads had names.
+    let named = target.measured.grown.iter().any(|grown| grown.what == Thing::Thread);
+    let threads = growth(Signal::Threads).filter(|&more| more > 0.0 && !named);
     things.extend(threads.map(|more| format!("+{} threads", rate(Signal::Threads, more))));
     let tree = growth(Signal::TreeRss).filter(|&more| more > 0.0);
     things.extend(tree.map(|more| format!("+{} of memory (RSS of the whole tree)", bytes(more))));
@@ -58,20 +60,28 @@ fn own_rss(target: &Target, own: f64) -> String {
     )
 }
 
-/// `+1.00 process claude …`, `+2.00 descriptors: pipe to claude …`.
+/// `+1.00 process claude …; started by the server; since restart 50`, `+2.00 descriptors: pipe to claude …`.
 fn named(target: &Target) -> Vec<String> {
     let (run, per) = (target.measured, target.measured.plan.per());
     let (Some(first), Some(last)) = (run.checkpoints.first(), run.checkpoints.last()) else { return Vec::new() };
     let steps = float(last.steps(per).saturating_sub(first.steps(per)).max(1));
     let line = |grown: &Grown| {
         let more = rate(Signal::Processes, float(grown.more) / steps);
-        let name = clean(&grown.name);
-        match grown.what {
-            Thing::Process => format!("+{more} process {name}"),
-            Thing::Descriptor => format!("+{more} descriptors: {name}"),
-        }
+        let origin = grown.origin.as_ref().map_or(String::new(), |origin| format!("; started by {}", clean(origin)));
+        let since = grown.since.map_or(String::new(), |since| format!("; since {} {since}", per.name()));
+        format!("+{more} {} {}{origin}{since}", noun(grown.what), clean(&grown.name))
     };
     run.grown.iter().map(line).collect()
+}
+
+fn noun(what: Thing) -> &'static str {
+    match what {
+        Thing::Process => "process",
+        Thing::Descriptor => "descriptors:",
+        Thing::Thread => "threads called",
+        Thing::Task => "tasks spawned at",
+        Thing::File => "files:",
+    }
 }
 
 /// Where the heap grew, the fastest first.

@@ -1,6 +1,7 @@
 //! The report for a terminal: the verdict first, then what it rests on. Readable without colour.
 
 mod grown;
+mod sites;
 mod table;
 
 use std::fmt::{self, Display, Write};
@@ -8,7 +9,7 @@ use std::fmt::{self, Display, Write};
 use owo_colors::{OwoColorize, Style as Paint};
 
 use super::facts::{self, Facts, Target};
-use super::text::{date, grouped, wrap};
+use super::text::{clean, date, grouped, wrap};
 use super::{advice, facts::environment as surroundings};
 use crate::sample::Run;
 use crate::verdict::{Finding, Verdict};
@@ -43,6 +44,12 @@ impl Page {
     fn item(&mut self, text: impl Display) -> fmt::Result {
         let width = self.style.width.clamp(40, WIDEST) - 2;
         writeln!(self.out, "  {}", wrap(&text.to_string(), width, 4))
+    }
+
+    /// One line as it is, set in: a frame of a stack, which no editor finds again once it is broken.
+    fn line(&mut self, text: &str) -> fmt::Result {
+        let indent = text.len() - text.trim_start().len();
+        writeln!(self.out, "       {:indent$}{}", "", clean(text))
     }
 
     /// A blank line and a heading.
@@ -111,7 +118,7 @@ fn draw_target(page: &mut Page, target: &Target) -> fmt::Result {
     for row in facts::alarming(target) {
         page.item(format_args!("{}: {}", row.verdict, row.reason))?;
     }
-    Ok(())
+    sites::draw(page, target.measured)
 }
 
 fn controls(page: &mut Page, facts: &Facts) -> fmt::Result {

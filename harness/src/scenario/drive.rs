@@ -77,7 +77,7 @@ async fn measure(assignment: &Assignment, listener: &dyn Listener, run: &mut Tar
 
 impl Assignment {
     /// The assignment with the address of the API that its CLI asks; none for the mock, which asks nobody.
-    async fn with_api(&self) -> std::io::Result<(Self, Option<FakeApi>)> {
+    pub(super) async fn with_api(&self) -> std::io::Result<(Self, Option<FakeApi>)> {
         let mut told = self.clone();
         let Some(replies) = &self.api else { return Ok((told, None)) };
         let maker = Maker::new(fake_api::scenario::Scenario::default(), replies.clone(), true, self.scenario.api_delay);
@@ -165,7 +165,7 @@ impl Driver<'_> {
             ending::end(self.target, &mut self.probe, self.assignment, self.kept_at_home).await;
         let counts = self.load.counts();
         run.notes.extend(counts.notes.iter().cloned());
-        run.grown = self.grown;
+        run.grown = self.history.grown();
         run.notes.extend(orphans.iter().take(NOTED).map(|command| format!("left after the stop: process {command}")));
         run.notes
             .extend(by_kill.iter().flatten().take(NOTED).map(|command| format!("left by the kill: process {command}")));

@@ -15,8 +15,8 @@ use crate::event::{Event, Listener, Live};
 use crate::load::Load;
 use crate::load::endpoint::Endpoint;
 use crate::probe::Probe;
-use crate::probe::details::Details;
-use crate::sample::{Bounds, Checkpoint, Grown, Outcome, TracePoint};
+use crate::probe::details::History;
+use crate::sample::{Bounds, Checkpoint, Outcome, TracePoint};
 use crate::target::stats::Stats;
 use crate::target::{Target, TargetError};
 
@@ -40,12 +40,11 @@ pub(super) struct Driver<'a> {
     pub(super) checkpoints: Vec<Checkpoint>,
     pub(super) trace: Vec<TracePoint>,
     pub(super) bounds: Bounds,
-    details: Option<Details>,
+    pub(super) history: History,
     pub(super) latencies: Latencies,
     /// How much a real CLI kept in its HOME at the first checkpoint: its settings.
     pub(super) kept_at_home: usize,
     pub(super) latest: Option<Stats>,
-    pub(super) grown: Vec<Grown>,
 }
 
 impl<'a> Driver<'a> {
@@ -65,11 +64,10 @@ impl<'a> Driver<'a> {
             checkpoints: Vec::new(),
             trace: Vec::new(),
             bounds: Bounds::default(),
-            details: None,
+            history: History::default(),
             latencies: Latencies::default(),
             kept_at_home: 0,
             latest: None,
-            grown: Vec::new(),
         })
     }
 
@@ -93,7 +91,7 @@ impl<'a> Driver<'a> {
     }
 
     /// Waits until the first invoker serves; an unusable CLI is told at once instead of by every request.
-    async fn until_ready(&mut self) -> Result<(), TargetError> {
+    pub(super) async fn until_ready(&mut self) -> Result<(), TargetError> {
         let start = Instant::now();
         loop {
             let stats = self.target.stats().await?;
@@ -208,24 +206,31 @@ impl<'a> Driver<'a> {
         TargetError::Gone { what, stderr: self.target.stderr() }
     }
 
+    /// Load until the target has restarted `goal` times, and then rest. Returns the restarts that there were by then.
+    pub(super) async fn rest_at(&mut self, goal: u64) -> Result<u64, SettleError> {
+        self.load_until(goal).await?;
+        let Settled { stats, .. } = self.rest().await?;
+        let restarts = stats.pool.restarts.total();
+        self.latest = Some(stats);
+        Ok(restarts)
+    }
+
     /// Brings the target to rest with a fresh invoker in each slot, and reads every exact signal.
-    async fn checkpoint(&mut self) -> Result<(), SettleError> {
+    async fn rest(&mut self) -> Result<Settled, SettleError> {
         self.load.close().await;
         self.target.restart().await?;
-        let Settled { values, stats } = settle(&mut self.target, &mut self.probe).await?;
+        settle(&mut self.target, &mut self.probe).await
+    }
+
+    async fn checkpoint(&mut self) -> Result<(), SettleError> {
+        let Settled { values, stats } = self.rest().await?;
         let restarts = stats.pool.restarts.total();
         self.checkpoints.push(Checkpoint { restarts, requests: self.load.counts().requests, values });
-        let details = Details::read(&[self.target.pid()], &self.probe.tree());
-        match &self.details {
-            Some(first) if self.schedule.is_last() => self.grown = details.more_than(first),
-            Some(_) => {}
-            None => {
-                self.details = Some(details);
-                if self.assignment.api.is_some() {
-                    self.kept_at_home = ending::at_home(self.target.folder()).len();
-                }
-            }
+        if self.checkpoints.len() == 1 && self.assignment.api.is_some() {
+            self.kept_at_home = ending::at_home(self.target.folder()).len();
         }
+        let tree = self.probe.tree();
+        self.history.add(restarts, self.probe.details(&tree, stats.tasks_by_line()));
         self.schedule.taken(restarts);
         self.latest = Some(stats);
         Ok(())

@@ -3,16 +3,19 @@
 
 use std::io::{self, BufRead, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use cc_openai_wrapper::pool::Pool;
+use cc_openai_wrapper::shutdown::Spawned;
 use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use crate::target::channel::{Listening, Restarted};
-use crate::target::stats::{Heap, Stats};
+use crate::sut::profiler::Profiler;
+use crate::target::channel::{Listening, PROFILE, Profiled, Restarted};
+use crate::target::stats::{self, Stats};
 
 /// Longer than any answer.
 const BUFFER: usize = 16 * 1024;
@@ -23,13 +26,20 @@ const TURN: Duration = Duration::from_millis(1);
 struct Server {
     pool: Pool,
     runtime: Handle,
-    profiled: bool,
+    profiler: Option<Profiler>,
+    spawned: Vec<Spawned>,
     answer: Vec<u8>,
 }
 
 /// Says where the server listens, then answers until stdin ends or says `stop`; `stop` is sent then.
-pub fn start(address: SocketAddr, pool: Pool, profiled: bool, stop: oneshot::Sender<()>) -> io::Result<JoinHandle<()>> {
-    let mut server = Server { pool, runtime: Handle::current(), profiled, answer: Vec::with_capacity(BUFFER) };
+pub fn start(
+    address: SocketAddr,
+    pool: Pool,
+    profiler: Option<Profiler>,
+    spawned: Vec<Spawned>,
+    stop: oneshot::Sender<()>,
+) -> io::Result<JoinHandle<()>> {
+    let mut server = Server { pool, runtime: Handle::current(), profiler, spawned, answer: Vec::with_capacity(BUFFER) };
     thread::Builder::new().name("stats".to_owned()).spawn(move || {
         // A reader that is gone is answered like one that says `stop`.
         let _ = server.serve(address);
@@ -55,9 +65,25 @@ impl Server {
                     self.answer(&Restarted { restarted })?;
                 }
                 "" if length > 0 => {}
-                _ => return Ok(()),
+                other => match other.strip_prefix(PROFILE) {
+                    Some(path) => {
+                        let profiled = self.profile(path.trim_start());
+                        self.answer(&Profiled { profiled })?;
+                    }
+                    None => return Ok(()),
+                },
             }
         }
+    }
+
+    /// Whether a profile of stacks is on now: to be written to `path`, if there is one.
+    fn profile(&mut self, path: &str) -> bool {
+        match &mut self.profiler {
+            Some(profiler) if path.is_empty() => profiler.end(),
+            Some(profiler) => profiler.begin(Path::new(path)),
+            None => {}
+        }
+        self.profiler.is_some() && !path.is_empty()
     }
 
     fn stats(&self) -> Stats<cc_openai_wrapper::pool::status::PoolStatus> {
@@ -65,8 +91,10 @@ impl Server {
         // blocks of the last descriptors would come and go. A timer makes it turn.
         self.runtime.block_on(async { tokio::time::sleep(TURN).await });
         // The heap first: what the answer itself needs is not counted.
-        let heap = self.profiled.then(heap);
-        Stats { tasks: self.runtime.metrics().num_alive_tasks() as u64, heap, pool: self.pool.status() }
+        let heap = self.profiler.as_ref().map(Profiler::heap);
+        let alive = self.spawned.iter().flat_map(Spawned::alive);
+        let spawned = alive.map(|(at, alive)| stats::Spawned { at, alive: alive as u64 }).collect();
+        Stats { tasks: self.runtime.metrics().num_alive_tasks() as u64, spawned, heap, pool: self.pool.status() }
     }
 
     fn answer(&mut self, answer: &impl Serialize) -> io::Result<()> {
@@ -77,9 +105,4 @@ impl Server {
         stdout.write_all(&self.answer)?;
         stdout.flush()
     }
-}
-
-fn heap() -> Heap {
-    let stats = dhat::HeapStats::get();
-    Heap { blocks: stats.curr_blocks as u64, bytes: stats.curr_bytes as u64 }
 }

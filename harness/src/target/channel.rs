@@ -1,6 +1,7 @@
 //! The stats channel: one line asks, one JSON line answers, over a server's stdin and stdout.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -31,6 +32,16 @@ pub struct Restarted {
     pub restarted: u64,
 }
 
+/// The word before the path of a profile that begins, and alone for one that ends.
+pub const PROFILE: &str = "profile";
+
+/// The answer to `profile PATH` and to `profile`.
+#[derive(Debug, Clone, Copy, Deserialize, serde::Serialize)]
+pub struct Profiled {
+    /// Whether a profile of stacks is on now.
+    pub profiled: bool,
+}
+
 /// Why there was no answer.
 #[derive(Debug, Error)]
 pub enum ChannelError {
@@ -46,6 +57,9 @@ pub enum ChannelError {
         /// The answer.
         line: String,
     },
+    /// It is not the build with a profiler in it.
+    #[error("it has no profiler of its heap: only sut-heap has one")]
+    Unprofiled,
 }
 
 /// The harness's end.
@@ -76,6 +90,21 @@ impl Channel {
     /// Asks for a restart of every slot.
     pub async fn restart(&mut self) -> Result<(), ChannelError> {
         self.ask::<Restarted>("restart\n").await.map(|_| ())
+    }
+
+    /// Has a profile of stacks begin, which will be written to `path` at its end.
+    pub async fn begin_profile(&mut self, path: &Path) -> Result<(), ChannelError> {
+        self.profile(&format!("{PROFILE} {}\n", path.display()), true).await
+    }
+
+    /// Has it end, and be written.
+    pub async fn end_profile(&mut self) -> Result<(), ChannelError> {
+        self.profile(&format!("{PROFILE}\n"), false).await
+    }
+
+    async fn profile(&mut self, request: &str, wanted: bool) -> Result<(), ChannelError> {
+        let is_on = self.ask::<Profiled>(request).await?.profiled;
+        if is_on == wanted { Ok(()) } else { Err(ChannelError::Unprofiled) }
     }
 
     /// Tells the server to stop.

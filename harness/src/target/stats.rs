@@ -1,5 +1,7 @@
 //! What a server of ours tells about itself: the one line that answers `stats`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// One answer. `P` is the pool's status: [`Pool`] for who reads, the wrapper's own type for who writes.
@@ -7,10 +9,39 @@ use serde::{Deserialize, Serialize};
 pub struct Stats<P = Pool> {
     /// Tokio tasks alive.
     pub tasks: u64,
+    /// Where those were spawned that a set of tasks knows.
+    #[serde(default)]
+    pub spawned: Vec<Spawned>,
     /// The heap, where a profiler runs.
     pub heap: Option<Heap>,
     /// The pool.
     pub pool: P,
+}
+
+/// The tasks alive that were spawned at one line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spawned {
+    /// `file:line`.
+    pub at: String,
+    /// How many.
+    pub alive: u64,
+}
+
+/// What tasks are called that no set knows.
+const ELSEWHERE: &str = "elsewhere, not through shutdown::Tasks";
+
+impl<P> Stats<P> {
+    /// The tasks alive by the line that spawned them, those of no known line included.
+    #[must_use]
+    pub fn tasks_by_line(&self) -> BTreeMap<String, u64> {
+        let mut tasks = BTreeMap::new();
+        for Spawned { at, alive } in &self.spawned {
+            *tasks.entry(at.clone()).or_default() += alive;
+        }
+        let known: u64 = tasks.values().sum();
+        tasks.insert(ELSEWHERE.to_owned(), self.tasks.saturating_sub(known));
+        tasks
+    }
 }
 
 /// Live heap, by dhat.

@@ -42,8 +42,14 @@ pub(super) fn leaking() -> Run {
     set_last(&mut keeping, Signal::Threads, 305);
     keeping.bounds.cli_processes_max = 301;
     keeping.grown = vec![
-        Grown { what: Thing::Process, name: "claude --output-format stream-json".into(), more: 300 },
-        Grown { what: Thing::Descriptor, name: "pipe to claude".into(), more: 600 },
+        Grown {
+            what: Thing::Process,
+            name: "claude --output-format stream-json".into(),
+            more: 300,
+            origin: None,
+            since: None,
+        },
+        Grown { what: Thing::Descriptor, name: "pipe to claude".into(), more: 600, origin: None, since: None },
     ];
     keeping.notes = vec!["still running: /tmp/cli (pid 4242)".into()];
     let of = |requests, p50_ms| LatencyOf { requests, p50_ms, p95_ms: 20.5, max_ms: 41.0 };

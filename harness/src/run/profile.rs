@@ -1,0 +1,158 @@
+//! Profiles of a heap: the one that was asked for, and the one that a leak asks for by itself.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{Kind, Request, RunError};
+use crate::attribution::fold;
+use crate::attribution::profile::{FORMAT, Profile};
+use crate::environment;
+use crate::event::{Listener, Subject};
+use crate::sample::{Environment, Frame, Signal};
+use crate::scenario::drive::Assignment;
+use crate::scenario::profile::{self, Length, ProfileError, Profiled};
+use crate::store::{self, StoreError};
+use crate::verdict::{Class, Finding, SignalVerdict};
+
+/// dhat's own file, for its viewer.
+pub const RAW: &str = "dhat-heap.json";
+/// The growing sites.
+pub const SITES: &str = "profile.json";
+/// The growing stacks, folded.
+pub const FOLDED: &str = "growth.folded";
+/// The flame graph of them; there is none where nothing grows.
+pub const PICTURE: &str = "growth.svg";
+
+/// Restarts of the first window, where nothing is known of the leak.
+pub const WINDOW: u64 = 60;
+/// The fewest of a profile that a leak asks for.
+const LEAST_WINDOW: u64 = 40;
+/// So many of what leaks should be seen in the difference of the windows: one that strikes by chance is then not missed.
+const STRIKES: f64 = 10.0;
+
+/// One scenario to be profiled.
+#[derive(Debug)]
+pub struct Program {
+    assignment: Assignment,
+    length: Length,
+    planted: Option<String>,
+    environment: Environment,
+}
+
+/// What was found, and what it was found by.
+#[derive(Debug)]
+pub struct Found {
+    /// The sites.
+    pub profile: Profile,
+    stacks: Vec<(Vec<Frame>, u64)>,
+    raw: Vec<u8>,
+}
+
+impl Request {
+    /// Lays out a profile of the first scenario, with a first window of so many restarts; none where there is no scenario.
+    pub fn profile(&self, window: u64) -> Result<Option<Program>, RunError> {
+        let Some(scenario) = self.scenarios.first() else { return Ok(None) };
+        let scenario = match &self.plant {
+            Some(planted) => planted.change.applied_to(scenario.clone()),
+            None => scenario.clone(),
+        };
+        let mut versions = BTreeSet::new();
+        let assignment = self.assignment(scenario, Kind::SutHeap, false, &mut versions)?;
+        let planted = self.planted();
+        Ok(Some(Program::new(&assignment, window, planted, environment::describe(versions, self.seed))))
+    }
+}
+
+impl Program {
+    /// A profile of this scenario, with a first window of so many restarts.
+    #[must_use]
+    pub fn new(assignment: &Assignment, window: u64, planted: Option<String>, environment: Environment) -> Self {
+        let length = Length::new(assignment.scenario.warm_up, window);
+        Self { assignment: assignment.clone(), length, planted, environment }
+    }
+
+    /// What the events name it.
+    #[must_use]
+    pub fn subject(&self) -> Subject<'_> {
+        Subject { target: profile::TARGET, goal: self.length.total(), ..self.assignment.subject() }
+    }
+
+    /// Makes the profile.
+    pub async fn run(self, listener: &dyn Listener) -> Result<Found, ProfileError> {
+        let Profiled { growth, windows, raw } = profile::profile(&self.assignment, self.length, listener).await?;
+        let profile = Profile {
+            format: FORMAT,
+            scenario: self.assignment.scenario.name.to_owned(),
+            planted: self.planted,
+            seed: self.assignment.seed,
+            windows,
+            sites: growth.sites,
+            environment: self.environment,
+        };
+        Ok(Found { profile, stacks: growth.stacks, raw })
+    }
+
+    /// Makes it and stores it in `folder`. The error is in words.
+    pub(super) async fn stored(self, folder: &Path, listener: &dyn Listener) -> Result<Found, String> {
+        let found = self.run(listener).await.map_err(|error| error.to_string())?;
+        found.save(folder).map_err(|error| error.to_string())?;
+        Ok(found)
+    }
+}
+
+impl Found {
+    /// Writes everything into `folder`. What an earlier profile left there is replaced, its picture as well.
+    pub fn save(&self, folder: &Path) -> Result<(), StoreError> {
+        let lines = fold::folded(&self.stacks);
+        let windows = &self.profile.windows;
+        let title = format!(
+            "What {} keeps: bytes of {} restarts more than of {}",
+            self.profile.scenario, windows.long, windows.short
+        );
+        clear(folder);
+        store::save_json(&folder.join(SITES), &self.profile)?;
+        store::save_bytes(&folder.join(RAW), &self.raw)?;
+        store::save_bytes(&folder.join(FOLDED), lines.as_bytes())?;
+        let path = folder.join(PICTURE);
+        match fold::svg(&lines, &title) {
+            Ok(None) => Ok(()),
+            Ok(Some(picture)) => store::save_bytes(&path, &picture),
+            Err(source) => Err(StoreError::Write { path, source }),
+        }
+    }
+}
+
+/// Removes the files of an earlier profile, so that nobody takes them for those of this run.
+pub fn clear(folder: &Path) {
+    for name in [RAW, SITES, FOLDED, PICTURE] {
+        // Most often there is none; one that cannot be removed is written over, or that fails and is told.
+        let _ = fs::remove_file(folder.join(name));
+    }
+    // Fails while somebody else's files are in it, and shall.
+    let _ = fs::remove_dir(folder);
+}
+
+/// Where `leakgate run` puts the profile of a scenario.
+#[must_use]
+pub fn folder(out: &Path, scenario: &str) -> PathBuf {
+    out.join(format!("profile-{scenario}"))
+}
+
+/// The first window of a profile for the leak in these rows; none where no heap leaks.
+pub(super) fn asked_for(rows: &[SignalVerdict], restarts: u64) -> Option<u64> {
+    let mut leaks = rows.iter().filter(|row| row.class == Class::Heap && row.verdict == Finding::Leak).peekable();
+    leaks.peek()?;
+    let blocks = leaks.find(|row| row.name == Signal::HeapBlocks).and_then(|row| row.growth_per_restart);
+    let window = blocks.filter(|&rate| rate > 0.0).map_or(WINDOW, |rate| ceil(STRIKES / rate));
+    Some(window.clamp(LEAST_WINDOW.min(restarts), restarts.max(1)))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a positive number of restarts; it saturates"
+)]
+fn ceil(restarts: f64) -> u64 {
+    restarts.ceil() as u64
+}
