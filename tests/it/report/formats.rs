@@ -160,7 +160,9 @@ fn json_is_the_verdict_that_is_stored() {
 
 /// The published schema, which comes with the crate that writes the format.
 pub(super) static SARIF: LazyLock<Validator> = LazyLock::new(|| {
-    let listed = std::process::Command::new(env!("CARGO"))
+    #[expect(clippy::disallowed_methods, reason = "it lists packages and ends; output() waits for it")]
+    let mut cargo = std::process::Command::new(env!("CARGO"));
+    let listed = cargo
         .args(["metadata", "--format-version=1", "--offline", "--locked", "--manifest-path"])
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
         .output()
