@@ -20,6 +20,7 @@ pub mod judge;
 pub mod profile;
 pub mod record;
 pub mod recordings;
+pub mod report;
 pub mod run;
 
 /// Proves whether a server that restarts its CLI leaks.
@@ -41,6 +42,8 @@ enum Verb {
     Run(Box<run::Args>),
     /// Judge stored runs again.
     Judge(judge::Args),
+    /// Write the report of a stored run: for a browser, a pull request, a CI, a dashboard.
+    Report(report::Args),
     /// Profile a scenario's heap and name the lines of code that keep memory.
     Profile(Box<profile::Args>),
     /// Tell what grew between two runs or two profiles.
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Run(args) => run::run(&args).map(ExitCode::from),
         Verb::Judge(args) => judge::run(&args).map(ExitCode::from),
+        Verb::Report(args) => report::run(&args).map(ExitCode::from),
         Verb::Profile(args) => profile::run(&args).map(ExitCode::from),
         Verb::Diff(args) => diff::run(&args).map(ExitCode::from),
         Verb::Compare(args) => compare::run(&args).map(ExitCode::from),

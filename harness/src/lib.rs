@@ -25,7 +25,7 @@
 //! | `harness/src/verdict.rs` | the rules, a file each in `verdict/` |
 //! | `harness/src/attribution.rs` | from heap profiles to the lines that keep memory. Pure; `harness/src/scenario/profile.rs` makes the profiles |
 //! | `harness/src/diff.rs` | what grew between two runs or two profiles. Pure |
-//! | `harness/src/report.rs` | the terminal report, what `profile` and `diff` print |
+//! | `harness/src/report.rs` | the report in its formats, a file each in `report/`; `harness/src/report/facts.rs` has what all of them say |
 //! | `harness/src/replay.rs` | the recorded conversations, held again with the mock and a real CLI |
 //! | `harness/src/fake_api.rs` | a stand-in for the Messages API, for a real CLI |
 //! | `harness/src/real_cli.rs` | the real CLI: where it is, and its environment |

@@ -90,6 +90,11 @@ pub fn save_bytes(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     write_whole(path, bytes).map_err(|source| StoreError::Write { path: path.into(), source })
 }
 
+/// Writes a text in the same way as [`save`].
+pub fn save_text(path: &Path, text: &str) -> Result<(), StoreError> {
+    write_whole(path, text.as_bytes()).map_err(|source| StoreError::Write { path: path.into(), source })
+}
+
 #[derive(Deserialize)]
 struct Head {
     format: u64,

@@ -1,6 +1,6 @@
 //! The rules, one fact a test. What holds for all runs is in `properties`.
 
-mod properties;
+pub(crate) mod properties;
 
 use leakgate::exit::Exit;
 use leakgate::sample::{Outcome, Run, Signal, TargetRun};

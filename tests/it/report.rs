@@ -1,5 +1,10 @@
 //! What people and scripts read: the terminal report and the shape of `verdict.json`.
 
+mod command;
+mod formats;
+mod hostile;
+mod xml;
+
 use leakgate::report::terminal::{Style, render};
 use leakgate::sample::{Run, Signal};
 use leakgate::verdict::judge;

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::cli::report::{names, write_all};
 use crate::cli::{Failure, listener, measure, print};
 use crate::control::Control;
 use crate::exit::Exit;
 use crate::outside::settings::Settings;
 use crate::real_cli;
+use crate::report::Format;
 use crate::report::terminal::{Style, WIDEST, render};
 use crate::run::{Cli, Kind, Request, profile};
 use crate::scenario::Scenario;
@@ -31,6 +33,10 @@ pub struct Args {
     /// The folder for run.json and verdict.json.
     #[arg(long, value_name = "DIR", default_value = "reports/latest")]
     out: PathBuf,
+
+    /// Reports beside run.json, in these formats: report.html, report.md …; `leakgate report` writes them later as well.
+    #[arg(long, value_enum, value_name = "FORMAT", value_delimiter = ',', default_value = "html,markdown")]
+    report: Vec<Format>,
 
     /// Restarts after the warm-up, instead of the scenario's own number.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(4..=1_000_000))]
@@ -113,7 +119,9 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     let (raw, judged) = (args.out.join("run.json"), args.out.join("verdict.json"));
     store::save(&raw, &run).map_err(|error| Failure::harness(&error))?;
     store::save_json(&judged, &verdict).map_err(|error| Failure::harness(&error))?;
-    print(&format!("\nStored: {} (judge it again with `leakgate judge`) and {}\n", raw.display(), judged.display()))?;
+    let mut stored = vec![judged];
+    stored.extend(write_all(&args.out, &args.report, &verdict, &run)?);
+    print(&format!("\nStored: {} (judge it again with `leakgate judge`), {}\n", raw.display(), names(&stored)))?;
     Ok(verdict.exit())
 }
 

@@ -25,7 +25,7 @@ use crate::recording::{End, Event, Flaws, Session, What};
 
 /// How long a CLI may take for the next thing that it is waited for. Between two of its own retries it was recorded to wait
 /// for 37 s.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How long it must live on where the end of stdin does not end it.
 const LIVES_ON: Duration = Duration::from_secs(2);
 /// Lines that are read ahead.

@@ -8,12 +8,11 @@ use std::fmt::{self, Display, Write};
 
 use owo_colors::{OwoColorize, Style as Paint};
 
-use super::advice;
+use super::facts::{self, Facts, Target};
 use super::text::{clean, date, grouped, wrap};
-use crate::sample::{Per, Run};
-use crate::verdict::target::TargetVerdict;
-use crate::verdict::words::{bytes, float};
-use crate::verdict::{Class, ControlVerdict, Finding, Verdict};
+use super::{advice, facts::environment as surroundings};
+use crate::sample::Run;
+use crate::verdict::{Finding, Verdict};
 
 /// No line is wider than this, whatever the terminal's width, except for a word that is (a command, a path).
 pub const WIDEST: usize = 100;
@@ -49,7 +48,8 @@ impl Page {
 
     /// One line as it is, set in: a frame of a stack, which no editor finds again once it is broken.
     fn line(&mut self, text: &str) -> fmt::Result {
-        writeln!(self.out, "       {}", clean(text))
+        let indent = text.len() - text.trim_start().len();
+        writeln!(self.out, "       {:indent$}{}", "", clean(text))
     }
 
     /// A blank line and a heading.
@@ -77,14 +77,15 @@ fn colour(finding: Finding) -> Paint {
 }
 
 fn draw(page: &mut Page, verdict: &Verdict, run: &Run) -> fmt::Result {
+    let facts = Facts::new(verdict, run);
     headline(page, verdict)?;
-    for (at, target) in verdict.targets.iter().enumerate() {
-        draw_target(page, verdict, run, at, target)?;
+    for target in &facts.targets {
+        draw_target(page, target)?;
     }
-    controls(page, &verdict.controls)?;
-    proof(page, verdict)?;
-    bounds(page, verdict, run)?;
-    latency(page, run)?;
+    controls(page, &facts)?;
+    exercised(page, verdict)?;
+    bounds(page, &facts)?;
+    latency(page, &facts)?;
     missed(page, verdict)?;
     environment(page, verdict, run)?;
     what_next(page, verdict, run)
@@ -107,35 +108,26 @@ fn headline(page: &mut Page, verdict: &Verdict) -> fmt::Result {
     Ok(())
 }
 
-fn draw_target(page: &mut Page, verdict: &Verdict, run: &Run, at: usize, target: &TargetVerdict) -> fmt::Result {
-    let (restarts, requests) = (grouped(target.proof.restarts), grouped(target.proof.requests));
-    let measured = run.targets.get(at);
-    let per = measured.map_or(Per::Restart, |measured| measured.plan.per());
-    let title = format!("Scenario {} on {}", target.scenario, target.target);
-    let word = page.finding(target.verdict, target.verdict);
+fn draw_target(page: &mut Page, target: &Target) -> fmt::Result {
+    let word = page.finding(target.judged.verdict, target.judged.verdict);
+    let title = format!("Scenario {} on {}", target.judged.scenario, target.judged.target);
     let title = page.paint(title, Paint::new().bold());
-    writeln!(page.out, "\n{title}: {word} after {restarts} restarts, {requests} requests, {:.1} s", target.seconds)?;
-    let rows: Vec<_> = verdict.signals.iter().filter(|row| row.run == at).collect();
-    table::draw(page, &rows, per)?;
-    for row in rows.iter().filter(|row| row.verdict > Finding::Pass) {
+    writeln!(page.out, "\n{title}: {word} after {}", target.exercised())?;
+    table::draw(page, target)?;
+    grown::draw(page, target)?;
+    for row in facts::alarming(target) {
         page.item(format_args!("{}: {}", row.verdict, row.reason))?;
     }
-    let Some(measured) = measured else { return Ok(()) };
-    grown::draw(page, measured, &rows)?;
-    sites::draw(page, measured)
+    sites::draw(page, target.measured)
 }
 
-fn controls(page: &mut Page, controls: &[ControlVerdict]) -> fmt::Result {
+fn controls(page: &mut Page, facts: &Facts) -> fmt::Result {
     page.heading("Can this gate see?")?;
-    if controls.is_empty() {
-        return page.item("Controls were left out, so this was not proved.");
-    }
-    let planted = controls.iter().filter(|control| !control.planted.is_empty());
-    let (all, caught) = (planted.clone().count(), planted.filter(|control| control.caught).count());
-    page.item(format_args!("{caught} of {all} planted leaks caught"))?;
+    page.item(facts.controls())?;
+    let controls = &facts.verdict.controls;
     for control in controls {
         if !control.passed {
-            let word = page.finding(Finding::Invalid, if control.planted.is_empty() { "failed" } else { "missed" });
+            let word = page.finding(Finding::Invalid, facts::control_word(control));
             page.item(format_args!("{word} {}: {}", control.name, control.reason))?;
         } else if control.planted.is_empty() {
             page.item(format_args!("{}: {}", control.name, control.reason))?;
@@ -146,60 +138,31 @@ fn controls(page: &mut Page, controls: &[ControlVerdict]) -> fmt::Result {
     if names.is_empty() { Ok(()) } else { page.item(format_args!("caught: {}", names.join(", "))) }
 }
 
-fn proof(page: &mut Page, verdict: &Verdict) -> fmt::Result {
-    let proof = &verdict.proof;
+fn exercised(page: &mut Page, verdict: &Verdict) -> fmt::Result {
     page.heading("What was exercised")?;
-    page.item(format_args!(
-        "{} restarts, {} turns, {} requests ({} errors), {} checkpoints, {} replayed",
-        grouped(proof.restarts),
-        grouped(proof.turns),
-        grouped(proof.requests),
-        grouped(proof.errors),
-        grouped(proof.checkpoints),
-        bytes(float(proof.bytes_replayed)),
-    ))?;
-    page.item(format_args!("{} requests lost, {} replies mixed up", grouped(proof.lost), grouped(proof.mixed_up)))?;
-    if proof.unmarked == 0 {
-        return Ok(());
-    }
-    page.item(format_args!(
-        "{} replies carried no mark of their request, so that nobody can tell whether they were mixed up",
-        grouped(proof.unmarked)
-    ))
+    facts::proof(&verdict.proof).into_iter().try_for_each(|line| page.item(line))
 }
 
-fn bounds(page: &mut Page, verdict: &Verdict, run: &Run) -> fmt::Result {
+fn bounds(page: &mut Page, facts: &Facts) -> fmt::Result {
     page.heading("Bounds")?;
-    for (target, judged) in run.targets.iter().zip(&verdict.targets) {
-        let (seen, plan) = (target.bounds, &target.plan);
-        let (live, system) = (seen.live_invokers_max, seen.cli_processes_max);
-        let allowed = judged.live_invokers_allowed.map_or("any number".to_owned(), |allowed| allowed.to_string());
-        let most = match target.plan.outside {
-            Some(_) => format!("{system} CLI processes at most (allowed: {allowed})"),
-            None => format!("{live} live invokers at most (system: {system}, allowed: {allowed})"),
-        };
-        page.item(format_args!("{} on {}: {most}", target.scenario, target.target))?;
-        page.item(format_args!(
-            "- RSS: server {:.1} MB{}, tree {:.1} MB{}",
-            seen.server_rss_max_mb,
-            cap(plan.server_rss_cap_mb),
-            seen.tree_rss_max_mb,
-            cap(plan.tree_rss_cap_mb),
-        ))?;
+    for target in &facts.targets {
+        let (server, tree) = target.most_memory();
+        page.item(format_args!("{} on {}: {}", target.judged.scenario, target.judged.target, target.most_alive()))?;
+        page.item(format_args!("- RSS: server {server}, tree {tree}"))?;
     }
     Ok(())
 }
 
 /// How long requests took, where both kinds were seen.
-fn latency(page: &mut Page, run: &Run) -> fmt::Result {
-    let watched = run.targets.iter().filter_map(|target| target.latency.map(|latency| (target, latency)));
+fn latency(page: &mut Page, facts: &Facts) -> fmt::Result {
+    let watched = facts.targets.iter().filter_map(|target| target.latency().map(|latency| (target, latency)));
     for (at, (target, latency)) in watched.enumerate() {
         if at == 0 {
             page.heading("How long requests took")?;
         }
-        page.item(format_args!("{} on {}:", target.scenario, target.target))?;
+        page.item(format_args!("{} on {}:", target.judged.scenario, target.judged.target))?;
         writeln!(page.out, "  {:<24}{:>9}{:>12}{:>12}{:>12}", "", "requests", "p50", "p95", "max")?;
-        for (what, of) in [("during a restart", latency.during), ("otherwise", latency.between)] {
+        for (what, of) in latency {
             let [p50, p95, max] = [of.p50_ms, of.p95_ms, of.max_ms].map(|ms| format!("{ms:.1} ms"));
             writeln!(page.out, "  {what:<24}{:>9}{p50:>12}{p95:>12}{max:>12}", grouped(of.requests))?;
         }
@@ -207,46 +170,20 @@ fn latency(page: &mut Page, run: &Run) -> fmt::Result {
     Ok(())
 }
 
-fn cap(mb: u64) -> String {
-    if mb == 0 { String::new() } else { format!(" (cap {mb} MB)") }
-}
-
 fn missed(page: &mut Page, verdict: &Verdict) -> fmt::Result {
     page.heading("What it could have missed")?;
-    page.item(
-        "Any steady leak below the last column of the tables. A count that leaks now and then, with probability p at \
-         each of N restarts, is seen with 95 % when p is 3/N or more. A heap that leaks now and then, at three times the \
-         last column or more, does not pass; it may be called SATURATING instead of LEAK.",
-    )?;
-    for claim in &verdict.false_alarms {
-        page.item(format_args!("False alarms, {}: {}.", class(claim.class), claim.bound))?;
-    }
-    Ok(())
-}
-
-fn class(class: Class) -> &'static str {
-    match class {
-        Class::Exact => "counts",
-        Class::Heap => "heap",
-        Class::Noisy => "anon_pss",
-        Class::Total => "totals",
-        Class::Cap => "caps",
-    }
+    page.item(facts::MISSED)?;
+    facts::false_alarms(verdict).try_for_each(|claim| page.item(claim))
 }
 
 fn environment(page: &mut Page, verdict: &Verdict, run: &Run) -> fmt::Result {
     let env = &verdict.environment;
     page.heading("Environment")?;
-    let mut parts = vec![
-        format!("leakgate {}", env.leakgate),
-        format!("commit {}", env.commit.as_deref().unwrap_or("unknown")),
-        env.rustc.clone(),
-        format!("kernel {}", env.kernel),
-        format!("CLI {}", env.cli_versions.join(" ")),
-        format!("{} CPUs", env.cpus),
-        format!("seed {}", run.seed),
-    ];
-    parts.retain(|part| !part.is_empty());
+    let parts = surroundings(env, run.seed).into_iter().map(|(name, value)| match name {
+        "CPUs" => format!("{value} CPUs"),
+        _ => format!("{name} {value}"),
+    });
+    let parts: Vec<String> = parts.collect();
     page.item(parts.join(" · "))?;
     page.item(format_args!("{}: {}", date(env.started_unix), env.command))?;
     page.item("kB is 10^3 bytes, MB is 10^6.")

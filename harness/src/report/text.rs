@@ -17,15 +17,35 @@ pub(super) fn wrap(text: &str, width: usize, indent: usize) -> String {
             out.push(' ');
             column += 1;
         }
-        out.push_str(&clean(word));
+        out.extend(word.chars().map(|letter| if is_harmless(letter) { letter } else { '\u{fffd}' }));
         column += length;
     }
     out
 }
 
-/// Text as it is, but for what would move the cursor.
+/// One line of harmless characters: what text from outside becomes before a format escapes it in its own way.
 pub(super) fn clean(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+    let harmless = |letter: char| match letter {
+        '\n' | '\r' | '\t' => ' ',
+        letter if is_harmless(letter) => letter,
+        _ => '\u{fffd}',
+    };
+    text.trim().chars().map(harmless).collect()
+}
+
+/// Neither a control character nor one that changes the direction of what stands around it. XML can't hold the last two.
+fn is_harmless(letter: char) -> bool {
+    let turns =
+        matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !letter.is_control() && !turns && !matches!(letter, '\u{fffe}' | '\u{ffff}')
+}
+
+/// The first characters of a text, with `…` where some are left out.
+pub(super) fn shortened(text: &str, longest: usize) -> String {
+    match text.char_indices().nth(longest) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(longest.saturating_sub(1)).chain(['…']).collect(),
+    }
 }
 
 /// `1234567` as `1,234,567`.
@@ -62,6 +82,17 @@ mod tests {
     #[test]
     fn a_note_cannot_move_the_cursor() {
         assert_eq!(wrap("one\u{1b}[2Jtwo\nthree", 80, 2), "one\u{fffd}[2Jtwo three");
+    }
+
+    #[test]
+    fn text_from_outside_becomes_one_harmless_line() {
+        assert_eq!(clean(" one\r\ntwo\u{1b}[2J\u{202e}three\u{ffff} "), "one  two\u{fffd}[2J\u{fffd}three\u{fffd}");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        assert_eq!(shortened("äöü", 3), "äöü");
+        assert_eq!(shortened("äöüß", 3), "äö…");
     }
 
     #[test]

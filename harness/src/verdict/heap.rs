@@ -51,6 +51,12 @@ struct Three {
     end: (u64, u64),
 }
 
+/// The readings by which a signal of the heap was judged, as restarts and value: at T, 2T and 4T.
+pub fn readings(run: &TargetRun, signal: Signal) -> Option<[(u64, u64); 3]> {
+    let Three { start, middle, end } = choose(&series(run, signal)?)?;
+    Some([start, middle, end])
+}
+
 /// Judges blocks and bytes where the target reports them. The checkpoints must be in order (`validity` sees to it).
 pub fn judge(run: &TargetRun) -> Vec<SignalVerdict> {
     [(Signal::HeapBlocks, BLOCKS), (Signal::HeapBytes, BYTES)]

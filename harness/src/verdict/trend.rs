@@ -39,6 +39,31 @@ struct Windows {
     length: f64,
 }
 
+/// One of the windows that [`judge`] compares.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Window {
+    /// The restarts or turns before it.
+    pub from: f64,
+    /// The last restart or turn in it.
+    pub to: f64,
+    /// The median of its readings, in bytes.
+    pub median: f64,
+}
+
+/// The windows by which [`Signal::AnonPss`] was judged, in order; absent where it was not.
+pub fn windows_of(run: &TargetRun) -> Option<[Window; WINDOWS]> {
+    if is_profiled(run) {
+        return None;
+    }
+    let Windows { medians, length } = windows(run, |point| point.anon_pss).ok()?;
+    let mut from = 4.0 * length;
+    Some(medians.map(|median| {
+        let window = Window { from, to: from + length, median };
+        from = window.to;
+        window
+    }))
+}
+
 /// Judges [`Signal::AnonPss`]. Absent for a target under dhat, whose own bookkeeping is what grows there.
 pub fn judge(run: &TargetRun) -> Option<SignalVerdict> {
     if is_profiled(run) {

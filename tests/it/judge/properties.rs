@@ -180,7 +180,7 @@ fn target() -> impl Strategy<Value = TargetRun> {
         })
 }
 
-fn run() -> impl Strategy<Value = Run> {
+pub(crate) fn run() -> impl Strategy<Value = Run> {
     let planted = proptest::collection::vec(select(&SIGNALS[..]), 0..3);
     let control = (planted, target()).prop_map(|(planted, run)| Control { name: "any".into(), planted, run });
     let controls = proptest::collection::vec(control, 0..2);
