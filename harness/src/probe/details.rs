@@ -101,7 +101,7 @@ impl History {
                 Some(Grown { what, name, more, origin, since: self.since(key) })
             })
             .collect();
-        grown.sort_by(|a, b| (a.what, b.more, &b.name).cmp(&(b.what, a.more, &a.name)));
+        grown.sort_by(|a, b| (a.what, b.more, &a.name).cmp(&(b.what, a.more, &b.name)));
         let mut of_a_sort = BTreeMap::<Thing, usize>::new();
         grown.retain(|grown| {
             let number = of_a_sort.entry(grown.what).or_default();

@@ -107,7 +107,7 @@ impl Found {
         let lines = fold::folded(&self.stacks);
         let windows = &self.profile.windows;
         let title = format!(
-            "What {} keeps: bytes of {} restarts more than of {}",
+            "Heap growth in {}: bytes kept by {} restarts, less those of {}",
             self.profile.scenario, windows.long, windows.short
         );
         clear(folder);
