@@ -14,7 +14,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::advice;
 use super::facts::{self, Facts};
 use super::text::{clean, date, grouped, shortened};
-use crate::verdict::words::{name, plural};
+use crate::verdict::words::{bytes, name, plural};
 use crate::verdict::{ControlVerdict, Finding, Verdict};
 use parts::{badge, class, control_badge, pairs, table};
 
@@ -81,8 +81,8 @@ fn headline(facts: &Facts) -> Markup {
     let figures = [
         ("Exercised", format!("{}, {}", counted(proof.restarts, "restart"), counted(proof.requests, "request"))),
         ("Controls", controls),
-        ("Server, at most", format!("{:.1} MB", verdict.bounds.server_rss_max_mb)),
-        ("Its tree, at most", format!("{:.1} MB", verdict.bounds.tree_rss_max_mb)),
+        ("Server, at most", bytes(verdict.bounds.server_rss_max_mb * 1e6)),
+        ("Its tree, at most", bytes(verdict.bounds.tree_rss_max_mb * 1e6)),
         ("Measured", date(verdict.environment.started_unix)),
     ];
     html! {

@@ -93,7 +93,7 @@ fn alarms(out: &mut String, facts: &Facts) -> fmt::Result {
 fn controls(out: &mut String, facts: &Facts) -> fmt::Result {
     write!(out, "\n**Can this gate see?** {}", facts.controls())?;
     for control in facts.verdict.controls.iter().filter(|control| !control.passed || control.planted.is_empty()) {
-        write!(out, "; {} {}", escaped(&control.name), facts::control_word(control))?;
+        write!(out, "; {}: {}", escaped(&control.name), escaped(&control.reason))?;
     }
     writeln!(out)
 }

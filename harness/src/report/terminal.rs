@@ -110,7 +110,7 @@ fn headline(page: &mut Page, verdict: &Verdict) -> fmt::Result {
 
 fn draw_target(page: &mut Page, target: &Target) -> fmt::Result {
     let word = page.finding(target.judged.verdict, target.judged.verdict);
-    let title = format!("Scenario {} on {}", target.judged.scenario, target.judged.target);
+    let title = format!("Scenario {}", target.name());
     let title = page.paint(title, Paint::new().bold());
     writeln!(page.out, "\n{title}: {word} after {}", target.exercised())?;
     table::draw(page, target)?;
@@ -147,7 +147,7 @@ fn bounds(page: &mut Page, facts: &Facts) -> fmt::Result {
     page.heading("Bounds")?;
     for target in &facts.targets {
         let (server, tree) = target.most_memory();
-        page.item(format_args!("{} on {}: {}", target.judged.scenario, target.judged.target, target.most_alive()))?;
+        page.item(format_args!("{}: {}", target.name(), target.most_alive()))?;
         page.item(format_args!("- RSS: server {server}, tree {tree}"))?;
     }
     Ok(())
@@ -160,7 +160,7 @@ fn latency(page: &mut Page, facts: &Facts) -> fmt::Result {
         if at == 0 {
             page.heading("How long requests took")?;
         }
-        page.item(format_args!("{} on {}:", target.judged.scenario, target.judged.target))?;
+        page.item(format_args!("{}:", target.name()))?;
         writeln!(page.out, "  {:<24}{:>9}{:>12}{:>12}{:>12}", "", "requests", "p50", "p95", "max")?;
         for (what, of) in latency {
             let [p50, p95, max] = [of.p50_ms, of.p95_ms, of.max_ms].map(|ms| format!("{ms:.1} ms"));

@@ -172,7 +172,12 @@ pub(super) static SARIF: LazyLock<Validator> = LazyLock::new(|| {
         listed["packages"].as_array().unwrap().iter().find(|package| package["name"] == "serde-sarif").unwrap();
     let manifest = PathBuf::from(package["manifest_path"].as_str().unwrap());
     let schema = std::fs::read(manifest.with_file_name("src").join("schema.json")).unwrap();
-    let schema: Value = serde_json::from_slice(&schema).unwrap();
+    let mut schema: Value = serde_json::from_slice(&schema).unwrap();
+    // One pattern in it is no regular expression: it closes a bracket that it never opened. We name no language.
+    for part in ["run", "toolComponent"] {
+        let language = schema.pointer_mut(&format!("/definitions/{part}/properties/language")).unwrap();
+        language.as_object_mut().unwrap().remove("pattern").unwrap();
+    }
     assert!(schema["title"].as_str().unwrap().contains("Version 2.1.0"), "{}", schema["title"]);
     jsonschema::options().should_validate_formats(true).build(&schema).unwrap()
 });

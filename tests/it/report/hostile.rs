@@ -125,7 +125,8 @@ fn json_shape(value: &serde_json::Value) -> String {
 }
 
 fn holds(word: &str) {
-    let (run, plain) = (saying(word), saying("xyx"));
+    // A reason of several lines is told whole below its first line.
+    let (run, plain) = (saying(word), saying(if word.contains('\n') { "x\nx" } else { "xyx" }));
     let both = |format| (text(format, &run), text(format, &plain));
 
     let (page, harmless) = both(Format::Html);
