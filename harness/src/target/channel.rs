@@ -15,6 +15,9 @@ use crate::target::stats::Stats;
 
 /// How long an answer may take. A restart of all slots waits for running turns.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+/// How long the end of a profile may take: dhat reads the debug information of the whole program for its stacks, which takes
+/// seconds on an idle machine and minutes on a busy one.
+const PROFILE_DEADLINE: Duration = Duration::from_mins(5);
 /// The longest answer accepted, in bytes.
 const MAX_LINE: u64 = 1 << 20;
 
@@ -49,8 +52,8 @@ pub enum ChannelError {
     #[error("it closed its stdout")]
     Closed,
     /// Nothing came.
-    #[error("no answer within {} s", ANSWER_DEADLINE.as_secs())]
-    Deadline,
+    #[error("no answer within {} s", .0.as_secs())]
+    Deadline(Duration),
     /// Something else came.
     #[error("it answered what is not expected: {line}")]
     Unexpected {
@@ -103,7 +106,7 @@ impl Channel {
     }
 
     async fn profile(&mut self, request: &str, wanted: bool) -> Result<(), ChannelError> {
-        let is_on = self.ask::<Profiled>(request).await?.profiled;
+        let is_on = self.ask_within::<Profiled>(request, PROFILE_DEADLINE).await?.profiled;
         if is_on == wanted { Ok(()) } else { Err(ChannelError::Unprofiled) }
     }
 
@@ -116,9 +119,13 @@ impl Channel {
     }
 
     async fn ask<T: DeserializeOwned>(&mut self, request: &str) -> Result<T, ChannelError> {
+        self.ask_within(request, ANSWER_DEADLINE).await
+    }
+
+    async fn ask_within<T: DeserializeOwned>(&mut self, request: &str, time: Duration) -> Result<T, ChannelError> {
         let requests = self.requests.as_mut().ok_or(ChannelError::Closed)?;
         requests.write_all(request.as_bytes()).await.map_err(|_| ChannelError::Closed)?;
-        timeout(ANSWER_DEADLINE, self.answer()).await.map_err(|_| ChannelError::Deadline)?
+        timeout(time, self.answer()).await.map_err(|_| ChannelError::Deadline(time))?
     }
 
     async fn answer<T: DeserializeOwned>(&mut self) -> Result<T, ChannelError> {
