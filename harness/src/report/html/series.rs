@@ -1,6 +1,7 @@
 //! What the chart of a signal shows: its readings, what is allowed of it, and what it was judged by. No drawing here.
 
 use crate::report::facts::Target;
+use crate::report::text::clean;
 use crate::sample::{Checkpoint, Signal, TracePoint};
 use crate::verdict::trend::{self, Window};
 use crate::verdict::words::{bytes, float, rate};
@@ -118,7 +119,7 @@ fn limits(target: &Target, row: &SignalVerdict, points: &[Point], windows: &[Win
     }
     let exceptions = plan.outside.iter().flat_map(|outside| &outside.exceptions);
     for exception in exceptions.filter(|exception| exception.signal == row.name) {
-        let label = format!("allowed until {}", exception.expires);
+        let label = format!("allowed until {}", clean(&exception.expires));
         found.extend(row.first.map(|first| level(float(first) + float(exception.allow), label)));
     }
     found

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::axis::Axis;
 use super::series::{Limit, Point, Series};
-use crate::report::text::grouped;
+use crate::report::text::{clean, grouped};
 use crate::verdict::SignalVerdict;
 use crate::verdict::trend::Window;
 use crate::verdict::words::amount;
@@ -53,7 +53,7 @@ pub(super) fn draw(series: &Series, row: &SignalVerdict, size: Size, caption: &C
         svg viewBox=(format!("0 0 {} {}", size.width, size.height)) role="img" aria-labelledby=(format!("{title} {about}"))
             xmlns="http://www.w3.org/2000/svg" {
             title id=(title) { (caption.title) }
-            desc id=(about) { (description(series, row, caption.per)) }
+            desc id=(about) { (clean(&description(series, row, caption.per))) }
             (warm_up(&frame, series))
             (grid(&frame, row, caption.per))
             @for at in &series.checkpoints { (checkpoint(&frame, *at)) }
