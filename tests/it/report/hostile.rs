@@ -125,8 +125,9 @@ fn json_shape(value: &serde_json::Value) -> String {
 }
 
 fn holds(word: &str) {
-    // A reason of several lines is told whole below its first line.
-    let (run, plain) = (saying(word), saying(if word.contains('\n') { "x\nx" } else { "xyx" }));
+    // A reason of several lines is told whole below its first line, and a long name in another way than a short one.
+    let harmless: String = word.chars().map(|letter| if letter == '\n' { letter } else { 'x' }).collect();
+    let (run, plain) = (saying(word), saying(&harmless));
     let both = |format| (text(format, &run), text(format, &plain));
 
     let (page, harmless) = both(Format::Html);
