@@ -1,6 +1,6 @@
 //! What grew between two runs or two profiles: by signal, by thing and by site. Pure; two documents of a kind go in.
 //!
-//! A site is the same in both when its [key](crate::attribution::key) is. Where the key is in one document alone, and the
+//! A site is the same in both when its [`key`] is. Where the key is in one document alone, and the
 //! other has exactly one site of the same function, that is taken for it: its line moved, because something above it was
 //! edited.
 
