@@ -74,7 +74,8 @@ impl Frame {
         let values = series.points.iter().map(|point| point.1).chain(limits);
         let (low, high) =
             values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), at| (low.min(at), high.max(at)));
-        let least = if row.unit == "bytes" { (high * 0.02).max(64.0) } else { 1.0 };
+        // Of an enormous count one more is lost in rounding, and a range without any height can't be divided.
+        let least = if row.unit == "bytes" { (high * 0.02).max(64.0) } else { (high * 1e-9).max(1.0) };
         let room = ((high - low) * 0.2).max(least);
         let low = if series.from_zero { 0.0 } else { low - room };
         let (wanted_x, wanted_y) = if size.labelled { (5.0, 4.0) } else { (2.0, 2.0) };
