@@ -4,6 +4,7 @@
 mod clients;
 mod commands;
 mod fake_api;
+mod features;
 mod gate;
 mod judge;
 mod layering;
