@@ -12,6 +12,7 @@
 //! | --- | --- |
 //! | `harness/src/cli.rs` | the command line; `harness/src/exit.rs` has the exit codes |
 //! | `harness/src/run.rs` | controls, then scenarios, then the one repetition of a leak; `harness/src/run/profile.rs` the profile of one |
+//! | `harness/src/suite.rs` | large suites: which unit falls to which shard, and shards merged to one run. Pure |
 //! | `harness/src/control.rs` | which leaks are planted, and what each has to show |
 //! | `harness/src/scenario.rs` | the plans; `harness/src/scenario/drive.rs` carries one out: load, rest, checkpoint, stop |
 //! | `harness/src/load.rs` | requests and the check of every reply |
@@ -69,6 +70,7 @@ pub mod scrub;
 pub mod siblings;
 pub mod store;
 pub mod strays;
+pub mod suite;
 pub mod sut;
 pub mod target;
 pub mod verdict;

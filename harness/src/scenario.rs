@@ -21,6 +21,9 @@ pub mod streams;
 pub mod structured;
 pub mod tools;
 
+/// Bytes of filler that take as long as another request.
+const FILLER_OF_ONE: u64 = 500_000;
+
 /// A load plan, faults and limits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scenario {
@@ -94,6 +97,13 @@ impl Scenario {
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::all().into_iter().find(|scenario| scenario.name == name)
+    }
+
+    /// What it costs to run it, in requests of the default scenario: only to divide a suite evenly.
+    #[must_use]
+    pub fn cost(&self) -> u64 {
+        let requests = (self.warm_up + self.restarts).saturating_mul(self.max_turns).max(self.requests);
+        requests.saturating_mul(1 + self.filler as u64 / FILLER_OF_ONE)
     }
 
     /// Cap on the whole tree's RSS, in MB: one server, and an invoker for each slot and one more.
