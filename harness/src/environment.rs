@@ -35,7 +35,8 @@ fn built_from() -> Option<String> {
 }
 
 /// The commit of the working folder, where git knows one.
-fn commit() -> Option<String> {
+#[must_use]
+pub fn commit() -> Option<String> {
     let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
     let is_dirty = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| !changes.is_empty());
     Some(if is_dirty { format!("{commit}+changes") } else { commit })

@@ -44,6 +44,8 @@ pub struct Assignment {
     pub seed: u64,
     /// The same, where the run has several, so that reports have to tell them apart.
     pub own_seed: Option<u64>,
+    /// How often the scenario's restarts were doubled.
+    pub doubled: u64,
     /// It has a leak planted, or is the clean control.
     pub control: bool,
 }
@@ -112,6 +114,7 @@ impl Assignment {
             server_rss_cap_mb: scenario.server_rss_cap_mb,
             tree_rss_cap_mb: scenario.tree_rss_cap_mb(),
             memory_noise_mb: scenario.memory_noise_mb,
+            doubled: self.doubled,
             errors_allowed: scenario.errors_allowed,
             outside: None,
         }
