@@ -100,6 +100,7 @@ fn plan() -> impl Strategy<Value = Plan> {
             server_rss_cap_mb: server,
             tree_rss_cap_mb: tree,
             memory_noise_mb: tree % 3,
+            doubled: slots % 4,
             errors_allowed: share,
             outside: None,
         },
