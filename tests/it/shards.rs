@@ -90,6 +90,9 @@ fn invalid(run: &Run) -> String {
     verdict.invalid.join("\n")
 }
 
+/// Something that makes another shard of one.
+type Change = fn(&mut Run);
+
 /// Two scenarios with two seeds in three shards.
 fn cut() -> Vec<(String, Run)> {
     shards(&whole(&[Fate::Sound; 4], 2), 4, 2, 3)
@@ -156,7 +159,7 @@ fn a_shard_that_is_there_twice_is_named_with_its_files() {
 
 #[test]
 fn a_shard_of_another_suite_or_build_is_named_with_what_differs() {
-    let changes: [(fn(&mut Run), &str); 6] = [
+    let changes: [(Change, &str); 6] = [
         (|run| run.environment.commit = Some("fedcba987654".into()), "its commit is fedcba987654"),
         (|run| run.environment.leakgate = "0.2.0".into(), "the leakgate that made it is 0.2.0"),
         (|run| run.environment.rustc = "rustc 1.96.0".into(), "its compiler is rustc 1.96.0"),
