@@ -28,7 +28,7 @@ const WRAPPER: [&str; 20] = [
 ];
 
 /// The harness's modules from top to bottom. Measuring (`scenario` and below) knows nothing of verdicts.
-const HARNESS: [&str; 34] = [
+const HARNESS: [&str; 35] = [
     "bin",
     "cli",
     "power",
@@ -41,6 +41,7 @@ const HARNESS: [&str; 34] = [
     "diff",
     "store",
     "verdict",
+    "suite",
     "control",
     "outside",
     "scenario",
