@@ -88,9 +88,10 @@ fn with_block(readme: &str, block: &Block, file: &str, wrong: &mut Vec<String>) 
     format!("{before}{begin}{}{}", shown.join("\n"), &rest[end..])
 }
 
-/// Whether two lines differ in their numbers alone, as far as the first goes.
+/// Whether two lines differ in their numbers, and in the names of temporary folders, alone; as far as the first goes.
 fn is_alike(shown: &str, line: &str) -> bool {
-    static NUMBER: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"-?\d[\d.,]*( ?([kMG]?B|ms|s)\b)?").unwrap());
+    static NUMBER: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"-bin-[^/]+|-?\d[\d.,]*( ?([kMG]?B|ms|s)\b)?").unwrap());
     let masked = |text: &str| NUMBER.replace_all(text, "#").split_whitespace().collect::<Vec<_>>().join(" ");
     match shown.strip_suffix(GAP) {
         Some(start) => masked(line).starts_with(&masked(start)),
