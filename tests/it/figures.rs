@@ -168,12 +168,12 @@ fn every_figure_of_the_readme_is_that_of_its_file() {
 #[test]
 fn a_figure_that_was_changed_is_seen_and_put_right() {
     let (readme, sources) = (read("README.md"), sources());
-    let changes = [
+    let cases = [
         (Regex::new("18 of 18 planted").unwrap(), "17 of 18 planted"),
         (Regex::new(r"half of them took up to(\s+)").unwrap(), "half of them took up to${1}1"),
         (Regex::new("1 site grows").unwrap(), "2 site grows"),
     ];
-    for (from, to) in changes {
+    for (from, to) in cases {
         let changed = from.replace(&readme, to).into_owned();
         assert_ne!(changed, readme, "{from}");
         let (text, wrong) = renewed(&changed, &sources);

@@ -204,6 +204,7 @@ mod tests {
             server_rss_cap_mb: 0,
             tree_rss_cap_mb: 0,
             memory_noise_mb: 0,
+            doubled: 0,
             errors_allowed: 0.0,
             outside: None,
         };
