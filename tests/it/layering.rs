@@ -28,7 +28,7 @@ const WRAPPER: [&str; 20] = [
 ];
 
 /// The harness's modules from top to bottom. Measuring (`scenario` and below) knows nothing of verdicts.
-const HARNESS: [&str; 33] = [
+const HARNESS: [&str; 34] = [
     "bin",
     "cli",
     "run",
@@ -38,6 +38,7 @@ const HARNESS: [&str; 33] = [
     "siblings",
     "report",
     "diff",
+    "nightly",
     "store",
     "verdict",
     "control",

@@ -112,6 +112,7 @@ fn target(name: &str, at: &[u64], values: &[(Signal, u64)], trace: Vec<TracePoin
             tree_rss_cap_mb: 400,
             memory_noise_mb: 0,
             errors_allowed: 0.0,
+            exceptions: Vec::new(),
             outside: None,
         },
         outcome: Outcome::Completed,
@@ -145,5 +146,6 @@ fn environment() -> Environment {
         kernel: "6.8.0-45-generic".into(),
         cli_versions: vec!["2.1.19".into(), "2.1.330".into()],
         cpus: 2,
+        allocator: None,
     }
 }

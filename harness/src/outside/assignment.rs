@@ -75,6 +75,7 @@ impl Assignment {
             tree_rss_cap_mb: settings.tree_rss_mb.unwrap_or(0),
             memory_noise_mb: 0,
             errors_allowed: settings.errors_allowed,
+            exceptions: Vec::new(),
             outside: Some(Outside {
                 per: Per::Restart,
                 cli_processes_allowed: settings.cli_processes,

@@ -111,6 +111,7 @@ impl Assignment {
             tree_rss_cap_mb: scenario.tree_rss_cap_mb(),
             memory_noise_mb: scenario.memory_noise_mb,
             errors_allowed: scenario.errors_allowed,
+            exceptions: scenario.exceptions.clone(),
             outside: None,
         }
     }

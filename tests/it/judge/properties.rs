@@ -100,6 +100,7 @@ fn plan() -> impl Strategy<Value = Plan> {
             tree_rss_cap_mb: tree,
             memory_noise_mb: tree % 3,
             errors_allowed: share,
+            exceptions: Vec::new(),
             outside: None,
         },
     )
