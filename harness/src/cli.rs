@@ -13,15 +13,18 @@ use crate::event::Listener;
 use crate::exit::Exit;
 use crate::progress::{Bar, Lines};
 
+pub mod baseline;
 pub mod compare;
 pub mod diff;
 pub mod fake_api;
 pub mod judge;
+pub mod nightly;
 pub mod profile;
 pub mod record;
 pub mod recordings;
 pub mod report;
 pub mod run;
+pub mod trend;
 
 /// Proves whether a server that restarts its CLI leaks.
 #[derive(Debug, Parser)]
@@ -40,6 +43,12 @@ struct Cli {
 enum Verb {
     /// Run the controls, then scenarios, and judge what was measured.
     Run(Box<run::Args>),
+    /// Run every scenario there is for long, compare the build with the last baseline, and keep the night in the history.
+    Nightly(Box<nightly::Args>),
+    /// Accept a night as what later ones are compared with; list and show what was accepted.
+    Baseline(baseline::Args),
+    /// Write the trend page of the history again.
+    Trend(trend::Args),
     /// Judge stored runs again.
     Judge(judge::Args),
     /// Write the report of a stored run: for a browser, a pull request, a CI, a dashboard.
@@ -85,6 +94,9 @@ impl Failure {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Run(args) => run::run(&args).map(ExitCode::from),
+        Verb::Nightly(args) => nightly::run(&args).map(ExitCode::from),
+        Verb::Baseline(args) => baseline::run(&args).map(ExitCode::from),
+        Verb::Trend(args) => trend::run(&args).map(ExitCode::from),
         Verb::Judge(args) => judge::run(&args).map(ExitCode::from),
         Verb::Report(args) => report::run(&args).map(ExitCode::from),
         Verb::Profile(args) => profile::run(&args).map(ExitCode::from),

@@ -35,8 +35,8 @@ fn allocator() -> Option<String> {
     said("getconf", &["GNU_LIBC_VERSION"])
 }
 
-/// The commit of the working folder, where git knows one.
-fn commit() -> Option<String> {
+/// The commit of the working folder, where git knows one, with `+changes` when it has some.
+pub fn commit() -> Option<String> {
     let commit = said("git", &["rev-parse", "--short=12", "HEAD"])?;
     let changes = said("git", &["status", "--porcelain", "--untracked-files=no"]);
     Some(if changes.is_some_and(|changes| !changes.is_empty()) { format!("{commit}+changes") } else { commit })

@@ -67,7 +67,8 @@ impl Builds {
     pub fn keep(&self, programs: &[&Path]) -> Result<String, BuildError> {
         let failed = |source| BuildError::Io { folder: self.folder.clone(), source };
         let name = hash(programs).map_err(failed)?;
-        match self.check(&name, &file_names(programs)) {
+        let names: Vec<String> = programs.iter().map(|path| file_name(path)).collect();
+        match self.check(&name, &names.iter().map(String::as_str).collect::<Vec<_>>()) {
             Ok(()) => {
                 fs::File::open(self.folder(&name)).and_then(|it| it.set_modified(SystemTime::now())).map_err(failed)?;
                 return Ok(name);
@@ -92,7 +93,7 @@ impl Builds {
     }
 
     /// Makes sure that a build is there and what it was.
-    pub fn check(&self, name: &str, programs: &[String]) -> Result<(), BuildError> {
+    pub fn check(&self, name: &str, programs: &[&str]) -> Result<(), BuildError> {
         let folder = self.folder(name);
         let paths: Vec<PathBuf> = programs.iter().map(|program| folder.join(program)).collect();
         let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
@@ -129,8 +130,8 @@ impl Builds {
     }
 }
 
-fn file_names(programs: &[&Path]) -> Vec<String> {
-    programs.iter().map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned()).collect()
+fn file_name(program: &Path) -> String {
+    program.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Of names and contents, in this order.
@@ -142,7 +143,9 @@ fn hash(programs: &[&Path]) -> io::Result<String> {
         all.update(file.metadata()?.len().to_le_bytes());
         feed(&mut file, &mut all)?;
     }
-    Ok(format!("{:x}", all.finalize()).chars().take(NAME_LENGTH).collect())
+    let first =
+        all.finalize().iter().take(NAME_LENGTH / 2).fold(0_u128, |number, &byte| number << 8 | u128::from(byte));
+    Ok(format!("{first:0NAME_LENGTH$x}"))
 }
 
 fn feed(from: &mut impl io::Read, hash: &mut Sha256) -> io::Result<()> {
@@ -196,9 +199,8 @@ mod tests {
         );
         assert_eq!(a, again);
         assert_eq!(kept(&builds).len(), 2);
-        let names = PROGRAMS.map(str::to_owned);
-        builds.check(&a, &names).unwrap();
-        builds.check(&b, &names).unwrap();
+        builds.check(&a, &PROGRAMS).unwrap();
+        builds.check(&b, &PROGRAMS).unwrap();
     }
 
     #[test]
@@ -206,15 +208,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let builds = Builds::beside(&folder.path().join("history.sqlite"));
         let name = keep(&builds, &folder.path().join("a"), "x");
-        let names = PROGRAMS.map(str::to_owned);
         fs::write(builds.folder(&name).join("two"), "something else").unwrap();
-        assert!(matches!(builds.check(&name, &names), Err(BuildError::Changed { .. })));
+        assert!(matches!(builds.check(&name, &PROGRAMS), Err(BuildError::Changed { .. })));
         fs::remove_file(builds.folder(&name).join("two")).unwrap();
-        assert!(matches!(builds.check(&name, &names), Err(BuildError::Changed { .. })));
+        assert!(matches!(builds.check(&name, &PROGRAMS), Err(BuildError::Changed { .. })));
         assert_eq!(keep(&builds, &folder.path().join("a"), "x"), name);
-        builds.check(&name, &names).unwrap();
+        builds.check(&name, &PROGRAMS).unwrap();
         fs::remove_dir_all(builds.folder(&name)).unwrap();
-        assert!(matches!(builds.check(&name, &names), Err(BuildError::Gone { .. })));
+        assert!(matches!(builds.check(&name, &PROGRAMS), Err(BuildError::Gone { .. })));
     }
 
     #[test]

@@ -195,6 +195,7 @@ mod tests {
     /// A run of `sut-heap` with these blocks at cumulative 50, 100 and 200 restarts.
     fn rows(blocks: [u64; 3]) -> Vec<SignalVerdict> {
         let plan = Plan {
+            exceptions: Vec::new(),
             slots: 1,
             warm_up: 50,
             restarts: 150,
