@@ -19,6 +19,7 @@ pub mod diff;
 pub mod fake_api;
 pub mod judge;
 pub mod nightly;
+pub mod power;
 pub mod profile;
 pub mod record;
 pub mod recordings;
@@ -55,6 +56,8 @@ enum Verb {
     Report(report::Args),
     /// Profile a scenario's heap and name the lines of code that keep memory.
     Profile(Box<profile::Args>),
+    /// Plant leaks of falling size many times, and none many times: what this gate catches, and how often it cries wolf.
+    Power(power::Args),
     /// Tell what grew between two runs or two profiles.
     Diff(diff::Args),
     /// Hold the recorded conversations with the mock and with a real CLI, and tell what differs.
@@ -100,6 +103,7 @@ pub fn main() -> ExitCode {
         Verb::Judge(args) => judge::run(&args).map(ExitCode::from),
         Verb::Report(args) => report::run(&args).map(ExitCode::from),
         Verb::Profile(args) => profile::run(&args).map(ExitCode::from),
+        Verb::Power(args) => power::run(&args).map(ExitCode::from),
         Verb::Diff(args) => diff::run(&args).map(ExitCode::from),
         Verb::Compare(args) => compare::run(&args).map(ExitCode::from),
         Verb::FakeApi(args) => fake_api::run(&args).map(ExitCode::from),

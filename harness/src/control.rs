@@ -80,13 +80,16 @@ impl Control {
         ]
     }
 
-    /// The control of this name, which may carry an `,every=K` for the target.
+    /// The control of this name, which may carry what [`crate::plant::Spec`] takes, for the target.
     #[must_use]
     pub fn named(plant: &str) -> Option<Self> {
-        let (name, every) = plant.split_once(',').map_or((plant, None), |(name, every)| (name, Some(every)));
+        let (name, how) = plant.split_once(',').map_or((plant, None), |(name, how)| (name, Some(how)));
         let mut control = Self::all().into_iter().find(|control| control.name == name)?;
-        match (&mut control.change.plant, every) {
-            (Some(planted), Some(every)) => *planted = format!("{name},{every}"),
+        match (&mut control.change.plant, how) {
+            (Some(planted), Some(how)) => {
+                let kind = planted.split(',').next().unwrap_or(name);
+                *planted = format!("{kind},{how}");
+            }
             (None, Some(_)) => return None,
             (_, None) => {}
         }
@@ -190,6 +193,7 @@ mod tests {
     fn a_plant_may_say_how_often() {
         assert_eq!(Control::named("fd,every=3").unwrap().change.plant.unwrap(), "fd,every=3");
         assert_eq!(Control::named("fd").unwrap().change.plant.unwrap(), "fd");
+        assert_eq!(Control::named("intermittent,every=3").unwrap().change.plant.unwrap(), "heap-block,every=3");
         assert!(Control::named("lost,every=3").is_none());
         assert!(Control::named("nothing").is_none());
     }

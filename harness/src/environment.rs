@@ -36,6 +36,7 @@ fn allocator() -> Option<String> {
 }
 
 /// The commit of the working folder, where git knows one, with `+changes` when it has some.
+#[must_use]
 pub fn commit() -> Option<String> {
     let commit = said("git", &["rev-parse", "--short=12", "HEAD"])?;
     let changes = said("git", &["status", "--porcelain", "--untracked-files=no"]);

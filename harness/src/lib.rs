@@ -12,6 +12,7 @@
 //! | --- | --- |
 //! | `harness/src/cli.rs` | the command line; `harness/src/exit.rs` has the exit codes |
 //! | `harness/src/run.rs` | controls, then scenarios, then the one repetition of a leak; `harness/src/run/profile.rs` the profile of one |
+//! | `harness/src/power.rs` | many runs with a leak of each size, and with none: how good the gate is |
 //! | `harness/src/control.rs` | which leaks are planted, and what each has to show |
 //! | `harness/src/scenario.rs` | the plans; `harness/src/scenario/drive.rs` carries one out: load, rest, checkpoint, stop |
 //! | `harness/src/load.rs` | requests and the check of every reply |
@@ -56,6 +57,7 @@ pub mod mock;
 pub mod nightly;
 pub mod outside;
 pub mod plant;
+pub mod power;
 pub mod probe;
 pub mod progress;
 pub mod real_cli;

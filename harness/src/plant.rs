@@ -56,7 +56,7 @@ impl Observer for Plant {
         state.restarts += 1;
         if self.spec.strikes(state.restarts) {
             let restart = state.restarts;
-            if let Err(error) = state.kept.take(self.spec.kind, restart, factory) {
+            if let Err(error) = state.kept.take(self.spec, restart, factory) {
                 // The control then finds nothing, and fails with what is on stderr.
                 tell(&format!("cannot plant {}: {error}", self.spec));
             }

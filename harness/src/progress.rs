@@ -88,6 +88,10 @@ impl Listener for Bar {
                     self.bar.println(ended_line(subject, outcome, seconds));
                 }
             }
+            Event::Doubled { subject } => {
+                self.bar.inc_length(subject.goal);
+                self.bar.println(doubled_line(subject));
+            }
             Event::Repeated { subject } => {
                 self.bar.inc_length(subject.goal);
                 self.bar.println(repeated_line(subject));
@@ -110,6 +114,7 @@ impl Listener for Lines {
             Event::Planned { restarts } => format!("{restarts} restarts are planned"),
             Event::Began { .. } | Event::Moved { .. } => return,
             Event::Ended { subject, outcome, seconds } => ended_line(subject, outcome, seconds),
+            Event::Doubled { subject } => doubled_line(subject),
             Event::Repeated { subject } => repeated_line(subject),
             Event::Profiled { subject } => profiled_line(subject),
         };
@@ -137,6 +142,10 @@ fn ended_line(subject: Subject<'_>, outcome: &Outcome, seconds: f64) -> String {
         Outcome::Failed { what } => format!("failed: {}", what.lines().next().unwrap_or_default()),
     };
     format!("{}: {what} ({seconds:.1} s)", title(subject))
+}
+
+fn doubled_line(subject: Subject<'_>) -> String {
+    format!("{}: grows, but more slowly; measured for twice as long", title(subject))
 }
 
 fn repeated_line(subject: Subject<'_>) -> String {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::mem::replace;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::load::script::{NothingToReplay, Script};
 use crate::outside;
 use crate::outside::settings::{Origin, Settings, SettingsError};
 use crate::recording::{self, RecordingError};
-use crate::sample::{self, FORMAT, Outcome, Run, TargetRun};
+use crate::sample::{self, DOUBLED_AT_MOST, FORMAT, Outcome, Run, TargetRun};
 use crate::scenario::Scenario;
 use crate::scenario::drive::{Assignment, drive};
 use crate::scenario::schedule::Schedule;
@@ -35,6 +36,9 @@ const OUTSIDE_AT_ONCE: usize = 4;
 
 /// What is said to a server that is not ours: what the mock CLI replays unless it is told otherwise.
 const RECORDING: &str = "ten-turns";
+const SUT: &str = "sut";
+const SUT_HEAP: &str = "sut-heap";
+
 /// Turns between two restarts of a control that is seen from outside: more than one, or each would be a turn's own.
 const OUTSIDE_TURNS: u64 = 2;
 
@@ -129,6 +133,21 @@ impl Job {
         }
     }
 
+    /// The same for twice as many restarts, in another fresh process.
+    fn doubled(&self) -> Self {
+        match self {
+            Self::Ours(assignment) => {
+                let mut longer = assignment.clone();
+                longer.doubled += 1;
+                longer.scenario.restarts *= 2;
+                longer.scenario.requests *= 2;
+                longer.schedule = schedule(longer.target, &longer.scenario);
+                Self::Ours(longer)
+            }
+            Self::Outside(assignment) => Self::Outside(assignment.doubled()),
+        }
+    }
+
     /// Whether it can be measured once more in a fresh process.
     fn can_repeat(&self) -> bool {
         match self {
@@ -137,12 +156,33 @@ impl Job {
         }
     }
 
+    /// Drives it, and where the result is saturating a longer one, as often as it is worth it. The shorter runs go to
+    /// `shorter`; the last run is returned, with what it was asked.
+    async fn drive_until_it_decides(self, shorter: &mut Vec<TargetRun>, listener: &dyn Listener) -> (Self, TargetRun) {
+        let mut job = self;
+        let mut run = job.drive(listener).await;
+        while job.can_repeat()
+            && run.plan.doubled < DOUBLED_AT_MOST
+            && target::judge(&run).0.verdict == Finding::Saturating
+        {
+            job = job.doubled();
+            listener.event(Event::Doubled { subject: job.subject() });
+            shorter.push(replace(&mut run, job.drive(listener).await));
+        }
+        (job, run)
+    }
+
     async fn drive(&self, listener: &dyn Listener) -> TargetRun {
         match self {
             Self::Ours(assignment) => drive(assignment, listener).await,
             Self::Outside(assignment) => outside::drive::drive(assignment, listener).await,
         }
     }
+}
+
+fn schedule(target: &str, scenario: &Scenario) -> Schedule {
+    let schedule = if target == SUT_HEAP { Schedule::doubling } else { Schedule::exact };
+    schedule(scenario.warm_up, scenario.restarts)
 }
 
 impl Request {
@@ -207,6 +247,7 @@ impl Request {
             script: Arc::new(Script::of(&session)?),
             mock: self.siblings.mock.clone(),
             seed: self.seed,
+            doubled: 0,
             name: settings.name(),
             control,
         })
@@ -242,12 +283,8 @@ impl Request {
         };
         versions.insert(real.map_or_else(|| session.header.cli.clone(), |(_, version)| format!("{version} (real)")));
         let (target, program) = match kind {
-            Kind::Sut => ("sut", &self.siblings.sut),
-            Kind::SutHeap => ("sut-heap", &self.siblings.sut_heap),
-        };
-        let schedule = match kind {
-            Kind::Sut => Schedule::exact,
-            Kind::SutHeap => Schedule::doubling,
+            Kind::Sut => (SUT, &self.siblings.sut),
+            Kind::SutHeap => (SUT_HEAP, &self.siblings.sut_heap),
         };
         Ok(Assignment {
             target,
@@ -258,9 +295,10 @@ impl Request {
             },
             cli: real.map_or_else(|| self.mock(), |(path, _)| path).clone(),
             api: real.map(|_| Tape::of(&session).replies()),
-            schedule: schedule(scenario.warm_up, scenario.restarts),
+            schedule: schedule(target, &scenario),
             script: Arc::new(Script::of(&session)?),
             seed: self.seed,
+            doubled: 0,
             control,
             scenario,
         })
@@ -304,8 +342,8 @@ impl Program {
         let controls = controls(self.controls, &listener).await;
         let mut targets = Vec::new();
         let profiles = profile::OfLeaks { folder: self.profiles, planted: self.planted, environment: &environment };
-        for job in &self.targets {
-            let mut run = job.drive(&*listener).await;
+        for job in self.targets {
+            let (job, mut run) = job.drive_until_it_decides(&mut targets, &*listener).await;
             let (verdict, rows) = target::judge(&run);
             // One that ran before leakgate came has no fresh process.
             let repeats = job.can_repeat() && verdict.verdict == Finding::Leak && profiles.planted.is_none();
@@ -314,7 +352,7 @@ impl Program {
                 listener.event(Event::Repeated { subject: job.subject() });
                 again = Some(job.drive(&*listener).await);
             }
-            profiles.of(job, &mut run, &rows, &*listener).await;
+            profiles.of(&job, &mut run, &rows, &*listener).await;
             targets.push(run);
             targets.extend(again);
         }

@@ -303,6 +303,17 @@ fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
+/// Often enough: a cache that still fills at four times the restarts is no matter of patience. (`reports/METHODOLOGY.md`)
+pub const DOUBLED_AT_MOST: u64 = 2;
+
+impl TargetRun {
+    /// Whether `next`, the run that was stored after this one, measured the same for twice as long.
+    #[must_use]
+    pub fn is_continued_by(&self, next: &Self) -> bool {
+        self.scenario == next.scenario && self.target == next.target && next.plan.doubled == self.plan.doubled + 1
+    }
+}
+
 impl Plan {
     /// Growth that is known and allowed for a while, of whichever server.
     pub fn exceptions(&self) -> impl Iterator<Item = &Exception> {
@@ -372,6 +383,9 @@ pub struct Plan {
     /// How far apart two readings of the tree's memory may be without meaning anything, in MB (10^6 bytes).
     #[serde(default)]
     pub memory_noise_mb: u64,
+    /// How often the restarts were doubled, because shorter runs, the ones before this one, were saturating.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub doubled: u64,
     /// Share of requests that may end in an error (a scenario that crashes the CLI on purpose needs some), 0 to 1.
     pub errors_allowed: f64,
     /// Growth of our own server that is known and allowed for a while.

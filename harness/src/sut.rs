@@ -55,8 +55,8 @@ struct Serve {
     #[command(flatten)]
     config: Config,
 
-    /// A leak to plant at every restart: NAME or NAME,every=K.
-    #[arg(long, value_name = "NAME[,every=K]")]
+    /// A leak to plant at every restart: NAME, with ,every=K ,from=F ,bytes=B.
+    #[arg(long, value_name = "NAME[,every=K][,from=F][,bytes=B]")]
     plant: Option<Spec>,
 
     /// No channel on stdin and stdout: only a signal stops it, as any server.

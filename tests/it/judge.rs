@@ -249,6 +249,45 @@ mod heap_rule {
         assert_eq!(found(at([480, 500, 600, 700])), Some(Finding::Saturating));
     }
 
+    /// A heap that slows down, and the same measured `doubled` times as long.
+    fn longer(doubled: u64, blocks: [u64; 3]) -> TargetRun {
+        let [a, b, c] = blocks;
+        let [t, twice, four] = [100, 200, 400].map(|restarts| restarts << doubled);
+        let mut run = heap(&[(t, a, 9_000), (twice, b, 9_000), (four, c, 9_000)]);
+        run.plan.doubled = doubled;
+        run
+    }
+
+    const SLOWING: [u64; 3] = [900, 1_000, 1_100];
+
+    #[test]
+    fn the_longer_run_says_what_a_slowing_one_was() {
+        let full = judge(&with(vec![longer(0, SLOWING), longer(1, [1_150, 1_150, 1_150])]));
+        assert_eq!((full.verdict, full.exit()), (Finding::Pass, Exit::Pass));
+        assert_eq!(row(&full, Signal::HeapBlocks).verdict, Finding::Shown);
+        assert!(row(&full, Signal::HeapBlocks).reason.contains("twice as long"));
+        assert_eq!(judge(&with(vec![longer(0, SLOWING), longer(1, [900, 1_000, 1_200])])).verdict, Finding::Leak);
+        assert_eq!(judge(&with(vec![longer(0, SLOWING), longer(1, SLOWING)])).verdict, Finding::Saturating);
+    }
+
+    #[test]
+    fn only_a_longer_run_of_the_same_speaks_for_a_slowing_one() {
+        let mut other = longer(1, [900, 900, 900]);
+        other.scenario = "overnight".into();
+        assert_eq!(judge(&with(vec![longer(0, SLOWING), other])).verdict, Finding::Saturating);
+        assert_eq!(judge(&with(vec![longer(0, SLOWING), longer(0, [900, 900, 900])])).verdict, Finding::Saturating);
+        let mut broken = longer(1, [900, 900, 900]);
+        broken.outcome = Outcome::Failed { what: "it is gone".into() };
+        assert_eq!(judge(&with(vec![longer(0, SLOWING), broken])).verdict, Finding::Invalid);
+    }
+
+    #[test]
+    fn what_still_slows_down_at_four_times_the_restarts_is_not_conclusive() {
+        let verdict = judge(&with(vec![longer(0, SLOWING), longer(1, SLOWING), longer(2, SLOWING)]));
+        assert_eq!((verdict.verdict, verdict.exit()), (Finding::Inconclusive, Exit::NotConclusive));
+        assert!(verdict.summary.contains("four times the restarts"), "{}", verdict.summary);
+    }
+
     #[test]
     fn two_checkpoints_prove_nothing_about_a_heap() {
         let verdict = alone(heap(&[(150, 900, 9_000), (300, 900, 9_000)]));

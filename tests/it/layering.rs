@@ -28,9 +28,10 @@ const WRAPPER: [&str; 20] = [
 ];
 
 /// The harness's modules from top to bottom. Measuring (`scenario` and below) knows nothing of verdicts.
-const HARNESS: [&str; 34] = [
+const HARNESS: [&str; 35] = [
     "bin",
     "cli",
+    "power",
     "run",
     "progress",
     "environment",

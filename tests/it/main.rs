@@ -12,6 +12,7 @@ mod mock;
 mod offline;
 mod openmetrics;
 mod outside;
+mod power;
 mod probe;
 mod profile;
 mod record;

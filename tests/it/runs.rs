@@ -111,6 +111,7 @@ fn target(name: &str, at: &[u64], values: &[(Signal, u64)], trace: Vec<TracePoin
             server_rss_cap_mb: 150,
             tree_rss_cap_mb: 400,
             memory_noise_mb: 0,
+            doubled: 0,
             errors_allowed: 0.0,
             exceptions: Vec::new(),
             outside: None,

@@ -43,7 +43,7 @@ pub struct Args {
     slots: Option<u64>,
 
     /// Plant this leak: heap-block, heap-bytes or any other of `leakgate run`.
-    #[arg(long, value_name = "NAME[,every=K]", value_parser = plant)]
+    #[arg(long, value_name = "NAME[,every=K][,from=F][,bytes=B]", value_parser = plant)]
     plant: Option<Control>,
 }
 

@@ -10,6 +10,7 @@ use crate::cli::{Failure, listener, measure, print};
 use crate::control::Control;
 use crate::exit::Exit;
 use crate::outside::settings::Settings;
+use crate::plant::Spec;
 use crate::real_cli;
 use crate::report::Format;
 use crate::report::terminal::{Style, WIDEST, render};
@@ -51,7 +52,7 @@ pub struct Args {
     slots: Option<u64>,
 
     /// Plant this leak in the scenario, and leave the controls out; `kept-invoker` is the original bug.
-    #[arg(long, value_name = "NAME[,every=K]", value_parser = plant)]
+    #[arg(long, value_name = "NAME[,every=K][,from=F][,bytes=B]", value_parser = plant)]
     plant: Option<Control>,
 
     /// Leave the controls out: quicker, and the verdict is worth less.
@@ -89,9 +90,11 @@ pub(super) fn scenario(name: &str) -> Result<Scenario, String> {
 
 pub(super) fn plant(text: &str) -> Result<Control, String> {
     let known: Vec<&str> = Control::all().iter().filter(|c| !c.planted.is_empty()).map(|c| c.name).collect();
-    Control::named(text)
-        .filter(|control| !control.planted.is_empty())
-        .ok_or_else(|| format!("choose from: {}; those that strike at restarts also take ,every=K", known.join(", ")))
+    let control = Control::named(text).filter(|control| !control.planted.is_empty()).ok_or_else(|| {
+        format!("choose from: {}; those that strike at restarts also take ,every=K and ,from=F", known.join(", "))
+    })?;
+    control.change.plant.as_deref().map(str::parse::<Spec>).transpose()?;
+    Ok(control)
 }
 
 /// Measures and judges. Whatever was started is gone when this returns.

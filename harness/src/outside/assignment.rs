@@ -25,6 +25,8 @@ pub struct Assignment {
     pub mock: PathBuf,
     /// The seed of the load.
     pub seed: u64,
+    /// How often the settings' restarts were doubled.
+    pub doubled: u64,
     /// Its name in the report.
     pub name: String,
     /// The name of the control that it is, if it is one.
@@ -53,6 +55,15 @@ impl Assignment {
         TargetRun::new(NAME, &self.name, self.plan())
     }
 
+    /// The same for twice as many restarts or turns.
+    #[must_use]
+    pub fn doubled(&self) -> Self {
+        let mut settings = Settings::clone(&self.settings);
+        settings.restarts *= 2;
+        settings.turns = settings.turns.saturating_mul(2);
+        Self { settings: Arc::new(settings), doubled: self.doubled + 1, ..self.clone() }
+    }
+
     fn plan(&self) -> Plan {
         let settings = &self.settings;
         let mut unmeasured = Vec::new();
@@ -74,6 +85,7 @@ impl Assignment {
             server_rss_cap_mb: settings.server_rss_mb.unwrap_or(0),
             tree_rss_cap_mb: settings.tree_rss_mb.unwrap_or(0),
             memory_noise_mb: 0,
+            doubled: self.doubled,
             errors_allowed: settings.errors_allowed,
             exceptions: Vec::new(),
             outside: Some(Outside {

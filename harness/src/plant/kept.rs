@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::iter::repeat_n;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
@@ -14,7 +15,7 @@ use cc_openai_wrapper::shutdown::{Spawned, Tasks};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::Kind;
+use super::{Kind, Spec};
 
 /// Room made at the start, so that keeping a thing costs no heap beyond the thing itself.
 const ROOM: usize = 4096;
@@ -63,8 +64,8 @@ impl Kept {
     }
 
     /// Takes one more of `kind`. Called within the runtime.
-    pub fn take(&mut self, kind: Kind, restart: u64, factory: &Factory) -> io::Result<()> {
-        match kind {
+    pub fn take(&mut self, spec: Spec, restart: u64, factory: &Factory) -> io::Result<()> {
+        match spec.kind {
             Kind::KeptInvoker => self.invokers.push(factory.start()),
             Kind::Process => self.children.push(sleeper(&[LIFETIME])?),
             Kind::Zombie => self.children.push(sleeper(&["0"])?),
@@ -74,9 +75,11 @@ impl Kept {
             Kind::FdAnon => self.fds.push(eventfd(0, EventfdFlags::CLOEXEC)?),
             Kind::Thread => self.threads.push(idle_thread(Arc::clone(&self.over))?),
             Kind::Task => drop(self.tasks.spawn(self.tasks.stopped())),
-            Kind::HeapBlock => self.blocks.push(vec![1; BLOCK].into_boxed_slice()),
-            Kind::HeapBytes => self.words.extend([restart; WORDS]),
-            Kind::Slow => self.blocks.push(vec![1; SLOW].into_boxed_slice()),
+            Kind::HeapBlock => self.blocks.push(vec![1; spec.bytes.unwrap_or(BLOCK)].into_boxed_slice()),
+            Kind::HeapBytes => {
+                self.words.extend(repeat_n(restart, spec.bytes.map_or(WORDS, |bytes| bytes / size_of::<u64>())));
+            }
+            Kind::Slow => self.blocks.push(vec![1; spec.bytes.unwrap_or(SLOW)].into_boxed_slice()),
             Kind::File | Kind::FileLeft => {
                 std::fs::write(std::env::temp_dir().join(format!("planted-{restart}")), b"leak")?;
             }

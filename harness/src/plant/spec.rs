@@ -41,22 +41,29 @@ pub enum Kind {
     Slow,
 }
 
-/// A kind, and how often it strikes.
+/// A kind, how often it strikes, and how much it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spec {
     /// What is leaked.
     pub kind: Kind,
     /// At each so-many-th restart.
     pub every: u64,
+    /// The restart at which it strikes first, from 1.
+    pub from: u64,
+    /// Bytes that it takes each time, where it takes memory and another amount than its kind's own.
+    pub bytes: Option<usize>,
 }
+
+/// The most memory that one strike may take.
+const MOST_BYTES: usize = 64 << 20;
 
 impl Spec {
     /// Whether it leaks at this restart; the first is 1.
     #[must_use]
     pub fn strikes(self, restart: u64) -> bool {
         match self.kind {
-            Kind::FileLeft | Kind::Orphan => restart == 1,
-            _ => restart.is_multiple_of(self.every),
+            Kind::FileLeft | Kind::Orphan => restart == self.from,
+            _ => restart.checked_sub(self.from).is_some_and(|since| since.is_multiple_of(self.every)),
         }
     }
 }
@@ -65,18 +72,54 @@ impl FromStr for Spec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, every) = match text.split_once(',') {
-            None => (text, "every=1"),
-            Some((name, every)) => (name, every),
-        };
+        let mut parts = text.split(',');
+        let name = parts.next().unwrap_or_default();
         let kind = Kind::from_str(name, false).map_err(|_| {
             let known: Vec<_> = Kind::value_variants().iter().filter_map(Kind::to_possible_value).collect();
             let known: Vec<_> = known.iter().map(PossibleValue::get_name).collect();
             format!("no leak is called {name:?}; choose one of {}", known.join(", "))
         })?;
-        let every = every.strip_prefix("every=").and_then(|number| number.parse().ok()).filter(|&number| number > 0);
-        let every = every.ok_or_else(|| format!("expected {name},every=K with a whole number K above 0"))?;
-        Ok(Self { kind, every })
+        let (mut every, mut from, mut bytes) = (1, None, None);
+        for part in parts {
+            let number = |key: &str| part.strip_prefix(key).and_then(|number| number.parse::<u64>().ok());
+            if let Some(number) = number("every=").filter(|&number| number > 0) {
+                every = number;
+            } else if let Some(number) = number("from=").filter(|&number| number > 0) {
+                from = Some(number);
+            } else if let Some(size) = number("bytes=").and_then(|number| kind.size(number)) {
+                bytes = Some(size);
+            } else {
+                return Err(kind.expected(name, part));
+            }
+        }
+        // The first strike of a leak that says nothing of it is its K-th restart; what is planted once is there from the first.
+        let once = matches!(kind, Kind::FileLeft | Kind::Orphan);
+        Ok(Self { kind, every, from: from.unwrap_or(if once { 1 } else { every }), bytes })
+    }
+}
+
+impl Kind {
+    /// `bytes` as a size that this kind can take each time.
+    fn size(self, bytes: u64) -> Option<usize> {
+        let size = usize::try_from(bytes).ok().filter(|&size| (1..=MOST_BYTES).contains(&size))?;
+        match self {
+            Self::HeapBlock | Self::Slow => Some(size),
+            // It grows by whole words.
+            Self::HeapBytes => size.is_multiple_of(size_of::<u64>()).then_some(size),
+            _ => None,
+        }
+    }
+
+    fn expected(self, name: &str, part: &str) -> String {
+        let bytes = match self {
+            Self::HeapBlock | Self::Slow => format!(", bytes=B with B from 1 to {MOST_BYTES}"),
+            Self::HeapBytes => format!(", bytes=B with B a multiple of 8 up to {MOST_BYTES}"),
+            _ => String::new(),
+        };
+        format!(
+            "{part:?} is nothing that {name} takes: every=K (at each K-th restart), from=F (at restart F first){bytes}; \
+             whole numbers above 0"
+        )
     }
 }
 
@@ -84,7 +127,14 @@ impl fmt::Display for Spec {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.kind.to_possible_value();
         write!(out, "{}", name.as_ref().map_or("?", PossibleValue::get_name))?;
-        if self.every == 1 { Ok(()) } else { write!(out, ",every={}", self.every) }
+        if self.every != 1 {
+            write!(out, ",every={}", self.every)?;
+        }
+        let once = matches!(self.kind, Kind::FileLeft | Kind::Orphan);
+        if self.from != if once { 1 } else { self.every } {
+            write!(out, ",from={}", self.from)?;
+        }
+        self.bytes.map_or(Ok(()), |bytes| write!(out, ",bytes={bytes}"))
     }
 }
 
@@ -94,10 +144,29 @@ mod tests {
 
     #[test]
     fn a_name_may_say_how_often() {
-        assert_eq!("kept-invoker".parse(), Ok(Spec { kind: Kind::KeptInvoker, every: 1 }));
+        assert_eq!("kept-invoker".parse(), Ok(Spec { kind: Kind::KeptInvoker, every: 1, from: 1, bytes: None }));
         let spec: Spec = "fd,every=10".parse().unwrap();
         assert_eq!((1..=30).filter(|&restart| spec.strikes(restart)).collect::<Vec<_>>(), [10, 20, 30]);
         assert_eq!(spec.to_string(), "fd,every=10");
+    }
+
+    #[test]
+    fn a_name_may_say_when_it_begins_and_how_much_it_takes() {
+        let spec: Spec = "heap-block,every=10,from=7,bytes=16".parse().unwrap();
+        assert_eq!((1..=30).filter(|&restart| spec.strikes(restart)).collect::<Vec<_>>(), [7, 17, 27]);
+        assert_eq!((spec.bytes, spec.to_string().as_str()), (Some(16), "heap-block,every=10,from=7,bytes=16"));
+        let late: Spec = "orphan,from=201".parse().unwrap();
+        assert_eq!((1..=400).filter(|&restart| late.strikes(restart)).collect::<Vec<_>>(), [201]);
+        assert_eq!(late.to_string(), "orphan,from=201");
+        assert!("orphan".parse::<Spec>().unwrap().strikes(1));
+    }
+
+    #[test]
+    fn what_a_kind_cannot_take_is_refused_with_what_it_takes() {
+        for wrong in ["fd,bytes=16", "heap-bytes,bytes=12", "slow,bytes=0", "slow,bytes=99999999999", "fd,from=0"] {
+            let error = wrong.parse::<Spec>().unwrap_err();
+            assert!(error.contains("every=K") && error.contains(wrong.split(',').nth(1).unwrap()), "{error}");
+        }
     }
 
     #[test]

@@ -19,7 +19,9 @@ pub fn meaning(verdict: Finding) -> &'static str {
         Finding::Retention => {
             "The server's memory grows while its exact heap does not: the allocator keeps freed memory, or it is taken with mmap or by C code."
         }
-        Finding::Inconclusive => "The run is too short or its readings are missing, so a signal could not be judged.",
+        Finding::Inconclusive => {
+            "A signal could not be judged: the run is too short, its readings are missing, or it still grows, though ever more slowly, at four times the restarts."
+        }
         Finding::Invalid => "The run proves nothing, neither a leak nor the absence of one. It is not a pass.",
     }
 }
@@ -33,7 +35,9 @@ pub fn next_steps(verdict: &Verdict, run: &Run) -> Vec<String> {
         Finding::Retention => vec![
             "Compare a run with another allocator or with MALLOC_ARENA_MAX=1: if the growth goes, it was the allocator.".into(),
         ],
-        Finding::Inconclusive => vec!["Run again with more restarts (300 at least).".into()],
+        Finding::Inconclusive => vec![
+            "Run again with more restarts (300 at least). What still grows at four times that is a cache without a limit, or a slow leak: `leakgate profile` names the lines of a heap.".into(),
+        ],
         Finding::Invalid => invalid(verdict),
     };
     steps

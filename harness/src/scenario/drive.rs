@@ -42,6 +42,8 @@ pub struct Assignment {
     pub script: Arc<Script>,
     /// The seed of the load.
     pub seed: u64,
+    /// How often the scenario's restarts were doubled.
+    pub doubled: u64,
     /// It has a leak planted, or is the clean control.
     pub control: bool,
 }
@@ -110,6 +112,7 @@ impl Assignment {
             server_rss_cap_mb: scenario.server_rss_cap_mb,
             tree_rss_cap_mb: scenario.tree_rss_cap_mb(),
             memory_noise_mb: scenario.memory_noise_mb,
+            doubled: self.doubled,
             errors_allowed: scenario.errors_allowed,
             exceptions: scenario.exceptions.clone(),
             outside: None,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::words::{name, unit};
 use super::{Class, Finding, ProofVerdict, SignalVerdict, bounds, exact, exceptions, heap, summary, trend, validity};
-use crate::sample::{Outcome, Signal, TargetRun};
+use crate::sample::{DOUBLED_AT_MOST, Outcome, Signal, TargetRun};
 
 /// The verdict on one target of one scenario.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,6 +62,9 @@ pub fn judge(run: &TargetRun) -> (TargetVerdict, Vec<SignalVerdict>) {
     rows.extend(bounds::caps(run));
     rows.extend(bounds::totals(run));
     exceptions::apply(run, &mut rows);
+    if run.plan.doubled >= DOUBLED_AT_MOST {
+        undecided(&mut rows);
+    }
     let verdict = TargetVerdict {
         scenario: run.scenario.clone(),
         target: run.target.clone(),
@@ -88,6 +91,12 @@ pub(super) fn judge_all(runs: &[TargetRun]) -> (Vec<TargetVerdict>, Vec<SignalVe
             verdict.verdict = worst(rows, &verdict.invalid);
         }
     }
+    for (pair, (verdict, rows)) in runs.windows(2).zip(&mut judged) {
+        if matches!(pair, [run, next] if run.is_continued_by(next)) {
+            continued(rows);
+            verdict.verdict = worst(rows, &verdict.invalid);
+        }
+    }
     let mut verdicts = Vec::with_capacity(judged.len());
     let mut signals = Vec::new();
     for (at, (verdict, rows)) in judged.into_iter().enumerate() {
@@ -95,6 +104,22 @@ pub(super) fn judge_all(runs: &[TargetRun]) -> (Vec<TargetVerdict>, Vec<SignalVe
         signals.extend(rows.into_iter().map(|row| SignalVerdict { run: at, ..row }));
     }
     (verdicts, signals)
+}
+
+/// What grew but slowed down was asked again for twice as long, and the longer run says what it is.
+fn continued(rows: &mut [SignalVerdict]) {
+    for row in rows.iter_mut().filter(|row| row.verdict == Finding::Saturating) {
+        row.verdict = Finding::Shown;
+        row.reason.push_str("; measured again for twice as long");
+    }
+}
+
+/// Who still grows when there is no more patience for it is neither a leak nor clean.
+fn undecided(rows: &mut [SignalVerdict]) {
+    for row in rows.iter_mut().filter(|row| row.verdict == Finding::Saturating) {
+        row.verdict = Finding::Inconclusive;
+        row.reason.push_str(", also at four times the restarts");
+    }
 }
 
 fn worst(rows: &[SignalVerdict], invalid: &[String]) -> Finding {

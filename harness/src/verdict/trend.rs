@@ -17,7 +17,7 @@ pub const WINDOWS: usize = 4;
 pub const POINTS_PER_WINDOW: usize = 3;
 
 /// b by T, in bytes a restart, from calibration: 0 of 42 leak-free runs over it, and twice as much always seen.
-pub const BOUNDS: [(f64, f64); 3] = [(1200.0, 32.0), (600.0, 128.0), (300.0, 512.0)];
+pub const BOUNDS: [(u64, f64); 3] = [(1200, 32.0), (600, 128.0), (300, 512.0)];
 
 /// A steady leak of this many b was seen in every calibration run; between one and two b it is a matter of luck.
 pub const ALWAYS_SEEN: f64 = 2.0;
@@ -26,9 +26,9 @@ pub const ALWAYS_SEEN: f64 = 2.0;
 /// does within it; there it was not calibrated.
 pub fn bound(restarts: f64) -> f64 {
     let [.., (shortest, widest)] = BOUNDS;
-    match BOUNDS.iter().find(|&&(least, _)| restarts >= least) {
+    match BOUNDS.iter().find(|&&(least, _)| restarts >= float(least)) {
         Some(&(_, b)) => b,
-        None => widest * (shortest / restarts.max(1.0)).powi(2),
+        None => widest * (float(shortest) / restarts.max(1.0)).powi(2),
     }
 }
 
@@ -63,6 +63,22 @@ pub fn windows_of(run: &TargetRun) -> Option<[Window; WINDOWS]> {
         window
     }))
 }
+
+/// The least of the three rises between neighbouring windows, in bytes for each restart or turn, had the run ended after
+/// `steps` of them: what a bound is calibrated by. Absent where it is too short for that, or under dhat.
+pub fn least_rise(run: &TargetRun, steps: u64) -> Option<f64> {
+    let mut shorter = run.clone();
+    shorter.trace.retain(|point| point.steps(run.plan.per()) <= steps);
+    let reached = shorter.trace.last()?.steps(run.plan.per());
+    if is_profiled(run) || float(reached) < NEARLY * float(steps) {
+        return None;
+    }
+    let rates = windows(&shorter, |point| point.anon_pss).ok()?.rates();
+    rates.into_iter().reduce(f64::min)
+}
+
+/// A run that has come so far of a length has that length.
+const NEARLY: f64 = 0.95;
 
 /// Judges [`Signal::AnonPss`]. Absent for a target under dhat, whose own bookkeeping is what grows there.
 pub fn judge(run: &TargetRun) -> Option<SignalVerdict> {

@@ -1,0 +1,169 @@
+//! `leakgate power`: how small a leak this gate catches, and how often it cries wolf.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::cli::{Failure, measure, print};
+use crate::event::{Listener, Silent};
+use crate::exit::Exit;
+use crate::power::cases::Case;
+use crate::power::kept::{Kept, KeptError};
+use crate::power::table::Power;
+use crate::power::text::markdown;
+use crate::power::{Agenda, Trial};
+use crate::run::RunError;
+use crate::siblings::Siblings;
+use crate::{environment, store, strays};
+
+/// Options of `power`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only these cases; all, if none is named.
+    #[arg(value_name = "CASE")]
+    cases: Vec<String>,
+
+    /// The folder for trials.jsonl, power.json and power.md. Trials that are in it already are not run again.
+    #[arg(long, value_name = "DIR", default_value = "reports/latest-power")]
+    out: PathBuf,
+
+    /// How often each leak is planted.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    trials: u64,
+
+    /// How many runs have nothing planted, on each target.
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    clean: u64,
+
+    /// Trials that run at the same time.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
+    jobs: u64,
+
+    /// The seed of the first trial; each one after it has the next.
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+
+    /// Run nothing: tell what the trials in the folder say.
+    #[arg(long)]
+    no_run: bool,
+
+    /// List the cases and run nothing.
+    #[arg(long, conflicts_with = "no_run")]
+    list: bool,
+}
+
+/// What ends the trials early.
+#[derive(Debug, Error)]
+enum Ended {
+    #[error(transparent)]
+    Plan(#[from] RunError),
+    #[error(transparent)]
+    Kept(#[from] KeptError),
+}
+
+/// Runs what is missing, and tells what all of it says. 4 when the gate sees less than it promises, or cries wolf.
+pub fn run(args: &Args) -> Result<Exit, Failure> {
+    let cases = chosen(args)?;
+    if args.list {
+        return listed(&cases);
+    }
+    let (mut kept, mut trials) = Kept::open(&args.out).map_err(|error| Failure::harness(&error))?;
+    if !args.no_run {
+        same_build(&trials, args)?;
+        let siblings = Siblings::find().map_err(|error| Failure::harness(&error))?;
+        measured(args, &cases, siblings, &mut kept, &mut trials)?;
+    }
+    if trials.is_empty() {
+        return Err(Failure::usage(&format!("there are no trials in {}: leave out --no-run", args.out.display())));
+    }
+    trials.sort_by(|a, b| (&a.case, a.trial).cmp(&(&b.case, b.trial)));
+    let power = Power::of(&cases, &trials, environment::describe(BTreeSet::new(), args.seed));
+    let (data, text) = (args.out.join("power.json"), args.out.join("power.md"));
+    store::save_json(&data, &power).map_err(|error| Failure::harness(&error))?;
+    store::save_text(&text, &markdown(&power)).map_err(|error| Failure::harness(&error))?;
+    print(&markdown(&power))?;
+    print(&format!("\nStored: {}, {}\n", data.display(), text.display()))?;
+    let broken = power.broken_promises();
+    if broken.is_empty() {
+        return Ok(Exit::Pass);
+    }
+    print(&format!("Not kept:\n  {}\n", broken.join("\n  ")))?;
+    Ok(Exit::Invalid)
+}
+
+fn chosen(args: &Args) -> Result<Vec<Case>, Failure> {
+    let all = Case::all(args.trials, args.clean);
+    if let Some(wrong) = args.cases.iter().find(|name| !all.iter().any(|case| case.name == name.as_str())) {
+        let known: Vec<&str> = all.iter().map(|case| case.name).collect();
+        return Err(Failure::usage(&format!("no case is called {wrong:?}; choose from: {}", known.join(", "))));
+    }
+    Ok(all
+        .into_iter()
+        .filter(|case| args.cases.is_empty() || args.cases.iter().any(|name| name == case.name))
+        .collect())
+}
+
+fn listed(cases: &[Case]) -> Result<Exit, Failure> {
+    for case in cases {
+        let what = if case.leak.is_empty() { "nothing planted" } else { case.leak };
+        print(&format!("{:<16} {:>4} × {:>4} restarts  {what}\n", case.name, case.trials, case.restarts))?;
+    }
+    Ok(Exit::Pass)
+}
+
+/// A table of two builds would speak of neither.
+fn same_build(trials: &[Trial], args: &Args) -> Result<(), Failure> {
+    let here = environment::commit();
+    match trials.iter().find(|trial| trial.commit != here) {
+        None => Ok(()),
+        Some(other) => Err(Failure::usage(&format!(
+            "{} holds trials of commit {}, and this is {}: choose another folder with --out, or --no-run to tell what is \
+             there",
+            args.out.display(),
+            other.commit.as_deref().unwrap_or("unknown"),
+            here.as_deref().unwrap_or("unknown")
+        ))),
+    }
+}
+
+fn measured(
+    args: &Args,
+    cases: &[Case],
+    siblings: Siblings,
+    kept: &mut Kept,
+    trials: &mut Vec<Trial>,
+) -> Result<(), Failure> {
+    strays::adopt()
+        .map_err(|error| Failure::harness(&format!("cannot adopt orphans: {error}; leakgate needs Linux")))?;
+    let agenda = Agenda::new(cases, trials, siblings, args.seed);
+    let all = trials.len() + agenda.len();
+    let jobs = usize::try_from(args.jobs).unwrap_or(1);
+    let keep = |trial: Trial| -> Result<(), Ended> {
+        kept.add(&trial)?;
+        progress(&trial, trials.len() + 1, all);
+        trials.push(trial);
+        Ok(())
+    };
+    let listener: Arc<dyn Listener> = Arc::new(Silent);
+    let done = measure(|_| agenda.run(jobs, keep), &listener);
+    strays::end_all();
+    done?.map_err(|error| match error {
+        Ended::Plan(error) => Failure::usage(&error),
+        Ended::Kept(error) => Failure::harness(&error),
+    })
+}
+
+fn progress(trial: &Trial, done: usize, all: usize) {
+    use std::io::Write;
+    // Nobody is left to be told that stderr is closed.
+    let _ = writeln!(
+        std::io::stderr(),
+        "{done}/{all} {} {}: {} in {:.1} s",
+        trial.case,
+        trial.trial,
+        trial.finding,
+        trial.seconds
+    );
+}
