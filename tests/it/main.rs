@@ -9,6 +9,7 @@ mod judge;
 mod layering;
 mod load;
 mod mock;
+mod nightly;
 mod offline;
 mod openmetrics;
 mod outside;

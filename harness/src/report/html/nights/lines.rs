@@ -116,11 +116,11 @@ fn place(nights: &[Night], scenario: &str, target: &str) -> Place {
     Place { scenario: scenario.to_owned(), target: target.to_owned(), latest, lines, flat }
 }
 
-/// The worst where a night measured it twice: a leak is repeated, and both are kept.
+/// The worst where a night measured it more than once, because it leaked or was saturating; of equal ones the last, which
+/// is the longest.
 fn measured<'a>(night: &'a Night, scenario: &str, target: &str) -> Option<&'a Measured> {
     let same = night.targets.iter().filter(|run| run.scenario == scenario && run.target == target);
-    // The first of equals, which is the one that was planned.
-    same.rev().max_by_key(|run| run.verdict)
+    same.max_by_key(|run| run.verdict)
 }
 
 fn is_worth_drawing(dot: &Dot) -> bool {
