@@ -111,7 +111,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
         // It stands in the report as well.
         let _ = writeln!(std::io::stderr(), "leakgate: {}", remark.what);
     }
-    let (run, verdict, mut stored) = tonight.measured()?;
+    let (run, verdict, stored) = tonight.measured()?;
     let (comparison, about) = tonight.compared()?;
     let mut night = Night::of(&run, &verdict);
     night.remarks = tonight.config.expiries(tonight.today);
@@ -122,9 +122,9 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     night.build = Some(tonight.build.clone());
     night.folder = tonight.out.display().to_string();
     night.id = tonight.history.add(&night).map_err(|error| tonight.not_kept(&error))?;
-    stored.extend(tonight.tidied()?);
     print(&night::render(&night, tonight.baseline.as_ref()))?;
-    print(&format!("\nStored: {}\n", names(&stored)))?;
+    let page = tonight.tidied()?;
+    print(&format!("\nStored: {}; all nights: {}\n", names(&stored), page.display()))?;
     Ok(night.conclusion().exit())
 }
 
@@ -230,7 +230,13 @@ impl<'a> Tonight<'a> {
         let program = request.pairs(&scenario, &before).map_err(|error| Failure::usage(&error))?;
         let measured = measure(|listener| async move { program.run(&*listener).await }, &listener());
         strays::end_all();
-        measured
+        measured.map_err(|Failure { exit, message }| {
+            let out = self.out.display();
+            let message = format!(
+                "{message}; that was the comparison. What the scenarios showed is in {out}, but not in the history"
+            );
+            Failure { exit, message }
+        })
     }
 
     /// Figures of nights that were made differently are not to be compared.
@@ -247,7 +253,7 @@ impl<'a> Tonight<'a> {
     }
 
     /// Removes old programs and writes the trend page.
-    fn tidied(&self) -> Result<Vec<PathBuf>, Failure> {
+    fn tidied(&self) -> Result<PathBuf, Failure> {
         let failed = |error| Failure::harness(&error);
         let nights = self.history.nights().map_err(failed)?;
         let baselines = self.history.baselines().map_err(failed)?;
@@ -257,7 +263,7 @@ impl<'a> Tonight<'a> {
         pruned.map_err(|error| Failure::harness(&error))?;
         let page = trend::beside(&self.args.history);
         trend::renew(&self.history, &page)?;
-        Ok(vec![page])
+        Ok(page)
     }
 
     /// The measurements are not lost with the history.
@@ -299,14 +305,9 @@ fn scenarios(args: &Args, config: &Config, today: Date, with_cli: bool) -> Vec<S
 fn prepared<const N: usize>(scenarios: [Scenario; N], restarts: Option<u64>) -> [Scenario; N] {
     let [(longest, _), ..] = BOUNDS;
     scenarios.map(|scenario| {
-        let own = if scenario.name == REAL { scenario.restarts } else { whole(longest) };
+        let own = if scenario.name == REAL { scenario.restarts } else { longest };
         Scenario { restarts: restarts.unwrap_or(own), ..scenario }
     })
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is a count of restarts")]
-fn whole(restarts: f64) -> u64 {
-    restarts as u64
 }
 
 /// One run of two that belong to the same night; the first has the controls.

@@ -5,6 +5,8 @@
 //! CI's cache as it is, and WAL would leave two more files that belong to it and rules out network file systems. Two
 //! nights that end at the same moment wait for each other.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +21,9 @@ mod rows;
 const APPLICATION: i32 = 0x6c6b_6774;
 /// The schemas, each what makes it of the one before; the file's `user_version` says how many it has had.
 const SCHEMAS: [&str; 1] = [include_str!("history/schema-1.sql")];
+/// What every file of `SQLite` begins with.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+const NO_DATABASE: &str = "it is no database of SQLite's, or was cut short";
 /// How long one waits while another writes: far longer than a night takes to write.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -118,6 +123,9 @@ impl History {
     }
 
     fn connect(path: &Path, flags: OpenFlags) -> Result<Self, HistoryError> {
+        if !is_database_or_new(path) {
+            return Err(HistoryError::Foreign { path: path.to_owned(), what: NO_DATABASE.to_owned() });
+        }
         let failed = |error| explain(path, error);
         let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(failed)?;
         db.busy_timeout(PATIENCE).map_err(failed)?;
@@ -165,6 +173,13 @@ impl History {
     }
 }
 
+/// `SQLite` takes a file of less than a page for an empty one and would write over it.
+fn is_database_or_new(path: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MAGIC.len() as u64).read_to_end(&mut head));
+    read.is_err() || head.is_empty() || head == MAGIC
+}
+
 enum Identity {
     /// Ours, with so many schemas; none at all in an empty file.
     History(i64),
@@ -186,9 +201,7 @@ fn identity(db: &Connection) -> rusqlite::Result<Identity> {
 fn explain(path: &Path, error: rusqlite::Error) -> HistoryError {
     let path = path.to_owned();
     match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => {
-            HistoryError::Foreign { path, what: "it is no database of SQLite's, or was cut short".to_owned() }
-        }
+        Some(ErrorCode::NotADatabase) => HistoryError::Foreign { path, what: NO_DATABASE.to_owned() },
         Some(ErrorCode::DatabaseCorrupt) => HistoryError::Damaged { path, what: error.to_string() },
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => HistoryError::Locked { path },
         _ => HistoryError::Other { path, source: error },
@@ -236,10 +249,10 @@ mod tests {
             restarts: 1_250,
             change: Change::Regression,
             reason: "faster".into(),
-            baseline_slopes: vec![1.0 / 3.0; 5],
+            baseline_slopes: vec![1.5; 5],
             candidate_slopes: vec![99.0; 5],
-            effect: Some(98.7),
-            p: Some(1.0 / 252.0),
+            effect: Some(97.5),
+            p: Some(0.25),
             beside: Vec::new(),
         };
         Night {
@@ -329,11 +342,12 @@ mod tests {
         let (_folder, path) = file();
         assert!(matches!(History::existing(&path), Err(HistoryError::Missing(_))));
         assert!(!path.exists());
-        let text = "no database ".repeat(100);
-        fs::write(&path, &text).unwrap();
-        let error = History::open(&path).unwrap_err().to_string();
-        assert!(error.contains("no database of SQLite's") && error.contains("--history"), "{error}");
-        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        for text in ["notes".to_owned(), "no database ".repeat(100), "SQLite format 3\0, but no more".repeat(40)] {
+            fs::write(&path, &text).unwrap();
+            let error = History::open(&path).unwrap_err().to_string();
+            assert!(error.contains("no database of SQLite's") && error.contains("--history"), "{error}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
         fs::remove_file(&path).unwrap();
         Connection::open(&path).unwrap().execute_batch("CREATE TABLE somebodys (a)").unwrap();
         let error = History::open(&path).unwrap_err().to_string();

@@ -195,7 +195,6 @@ mod tests {
     /// A run of `sut-heap` with these blocks at cumulative 50, 100 and 200 restarts.
     fn rows(blocks: [u64; 3]) -> Vec<SignalVerdict> {
         let plan = Plan {
-            exceptions: Vec::new(),
             slots: 1,
             warm_up: 50,
             restarts: 150,
@@ -204,7 +203,9 @@ mod tests {
             server_rss_cap_mb: 0,
             tree_rss_cap_mb: 0,
             memory_noise_mb: 0,
+            doubled: 0,
             errors_allowed: 0.0,
+            exceptions: Vec::new(),
             outside: None,
         };
         let mut run = TargetRun::new("restarts", "sut-heap", plan);
