@@ -74,7 +74,9 @@ impl Watcher {
 
     /// The target's processes at this moment, by pid.
     pub fn look(&mut self) -> Vec<Member> {
-        self.system.refresh_processes_specifics(ProcessesToUpdate::All, true, ProcessRefreshKind::nothing());
+        // Threads are no processes of a tree, and reading those of everybody on the machine takes as long as all the rest.
+        let listed = ProcessRefreshKind::nothing().without_tasks();
+        self.system.refresh_processes_specifics(ProcessesToUpdate::All, true, listed);
         let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         for (pid, process) in self.system.processes().iter().filter(|(_, p)| p.thread_kind().is_none()) {
             let parent = process.parent().map_or(0, sysinfo::Pid::as_u32);

@@ -26,6 +26,8 @@ const TRACE_POINTS: u64 = 160;
 const LEAST_READINGS: u64 = 48;
 /// How long the first invoker may take; a little longer than the server's own deadline for it.
 const READY_DEADLINE: Duration = Duration::from_secs(35);
+/// A look at the tree takes a quarter of the time at most: what watches must not be what the server waits for.
+const LOOKING: u32 = 4;
 /// So many batches in a row without any restart: the target does not restart at all.
 const IDLE_BATCHES: u32 = 20;
 
@@ -170,9 +172,14 @@ impl<'a> Driver<'a> {
     /// A look at the tree while the restart that the batch ended with may still go on, then a reading at rest.
     async fn read_between(&mut self) -> Result<(), TargetError> {
         let start = Instant::now();
+        let mut next_look = start;
         let stats = loop {
-            let moving = self.probe.tree();
-            self.bounds.cli_processes_max = self.bounds.cli_processes_max.max(moving.cli.len() as u64);
+            let now = Instant::now();
+            if now >= next_look {
+                let moving = self.probe.tree();
+                self.bounds.cli_processes_max = self.bounds.cli_processes_max.max(moving.cli.len() as u64);
+                next_look = now + now.elapsed() * LOOKING;
+            }
             let stats = self.target.stats().await?;
             if stats.pool.settled || start.elapsed() > self.assignment.scenario.rest {
                 break stats;
