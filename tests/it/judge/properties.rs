@@ -99,6 +99,7 @@ fn plan() -> impl Strategy<Value = Plan> {
             server_rss_cap_mb: server,
             tree_rss_cap_mb: tree,
             memory_noise_mb: tree % 3,
+            doubled: 0,
             errors_allowed: share,
             exceptions: Vec::new(),
             outside: None,
