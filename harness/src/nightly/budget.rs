@@ -150,7 +150,7 @@ impl Budget {
     fn what(&self) -> String {
         let of = match (self.signal, self.metric) {
             (Some(signal), _) => format!("growth of {}", signal.name()),
-            (None, Some(metric)) => metric.name().to_owned(),
+            (None, Some(metric)) => metric.key().to_owned(),
             (None, None) => "nothing".to_owned(),
         };
         let place = self.scenario.as_ref().map(|scenario| format!(" in {scenario}")).unwrap_or_default();

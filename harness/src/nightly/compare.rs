@@ -109,16 +109,11 @@ pub fn compare(baseline: i64, pairs: &Pairs) -> Comparison {
 }
 
 fn decide(of: &Comparison) -> (Change, String) {
-    let (Some(effect), Some(p)) = (of.effect, of.p) else {
-        return (Change::Unknown, "no process gave a slope".to_owned());
+    let slopes = (of.baseline_slopes.len(), of.candidate_slopes.len());
+    let (Some(effect), Some(p), (PROCESSES, PROCESSES)) = (of.effect, of.p, slopes) else {
+        let few = format!("{} and {} of {PROCESSES} processes gave a slope", slopes.0, slopes.1);
+        return (Change::Unknown, format!("only {few}: too few restarts for {READINGS} readings in their last half"));
     };
-    if of.baseline_slopes.len() < PROCESSES || of.candidate_slopes.len() < PROCESSES {
-        let few = format!("{} and {}", of.baseline_slopes.len(), of.candidate_slopes.len());
-        return (
-            Change::Unknown,
-            format!("only {few} of {PROCESSES} processes gave a slope: too few restarts for {READINGS} readings"),
-        );
-    }
     let Comparison { baseline, scenario, .. } = of;
     if p <= P && effect >= EFFECT {
         let faster = format!("anon_pss grows by {} per restart faster than in baseline {baseline}", bytes(effect));

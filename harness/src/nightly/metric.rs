@@ -42,7 +42,20 @@ impl Metric {
         }
     }
 
-    /// Its name in a report.
+    /// Its name in a file of budgets.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::ServerRssMb => "server-rss-mb",
+            Self::TreeRssMb => "tree-rss-mb",
+            Self::P50Ms => "p50-ms",
+            Self::P95Ms => "p95-ms",
+            Self::DuringP50Ms => "during-p50-ms",
+            Self::DuringP95Ms => "during-p95-ms",
+        }
+    }
+
+    /// What it is, in words.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -61,6 +74,18 @@ impl Metric {
         match self {
             Self::ServerRssMb | Self::TreeRssMb => format!("{value:.1} MB"),
             Self::P50Ms | Self::P95Ms | Self::DuringP50Ms | Self::DuringP95Ms => format!("{value:.1} ms"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_what_a_file_says() {
+        for metric in Metric::ALL {
+            assert_eq!(serde_json::to_value(metric).unwrap(), metric.key());
         }
     }
 }

@@ -150,7 +150,7 @@ fn legend() -> Markup {
     html! {
         section {
             h2 { "Growth, memory and latency over the nights" }
-            p { "Machines and compilers change from night to night. So nothing is judged here: each night is judged by itself,
+            p { "Machines and compilers change from night to night. So nothing is judged here: each night is judged by itself, \
                 and builds are compared side by side in one night." }
             ul.legend {
                 li { span class="key bad" {} "a night in which it did not pass" }
