@@ -129,6 +129,7 @@ fn a_night_that_leaked() {
 
 #[test]
 fn the_worst_of_all_findings_is_what_a_night_comes_to() {
+    use Conclusion::{Expired, Invalid, Leak, NotConclusive, OverBudget, Pass, Regression};
     let remark = |means| Remark { means, what: format!("{means}"), owner: None };
     let after = |verdict: Run, change: Option<Change>, remarks: &[Conclusion]| {
         let mut night = night(1, 0, verdict);
@@ -136,7 +137,6 @@ fn the_worst_of_all_findings_is_what_a_night_comes_to() {
         night.remarks = remarks.iter().copied().map(remark).collect();
         (night.conclusion(), night.conclusion().exit() as u8)
     };
-    use Conclusion::{Expired, Invalid, Leak, NotConclusive, OverBudget, Pass, Regression};
     assert_eq!(after(healthy(), Some(Change::None), &[Pass]), (Pass, 0));
     assert_eq!(after(healthy(), Some(Change::Unknown), &[Pass]), (NotConclusive, 3));
     assert_eq!(after(healthy(), Some(Change::Unknown), &[Expired, NotConclusive]), (Expired, 2));

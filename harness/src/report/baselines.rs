@@ -4,7 +4,7 @@ use super::night::{day, place};
 use super::text::{clean, wrap};
 use crate::nightly::baseline::Baseline;
 
-const WIDTH: usize = 98;
+const WIDTH: usize = 92;
 
 /// All of them, a line each; the last one holds.
 #[must_use]
@@ -17,8 +17,8 @@ pub fn list(baselines: &[Baseline]) -> String {
         let commit = baseline.environment.commit.as_deref().unwrap_or("unknown");
         let Baseline { id, night, by, reason, .. } = baseline;
         let when = day(baseline.accepted_unix);
-        let text = clean(&format!("{mark} {id:>3}  {when}  night {night:<4} {commit}  {by}: {reason}"));
-        format!("{}\n", wrap_kept(&text))
+        let text = clean(&format!("{when}  night {night:<4} {commit}  {by}: {reason}"));
+        format!("{mark} {id:>3}  {}\n", wrap_kept(&text))
     };
     baselines.iter().map(line).collect()
 }

@@ -20,6 +20,9 @@ mod lines;
 
 const OWN_STYLE: &str = include_str!("nights.css");
 
+/// Characters of a reason in a row.
+const REASON: usize = 120;
+
 /// The whole page.
 pub(in crate::report) fn render(nights: &[Night], baselines: &[Baseline]) -> String {
     let times = Times::of(nights, baselines);
@@ -132,18 +135,23 @@ fn row(night: &Night, before: Option<&Night>, baselines: &[Baseline]) -> Vec<Mar
     let changed = before.map(|before| differences(&before.environment, &night.environment)).unwrap_or_default();
     let why = if night.conclusion() == Conclusion::Pass { String::new() } else { clean(&night.sentence()) };
     vec![
-        html! { (night.id) @if !accepted.is_empty() { " (" (accepted.join(", ")) ")" } },
+        html! { (night.id) @if !accepted.is_empty() { " " span.nowrap { "(" (accepted.join(", ")) ")" } } },
         mark(night.conclusion()),
-        html! { (date(night.environment.started_unix)) },
+        html! { span.nowrap { (minute(night.environment.started_unix)) } },
         html! { code { (shortened(&clean(commit), 40)) } },
         html! { (format!("{passed} of {}", night.targets.len())) },
         html! { (grouped(restarts)) },
         beside.unwrap_or_else(|| html! { "–" }),
         html! {
-            (shortened(&why, LONGEST))
-            @for change in changed { " " span.sub { (clean(&change)) "." } }
+            span.why { (shortened(&why, REASON)) }
+            @for change in changed { " " span.changed { (shortened(&clean(&change), REASON)) "." } }
         },
     ]
+}
+
+/// Without its seconds.
+fn minute(unix: u64) -> String {
+    date(unix).chars().take("YYYY-MM-DD HH:MM".len()).collect()
 }
 
 fn legend() -> Markup {
