@@ -276,7 +276,7 @@ pub(crate) mod tests {
     #[test]
     fn nineteen_of_twenty_keep_the_promise_of_95_percent_and_eighteen_do_not() {
         let caught = |many: u64| {
-            (0..20).map(|at| Trial { called: vec![Signal::HeapBlocks], ..trial("block-100", at, at < many) })
+            (0..20).map(move |at| Trial { called: vec![Signal::HeapBlocks], ..trial("block-100", at, at < many) })
         };
         let called = |many| {
             caught(many)

@@ -204,7 +204,9 @@ mod tests {
             server_rss_cap_mb: 0,
             tree_rss_cap_mb: 0,
             memory_noise_mb: 0,
+            doubled: 0,
             errors_allowed: 0.0,
+            exceptions: Vec::new(),
             outside: None,
         };
         let mut run = TargetRun::new("restarts", "sut-heap", plan);
