@@ -13,17 +13,20 @@ use crate::event::Listener;
 use crate::exit::Exit;
 use crate::progress::{Bar, Lines};
 
+pub mod baseline;
 pub mod compare;
 pub mod diff;
 pub mod fake_api;
 pub mod judge;
 pub mod merge;
+pub mod nightly;
 pub mod power;
 pub mod profile;
 pub mod record;
 pub mod recordings;
 pub mod report;
 pub mod run;
+pub mod trend;
 
 /// Proves whether a server that restarts its CLI leaks.
 #[derive(Debug, Parser)]
@@ -42,6 +45,12 @@ struct Cli {
 enum Verb {
     /// Run the controls, then scenarios, and judge what was measured.
     Run(Box<run::Args>),
+    /// Run every scenario there is for long, compare the build with the last baseline, and keep the night in the history.
+    Nightly(Box<nightly::Args>),
+    /// Accept a night as what later ones are compared with; list and show what was accepted.
+    Baseline(baseline::Args),
+    /// Write the trend page of the history again.
+    Trend(trend::Args),
     /// Judge stored runs again.
     Judge(judge::Args),
     /// Put the shards of a suite together and judge the whole.
@@ -97,6 +106,9 @@ pub fn command() -> clap::Command {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Run(args) => run::run(&args).map(ExitCode::from),
+        Verb::Nightly(args) => nightly::run(&args).map(ExitCode::from),
+        Verb::Baseline(args) => baseline::run(&args).map(ExitCode::from),
+        Verb::Trend(args) => trend::run(&args).map(ExitCode::from),
         Verb::Judge(args) => judge::run(&args).map(ExitCode::from),
         Verb::Merge(args) => merge::run(&args).map(ExitCode::from),
         Verb::Report(args) => report::run(&args).map(ExitCode::from),

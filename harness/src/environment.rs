@@ -26,6 +26,7 @@ pub fn describe(cli_versions: BTreeSet<String>, seed: u64) -> Environment {
         kernel: sysinfo::System::kernel_version().unwrap_or_default(),
         cli_versions: cli_versions.into_iter().collect(),
         cpus: available_parallelism().map_or(1, |cpus| cpus.get() as u64),
+        allocator: allocator(),
     }
 }
 
@@ -34,16 +35,22 @@ fn built_from() -> Option<String> {
     env::var("LEAKGATE_COMMIT").ok().filter(|commit| !commit.is_empty())
 }
 
-/// The commit of the working folder, where git knows one.
-#[must_use]
-pub fn commit() -> Option<String> {
-    let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
-    let is_dirty = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| !changes.is_empty());
-    Some(if is_dirty { format!("{commit}+changes") } else { commit })
+/// The C library, which allocates for `sut`; absent where it does not tell its version.
+fn allocator() -> Option<String> {
+    said("getconf", &["GNU_LIBC_VERSION"])
 }
 
-fn git(args: &[&str]) -> Option<String> {
-    #[expect(clippy::disallowed_methods, reason = "git is waited for right here")]
-    let output = Command::new("git").args(args).output().ok()?;
+/// The commit of the working folder, where git knows one, with `+changes` when it has some.
+#[must_use]
+pub fn commit() -> Option<String> {
+    let commit = said("git", &["rev-parse", "--short=12", "HEAD"])?;
+    let changes = said("git", &["status", "--porcelain", "--untracked-files=no"]);
+    Some(if changes.is_some_and(|changes| !changes.is_empty()) { format!("{commit}+changes") } else { commit })
+}
+
+/// What a command prints, where it succeeds.
+fn said(program: &str, args: &[&str]) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "it is waited for right here")]
+    let output = Command::new(program).args(args).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -10,7 +10,8 @@ pub enum Exit {
     Pass = 0,
     /// Something leaks.
     Leak = 1,
-    /// The command line or the configuration is wrong; nothing was measured. (clap's own code for usage errors.)
+    /// The command line or the configuration is wrong; nothing was measured. (clap's own code for usage errors.) Also the
+    /// end of a night in which a budget or an exception is over its day and nothing worse was found.
     Usage = 2,
     /// The measurements do not decide: saturating, retained or too noisy.
     NotConclusive = 3,

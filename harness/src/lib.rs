@@ -24,6 +24,7 @@
 //! | `harness/src/siblings.rs` | where the other three programs are, and that they are fresh |
 //! | `harness/src/outside.rs` | somebody else's server: its settings, its life, what is watched of it, its checkpoints |
 //! | `harness/src/sample.rs` `harness/src/store.rs` | what is measured, and how it is kept |
+//! | `harness/src/nightly.rs` | nights: their history, baselines and budgets, and two builds compared by statistics; `harness/src/run/builds.rs` drives the builds |
 //! | `harness/src/verdict.rs` | the rules, a file each in `verdict/` |
 //! | `harness/src/attribution.rs` | from heap profiles to the lines that keep memory. Pure; `harness/src/scenario/profile.rs` makes the profiles |
 //! | `harness/src/diff.rs` | what grew between two runs or two profiles. Pure |
@@ -54,6 +55,7 @@ pub mod fake_api;
 pub mod isolation;
 pub mod load;
 pub mod mock;
+pub mod nightly;
 pub mod outside;
 pub mod plant;
 pub mod power;

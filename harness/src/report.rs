@@ -9,10 +9,13 @@
 //! | `openmetrics`, `bencher` | what keeps numbers over time |
 //! | `json` | programs: the verdict itself |
 //!
+//! `night`, `baselines` and the page of [`nights`] tell of [`crate::nightly`], which is more than one run.
+//!
 //! `facts` and `kept` put into words what several of them say. Text from outside (names, notes, command lines) goes
 //! through `text::clean` and then through the escaping of the format.
 
 pub mod advice;
+pub mod baselines;
 mod bencher;
 pub mod diff;
 mod facts;
@@ -20,6 +23,7 @@ mod html;
 mod junit;
 mod kept;
 mod markdown;
+pub mod night;
 mod openmetrics;
 pub mod profile;
 mod sarif;
@@ -27,6 +31,8 @@ mod sites;
 pub mod terminal;
 mod text;
 
+use crate::nightly::Night;
+use crate::nightly::baseline::Baseline;
 use crate::sample::Run;
 use crate::verdict::Verdict;
 use facts::Facts;
@@ -92,6 +98,12 @@ pub fn render(format: Format, verdict: &Verdict, run: &Run) -> Result<String, Fo
         Format::Openmetrics => openmetrics::render(&facts).map_err(|error| failed(error.to_string())),
         Format::Bencher => json(&bencher::metrics(&facts)).map_err(failed),
     }
+}
+
+/// The page over these nights, the oldest first: one HTML file.
+#[must_use]
+pub fn nights(nights: &[Night], baselines: &[Baseline]) -> String {
+    html::nights::render(nights, baselines)
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String, String> {

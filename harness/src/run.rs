@@ -26,6 +26,7 @@ use crate::siblings::Siblings;
 use crate::target::Launch;
 use crate::verdict::{Finding, target};
 
+pub mod builds;
 pub mod profile;
 
 /// Controls that run at the same time. Exact counts do not mind company, and most of a control's time is waiting; from

@@ -330,6 +330,11 @@ impl TargetRun {
 }
 
 impl Plan {
+    /// Growth that is known and allowed for a while, of whichever server.
+    pub fn exceptions(&self) -> impl Iterator<Item = &Exception> {
+        self.exceptions.iter().chain(self.outside.iter().flat_map(|outside| &outside.exceptions))
+    }
+
     /// What growth is judged by.
     #[must_use]
     pub fn per(&self) -> Per {
@@ -398,6 +403,9 @@ pub struct Plan {
     pub doubled: u64,
     /// Share of requests that may end in an error (a scenario that crashes the CLI on purpose needs some), 0 to 1.
     pub errors_allowed: f64,
+    /// Growth of our own server that is known and allowed for a while.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exceptions: Vec<Exception>,
     /// Present for a server that is not ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outside: Option<Outside>,
@@ -529,6 +537,9 @@ pub struct Environment {
     pub cli_versions: Vec<String>,
     /// Processors that this process may use.
     pub cpus: u64,
+    /// The system's allocator, on which `sut` runs: the C library and its version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocator: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]

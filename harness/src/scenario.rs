@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::load::want::Mix;
+use crate::sample::Exception;
 use crate::scenario::ending::Ending;
 
 pub mod bodies;
@@ -71,6 +72,8 @@ pub struct Scenario {
     pub recovering: f64,
     /// Share of requests that may end in an error.
     pub errors_allowed: f64,
+    /// Growth that is known and allowed for a while.
+    pub exceptions: Vec<Exception>,
     /// Cap on the server's own RSS, in MB (10^6 bytes).
     pub server_rss_cap_mb: u64,
     /// Cap on the tree's RSS for each slot and one more, in MB (10^6 bytes).

@@ -7,6 +7,9 @@ use std::process::{Command, ExitStatus};
 
 use thiserror::Error;
 
+/// What the programs are called.
+pub const NAMES: [&str; 3] = ["sut", "sut-heap", "mock-claude"];
+
 /// Where the programs are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Siblings {
@@ -41,17 +44,28 @@ pub enum SiblingError {
 }
 
 impl Siblings {
+    /// Those in another folder, whether they are there or not.
+    #[must_use]
+    pub fn within(folder: &Path) -> Self {
+        let [sut, sut_heap, mock] = NAMES.map(|name| folder.join(name));
+        Self { sut, sut_heap, mock }
+    }
+
+    /// All of them, in the order of [`NAMES`].
+    #[must_use]
+    pub fn paths(&self) -> [&Path; 3] {
+        [&self.sut, &self.sut_heap, &self.mock]
+    }
+
     /// Finds them; under `cargo run`, builds them first, so that a fresh clone works and none is out of date.
     pub fn find() -> Result<Self, SiblingError> {
         let own = env::current_exe().map_err(SiblingError::Unknown)?;
         if let Some(cargo) = env::var_os("CARGO").filter(|_| env::var_os("CARGO_MANIFEST_DIR").is_some()) {
             build(Path::new(&cargo))?;
         }
-        let beside = |name: &str| {
-            let path = own.with_file_name(name);
-            if path.is_file() { Ok(path) } else { Err(SiblingError::Missing(path)) }
-        };
-        Ok(Self { sut: beside("sut")?, sut_heap: beside("sut-heap")?, mock: beside("mock-claude")? })
+        let found = Self::within(own.parent().unwrap_or(Path::new(".")));
+        let missing = found.paths().into_iter().find(|path| !path.is_file()).map(Path::to_owned);
+        missing.map_or(Ok(found), |path| Err(SiblingError::Missing(path)))
     }
 }
 

@@ -1,7 +1,8 @@
 // Opens each report in Chromium at two widths, light and dark, and holds it to what a page has to be: no error, no
 // request, nothing wider than the screen, text that can be read, a chart for each signal. Leaves a picture of each.
-// Usage: node check.mjs CHROMIUM SHOTS FOLDER…; a folder has report.html and the verdict.json that it is about.
-import { readFileSync } from 'node:fs'
+// Usage: node check.mjs CHROMIUM SHOTS FOLDER…; a folder has report.html and the verdict.json that it is about, or a
+// trend.html over nights.
+import { existsSync, readFileSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { chromium } from 'playwright-core'
@@ -96,6 +97,23 @@ function missing(verdict, figures) {
   return found
 }
 
+// Every night has its row, and every chart a dot or a cross for each.
+function nights() {
+  const found = []
+  const rows = document.querySelectorAll('table tbody tr').length
+  if (rows < 20) found.push(`only ${rows} nights`)
+  const charts = [...document.querySelectorAll('figure svg')]
+  if (charts.length < 5) found.push(`only ${charts.length} charts`)
+  for (const chart of charts) {
+    const marks = chart.querySelectorAll('.dot, .bad, .absent').length
+    if (marks !== rows) found.push(`${chart.closest('figure').dataset.signal}: ${marks} marks for ${rows} nights`)
+  }
+  for (const word of ['.bad', '.absent', '.change', '.warm', '.flag', '.limit']) {
+    if (!document.querySelector(`svg ${word}`)) found.push(`nothing is drawn as ${word}`)
+  }
+  return found
+}
+
 const figures = () =>
   [...document.querySelectorAll('figure')].map(figure => {
     const target = figure.closest('.target').id.slice(1)
@@ -109,8 +127,9 @@ const figures = () =>
 const browser = await chromium.launch({ executablePath, args: ['--disable-gpu'] })
 try {
   for (const folder of folders) {
-    const verdict = JSON.parse(readFileSync(join(folder, 'verdict.json'), 'utf8'))
-    const url = pathToFileURL(resolve(folder, 'report.html')).href
+    const trend = existsSync(join(folder, 'trend.html'))
+    const verdict = trend ? null : JSON.parse(readFileSync(join(folder, 'verdict.json'), 'utf8'))
+    const url = pathToFileURL(resolve(folder, trend ? 'trend.html' : 'report.html')).href
     for (const [width, height] of WIDTHS) {
       for (const colorScheme of SCHEMES) {
         const name = `${basename(resolve(folder))}-${width}-${colorScheme}`
@@ -123,12 +142,13 @@ try {
         page.on('request', request => request.url() !== url && !request.url().startsWith('data:') && say(`requests ${request.url()}`))
         await page.goto(url)
         const title = await page.title()
-        if (!title.startsWith(verdict.verdict)) say(`its title is ${JSON.stringify(title)}, and the verdict is ${verdict.verdict}`)
+        if (verdict && !title.startsWith(verdict.verdict)) say(`its title is ${JSON.stringify(title)}, and the verdict is ${verdict.verdict}`)
         ;(await page.evaluate(inspect)).forEach(say)
         await page.screenshot({ path: join(shots, `${name}.png`), fullPage: true })
         await page.evaluate(() => document.querySelectorAll('details').forEach(details => (details.open = true)))
         ;(await page.evaluate(inspect)).forEach(problem => say(`with all unfolded: ${problem}`))
-        missing(verdict, await page.evaluate(figures)).forEach(say)
+        if (verdict) missing(verdict, await page.evaluate(figures)).forEach(say)
+        else (await page.evaluate(nights)).forEach(say)
         await context.close()
       }
     }
@@ -139,5 +159,5 @@ try {
 
 const unique = [...new Set(problems)]
 unique.forEach(problem => console.error(problem))
-console.log(`${folders.length} reports, ${WIDTHS.length} widths, light and dark: ${unique.length || 'no'} problems; pictures in ${shots}`)
+console.log(`${folders.length} pages, ${WIDTHS.length} widths, light and dark: ${unique.length || 'no'} problems; pictures in ${shots}`)
 process.exit(unique.length || !folders.length ? 1 : 0)

@@ -49,7 +49,7 @@ impl Bench {
     }
 
     /// Processes whose environment leads into this folder: everything that a target is or starts.
-    fn processes(&self) -> Vec<String> {
+    pub(crate) fn processes(&self) -> Vec<String> {
         let mark = self.path().join("leakgate-").as_os_str().as_encoded_bytes().to_vec();
         let all = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
         let is_ours = |path: &Path| {

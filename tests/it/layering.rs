@@ -39,6 +39,7 @@ const HARNESS: [&str; 35] = [
     "siblings",
     "report",
     "diff",
+    "nightly",
     "store",
     "verdict",
     "suite",

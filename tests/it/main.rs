@@ -12,6 +12,7 @@ mod kubernetes;
 mod layering;
 mod load;
 mod mock;
+mod nightly;
 mod offline;
 mod openmetrics;
 mod outside;

@@ -115,6 +115,7 @@ fn target(name: &str, at: &[u64], values: &[(Signal, u64)], trace: Vec<TracePoin
             memory_noise_mb: 0,
             doubled: 0,
             errors_allowed: 0.0,
+            exceptions: Vec::new(),
             outside: None,
         },
         outcome: Outcome::Completed,
@@ -148,5 +149,6 @@ fn environment() -> Environment {
         kernel: "6.8.0-45-generic".into(),
         cli_versions: vec!["2.1.19".into(), "2.1.330".into()],
         cpus: 2,
+        allocator: None,
     }
 }

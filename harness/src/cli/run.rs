@@ -217,7 +217,7 @@ pub(super) fn check_out(folder: &Path) -> Result<(), Failure> {
 
 /// Finds the CLI that `name` means. A real one is not touched unless it will be isolated: it would ask the real API, with
 /// whatever key or login it finds, and send telemetry.
-fn find(name: &Path, offline: bool) -> Result<PathBuf, Failure> {
+pub(super) fn find(name: &Path, offline: bool) -> Result<PathBuf, Failure> {
     let cli = real_cli::find(name).map_err(|error| Failure::usage(&error))?;
     if offline || real_cli::is_mock(&cli) {
         return Ok(cli);
@@ -230,7 +230,7 @@ fn find(name: &Path, offline: bool) -> Result<PathBuf, Failure> {
 }
 
 /// A CLI that cannot even tell its version is refused before every target fails over it.
-fn examined(cli: PathBuf) -> Result<Cli, Failure> {
+pub(super) fn examined(cli: PathBuf) -> Result<Cli, Failure> {
     if real_cli::is_mock(&cli) {
         return Ok(Cli::Mock(cli));
     }

@@ -87,6 +87,7 @@ impl Assignment {
             memory_noise_mb: 0,
             doubled: self.doubled,
             errors_allowed: settings.errors_allowed,
+            exceptions: Vec::new(),
             outside: Some(Outside {
                 per: Per::Restart,
                 cli_processes_allowed: settings.cli_processes,

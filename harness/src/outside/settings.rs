@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::civil::Date;
 use rustix::process::Signal;
 use serde::Deserialize;
 use thiserror::Error;
@@ -331,20 +332,25 @@ fn read(path: &Path) -> Result<File, SettingsError> {
 }
 
 fn check_exceptions(exceptions: &[Exception], today: &str) -> Result<(), SettingsError> {
-    for Exception { signal, reason, owner, expires, .. } in exceptions {
-        let named = signal.name();
-        if reason.trim().is_empty() || owner.trim().is_empty() {
-            return Err(wrong(format!("the exception for {named} needs a reason and an owner")));
-        }
-        if expires.parse::<jiff::civil::Date>().is_err() || expires.len() != today.len() {
-            return Err(wrong(format!("the exception for {named} expires on {expires:?}: write it as YYYY-MM-DD")));
-        }
+    for exception in exceptions {
+        let what = format!("the exception for {}", exception.signal.name());
+        let Exception { reason, owner, expires, .. } = exception;
+        answered_for(&what, reason, owner, expires)?;
         if expires.as_str() < today {
             let advice = "mend the leak, or give the exception a new day and a reason for it";
-            return Err(wrong(format!("the exception for {named} ({owner}) expired on {expires}: {advice}")));
+            return Err(wrong(format!("{what} ({owner}) expired on {expires}: {advice}")));
         }
     }
     Ok(())
+}
+
+/// The last day of something that holds for a while. It needs a reason, somebody who answers for it, and a day.
+pub fn answered_for(what: &str, reason: &str, owner: &str, expires: &str) -> Result<Date, SettingsError> {
+    if reason.trim().is_empty() || owner.trim().is_empty() {
+        return Err(wrong(format!("{what} needs a reason and an owner")));
+    }
+    let day = expires.parse::<Date>().ok().filter(|_| expires.len() == "YYYY-MM-DD".len());
+    day.ok_or_else(|| wrong(format!("{what} expires on {expires:?}: write it as YYYY-MM-DD")))
 }
 
 fn origin(server: Server, folder: &Path, flags: &Flags, words: &Placeholders) -> Result<Origin, SettingsError> {

@@ -256,6 +256,7 @@ pub(super) fn environment(env: &Environment, seed: u64) -> Vec<(&'static str, St
         ("kernel", env.kernel.clone()),
         ("CLI", env.cli_versions.join(" ")),
         ("CPUs", env.cpus.to_string()),
+        ("allocator", env.allocator.clone().unwrap_or_default()),
         ("seed", seed.to_string()),
     ];
     parts.retain(|(_, value)| !value.is_empty());

@@ -4,6 +4,7 @@
 //! goes through `clean`, and maud escapes every text.
 
 mod axis;
+pub(super) mod nights;
 mod parts;
 mod series;
 mod svg;

@@ -206,6 +206,7 @@ mod tests {
             memory_noise_mb: 0,
             doubled: 0,
             errors_allowed: 0.0,
+            exceptions: Vec::new(),
             outside: None,
         };
         let mut run = TargetRun::new("restarts", "sut-heap", plan);

@@ -116,6 +116,7 @@ impl Assignment {
             memory_noise_mb: scenario.memory_noise_mb,
             doubled: self.doubled,
             errors_allowed: scenario.errors_allowed,
+            exceptions: scenario.exceptions.clone(),
             outside: None,
         }
     }

@@ -31,6 +31,7 @@ pub fn scenario() -> Scenario {
         memory_noise_mb: 0,
         recovering: 0.0,
         errors_allowed: 0.0,
+        exceptions: Vec::new(),
         server_rss_cap_mb: 30,
         invoker_rss_cap_mb: 32,
     }

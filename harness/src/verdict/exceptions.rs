@@ -7,8 +7,7 @@ use crate::sample::{Exception, TargetRun};
 
 /// Takes back the leaks that an exception allows.
 pub(super) fn apply(run: &TargetRun, rows: &mut [SignalVerdict]) {
-    let exceptions = run.plan.outside.iter().flat_map(|outside| &outside.exceptions);
-    for exception in exceptions {
+    for exception in run.plan.exceptions() {
         let named = |row: &&mut SignalVerdict| row.name == exception.signal && row.verdict == Finding::Leak;
         if let Some(row) = rows.iter_mut().find(named) {
             excuse(row, exception);

@@ -102,6 +102,7 @@ fn plan() -> impl Strategy<Value = Plan> {
             memory_noise_mb: tree % 3,
             doubled: slots % 4,
             errors_allowed: share,
+            exceptions: Vec::new(),
             outside: None,
         },
     )

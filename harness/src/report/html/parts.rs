@@ -6,17 +6,19 @@ use crate::verdict::Finding;
 
 /// A finding with its sign and its word, so that its colour says nothing alone.
 pub(super) fn badge(finding: Finding) -> Markup {
+    badge_of(finding, &finding.to_string())
+}
+
+/// The same with another word.
+pub(super) fn badge_of(finding: Finding, word: &str) -> Markup {
     html! {
-        span class=(format!("badge {}", class(finding))) { span.sign aria-hidden="true" { (sign(finding)) } (finding.to_string()) }
+        span class=(format!("badge {}", class(finding))) { span.sign aria-hidden="true" { (sign(finding)) } (word) }
     }
 }
 
 /// What a control came to.
 pub(super) fn control_badge(passed: bool, word: &str) -> Markup {
-    let finding = if passed { Finding::Pass } else { Finding::Invalid };
-    html! {
-        span class=(format!("badge {}", class(finding))) { span.sign aria-hidden="true" { (sign(finding)) } (word) }
-    }
+    badge_of(if passed { Finding::Pass } else { Finding::Invalid }, word)
 }
 
 /// The class that carries its colour.

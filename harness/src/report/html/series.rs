@@ -117,8 +117,7 @@ fn limits(target: &Target, row: &SignalVerdict, points: &[Point], windows: &[Win
         }
         Class::Total => {}
     }
-    let exceptions = plan.outside.iter().flat_map(|outside| &outside.exceptions);
-    for exception in exceptions.filter(|exception| exception.signal == row.name) {
+    for exception in plan.exceptions().filter(|exception| exception.signal == row.name) {
         let label = format!("allowed until {}", clean(&exception.expires));
         found.extend(row.first.map(|first| level(float(first) + float(exception.allow), label)));
     }

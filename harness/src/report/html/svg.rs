@@ -106,16 +106,16 @@ impl Frame {
 }
 
 /// A tenth of a unit is finer than any screen.
-fn n(value: f64) -> String {
+pub(super) fn n(value: f64) -> String {
     let text = format!("{value:.1}");
     text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
 }
 
-fn segment(class: &str, from: (f64, f64), to: (f64, f64)) -> Markup {
+pub(super) fn segment(class: &str, from: (f64, f64), to: (f64, f64)) -> Markup {
     html! { line class=(class) x1=(n(from.0)) y1=(n(from.1)) x2=(n(to.0)) y2=(n(to.1)) {} }
 }
 
-fn text(class: &str, anchor: &str, (x, y): (f64, f64), words: &str) -> Markup {
+pub(super) fn text(class: &str, anchor: &str, (x, y): (f64, f64), words: &str) -> Markup {
     html! { text class=(class) text-anchor=(anchor) x=(n(x)) y=(n(y)) { (words) } }
 }
 

@@ -1,0 +1,60 @@
+//! Two builds of our server side by side: one process of the baseline's, one of the night's, and so on.
+
+use std::collections::BTreeSet;
+
+use super::{Kind, Request, RunError};
+use crate::environment;
+use crate::event::{Event, Listener};
+use crate::nightly::compare::{PROCESSES, Pairs};
+use crate::sample::{Environment, Outcome, TargetRun};
+use crate::scenario::Scenario;
+use crate::scenario::drive::{Assignment, drive};
+use crate::siblings::Siblings;
+
+/// The processes to be driven.
+#[derive(Debug)]
+pub struct Program {
+    /// Of each pair, the baseline's first.
+    pairs: Vec<[Assignment; 2]>,
+    scenario: &'static str,
+    environment: Environment,
+}
+
+impl Request {
+    /// Lays out the processes: those of the request's own programs against those of `baseline`. Both builds of a pair get
+    /// the same requests; each pair gets others.
+    pub fn pairs(&self, scenario: &Scenario, baseline: &Siblings) -> Result<Program, RunError> {
+        let mut versions = BTreeSet::new();
+        let mut pairs = Vec::new();
+        for pair in 0..PROCESSES as u64 {
+            let candidate = Self { seed: self.seed.wrapping_add(pair), ..self.clone() };
+            let baseline = Self { siblings: baseline.clone(), ..candidate.clone() };
+            let before = baseline.assignment(scenario.clone(), Kind::Sut, false, &mut versions)?;
+            let after = candidate.assignment(scenario.clone(), Kind::Sut, false, &mut versions)?;
+            pairs.push([before, after]);
+        }
+        let environment = environment::describe(versions, self.seed);
+        Ok(Program { pairs, scenario: scenario.name, environment })
+    }
+}
+
+impl Program {
+    /// Drives one process after the other. The first that fails ends it: what is left could not be compared any more.
+    pub async fn run(self, listener: &dyn Listener) -> Pairs {
+        let restarts = self.pairs.iter().flatten().map(|process| process.subject().goal).sum();
+        listener.event(Event::Planned { restarts });
+        let mut done: [Vec<TargetRun>; 2] = Default::default();
+        'pairs: for pair in &self.pairs {
+            for (process, side) in pair.iter().zip(&mut done) {
+                let run = drive(process, listener).await;
+                let failed = run.outcome != Outcome::Completed;
+                side.push(run);
+                if failed {
+                    break 'pairs;
+                }
+            }
+        }
+        let [baseline, candidate] = done;
+        Pairs { scenario: self.scenario.to_owned(), environment: self.environment, baseline, candidate }
+    }
+}
