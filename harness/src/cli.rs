@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::event::Listener;
@@ -18,6 +18,7 @@ pub mod compare;
 pub mod diff;
 pub mod fake_api;
 pub mod judge;
+pub mod merge;
 pub mod nightly;
 pub mod power;
 pub mod profile;
@@ -52,6 +53,8 @@ enum Verb {
     Trend(trend::Args),
     /// Judge stored runs again.
     Judge(judge::Args),
+    /// Put the shards of a suite together and judge the whole.
+    Merge(merge::Args),
     /// Write the report of a stored run: for a browser, a pull request, a CI, a dashboard.
     Report(report::Args),
     /// Profile a scenario's heap and name the lines of code that keep memory.
@@ -92,6 +95,12 @@ impl Failure {
     }
 }
 
+/// The command line, for whoever checks one without running it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// The whole program.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -101,6 +110,7 @@ pub fn main() -> ExitCode {
         Verb::Baseline(args) => baseline::run(&args).map(ExitCode::from),
         Verb::Trend(args) => trend::run(&args).map(ExitCode::from),
         Verb::Judge(args) => judge::run(&args).map(ExitCode::from),
+        Verb::Merge(args) => merge::run(&args).map(ExitCode::from),
         Verb::Report(args) => report::run(&args).map(ExitCode::from),
         Verb::Profile(args) => profile::run(&args).map(ExitCode::from),
         Verb::Power(args) => power::run(&args).map(ExitCode::from),

@@ -21,13 +21,18 @@ pub fn describe(cli_versions: BTreeSet<String>, seed: u64) -> Environment {
         command: shlex::try_join(command.iter().map(String::as_str)).unwrap_or_else(|_| command.join(" ")),
         started_unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         leakgate: env!("CARGO_PKG_VERSION").to_owned(),
-        commit: commit(),
+        commit: commit().or_else(built_from),
         rustc: env!("LEAKGATE_RUSTC").to_owned(),
         kernel: sysinfo::System::kernel_version().unwrap_or_default(),
         cli_versions: cli_versions.into_iter().collect(),
         cpus: available_parallelism().map_or(1, |cpus| cpus.get() as u64),
         allocator: allocator(),
     }
+}
+
+/// The commit that an image was built from: there is no git in one.
+fn built_from() -> Option<String> {
+    env::var("LEAKGATE_COMMIT").ok().filter(|commit| !commit.is_empty())
 }
 
 /// The C library, which allocates for `sut`; absent where it does not tell its version.

@@ -12,6 +12,7 @@
 //! | --- | --- |
 //! | `harness/src/cli.rs` | the command line; `harness/src/exit.rs` has the exit codes |
 //! | `harness/src/run.rs` | controls, then scenarios, then the one repetition of a leak; `harness/src/run/profile.rs` the profile of one |
+//! | `harness/src/suite.rs` | large suites: which unit falls to which shard, and shards merged to one run. Pure |
 //! | `harness/src/power.rs` | many runs with a leak of each size, and with none: how good the gate is |
 //! | `harness/src/control.rs` | which leaks are planted, and what each has to show |
 //! | `harness/src/scenario.rs` | the plans; `harness/src/scenario/drive.rs` carries one out: load, rest, checkpoint, stop |
@@ -73,6 +74,7 @@ pub mod scrub;
 pub mod siblings;
 pub mod store;
 pub mod strays;
+pub mod suite;
 pub mod sut;
 pub mod target;
 pub mod verdict;

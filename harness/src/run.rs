@@ -186,8 +186,14 @@ fn schedule(target: &str, scenario: &Scenario) -> Schedule {
 }
 
 impl Request {
-    /// Reads the recordings and lays out the run.
+    /// Reads the recordings and lays out the run, every scenario with the run's seed.
     pub fn plan(&self) -> Result<Program, RunError> {
+        let all: Vec<_> = self.scenarios.iter().map(|scenario| (scenario.clone(), None)).collect();
+        self.plan_units(&all)
+    }
+
+    /// The same with these scenarios and, where there are several, with a seed for each.
+    pub fn plan_units(&self, units: &[(Scenario, Option<u64>)]) -> Result<Program, RunError> {
         let mut program = Program {
             controls: Vec::new(),
             targets: Vec::new(),
@@ -212,7 +218,8 @@ impl Request {
             program.targets.push(Job::Outside(self.outside(settings, None, &mut program.versions)?));
             return Ok(program);
         }
-        for scenario in &self.scenarios {
+        for (scenario, own) in units {
+            let unit = Self { seed: own.unwrap_or(self.seed), ..self.clone() };
             let scenario = match &self.plant {
                 Some(planted) => planted.change.applied_to(scenario.clone()),
                 None => scenario.clone(),
@@ -220,8 +227,8 @@ impl Request {
             for kind in
                 [Kind::Sut, Kind::SutHeap].into_iter().filter(|kind| self.target.is_none_or(|only| only == *kind))
             {
-                let assignment = self.assignment(scenario.clone(), kind, false, &mut program.versions)?;
-                program.targets.push(Job::Ours(Box::new(assignment)));
+                let assignment = unit.assignment(scenario.clone(), kind, false, &mut program.versions)?;
+                program.targets.push(Job::Ours(Box::new(Assignment { own_seed: *own, ..assignment })));
             }
         }
         Ok(program)
@@ -298,6 +305,7 @@ impl Request {
             schedule: schedule(target, &scenario),
             script: Arc::new(Script::of(&session)?),
             seed: self.seed,
+            own_seed: None,
             doubled: 0,
             control,
             scenario,
@@ -356,7 +364,7 @@ impl Program {
             targets.push(run);
             targets.extend(again);
         }
-        Run { format: FORMAT, seed: self.seed, environment, controls, targets }
+        Run { format: FORMAT, seed: self.seed, environment, controls, targets, suite: None }
     }
 }
 
@@ -392,5 +400,5 @@ async fn controls(controls: Vec<(Control, Job)>, listener: &Arc<dyn Listener>) -
 }
 
 fn stored(control: Control, run: TargetRun) -> sample::Control {
-    sample::Control { name: control.name.to_owned(), planted: control.planted, run }
+    sample::Control { name: control.name.to_owned(), planted: control.planted, run, shard: None }
 }

@@ -6,6 +6,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use suite::Suite;
+
+pub mod suite;
+
 /// The version of `run.json` that this build writes and reads.
 pub const FORMAT: u32 = 1;
 
@@ -116,6 +120,9 @@ pub struct Run {
     pub controls: Vec<Control>,
     /// The scenarios, one entry per target, in the order in which they ran.
     pub targets: Vec<TargetRun>,
+    /// The suite that it is a shard of, or was put together from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suite: Option<Suite>,
 }
 
 /// A run with a leak planted on purpose, or with none (`planted` is empty): proof that the gate can see.
@@ -127,6 +134,9 @@ pub struct Control {
     pub planted: Vec<Signal>,
     /// What was measured.
     pub run: TargetRun,
+    /// The shard that it ran in, where several were merged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<u64>,
 }
 
 /// One scenario against one process of one target.
@@ -136,6 +146,9 @@ pub struct TargetRun {
     pub scenario: String,
     /// `sut`, `sut-heap`, or the command of somebody else's server.
     pub target: String,
+    /// Its seed, where the run has several; else it is the run's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
     /// What was asked of it.
     pub plan: Plan,
     /// How the measuring ended.
@@ -274,6 +287,7 @@ impl TargetRun {
         Self {
             scenario: scenario.to_owned(),
             target: target.to_owned(),
+            seed: None,
             plan,
             outcome: Outcome::Completed,
             checkpoints: Vec::new(),
@@ -310,7 +324,8 @@ impl TargetRun {
     /// Whether `next`, the run that was stored after this one, measured the same for twice as long.
     #[must_use]
     pub fn is_continued_by(&self, next: &Self) -> bool {
-        self.scenario == next.scenario && self.target == next.target && next.plan.doubled == self.plan.doubled + 1
+        let is_same = self.scenario == next.scenario && self.target == next.target && self.seed == next.seed;
+        is_same && next.plan.doubled == self.plan.doubled + 1
     }
 }
 

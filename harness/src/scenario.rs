@@ -22,6 +22,9 @@ pub mod streams;
 pub mod structured;
 pub mod tools;
 
+/// Bytes of filler in each prompt that take as long as the restarts do.
+const FILLER_OF_ONE: u64 = 1_000_000;
+
 /// A load plan, faults and limits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scenario {
@@ -97,6 +100,14 @@ impl Scenario {
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::all().into_iter().find(|scenario| scenario.name == name)
+    }
+
+    /// What it costs to run it, in restarts: only to divide a suite evenly. How long a scenario takes goes with its restarts
+    /// (17 to 23 ms each on `sut` in the reference report), and hardly with its turns.
+    #[must_use]
+    pub fn cost(&self) -> u64 {
+        let restarts = (self.warm_up + self.restarts).max(self.requests / self.max_turns.max(1));
+        restarts.saturating_mul(1 + self.filler as u64 / FILLER_OF_ONE)
     }
 
     /// Cap on the whole tree's RSS, in MB: one server, and an invoker for each slot and one more.

@@ -132,7 +132,14 @@ mod tests {
     use crate::sample::Environment;
 
     fn run() -> Run {
-        Run { format: FORMAT, seed: 3, environment: Environment::default(), controls: vec![], targets: vec![] }
+        Run {
+            format: FORMAT,
+            seed: 3,
+            environment: Environment::default(),
+            controls: vec![],
+            targets: vec![],
+            suite: None,
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! - `exceptions`: growth that somebody answers for until a day is no leak until then.
 //!
 //! [`target`] applies them to one target, [`validity`] says what a run does not prove, [`control`] whether the gate can
-//! see, and [`judge`] puts the parts in order: a gate that cannot see proves nothing; then a leak is a leak, also beside a
+//! see, and [`judge`] puts the parts in order: a suite that is not whole (`suite`) and a gate that cannot see prove nothing; then a leak is a leak, also beside a
 //! target that failed; then a target that proved nothing; then whatever is not conclusive.
 
 pub mod bounds;
@@ -16,6 +16,7 @@ pub mod control;
 pub mod exact;
 mod exceptions;
 pub mod heap;
+mod suite;
 mod summary;
 pub mod target;
 pub mod trend;
@@ -27,6 +28,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Exit;
+use crate::sample::suite::Suite;
 use crate::sample::{Environment, Run, Signal};
 use target::TargetVerdict;
 
@@ -121,6 +123,9 @@ pub struct SignalVerdict {
 pub struct ControlVerdict {
     /// Its name.
     pub name: String,
+    /// The shard that it ran in, where several were merged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<u64>,
     /// The planted signal that showed it, or the first that should have; absent for the clean control.
     pub signal: Option<Signal>,
     /// All signals of which at least one has to show it; empty for the clean control.
@@ -199,8 +204,11 @@ pub struct Verdict {
     pub targets: Vec<TargetVerdict>,
     /// How often each rule raises a false alarm, in words.
     pub false_alarms: Vec<FalseAlarms>,
-    /// Where and with what it was measured.
+    /// Where and with what it was measured; of several shards, what the first has.
     pub environment: Environment,
+    /// The suite that the run is a shard of, or was put together from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suite: Option<Suite>,
 }
 
 /// How often the rule of a class calls a healthy server a leak.
@@ -228,8 +236,13 @@ impl Verdict {
 pub fn judge(run: &Run) -> Verdict {
     let controls: Vec<ControlVerdict> = run.controls.iter().map(control::judge).collect();
     let (targets, signals) = target::judge_all(&run.targets);
-    let verdict = overall(&controls, &targets, &signals);
-    let invalid = summary::invalid(&controls, &targets);
+    let broken = suite::problems(run);
+    let verdict = match suite::is_empty_shard(run) {
+        true if broken.is_empty() => Finding::Pass,
+        _ if !broken.is_empty() => Finding::Invalid,
+        _ => overall(&controls, &targets, &signals),
+    };
+    let invalid = summary::invalid(broken, &controls, &targets, run);
     let mut result = Verdict {
         format: FORMAT,
         verdict,
@@ -243,8 +256,9 @@ pub fn judge(run: &Run) -> Verdict {
         targets,
         false_alarms: summary::false_alarms(&run.targets),
         environment: run.environment.clone(),
+        suite: run.suite.clone(),
     };
-    result.summary = summary::sentence(&result);
+    result.summary = summary::sentence(&result, run);
     result
 }
 

@@ -19,10 +19,11 @@ pub(crate) fn healthy() -> Run {
         seed: 7,
         environment: environment(),
         controls: vec![
-            Control { name: "fd".into(), planted: vec![Signal::FdsPipe, Signal::FdsAnon], run: caught },
-            Control { name: "clean".into(), planted: vec![], run: sut() },
+            Control { name: "fd".into(), planted: vec![Signal::FdsPipe, Signal::FdsAnon], run: caught, shard: None },
+            Control { name: "clean".into(), planted: vec![], run: sut(), shard: None },
         ],
         targets: vec![sut(), sut_heap()],
+        suite: None,
     }
 }
 
@@ -102,6 +103,7 @@ fn target(name: &str, at: &[u64], values: &[(Signal, u64)], trace: Vec<TracePoin
     TargetRun {
         scenario: "restarts".into(),
         target: name.into(),
+        seed: None,
         plan: Plan {
             slots: 1,
             warm_up: 50,

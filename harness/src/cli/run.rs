@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use clap::ValueEnum;
+
 use crate::cli::report::{names, write_all};
 use crate::cli::{Failure, listener, measure, print};
 use crate::control::Control;
@@ -15,11 +17,13 @@ use crate::real_cli;
 use crate::report::Format;
 use crate::report::terminal::{Style, WIDEST, render};
 use crate::run::{Cli, Kind, Request, profile};
+use crate::sample::Run;
 use crate::scenario::Scenario;
 use crate::siblings::Siblings;
 use crate::{isolation, store, strays, verdict};
 
 mod outside;
+mod suite;
 
 /// Options of `run`.
 #[derive(Debug, clap::Args)]
@@ -30,6 +34,9 @@ pub struct Args {
 
     #[command(flatten)]
     outside: outside::Args,
+
+    #[command(flatten)]
+    suite: suite::Args,
 
     /// The folder for run.json and verdict.json.
     #[arg(long, value_name = "DIR", default_value = "reports/latest")]
@@ -42,10 +49,6 @@ pub struct Args {
     /// Restarts after the warm-up, instead of the scenario's own number.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(4..=1_000_000))]
     restarts: Option<u64>,
-
-    /// Repeats the requests, the leaving clients and the faults of the run that had this seed.
-    #[arg(long, value_name = "S")]
-    seed: Option<u64>,
 
     /// Slots of the server, instead of the scenario's own number.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
@@ -99,36 +102,53 @@ pub(super) fn plant(text: &str) -> Result<Control, String> {
 
 /// Measures and judges. Whatever was started is gone when this returns.
 pub fn run(args: &Args) -> Result<Exit, Failure> {
-    check_out(&args.out)?;
+    let scenarios = scenarios(args);
+    let suite = args.suite.chosen(&scenarios, seed(), suite_options(args))?;
+    let out = suite.folder().map_or_else(|| args.out.clone(), |folder| args.out.join(folder));
+    check_out(&out)?;
     let cli = args.cli.as_deref().map(|name| find(name, args.offline)).transpose()?;
     let siblings = Siblings::find().map_err(|error| Failure::harness(&error))?;
     let outside = outside::settings(&args.outside, args.scenarios.is_empty(), args.restarts, &siblings.mock)?;
+    if outside.is_some() && !args.suite.is_plain() {
+        return Err(Failure::usage(
+            &"a server that is not ours is measured once: leave out --shard, --seeds and all but one --seed",
+        ));
+    }
     if args.offline {
         isolation::enter().map_err(|error| Failure::usage(&error))?;
     }
     let cli = cli.map(examined).transpose()?;
-    let request = request(args, siblings, cli, outside);
-    let program = request.plan().map_err(|error| Failure::usage(&error))?;
-    for scenario in &request.scenarios {
-        profile::clear(&profile::folder(&args.out, scenario.name));
+    let here = suite.here(&scenarios);
+    // Where nothing is measured there is nothing that a control would have to prove.
+    let controls = !args.no_controls && args.plant.is_none() && (outside.is_some() || !here.is_empty());
+    let profiles = (!args.no_profile).then(|| out.clone());
+    let request =
+        Request { profiles, controls, seed: suite.first(), ..request(args, scenarios, siblings, cli, outside) };
+    let program = request.plan_units(&here).map_err(|error| Failure::usage(&error))?;
+    for (scenario, seed) in &here {
+        profile::clear(&profile::folder(&out, scenario.name, *seed));
     }
     strays::adopt()
         .map_err(|error| Failure::harness(&format!("cannot adopt orphans: {error}; leakgate needs Linux")))?;
     let measured = measure(|listener| program.run(listener), &listener());
     strays::end_all();
-    let run = measured?;
-    let verdict = verdict::judge(&run);
-    print(&render(&verdict, &run, Style { width: WIDEST, colour: true }))?;
-    let (raw, judged) = (args.out.join("run.json"), args.out.join("verdict.json"));
-    store::save(&raw, &run).map_err(|error| Failure::harness(&error))?;
+    told(&suite.told(measured?), &out, &args.report)
+}
+
+/// Judges a run, prints what comes of it and stores everything in `out`.
+pub(super) fn told(run: &Run, out: &Path, formats: &[Format]) -> Result<Exit, Failure> {
+    let verdict = verdict::judge(run);
+    print(&render(&verdict, run, Style { width: WIDEST, colour: true }))?;
+    let (raw, judged) = (out.join("run.json"), out.join("verdict.json"));
+    store::save(&raw, run).map_err(|error| Failure::harness(&error))?;
     store::save_json(&judged, &verdict).map_err(|error| Failure::harness(&error))?;
     let mut stored = vec![judged];
-    stored.extend(write_all(&args.out, &args.report, &verdict, &run)?);
+    stored.extend(write_all(out, formats, &verdict, run)?);
     print(&format!("\nStored: {} (judge it again with `leakgate judge`), {}\n", raw.display(), names(&stored)))?;
     Ok(verdict.exit())
 }
 
-fn request(args: &Args, siblings: Siblings, cli: Option<Cli>, outside: Option<Arc<Settings>>) -> Request {
+fn scenarios(args: &Args) -> Vec<Scenario> {
     let mut scenarios = args.scenarios.clone();
     if scenarios.is_empty() {
         scenarios.extend(Scenario::all().into_iter().take(1));
@@ -138,16 +158,44 @@ fn request(args: &Args, siblings: Siblings, cli: Option<Cli>, outside: Option<Ar
         scenario.slots = args.slots.unwrap_or(scenario.slots);
         scenario.recording = args.recording.clone().unwrap_or_else(|| scenario.recording.clone());
     }
+    scenarios
+}
+
+/// The options that change what is measured, in the order of the help: shards that differ in one are of different suites.
+fn suite_options(args: &Args) -> Vec<String> {
+    let valued = [
+        ("--restarts", args.restarts.map(|restarts| restarts.to_string())),
+        ("--slots", args.slots.map(|slots| slots.to_string())),
+        (
+            "--plant",
+            args.plant.as_ref().map(|plant| plant.change.plant.clone().unwrap_or_else(|| plant.name.to_owned())),
+        ),
+        ("--recording", args.recording.clone()),
+        ("--target", args.target.and_then(|kind| Some(kind.to_possible_value()?.get_name().to_owned()))),
+        ("--cli", args.cli.as_ref().map(|cli| cli.display().to_string())),
+    ];
+    let flags = [("--no-controls", args.no_controls), ("--no-profile", args.no_profile), ("--offline", args.offline)];
+    let valued = valued.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value?)));
+    valued.chain(flags.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name.to_owned())).collect()
+}
+
+fn request(
+    args: &Args,
+    scenarios: Vec<Scenario>,
+    siblings: Siblings,
+    cli: Option<Cli>,
+    outside: Option<Arc<Settings>>,
+) -> Request {
     Request {
         scenarios,
-        controls: !args.no_controls && args.plant.is_none(),
+        controls: false,
         plant: args.plant.clone(),
-        seed: args.seed.unwrap_or_else(seed),
+        seed: 0,
         siblings,
         cli,
         target: args.target,
         outside,
-        profiles: (!args.no_profile).then(|| args.out.clone()),
+        profiles: None,
     }
 }
 

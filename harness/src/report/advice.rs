@@ -26,6 +26,14 @@ pub fn meaning(verdict: Finding) -> &'static str {
     }
 }
 
+/// The same of a verdict, which may be on nothing: a shard to which nothing falls.
+pub fn meaning_of(verdict: &Verdict) -> &'static str {
+    match verdict.verdict {
+        Finding::Pass if verdict.targets.is_empty() => "Nothing was measured, so nothing is said of any leak.",
+        finding => meaning(finding),
+    }
+}
+
 /// What to do next, in order.
 pub fn next_steps(verdict: &Verdict, run: &Run) -> Vec<String> {
     let mut steps = match verdict.verdict {
@@ -105,7 +113,10 @@ fn is_process(row: &SignalVerdict) -> bool {
 }
 
 fn invalid(verdict: &Verdict) -> Vec<String> {
-    if verdict.controls.iter().any(|control| !control.passed) {
+    if verdict.suite.as_ref().is_some_and(|suite| suite.merged) && verdict.controls.iter().all(|control| control.passed)
+    {
+        vec!["Run what is named above again and merge all shards of one suite; what one shard says, `leakgate judge` tells.".into()]
+    } else if verdict.controls.iter().any(|control| !control.passed) {
         vec![
             "A control failed, so the gate is blind or sees ghosts: mend the probe or the rule that it names first."
                 .into(),

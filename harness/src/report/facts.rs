@@ -1,6 +1,7 @@
 //! What every format says of a run, put into words once; each format only arranges it.
 
-use super::text::{clean, grouped, shortened};
+use super::text::{clean, date, grouped, shortened};
+use crate::sample::suite::Part;
 use crate::sample::{Environment, LatencyOf, Run, Signal, TargetRun};
 use crate::verdict::target::TargetVerdict;
 use crate::verdict::words::{amount, bytes, float, name, rate};
@@ -27,6 +28,8 @@ pub(super) struct Target<'a> {
     pub(super) scenario: String,
     /// The target's name, short enough for a label.
     pub(super) label: String,
+    /// Its seed, where the run has several.
+    pub(super) seed: Option<u64>,
     /// 1, or more for what was measured again.
     pub(super) attempt: usize,
 }
@@ -47,10 +50,11 @@ impl<'a> Facts<'a> {
         let mut targets: Vec<Target<'a>> = Vec::new();
         for (at, (measured, judged)) in run.targets.iter().zip(&verdict.targets).enumerate() {
             let (scenario, label) = (clean(&judged.scenario), shortened(&clean(&judged.target), LABEL));
-            let same = |other: &&Target| other.scenario == scenario && other.label == label;
+            let seed = measured.seed;
+            let same = |other: &&Target| other.scenario == scenario && other.label == label && other.seed == seed;
             let attempt = targets.iter().filter(same).count() + 1;
             let rows = verdict.signals.iter().filter(|row| row.run == at).collect();
-            targets.push(Target { judged, measured, rows, scenario, label, attempt });
+            targets.push(Target { judged, measured, rows, scenario, label, seed, attempt });
         }
         Self { verdict, run, targets }
     }
@@ -67,14 +71,14 @@ impl<'a> Facts<'a> {
 }
 
 impl Target<'_> {
-    /// `restarts on sut`, and which attempt, where there are several.
+    /// `restarts on sut`, and which seed and attempt, where there are several.
     pub(super) fn name(&self) -> String {
-        self.with_attempt(format!("{} on {}", self.scenario, clean(&self.judged.target)))
+        self.among_others(format!("{} on {}", self.scenario, clean(&self.judged.target)))
     }
 
     /// The same, but no longer than a label may be.
     pub(super) fn short_name(&self) -> String {
-        self.with_attempt(format!("{} on {}", self.scenario, self.label))
+        self.among_others(format!("{} on {}", self.scenario, self.label))
     }
 
     /// Whether its label says less than its name.
@@ -82,7 +86,8 @@ impl Target<'_> {
         self.label != clean(&self.judged.target)
     }
 
-    fn with_attempt(&self, name: String) -> String {
+    fn among_others(&self, name: String) -> String {
+        let name = self.seed.map(|seed| format!("{name}, seed {seed}")).unwrap_or(name);
         if self.attempt == 1 { name } else { format!("{name}, attempt {}", self.attempt) }
     }
 
@@ -182,6 +187,42 @@ pub(super) fn control_word(control: &ControlVerdict) -> &'static str {
         (true, true) => "clean",
         (true, false) => "failed",
     }
+}
+
+/// Its name, and the shard that it ran in where there are several.
+pub(super) fn control_name(control: &ControlVerdict) -> String {
+    let shard = control.shard.map(|shard| format!(" in shard {shard}")).unwrap_or_default();
+    format!("{}{shard}", clean(&control.name))
+}
+
+/// A shard of a suite.
+#[derive(Debug)]
+pub(super) struct Shard {
+    /// `2 of 4`.
+    pub(super) name: String,
+    /// What falls to it.
+    pub(super) units: String,
+    /// Where and when it ran, or that it is missing.
+    pub(super) ran: String,
+}
+
+/// The shards of the suite that the run is made of; none where it is no suite in shards.
+pub(super) fn shards(verdict: &Verdict) -> Vec<Shard> {
+    let Some(suite) = &verdict.suite else { return Vec::new() };
+    let ran = |part: &Part| {
+        let file = part.file.as_deref().map(|file| format!(", from {}", clean(file))).unwrap_or_default();
+        let refused = part.refused.as_deref().map(|why| format!("; refused: {}", clean(why))).unwrap_or_default();
+        format!("{}, {}{file}{refused}", clean(&part.machine()), date(part.environment.started_unix))
+    };
+    let shard = |number: u64, ran: String| {
+        let units: Vec<String> = suite.units_of(number).map(|unit| clean(&unit.name())).collect();
+        let units = if units.is_empty() { "no unit".to_owned() } else { units.join(", ") };
+        Shard { name: format!("{number} of {}", suite.shards), units, ran }
+    };
+    let mut found: Vec<Shard> = suite.parts.iter().map(|part| shard(part.shard, ran(part))).collect();
+    let is_missing = |number: &u64| suite.merged && suite.parts_of(*number).next().is_none();
+    found.extend(suite.numbers().filter(is_missing).map(|number| shard(number, "missing".to_owned())));
+    found
 }
 
 /// What no run of this kind sees.

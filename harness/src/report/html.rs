@@ -49,6 +49,7 @@ pub(super) fn render(facts: &Facts) -> String {
                     (latency(facts))
                     (missed(facts))
                     (notes(facts))
+                    (shards(facts))
                     (environment(facts))
                 }
                 footer { "Made by leakgate from run.json. kB is 10³ bytes, MB is 10⁶." }
@@ -91,7 +92,7 @@ fn headline(facts: &Facts) -> Markup {
             div.inner {
                 p.brand { "leakgate" }
                 h1 { (badge(verdict.verdict)) " " span.summary { (shortened(&clean(&verdict.summary), LONGEST)) } }
-                p.meaning { (advice::meaning(verdict.verdict)) }
+                p.meaning { (advice::meaning_of(verdict)) }
                 @if !reasons.is_empty() { ul.warnings { @for reason in reasons { li { (shortened(&clean(reason), LONGEST)) } } } }
                 (pairs(&figures))
             }
@@ -159,7 +160,7 @@ fn control(control: &ControlVerdict) -> Vec<Markup> {
     let planted: Vec<&str> = control.planted.iter().map(|&signal| name(signal)).collect();
     let planted = if planted.is_empty() { "nothing".to_owned() } else { planted.join(", ") };
     vec![
-        html! { code { (clean(&control.name)) } },
+        html! { code { (facts::control_name(control)) } },
         control_badge(control.passed, facts::control_word(control)),
         html! { (planted) },
         html! { (clean(&control.reason)) },
@@ -218,6 +219,17 @@ fn notes(facts: &Facts) -> Markup {
     html! {
         @if !notes.is_empty() {
             section { h2 { "Notes of the run" } ul.notes { @for note in notes { li { code { (clean(note)) } } } } }
+        }
+    }
+}
+
+fn shards(facts: &Facts) -> Markup {
+    let shards = facts::shards(facts.verdict);
+    let row = |shard: &facts::Shard| vec![html! { (shard.name) }, html! { (shard.units) }, html! { (shard.ran) }];
+    let rows: Vec<Vec<Markup>> = shards.iter().map(row).collect();
+    html! {
+        @if !rows.is_empty() {
+            section { h2 { "Shards" } (table("Shards", &["shard", "units", "ran on"], &[], &rows)) }
         }
     }
 }

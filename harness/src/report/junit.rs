@@ -17,16 +17,13 @@ use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, Te
 use super::facts::{self, Facts, Target, cells};
 use super::text::clean;
 use crate::sample::{Control, TargetRun};
-use crate::verdict::{ControlVerdict, Finding, SignalVerdict};
+use crate::verdict::{ControlVerdict, Finding, SignalVerdict, Verdict};
 
 /// The whole file.
 pub(super) fn render(facts: &Facts) -> Result<String, SerializeError> {
     let mut report = Report::new("leakgate");
-    if facts.targets.is_empty() {
-        let mut suite = TestSuite::new("leakgate");
-        let reason = facts.verdict.invalid.join("\n");
-        suite.add_test_case(case("leakgate", "something was exercised", status(Finding::Invalid, &reason)));
-        report.add_test_suite(suite);
+    if facts.targets.is_empty() || facts.verdict.suite.is_some() {
+        report.add_test_suite(of_run(facts.verdict));
     }
     report.add_test_suites(facts.targets.iter().map(of_target));
     if !facts.verdict.controls.is_empty() {
@@ -34,6 +31,18 @@ pub(super) fn render(facts: &Facts) -> Result<String, SerializeError> {
     }
     report.set_time(facts.targets.iter().filter_map(|target| seconds(target.measured)).sum());
     report.to_string()
+}
+
+/// The run as a whole: what is wrong with it may be wrong with none of its targets, such as a shard that is missing.
+fn of_run(verdict: &Verdict) -> TestSuite {
+    let mut suite = TestSuite::new("leakgate");
+    let outcome = match verdict.invalid.as_slice() {
+        [] => TestCaseStatus::success(),
+        reasons => status(Finding::Invalid, &reasons.join("\n")),
+    };
+    let name = if verdict.suite.is_some() { "the suite proves something" } else { "something was exercised" };
+    suite.add_test_case(case("leakgate", name, outcome));
+    suite
 }
 
 fn of_target(target: &Target) -> TestSuite {
@@ -79,7 +88,7 @@ fn of_controls(facts: &Facts) -> TestSuite {
 fn of_control(judged: &ControlVerdict, control: &Control) -> TestCase {
     let finding = if judged.passed { Finding::Pass } else { Finding::Invalid };
     let reason = format!("{}: {}", facts::control_word(judged), judged.reason);
-    let mut case = case("leakgate.controls", &judged.name, status(finding, &reason));
+    let mut case = case("leakgate.controls", &facts::control_name(judged), status(finding, &reason));
     if let Some(time) = seconds(&control.run) {
         case.set_time(time);
     }

@@ -45,13 +45,27 @@ fn draw(out: &mut String, facts: &Facts, with_passed: bool) -> fmt::Result {
         writeln!(out, "\nThe tables of what passed are left out here for their length; report.html has them.")?;
     }
     rest(out, facts)?;
+    shards(out, facts)?;
     reproduce(out, facts)
+}
+
+/// Of a suite in shards, which of them are here, and where each ran.
+fn shards(out: &mut String, facts: &Facts) -> fmt::Result {
+    let shards = facts::shards(facts.verdict);
+    if shards.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n<details><summary>Shards</summary>\n\n| shard | units | ran on |\n| --- | --- | --- |")?;
+    for shard in shards {
+        writeln!(out, "| {} | {} | {} |", shard.name, escaped(&shard.units), escaped(&shard.ran))?;
+    }
+    writeln!(out, "\n</details>")
 }
 
 fn headline(out: &mut String, facts: &Facts) -> fmt::Result {
     let verdict = facts.verdict;
     writeln!(out, "### {} {}: {}\n", mark(verdict.verdict), verdict.verdict, escaped(&verdict.summary))?;
-    writeln!(out, "{}", advice::meaning(verdict.verdict))?;
+    writeln!(out, "{}", advice::meaning_of(verdict))?;
     let reasons = verdict.invalid.iter().filter(|&reason| *reason != verdict.summary);
     let lines: Vec<&String> = reasons.chain(&verdict.warnings).collect();
     if !lines.is_empty() {
@@ -93,7 +107,7 @@ fn alarms(out: &mut String, facts: &Facts) -> fmt::Result {
 fn controls(out: &mut String, facts: &Facts) -> fmt::Result {
     write!(out, "\n**Can this gate see?** {}", facts.controls())?;
     for control in facts.verdict.controls.iter().filter(|control| !control.passed || control.planted.is_empty()) {
-        write!(out, "; {}: {}", escaped(&control.name), escaped(&control.reason))?;
+        write!(out, "; {}: {}", escaped(&facts::control_name(control)), escaped(&control.reason))?;
     }
     writeln!(out)
 }

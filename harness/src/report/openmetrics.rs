@@ -181,18 +181,19 @@ fn of_controls(verdict: &Verdict) -> Vec<Family> {
         // Twice the same name would be twice the same series.
         let attempt =
             verdict.controls.iter().take(at).filter(|other| clean(&other.name) == clean(&control.name)).count() + 1;
-        let labels = vec![("control", clean(&control.name)), ("attempt", attempt.to_string())];
-        (labels, truth(control.passed))
+        let shard = control.shard.map(|shard| ("shard", shard.to_string()));
+        let labels = [("control", clean(&control.name)), ("attempt", attempt.to_string())].into_iter().chain(shard);
+        (labels.collect(), truth(control.passed))
     });
     vec![family("leakgate_control_passed", "1 when the gate saw what it should", series.collect())]
 }
 
 fn labels(target: &Target) -> Labels {
-    vec![
-        ("scenario", target.scenario.clone()),
-        ("target", target.label.clone()),
-        ("attempt", target.attempt.to_string()),
-    ]
+    let seed = target.seed.map(|seed| ("seed", seed.to_string()));
+    [("scenario", target.scenario.clone()), ("target", target.label.clone()), ("attempt", target.attempt.to_string())]
+        .into_iter()
+        .chain(seed)
+        .collect()
 }
 
 fn signal_labels(target: &Target, row: &SignalVerdict) -> Labels {

@@ -87,6 +87,7 @@ fn draw(page: &mut Page, verdict: &Verdict, run: &Run) -> fmt::Result {
     bounds(page, &facts)?;
     latency(page, &facts)?;
     missed(page, verdict)?;
+    shards(page, verdict)?;
     environment(page, verdict, run)?;
     what_next(page, verdict, run)
 }
@@ -128,13 +129,18 @@ fn controls(page: &mut Page, facts: &Facts) -> fmt::Result {
     for control in controls {
         if !control.passed {
             let word = page.finding(Finding::Invalid, facts::control_word(control));
-            page.item(format_args!("{word} {}: {}", control.name, control.reason))?;
+            page.item(format_args!("{word} {}: {}", facts::control_name(control), control.reason))?;
         } else if control.planted.is_empty() {
-            page.item(format_args!("{}: {}", control.name, control.reason))?;
+            page.item(format_args!("{}: {}", facts::control_name(control), control.reason))?;
         }
     }
-    let names: Vec<&str> =
-        controls.iter().filter(|control| control.caught).map(|control| control.name.as_str()).collect();
+    let mut names: Vec<&str> = Vec::new();
+    for control in controls.iter().filter(|control| control.caught) {
+        // Each shard has its own.
+        if !names.contains(&control.name.as_str()) {
+            names.push(&control.name);
+        }
+    }
     if names.is_empty() { Ok(()) } else { page.item(format_args!("caught: {}", names.join(", "))) }
 }
 
@@ -176,6 +182,15 @@ fn missed(page: &mut Page, verdict: &Verdict) -> fmt::Result {
     facts::false_alarms(verdict).try_for_each(|claim| page.item(claim))
 }
 
+/// Of a suite in shards, which of them are here, and where each ran.
+fn shards(page: &mut Page, verdict: &Verdict) -> fmt::Result {
+    let shards = facts::shards(verdict);
+    if !shards.is_empty() {
+        page.heading("Shards")?;
+    }
+    shards.iter().try_for_each(|shard| page.item(format_args!("{}: {}; {}", shard.name, shard.units, shard.ran)))
+}
+
 fn environment(page: &mut Page, verdict: &Verdict, run: &Run) -> fmt::Result {
     let env = &verdict.environment;
     page.heading("Environment")?;
@@ -191,7 +206,7 @@ fn environment(page: &mut Page, verdict: &Verdict, run: &Run) -> fmt::Result {
 
 fn what_next(page: &mut Page, verdict: &Verdict, run: &Run) -> fmt::Result {
     page.heading("What it means")?;
-    page.item(advice::meaning(verdict.verdict))?;
+    page.item(advice::meaning_of(verdict))?;
     let notes = advice::notes(verdict, run);
     if !notes.is_empty() {
         page.heading("Notes of the run")?;

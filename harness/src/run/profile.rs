@@ -133,10 +133,11 @@ pub fn clear(folder: &Path) {
     let _ = fs::remove_dir(folder);
 }
 
-/// Where `leakgate run` puts the profile of a scenario.
+/// Where `leakgate run` puts the profile of a scenario, with its seed where there are several.
 #[must_use]
-pub fn folder(out: &Path, scenario: &str) -> PathBuf {
-    out.join(format!("profile-{scenario}"))
+pub fn folder(out: &Path, scenario: &str, seed: Option<u64>) -> PathBuf {
+    let seed = seed.map(|seed| format!("-{seed}")).unwrap_or_default();
+    out.join(format!("profile-{scenario}{seed}"))
 }
 
 /// Profiles of what a run finds to leak.
@@ -156,7 +157,7 @@ impl OfLeaks<'_> {
         let Some(window) = asked_for(rows, assignment.scenario.restarts) else { return };
         let program = Program::new(assignment, window, self.planted.clone(), self.environment.clone());
         listener.event(Event::Profiled { subject: program.subject() });
-        let folder = folder(out, assignment.scenario.name);
+        let folder = folder(out, assignment.scenario.name, assignment.own_seed);
         match program.stored(&folder, listener).await {
             Ok(found) => {
                 run.sites = found.profile.sites;

@@ -42,6 +42,8 @@ pub struct Assignment {
     pub script: Arc<Script>,
     /// The seed of the load.
     pub seed: u64,
+    /// The same, where the run has several, so that reports have to tell them apart.
+    pub own_seed: Option<u64>,
     /// How often the scenario's restarts were doubled.
     pub doubled: u64,
     /// It has a leak planted, or is the clean control.
@@ -98,7 +100,7 @@ impl Assignment {
     /// What is stored of a run that has measured nothing.
     #[must_use]
     pub fn empty_run(&self) -> TargetRun {
-        TargetRun::new(self.scenario.name, self.target, self.plan())
+        TargetRun { seed: self.own_seed, ..TargetRun::new(self.scenario.name, self.target, self.plan()) }
     }
 
     fn plan(&self) -> Plan {

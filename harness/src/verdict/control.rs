@@ -23,6 +23,7 @@ pub fn judge(control: &Control) -> ControlVerdict {
     let signal = shown_by.or_else(|| control.planted.first().copied());
     ControlVerdict {
         name: control.name.clone(),
+        shard: control.shard,
         signal,
         planted: control.planted.clone(),
         caught,

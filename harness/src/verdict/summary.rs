@@ -2,21 +2,29 @@
 
 use super::target::TargetVerdict;
 use super::words::plural;
-use super::{BoundsVerdict, Class, ControlVerdict, FalseAlarms, Finding, ProofVerdict, SignalVerdict, Verdict, trend};
+use super::{
+    BoundsVerdict, Class, ControlVerdict, FalseAlarms, Finding, ProofVerdict, SignalVerdict, Verdict, suite, trend,
+};
 use crate::sample::{Run, TargetRun};
 
 /// Everything that makes the run invalid, controls first, each reason with its place.
-pub(super) fn invalid(controls: &[ControlVerdict], targets: &[TargetVerdict]) -> Vec<String> {
+pub(super) fn invalid(
+    broken: Vec<String>,
+    controls: &[ControlVerdict],
+    targets: &[TargetVerdict],
+    run: &Run,
+) -> Vec<String> {
     let missed = controls.iter().filter(|control| !control.passed).map(|control| {
         let what = if control.planted.is_empty() { "failed" } else { "was missed" };
-        format!("control {} {what}: {}", control.name, control.reason)
+        let shard = control.shard.map(|shard| format!(" in shard {shard}")).unwrap_or_default();
+        format!("control {} {what}{shard}: {}", control.name, control.reason)
     });
     let places = targets.iter().flat_map(|target| {
-        let place = place(&target.scenario, &target.target);
+        let place = place(&target.scenario, &target.target, target.seed);
         target.invalid.iter().map(move |reason| format!("{place}: {reason}"))
     });
-    let mut found: Vec<String> = missed.chain(places).collect();
-    if targets.is_empty() {
+    let mut found: Vec<String> = broken.into_iter().chain(missed).chain(places).collect();
+    if targets.is_empty() && !suite::is_empty_shard(run) {
         found.push("nothing was exercised: no scenario was run".to_owned());
     }
     found
@@ -24,7 +32,10 @@ pub(super) fn invalid(controls: &[ControlVerdict], targets: &[TargetVerdict]) ->
 
 /// What weakens the verdict without undoing it.
 pub(super) fn warnings(run: &Run, signals: &[SignalVerdict]) -> Vec<String> {
-    let mut found = Vec::new();
+    let mut found = suite::warnings(run);
+    if suite::is_empty_shard(run) {
+        return found;
+    }
     if run.controls.is_empty() {
         found.push("not proved: controls were left out, so nothing shows that this gate can see".to_owned());
     } else if !run.controls.iter().any(|control| control.planted.is_empty()) {
@@ -32,13 +43,13 @@ pub(super) fn warnings(run: &Run, signals: &[SignalVerdict]) -> Vec<String> {
     }
     let [.., (shortest, widest)] = trend::BOUNDS;
     for run in &run.targets {
-        let place = place(&run.scenario, &run.target);
+        let place = place(&run.scenario, &run.target, run.seed);
         let unmeasured = run.plan.outside.iter().flat_map(|outside| &outside.unmeasured);
         found.extend(unmeasured.map(|what| format!("{place}: {what}")));
     }
     let ours = |row: &&SignalVerdict| run.targets.get(row.run).is_some_and(|run| run.plan.outside.is_none());
     for row in signals.iter().filter(|row| row.class == Class::Noisy && row.tolerance > widest).filter(ours) {
-        let place = place(&row.scenario, &row.target);
+        let place = place_of(row, run);
         found.push(format!(
             "{place}: fewer than {shortest} restarts; the bound on anon_pss is widened and not calibrated"
         ));
@@ -92,8 +103,9 @@ pub(super) fn false_alarms(runs: &[TargetRun]) -> Vec<FalseAlarms> {
 }
 
 /// The verdict in one sentence, for a headline, a log line or a chat message.
-pub(super) fn sentence(verdict: &Verdict) -> String {
+pub(super) fn sentence(verdict: &Verdict, run: &Run) -> String {
     match verdict.verdict {
+        Finding::Pass if suite::is_empty_shard(run) => "nothing was to be measured here".to_owned(),
         Finding::Pass | Finding::Shown if verdict.proof.restarts == 0 => {
             format!("no leak in {}", plural(verdict.proof.turns, "turn"))
         }
@@ -103,7 +115,7 @@ pub(super) fn sentence(verdict: &Verdict) -> String {
             verdict.invalid.first().and_then(|reason| reason.lines().next()).unwrap_or_default().to_owned()
         }
         wanted => worst_row(verdict, wanted)
-            .map(|row| format!("{} in {}", row.reason, place(&row.scenario, &row.target)))
+            .map(|row| format!("{} in {}", row.reason, place_of(row, run)))
             .unwrap_or_default(),
     }
 }
@@ -114,6 +126,11 @@ fn worst_row(verdict: &Verdict, wanted: Finding) -> Option<&SignalVerdict> {
     verdict.signals.iter().find(|row| row.verdict == wanted)
 }
 
-fn place(scenario: &str, target: &str) -> String {
-    format!("scenario {scenario} on {target}")
+fn place_of(row: &SignalVerdict, run: &Run) -> String {
+    place(&row.scenario, &row.target, run.targets.get(row.run).and_then(|target| target.seed))
+}
+
+fn place(scenario: &str, target: &str, seed: Option<u64>) -> String {
+    let seed = seed.map(|seed| format!(" with seed {seed}")).unwrap_or_default();
+    format!("scenario {scenario} on {target}{seed}")
 }

@@ -13,6 +13,9 @@ pub struct TargetVerdict {
     pub scenario: String,
     /// The target.
     pub target: String,
+    /// Its seed, where the run has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
     /// The worst finding; [`Finding::Leak`] also beside a reason why the run is otherwise invalid.
     pub verdict: Finding,
     /// Why it proves nothing; empty when it is valid.
@@ -68,6 +71,7 @@ pub fn judge(run: &TargetRun) -> (TargetVerdict, Vec<SignalVerdict>) {
     let verdict = TargetVerdict {
         scenario: run.scenario.clone(),
         target: run.target.clone(),
+        seed: run.seed,
         verdict: worst(&rows, &invalid),
         invalid,
         proof: summary::proof(std::slice::from_ref(run)),

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use leakgate::report::terminal::{Style, render};
+use leakgate::sample::suite::{Part, Suite, Unit};
 use leakgate::sample::{
     Bounds, Checkpoint, Control, Environment, Exception, FORMAT, Outcome, Outside, Per, Plan, Proof, Run, Signal,
     TargetRun, TracePoint,
@@ -99,7 +100,7 @@ fn plan() -> impl Strategy<Value = Plan> {
             server_rss_cap_mb: server,
             tree_rss_cap_mb: tree,
             memory_noise_mb: tree % 3,
-            doubled: 0,
+            doubled: slots % 4,
             errors_allowed: share,
             exceptions: Vec::new(),
             outside: None,
@@ -167,6 +168,7 @@ fn target() -> impl Strategy<Value = TargetRun> {
         .prop_map(|(scenario, plan, outcome, (checkpoints, trace, totals), proof, bounds, seconds, notes)| TargetRun {
             scenario: scenario.into(),
             target: "sut".into(),
+            seed: None,
             plan,
             outcome,
             checkpoints,
@@ -184,17 +186,37 @@ fn target() -> impl Strategy<Value = TargetRun> {
 
 pub(crate) fn run() -> impl Strategy<Value = Run> {
     let planted = proptest::collection::vec(select(&SIGNALS[..]), 0..3);
-    let control = (planted, target()).prop_map(|(planted, run)| Control { name: "any".into(), planted, run });
+    let control =
+        (planted, target()).prop_map(|(planted, run)| Control { name: "any".into(), planted, run, shard: None });
     let controls = proptest::collection::vec(control, 0..2);
-    (number(), number(), controls, proptest::collection::vec(target(), 0..3)).prop_map(
-        |(seed, started_unix, controls, targets)| Run {
+    (number(), number(), controls, proptest::collection::vec(target(), 0..3), proptest::option::of(suite())).prop_map(
+        |(seed, started_unix, controls, targets, suite)| Run {
             format: FORMAT,
             seed,
             environment: Environment { started_unix, ..Environment::default() },
             controls,
             targets,
+            suite,
         },
     )
+}
+
+fn suite() -> impl Strategy<Value = Suite> {
+    let unit = (select(vec!["a", "b", "c"]), 0_u64..3, 0_u64..4).prop_map(|(scenario, seed, shard)| Unit {
+        scenario: scenario.into(),
+        seed,
+        shard,
+    });
+    let part = (0_u64..4, proptest::option::of(".*"), proptest::option::of(".*"))
+        .prop_map(|(shard, file, refused)| Part { shard, environment: Environment::default(), file, refused });
+    let (units, parts) = (proptest::collection::vec(unit, 0..4), proptest::collection::vec(part, 0..4));
+    (0_u64..4, units, any::<bool>(), parts).prop_map(|(shards, units, merged, parts)| Suite {
+        shards,
+        units,
+        options: Vec::new(),
+        merged,
+        parts,
+    })
 }
 
 /// The same JSON with every object's keys in reverse.

@@ -1,0 +1,215 @@
+//! README's figures are those of the runs that are checked in: `reports/figures.toml` says which comes from where.
+
+use std::fs;
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::workflows::root;
+
+/// With this variable set, README gets the figures of the files.
+const UPDATE: &str = "UPDATE_FIGURES";
+const RENEW: &str = "UPDATE_FIGURES=1 cargo test --release -p leakgate --test it figures";
+const GAP: &str = "…";
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sources {
+    block: Vec<Block>,
+    figure: Vec<Figure>,
+}
+
+/// What a command printed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Block {
+    command: String,
+    file: String,
+}
+
+/// A sentence.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Figure {
+    text: String,
+    file: String,
+    from: Vec<String>,
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn sources() -> Sources {
+    toml::from_str(&read("reports/figures.toml")).unwrap()
+}
+
+/// README with the figures of the files, and what is wrong in it as it is.
+fn renewed(readme: &str, sources: &Sources) -> (String, Vec<String>) {
+    let (mut text, mut wrong) = (readme.to_owned(), Vec::new());
+    for block in &sources.block {
+        text = with_block(&text, block, &read(&block.file), &mut wrong);
+    }
+    for figure in &sources.figure {
+        let file: Value = serde_json::from_str(&read(&figure.file)).unwrap();
+        text = with_figure(&text, figure, &file, &mut wrong);
+    }
+    (text, wrong)
+}
+
+/// The lines of a block that its command printed.
+fn with_block(readme: &str, block: &Block, file: &str, wrong: &mut Vec<String>) -> String {
+    let begin = format!("```console\n$ {}\n", block.command);
+    let Some((before, rest)) = readme.split_once(&begin) else {
+        wrong.push(format!("README.md has no block that begins with `$ {}`", block.command));
+        return readme.to_owned();
+    };
+    let end = rest.find("\n$ ").into_iter().chain(rest.find("\n```")).min().unwrap();
+    let mut lines = file.lines().filter(|line| !line.trim().is_empty());
+    let (mut shown, mut gap) = (Vec::new(), false);
+    for line in rest[..end].lines() {
+        if line.trim().is_empty() || line.trim() == GAP {
+            gap |= line.trim() == GAP;
+            shown.push(line.to_owned());
+            continue;
+        }
+        let found = if gap { lines.find(|other| is_alike(line, other)) } else { lines.next() };
+        let found = found.filter(|other| is_alike(line, other));
+        let wanted = found.map(|found| shortened(found, line));
+        if wanted.as_deref() != Some(line) {
+            let is = wanted.as_deref().unwrap_or("no line like it there");
+            wrong.push(format!("README.md has\n    {line}\n  and {}\n    {is}", block.file));
+        }
+        shown.push(wanted.unwrap_or_else(|| line.to_owned()));
+        gap = false;
+    }
+    format!("{before}{begin}{}{}", shown.join("\n"), &rest[end..])
+}
+
+/// Whether two lines differ in their numbers alone, as far as the first goes.
+fn is_alike(shown: &str, line: &str) -> bool {
+    static NUMBER: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"-?\d[\d.,]*( ?([kMG]?B|ms|s)\b)?").unwrap());
+    let masked = |text: &str| NUMBER.replace_all(text, "#").split_whitespace().collect::<Vec<_>>().join(" ");
+    match shown.strip_suffix(GAP) {
+        Some(start) => masked(line).starts_with(&masked(start)),
+        None => masked(line) == masked(shown),
+    }
+}
+
+/// As many words of a line as are shown.
+fn shortened(line: &str, shown: &str) -> String {
+    let Some(start) = shown.strip_suffix(GAP) else { return line.to_owned() };
+    let mut rest = line;
+    for _ in start.split_whitespace() {
+        rest = rest.trim_start();
+        rest = &rest[rest.find(char::is_whitespace).unwrap_or(rest.len())..];
+    }
+    format!("{} {GAP}", &line[..line.len() - rest.len()])
+}
+
+/// The sentence with the numbers of the file.
+fn with_figure(readme: &str, figure: &Figure, file: &Value, wrong: &mut Vec<String>) -> String {
+    let place = Regex::new(r"\{(\d?)\}").unwrap();
+    let decimals: Vec<Option<usize>> = place.captures_iter(&figure.text).map(|found| found[1].parse().ok()).collect();
+    assert_eq!(decimals.len(), figure.from.len(), "a pointer for each figure: {}", figure.text);
+    let parts = place.split(&figure.text).map(|part| {
+        let words = part.split(char::is_whitespace).map(regex::escape);
+        words.collect::<Vec<_>>().join(r"\s+")
+    });
+    let pattern = Regex::new(&parts.collect::<Vec<_>>().join(r"(\d[\d.,]*)")).unwrap();
+    let Some(found) = pattern.captures(readme) else {
+        wrong.push(format!("README.md has no sentence like: {}", figure.text));
+        return readme.to_owned();
+    };
+    let (mut text, mut at) = (String::new(), 0);
+    for (number, (pointer, decimals)) in figure.from.iter().zip(decimals).enumerate() {
+        let shown = found.get(number + 1).unwrap();
+        let value = file.pointer(pointer).unwrap_or_else(|| panic!("{} has nothing at {pointer}", figure.file));
+        let wanted = written(value, decimals);
+        if wanted != shown.as_str() {
+            wrong.push(format!("README.md has {}, and {} has {wanted} at {pointer}", shown.as_str(), figure.file));
+        }
+        text.push_str(&readme[at..shown.start()]);
+        text.push_str(&wanted);
+        at = shown.end();
+    }
+    text + &readme[at..]
+}
+
+fn written(value: &Value, decimals: Option<usize>) -> String {
+    match decimals {
+        Some(decimals) => format!("{:.decimals$}", value.as_f64().unwrap()),
+        None => grouped(&value.as_u64().unwrap_or_else(|| panic!("{value} is no whole number")).to_string()),
+    }
+}
+
+fn grouped(digits: &str) -> String {
+    let thousands = Regex::new(r"(\d)((?:\d{3})+)$").unwrap();
+    let each = Regex::new(r"\d{3}").unwrap();
+    thousands
+        .replace(digits, |found: &Captures| format!("{}{}", &found[1], each.replace_all(&found[2], ",$0")))
+        .into_owned()
+}
+
+#[test]
+fn every_figure_of_the_readme_is_that_of_its_file() {
+    let readme = read("README.md");
+    let (text, wrong) = renewed(&readme, &sources());
+    if std::env::var_os(UPDATE).is_some() {
+        fs::write(root().join("README.md"), text).unwrap();
+        return;
+    }
+    assert!(wrong.is_empty(), "{}\n\nThis writes the figures of the files:\n  {RENEW}", wrong.join("\n"));
+}
+
+#[test]
+fn a_figure_that_was_changed_is_seen_and_put_right() {
+    let (readme, sources) = (read("README.md"), sources());
+    let changes = [
+        (Regex::new("18 of 18 planted").unwrap(), "17 of 18 planted"),
+        (Regex::new(r"half of them took up to(\s+)").unwrap(), "half of them took up to${1}1"),
+        (Regex::new("1 site grows").unwrap(), "2 site grows"),
+    ];
+    for (from, to) in changes {
+        let changed = from.replace(&readme, to).into_owned();
+        assert_ne!(changed, readme, "{from}");
+        let (text, wrong) = renewed(&changed, &sources);
+        assert!(!wrong.is_empty(), "{from} was changed to {to}");
+        assert_eq!(text, readme);
+    }
+}
+
+/// A block with the output of a command that no file stands behind would be a figure that nobody checks.
+#[test]
+fn every_output_in_the_readme_has_a_file() {
+    let (readme, sources) = (read("README.md"), sources());
+    for block in readme.split("```console\n").skip(1) {
+        let block = block.split("\n```").next().unwrap();
+        let output = block.lines().skip_while(|line| line.starts_with("$ ")).find(|line| {
+            let is_continued = line.starts_with("    ") && !block.starts_with("$ leakgate profile");
+            !line.trim().is_empty() && !line.starts_with("$ ") && !is_continued
+        });
+        let Some(output) = output else { continue };
+        let command = block.lines().next().unwrap().strip_prefix("$ ").unwrap_or_default();
+        let is_known = sources.block.iter().any(|block| block.command == command);
+        assert!(is_known, "reports/figures.toml does not say where this comes from, printed by {command:?}: {output}");
+    }
+}
+
+#[test]
+fn lines_that_differ_in_their_numbers_alone_are_alike() {
+    assert!(is_alike("  anon_pss 2.9 MB  281 B  PASS", "  anon_pss          2.9 MB    1.1 kB PASS"));
+    assert!(is_alike(
+        "restarts on sut: PASS after 351 restarts, 6.9 s",
+        "restarts on sut: PASS after 1,351 restarts, 16.9 s"
+    ));
+    assert!(!is_alike("  anon_pss 2.9 MB  281 B  PASS", "  anon_pss 2.9 MB  281 B  LEAK"));
+    assert!(is_alike("+1.05 process /tmp/x …", "+1.10 process /tmp/x --verbose"));
+    assert_eq!(shortened("  +1.10 process /tmp/x --verbose", "  +1.05 process /tmp/x …"), "  +1.10 process /tmp/x …");
+    assert_eq!(
+        ["1", "999", "1,000", "12,345,678"],
+        ["1", "999", "1000", "12345678"].map(grouped).each_ref().map(|s| &**s)
+    );
+}
