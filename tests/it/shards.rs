@@ -183,7 +183,7 @@ fn a_shard_that_measured_less_or_more_than_falls_to_it_is_no_shard() {
     shards[0].1.targets.clear();
     shards[2].1.targets.push(of_others);
     let says = invalid(&merge(shards).unwrap());
-    assert!(says.contains("shard 1 of 3 did not measure what falls to it: scenario-0 with seed 1"), "{says}");
+    assert!(says.contains("shard 1 of 3 did not measure what falls to it: scenario-1 with seed 1"), "{says}");
     assert!(says.contains("it holds scenario-0 on sut, which does not fall to it"), "{says}");
 }
 

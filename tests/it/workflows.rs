@@ -23,7 +23,10 @@ pub(crate) fn yaml(path: &Path) -> Vec<Value> {
 #[track_caller]
 pub(crate) fn accepted(arguments: &[String], place: &str) {
     let words = ["leakgate".to_owned()].into_iter().chain(arguments.iter().cloned());
-    if let Err(error) = leakgate::cli::command().try_get_matches_from(words) {
+    // Help comes as an error that is none.
+    if let Err(error) = leakgate::cli::command().try_get_matches_from(words)
+        && error.use_stderr()
+    {
         panic!("{place}: leakgate does not take {arguments:?}:\n{error}");
     }
 }

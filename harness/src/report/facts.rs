@@ -217,12 +217,13 @@ pub(super) fn shards(verdict: &Verdict) -> Vec<Shard> {
     let shard = |number: u64, ran: String| {
         let units: Vec<String> = suite.units_of(number).map(|unit| clean(&unit.name())).collect();
         let units = if units.is_empty() { "no unit".to_owned() } else { units.join(", ") };
-        Shard { name: format!("{number} of {}", suite.shards), units, ran }
+        (number, Shard { name: format!("{number} of {}", suite.shards), units, ran })
     };
-    let mut found: Vec<Shard> = suite.parts.iter().map(|part| shard(part.shard, ran(part))).collect();
+    let mut found: Vec<(u64, Shard)> = suite.parts.iter().map(|part| shard(part.shard, ran(part))).collect();
     let is_missing = |number: &u64| suite.merged && suite.parts_of(*number).next().is_none();
     found.extend(suite.numbers().filter(is_missing).map(|number| shard(number, "missing".to_owned())));
-    found
+    found.sort_by_key(|(number, _)| *number);
+    found.into_iter().map(|(_, shard)| shard).collect()
 }
 
 /// What no run of this kind sees.
