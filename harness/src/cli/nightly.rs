@@ -161,7 +161,7 @@ impl<'a> Tonight<'a> {
     /// Drives the controls and the scenarios, judges them, and stores what came of it.
     fn measured(&self) -> Result<(Run, Verdict, Vec<PathBuf>), Failure> {
         for scenario in &self.request.scenarios {
-            profile::clear(&profile::folder(&self.out, scenario.name));
+            profile::clear(&profile::folder(&self.out, scenario.name, None));
         }
         let programs = self.programs()?;
         strays::adopt().map_err(|error| Failure::harness(&format!("cannot adopt orphans: {error}")))?;
