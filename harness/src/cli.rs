@@ -93,6 +93,11 @@ impl Failure {
     pub fn harness(error: &impl Display) -> Self {
         Self { exit: Exit::Harness, message: error.to_string() }
     }
+
+    /// The same, and one thing more to be told.
+    fn with(self, more: &str) -> Self {
+        Self { message: format!("{}; {more}", self.message), ..self }
+    }
 }
 
 /// The command line, for whoever checks one without running it.

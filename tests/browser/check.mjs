@@ -144,7 +144,7 @@ try {
         const title = await page.title()
         if (verdict && !title.startsWith(verdict.verdict)) say(`its title is ${JSON.stringify(title)}, and the verdict is ${verdict.verdict}`)
         ;(await page.evaluate(inspect)).forEach(say)
-        await page.screenshot({ path: join(shots, `${name}.png`), fullPage: true })
+        await page.screenshot({ path: join(shots, `${name}.png`), fullPage: true, timeout: 120_000 })
         await page.evaluate(() => document.querySelectorAll('details').forEach(details => (details.open = true)))
         ;(await page.evaluate(inspect)).forEach(problem => say(`with all unfolded: ${problem}`))
         if (verdict) missing(verdict, await page.evaluate(figures)).forEach(say)

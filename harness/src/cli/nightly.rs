@@ -13,6 +13,7 @@ use crate::cli::report::{names, write_all};
 use crate::cli::run::{check_out, examined, find, scenario, seed};
 use crate::cli::trend::HISTORY;
 use crate::cli::{Failure, listener, measure, print, trend};
+use crate::event::Listener;
 use crate::exit::Exit;
 use crate::nightly::baseline::Baseline;
 use crate::nightly::budget::Config;
@@ -165,38 +166,31 @@ impl<'a> Tonight<'a> {
         }
         let programs = self.programs()?;
         strays::adopt().map_err(|error| Failure::harness(&format!("cannot adopt orphans: {error}")))?;
-        let measured = measure(
-            |listener| async move {
-                let mut runs = Vec::new();
-                for program in programs {
-                    runs.push(program.run(Arc::clone(&listener)).await);
-                }
-                runs.into_iter().reduce(joined)
-            },
-            &listener(),
-        );
-        strays::end_all();
-        let run = measured?.ok_or_else(|| Failure::usage(&"there is no scenario to run"))?;
-        let verdict = verdict::judge(&run);
         let (raw, judged) = (self.out.join("run.json"), self.out.join("verdict.json"));
-        store::save(&raw, &run).map_err(|error| Failure::harness(&error))?;
+        let measured = measure(|listener| so_far(programs, &raw, listener), &listener());
+        strays::end_all();
+        let kept = format!("what was measured until then is in {}", raw.display());
+        let run = measured
+            .map_err(|failure| failure.with(&kept))??
+            .ok_or_else(|| Failure::usage(&"there is no scenario to run"))?;
+        let verdict = verdict::judge(&run);
         store::save_json(&judged, &verdict).map_err(|error| Failure::harness(&error))?;
         let mut stored = vec![raw, judged];
         stored.extend(write_all(&self.out, &self.args.report, &verdict, &run)?);
         Ok((run, verdict, stored))
     }
 
-    /// The scenarios with the mock, and where there is a real CLI the one that is made for it.
+    /// The controls, then each scenario by itself. A real CLI is for the one that is made for it, the mock for all others.
     fn programs(&self) -> Result<Vec<Program>, Failure> {
-        let mut requests = vec![self.request.clone()];
-        if let (Some(Cli::Real(..)), Some(request)) = (&self.cli, requests.first_mut()) {
-            let (real, mocked) = request.scenarios.drain(..).partition(|scenario| scenario.name == REAL);
-            let with_real = Request { scenarios: real, controls: false, cli: self.cli.clone(), ..self.request.clone() };
-            request.scenarios = mocked;
-            requests.push(with_real);
+        let controls = Request { scenarios: Vec::new(), ..self.request.clone() };
+        let mut requests = if controls.controls { vec![controls] } else { Vec::new() };
+        for scenario in &self.request.scenarios {
+            let real = self.cli.clone().filter(|cli| matches!(cli, Cli::Real(..)) && scenario.name == REAL);
+            let cli = real.or_else(|| self.request.cli.clone());
+            let scenarios = vec![scenario.clone()];
+            requests.push(Request { scenarios, controls: false, cli, ..self.request.clone() });
         }
-        let planned = requests.iter().map(|request| request.plan().map_err(|error| Failure::usage(&error)));
-        planned.collect()
+        requests.iter().map(|request| request.plan().map_err(|error| Failure::usage(&error))).collect()
     }
 
     /// Drives the baseline's build and this one in turn. Where there is nothing to compare, says why.
@@ -230,13 +224,9 @@ impl<'a> Tonight<'a> {
         let program = request.pairs(&scenario, &before).map_err(|error| Failure::usage(&error))?;
         let measured = measure(|listener| async move { program.run(&*listener).await }, &listener());
         strays::end_all();
-        measured.map_err(|Failure { exit, message }| {
-            let out = self.out.display();
-            let message = format!(
-                "{message}; that was the comparison. What the scenarios showed is in {out}, but not in the history"
-            );
-            Failure { exit, message }
-        })
+        let out = self.out.display();
+        let kept = format!("that was the comparison: what the scenarios showed is in {out}, but not in the history");
+        measured.map_err(|failure| failure.with(&kept))
     }
 
     /// Figures of nights that were made differently are not to be compared.
@@ -310,8 +300,25 @@ fn prepared<const N: usize>(scenarios: [Scenario; N], restarts: Option<u64>) -> 
     })
 }
 
+/// Runs one program after the other, and stores after each what there is by then: a night that is ended in its eighth hour
+/// leaves seven of them to be judged.
+async fn so_far(programs: Vec<Program>, path: &Path, listener: Arc<dyn Listener>) -> Result<Option<Run>, Failure> {
+    let mut night: Option<Run> = None;
+    for program in programs {
+        let run = program.run(Arc::clone(&listener)).await;
+        let run = match night {
+            None => run,
+            Some(before) => joined(before, run),
+        };
+        store::save(path, &run).map_err(|error| Failure::harness(&error))?;
+        night = Some(run);
+    }
+    Ok(night)
+}
+
 /// One run of two that belong to the same night; the first has the controls.
 fn joined(mut first: Run, second: Run) -> Run {
+    first.controls.extend(second.controls);
     first.targets.extend(second.targets);
     let versions = &mut first.environment.cli_versions;
     versions.extend(second.environment.cli_versions);

@@ -205,6 +205,7 @@ fn an_interrupted_night_leaves_the_history_as_it_was() {
         rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).unwrap();
         assert_eq!(child.wait().unwrap().code(), code);
         until("nothing runs any more", || nights.bench.processes().is_empty());
+        assert!(!nights.out().join("a/verdict.json").exists());
         assert_eq!(nights.stored(), before);
     }
 }
