@@ -188,9 +188,11 @@ fn every_output_in_the_readme_has_a_file() {
     let (readme, sources) = (read("README.md"), sources());
     for block in readme.split("```console\n").skip(1) {
         let block = block.split("\n```").next().unwrap();
-        let output = block.lines().skip_while(|line| line.starts_with("$ ")).find(|line| {
+        // A block in a list is set in.
+        let is_command = |line: &str| line.trim_start().starts_with("$ ");
+        let output = block.lines().skip_while(|line| is_command(line)).find(|line| {
             let is_continued = line.starts_with("    ") && !block.starts_with("$ leakgate profile");
-            !line.trim().is_empty() && !line.starts_with("$ ") && !is_continued
+            !line.trim().is_empty() && !is_command(line) && !is_continued
         });
         let Some(output) = output else { continue };
         let command = block.lines().next().unwrap().strip_prefix("$ ").unwrap_or_default();
