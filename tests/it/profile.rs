@@ -8,7 +8,7 @@ use assert_cmd::Command;
 use leakgate::attribution::dhat;
 use leakgate::attribution::key;
 use leakgate::attribution::profile::Profile;
-use leakgate::sample::{Run, Site, Thing};
+use leakgate::sample::{Frame, Run, Site, Thing};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 
@@ -61,7 +61,9 @@ fn a_planted_block_is_first_with_its_line_and_everything_is_stored() {
     assert!(printed.contains("dh_view.html") && printed.contains("mmap"), "{printed}");
     let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
     let raw = dhat::read(read("dhat-heap.json").as_bytes()).unwrap();
-    let points = raw.stacks.iter().filter(|(stack, _)| stack.iter().any(|frame| frame.line == Some(line)));
+    let plants =
+        |frame: &Frame| frame.line == Some(line) && frame.file.as_deref().is_some_and(|file| file.ends_with("kept.rs"));
+    let points = raw.stacks.iter().filter(|(stack, _)| stack.iter().any(plants));
     assert_eq!(points.map(|(_, live)| live.blocks).sum::<u64>(), profile.windows.long);
     assert!(read("growth.folded").lines().all(|folded| folded.contains(KEPT)), "{}", read("growth.folded"));
     assert!(read("growth.svg").contains(KEPT));

@@ -76,9 +76,7 @@ impl Kept {
             Kind::Thread => self.threads.push(idle_thread(Arc::clone(&self.over))?),
             Kind::Task => drop(self.tasks.spawn(self.tasks.stopped())),
             Kind::HeapBlock => self.blocks.push(vec![1; spec.bytes.unwrap_or(BLOCK)].into_boxed_slice()),
-            Kind::HeapBytes => {
-                self.words.extend(repeat_n(restart, spec.bytes.map_or(WORDS, |bytes| bytes / size_of::<u64>())));
-            }
+            Kind::HeapBytes => self.words.extend(repeat_n(restart, words(spec))),
             Kind::Slow => self.blocks.push(vec![1; spec.bytes.unwrap_or(SLOW)].into_boxed_slice()),
             Kind::File | Kind::FileLeft => {
                 std::fs::write(std::env::temp_dir().join(format!("planted-{restart}")), b"leak")?;
@@ -114,6 +112,11 @@ impl Default for Kept {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// The words that one strike adds to the vector.
+fn words(spec: Spec) -> usize {
+    spec.bytes.map_or(WORDS, |bytes| bytes / size_of::<u64>())
 }
 
 fn sleeper(args: &[&str]) -> io::Result<Child> {
