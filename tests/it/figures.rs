@@ -187,15 +187,16 @@ fn a_figure_that_was_changed_is_seen_and_put_right() {
 fn every_output_in_the_readme_has_a_file() {
     let (readme, sources) = (read("README.md"), sources());
     for block in readme.split("```console\n").skip(1) {
-        let block = block.split("\n```").next().unwrap();
-        // A block in a list is set in.
+        // A block in a list is set in, and so is its end.
+        let lines: Vec<&str> = block.lines().take_while(|line| !line.trim_start().starts_with("```")).collect();
         let is_command = |line: &str| line.trim_start().starts_with("$ ");
-        let output = block.lines().skip_while(|line| is_command(line)).find(|line| {
-            let is_continued = line.starts_with("    ") && !block.starts_with("$ leakgate profile");
+        let is_profile = lines.first().is_some_and(|line| line.starts_with("$ leakgate profile"));
+        let output = lines.iter().skip_while(|line| is_command(line)).find(|line| {
+            let is_continued = line.starts_with("    ") && !is_profile;
             !line.trim().is_empty() && !is_command(line) && !is_continued
         });
         let Some(output) = output else { continue };
-        let command = block.lines().next().unwrap().strip_prefix("$ ").unwrap_or_default();
+        let command = lines.first().and_then(|line| line.trim_start().strip_prefix("$ ")).unwrap_or_default();
         let is_known = sources.block.iter().any(|block| block.command == command);
         assert!(is_known, "reports/figures.toml does not say where this comes from, printed by {command:?}: {output}");
     }
