@@ -85,7 +85,7 @@ impl CliSpec {
         let own = std::env::vars_os()
             .map(|(name, _)| name)
             .filter(|name| name.as_encoded_bytes().starts_with(OWN.as_bytes()));
-        let allocator = allocator::is_fixed().then_some(allocator::VARIABLE);
+        let allocator = allocator::is_set_up().then_some(allocator::VARIABLE);
         let withheld = account.withheld().chain(MARKS).chain(allocator).map(OsString::from).chain(own).collect();
         Self { program: config.cli.clone(), args, account, withheld }
     }

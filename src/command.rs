@@ -53,7 +53,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Err(refusal) => return refuse(&refusal),
     };
     if order.verb == OrderVerb::Serve {
-        allocator::fix_threshold(std::env::args_os());
+        allocator::set_up(std::env::args_os());
     }
     let result = match order.verb {
         OrderVerb::Serve => serve(order),

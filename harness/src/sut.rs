@@ -14,7 +14,7 @@ use cc_openai_wrapper::config::Config;
 use cc_openai_wrapper::pool::Pool;
 use cc_openai_wrapper::pool::observer::Observer;
 use cc_openai_wrapper::server::Server;
-use cc_openai_wrapper::{command, keeper};
+use cc_openai_wrapper::{allocator, command, keeper};
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -95,6 +95,8 @@ pub fn main(profiled: bool) -> ExitCode {
 }
 
 fn run(serve: Serve, profiled: bool) -> anyhow::Result<Exit> {
+    // As the wrapper's own command does it.
+    allocator::set_up(std::env::args_os());
     let counting = profiled.then(Profiler::counting);
     command::adopt_orphans();
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use cc_openai_wrapper::allocator;
 use thiserror::Error;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -27,7 +26,7 @@ const START_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Variables of the caller that must not reach a target: they would change what is measured.
-const WITHHELD: [&str; 4] = ["CCW_", "CLAUDE", "ANTHROPIC_", "MOCK_CLAUDE_"];
+const WITHHELD: [&str; 6] = ["CCW_", "CLAUDE", "ANTHROPIC_", "MOCK_CLAUDE_", "MALLOC_", "GLIBC_TUNABLES"];
 
 /// What to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -233,11 +232,7 @@ fn command(launch: &Launch, folder: &Folder) -> Command {
             command.env_remove(name);
         }
     }
-    // The arenas that glibc gives to each thread fill up for hundreds of restarts, by fragmentation alone; a leak of a
-    // kilobyte would drown in that. With one arena the allocator is the same and comes to rest sooner.
-    command.envs(folder.env()).env("MALLOC_ARENA_MAX", "1");
-    // As the wrapper's own command has it.
-    command.env(allocator::VARIABLE, allocator::THRESHOLD);
+    command.envs(folder.env());
     command.envs(launch.env.iter().map(|(name, value)| (name, value)));
     command
 }

@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use cc_openai_wrapper::allocator;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 
@@ -114,6 +115,23 @@ fn the_servers_own_secrets_do_not_reach_the_cli_and_files_are_not_attached() {
     assert!(matches!(own[..], [mark] if mark.starts_with("CCW_INVOKER=")), "{own:?}");
     assert!(environment.iter().any(|line| line == "CLAUDE_CODE_DISABLE_ATTACHMENTS=1"), "{environment:?}");
     server.stop();
+}
+
+#[test]
+fn the_allocator_is_set_up_for_the_server_alone_and_not_where_somebody_did_it() {
+    let with = |cli: &Cli, arenas: Option<&str>| {
+        let options = cli.options().env("GLIBC_TUNABLES", None).env("MALLOC_ARENA_MAX", arenas);
+        let server = options.start();
+        let environ = std::fs::read(format!("/proc/{}/environ", server.pid())).unwrap();
+        let environ: Vec<String> =
+            environ.split(|&byte| byte == 0).map(|v| String::from_utf8_lossy(v).into()).collect();
+        let (of_cli, ours) = (cli.environment(), format!("{}={}", allocator::VARIABLE, allocator::SETTINGS));
+        assert!(!of_cli.contains(&ours), "{of_cli:?}");
+        server.stop();
+        (environ.contains(&ours), of_cli.contains(&"MALLOC_ARENA_MAX=4".to_owned()))
+    };
+    assert_eq!(with(&Cli::new(), None), (true, false));
+    assert_eq!(with(&Cli::new(), Some("4")), (false, true));
 }
 
 fn refused(flags: &[&str]) -> assert_cmd::assert::Assert {
