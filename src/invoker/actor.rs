@@ -186,13 +186,9 @@ impl Actor {
             Action::EndTurn(ending) => self.end_turn(ending),
             Action::ReportReady => {
                 self.model = Some(self.live.factory.shared.model.clone());
-                self.forget_lines();
                 self.report(Report::Ready { rss: kept_rss(self.pid) });
             }
-            Action::ReportIdle { cleared } => {
-                self.forget_lines();
-                self.report(Report::Idle { cleared, rss: kept_rss(self.pid) });
-            }
+            Action::ReportIdle { cleared } => self.report(Report::Idle { cleared, rss: kept_rss(self.pid) }),
             Action::ReportLeaving(cause) => self.report(Report::Leaving { cause, rss: kept_rss(self.pid) }),
             Action::ReportGone(cause) => self.gone(cause),
         }
@@ -202,9 +198,9 @@ impl Actor {
         self.live.report(report);
     }
 
-    /// Between turns nothing is kept of the longest line that has come.
+    /// Between turns nothing is kept of the longest line that has come, whatever came after it.
     fn forget_lines(&mut self) {
-        if self.stdout.read_buffer().is_empty() {
+        if self.turn.is_none() && self.stdout.read_buffer().is_empty() {
             *self.stdout.read_buffer_mut() = BytesMut::with_capacity(READ_AHEAD);
         }
     }

@@ -35,6 +35,7 @@ impl Actor {
             Some(Err(error)) => self.pipe_ended(Some(error.to_string())),
             None => self.pipe_ended(None),
         }
+        self.forget_lines();
     }
 
     /// An exit should follow, and it says more than the end of a pipe does.
