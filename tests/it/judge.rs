@@ -3,7 +3,8 @@
 pub(crate) mod properties;
 
 use leakgate::exit::Exit;
-use leakgate::sample::{Outcome, Run, Signal, TargetRun};
+use leakgate::sample::{DOUBLED_AT_MOST, Outcome, Run, Signal, TargetRun};
+use leakgate::scenario::schedule::Schedule;
 use leakgate::verdict::{Finding, SignalVerdict, Verdict, judge};
 
 use crate::runs::{RESTARTS, healthy, heap, set, set_last, sut, sut_heap, trace, with};
@@ -202,6 +203,51 @@ mod heap_rule {
         assert_eq!(blocks([900, 900, 901]), Finding::Pass);
         let short = alone(heap(&[(10, 900, 9_000), (20, 900, 9_000), (40, 901, 9_000)]));
         assert_eq!(short.verdict, Finding::Pass);
+    }
+
+    /// One block at one of `every` restarts, the first of them at `first`: read as a scenario of 300 restarts is, and then
+    /// twice and four times as long, for as long as that is worth it.
+    fn struck(every: u64, first: u64) -> Finding {
+        let at = |restarts: u64| 900 + if restarts < first { 0 } else { 1 + (restarts - first) / every };
+        let mut runs = Vec::new();
+        for doubled in 0..=DOUBLED_AT_MOST {
+            let mut schedule = Schedule::doubling(50, 300 << doubled);
+            let mut readings = Vec::new();
+            while let Some(restarts) = schedule.next() {
+                readings.push((restarts + 2, at(restarts + 2), 9_000));
+                schedule.taken(restarts + 2);
+            }
+            let mut run = heap(&readings);
+            run.plan.doubled = doubled;
+            runs.push(run);
+            let found = judge(&with(runs.clone())).verdict;
+            if found != Finding::Saturating {
+                return found;
+            }
+        }
+        unreachable!("what saturates still is not conclusive in the end")
+    }
+
+    #[test]
+    fn a_block_in_a_hundred_restarts_is_found_whichever_of_them_it_is() {
+        for every in [10, 25, 50, 75, 90, 100] {
+            for first in 1..=every {
+                assert_eq!(struck(every, first), Finding::Leak, "1 in {every} from {first}");
+            }
+        }
+    }
+
+    #[test]
+    fn two_blocks_of_a_first_use_are_measured_again_and_pass_if_that_was_all() {
+        assert_eq!(blocks([900, 900, 902]), Finding::Pass);
+        let late = heap(&[(52, 900, 9_000), (90, 900, 9_000), (180, 900, 9_000), (360, 902, 9_000)]);
+        assert_eq!(alone(late.clone()).verdict, Finding::Saturating);
+        let mut longer = heap(&[(52, 902, 9_000), (165, 902, 9_000), (330, 902, 9_000), (660, 902, 9_000)]);
+        longer.plan.doubled = 1;
+        assert_eq!(judge(&with(vec![late.clone(), longer])).verdict, Finding::Pass);
+        let mut again = heap(&[(52, 900, 9_000), (165, 900, 9_000), (330, 900, 9_000), (660, 902, 9_000)]);
+        again.plan.doubled = 1;
+        assert_eq!(judge(&with(vec![late, again])).verdict, Finding::Pass);
     }
 
     #[test]
