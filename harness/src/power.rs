@@ -15,8 +15,8 @@ use crate::event::Silent;
 use crate::run::{Request, RunError};
 use crate::sample::{Run, Signal, TargetRun};
 use crate::siblings::Siblings;
+use crate::verdict;
 use crate::verdict::{Finding, target, trend};
-use crate::{environment, verdict};
 use cases::{Case, Plan};
 
 pub mod cases;
@@ -62,13 +62,14 @@ pub struct Agenda {
     left: VecDeque<(Case, u64)>,
     siblings: Siblings,
     seed: u64,
+    commit: Option<String>,
 }
 
 impl Agenda {
     /// Every trial that is not among `done`, in rounds: each case comes up as soon as any, so that whoever stops early has
-    /// a little of each.
+    /// a little of each. They are trials of this commit.
     #[must_use]
-    pub fn new(cases: &[Case], done: &[Trial], siblings: Siblings, seed: u64) -> Self {
+    pub fn new(cases: &[Case], done: &[Trial], siblings: Siblings, seed: u64, commit: Option<String>) -> Self {
         let is_done = |case: &Case, trial| done.iter().any(|kept| kept.case == case.name && kept.trial == trial);
         let mut left: Vec<(Case, u64)> = cases
             .iter()
@@ -77,7 +78,7 @@ impl Agenda {
             .collect();
         // Where a trial stands among its case's own, in thousandths.
         left.sort_by_key(|(case, trial)| trial * 1000 / case.trials.max(1));
-        Self { left: left.into(), siblings, seed }
+        Self { left: left.into(), siblings, seed, commit }
     }
 
     /// The number of trials that are left.
@@ -104,10 +105,11 @@ impl Agenda {
                 let Some((case, trial)) = self.left.pop_front() else { break };
                 let plan = case.plan(trial, self.seed);
                 let program = request(&plan, &self.siblings).plan()?;
+                let commit = self.commit.clone();
                 running.spawn(async move {
                     let start = Instant::now();
                     let run = program.run(Arc::new(Silent)).await;
-                    observed(&case, trial, &plan, &run, start.elapsed().as_secs_f64())
+                    Trial { commit, ..observed(&case, trial, &plan, &run, start.elapsed().as_secs_f64()) }
                 });
             }
             match running.join_next().await {
@@ -143,7 +145,7 @@ fn observed(case: &Case, trial: u64, plan: &Plan, run: &Run, seconds: f64) -> Tr
         case: case.name.to_owned(),
         trial,
         seed: plan.seed,
-        commit: environment::commit(),
+        commit: None,
         plant: plan.plant.as_ref().map(|control| control.change.plant.as_deref().unwrap_or(control.name).to_owned()),
         finding: verdict.verdict,
         called: leaks.map(|row| row.name).collect(),

@@ -33,8 +33,8 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     trials: u64,
 
-    /// How many runs have nothing planted, on each target.
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    /// How many runs have nothing planted, on each target and as long again on one.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(0..=10_000))]
     clean: u64,
 
     /// Trials that run at the same time.
@@ -71,9 +71,11 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     }
     let (mut kept, mut trials) = Kept::open(&args.out).map_err(|error| Failure::harness(&error))?;
     if !args.no_run {
-        same_build(&trials, args)?;
+        let commit = environment::commit();
+        same_build(&trials, commit.as_deref(), args)?;
         let siblings = Siblings::find().map_err(|error| Failure::harness(&error))?;
-        measured(args, &cases, siblings, &mut kept, &mut trials)?;
+        let agenda = Agenda::new(&cases, &trials, siblings, args.seed, commit);
+        measured(args, agenda, &mut kept, &mut trials)?;
     }
     if trials.is_empty() {
         return Err(Failure::usage(&format!("there are no trials in {}: leave out --no-run", args.out.display())));
@@ -114,30 +116,22 @@ fn listed(cases: &[Case]) -> Result<Exit, Failure> {
 }
 
 /// A table of two builds would speak of neither.
-fn same_build(trials: &[Trial], args: &Args) -> Result<(), Failure> {
-    let here = environment::commit();
-    match trials.iter().find(|trial| trial.commit != here) {
+fn same_build(trials: &[Trial], here: Option<&str>, args: &Args) -> Result<(), Failure> {
+    match trials.iter().find(|trial| trial.commit.as_deref() != here) {
         None => Ok(()),
         Some(other) => Err(Failure::usage(&format!(
             "{} holds trials of commit {}, and this is {}: choose another folder with --out, or --no-run to tell what is \
              there",
             args.out.display(),
             other.commit.as_deref().unwrap_or("unknown"),
-            here.as_deref().unwrap_or("unknown")
+            here.unwrap_or("unknown")
         ))),
     }
 }
 
-fn measured(
-    args: &Args,
-    cases: &[Case],
-    siblings: Siblings,
-    kept: &mut Kept,
-    trials: &mut Vec<Trial>,
-) -> Result<(), Failure> {
+fn measured(args: &Args, agenda: Agenda, kept: &mut Kept, trials: &mut Vec<Trial>) -> Result<(), Failure> {
     strays::adopt()
         .map_err(|error| Failure::harness(&format!("cannot adopt orphans: {error}; leakgate needs Linux")))?;
-    let agenda = Agenda::new(cases, trials, siblings, args.seed);
     let all = trials.len() + agenda.len();
     let jobs = usize::try_from(args.jobs).unwrap_or(1);
     let keep = |trial: Trial| -> Result<(), Ended> {

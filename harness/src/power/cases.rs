@@ -129,7 +129,7 @@ impl Case {
             Self { restarts: 4 * N, ..leak("memory-64B", "64 B of memory, each restart", "slow,bytes=64") },
             none("clean", N, Kind::Sut, clean),
             none("clean-heap", N, Kind::SutHeap, clean),
-            none("clean-long", 4 * N, Kind::Sut, clean.div_ceil(2)),
+            none("clean-long", 4 * N, Kind::Sut, clean),
         ]
     }
 
