@@ -36,6 +36,13 @@ pub struct Tree {
     pub cli: Vec<Identity>,
 }
 
+impl Tree {
+    /// What lies in `folder`, without what a process of this tree holds for itself while it runs.
+    fn files(&self, folder: &Path) -> Vec<PathBuf> {
+        files::at_rest(folder, |pid| self.members.iter().any(|member| member.id.pid == pid))
+    }
+}
+
 /// The memory of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TreeMemory {
@@ -116,7 +123,7 @@ impl Probe {
         let zombies = tree.members.iter().filter(|m| m.zombie).count() as u64;
         let servers = self.servers(&tree);
         let fds = servers.iter().filter_map(|&pid| fds::of(pid)).fold(Fds::default(), Fds::add);
-        let files = self.folder.as_ref().map(|folder| (Signal::Files, files::below(folder).len() as u64));
+        let files = self.folder.as_ref().map(|folder| (Signal::Files, tree.files(folder).len() as u64));
         BTreeMap::from([
             (Signal::CliProcesses, tree.cli.len() as u64),
             (Signal::Processes, tree.members.len() as u64 - zombies),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::probe::tree::{self, Member};
-use crate::probe::{Tree, fds, files};
+use crate::probe::{Tree, fds};
 use crate::sample::{Grown, Thing};
 
 /// How many kinds of things are named of each sort.
@@ -52,7 +52,7 @@ impl Details {
                 details.add(Thing::Thread, without_numbers(&name), 1);
             }
         }
-        for path in folder.iter().flat_map(|folder| files::below(folder)) {
+        for path in folder.iter().flat_map(|folder| tree.files(folder)) {
             let inside = folder.and_then(|folder| path.strip_prefix(folder).ok()).unwrap_or(&path);
             details.add(Thing::File, without_numbers(&inside.display().to_string()), 1);
         }

@@ -78,7 +78,7 @@ impl Watcher {
         let listed = ProcessRefreshKind::nothing().without_tasks();
         self.system.refresh_processes_specifics(ProcessesToUpdate::All, true, listed);
         let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-        for (pid, process) in self.system.processes().iter().filter(|(_, p)| p.thread_kind().is_none()) {
+        for (pid, process) in self.system.processes() {
             let parent = process.parent().map_or(0, sysinfo::Pid::as_u32);
             children.entry(parent).or_default().push(pid.as_u32());
         }

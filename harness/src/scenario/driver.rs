@@ -44,7 +44,7 @@ pub(super) struct Driver<'a> {
     pub(super) bounds: Bounds,
     pub(super) history: History,
     pub(super) latencies: Latencies,
-    /// How much a real CLI kept in its HOME at the first checkpoint: its settings.
+    /// How much a real CLI kept in its HOME at a checkpoint, at most: its settings.
     pub(super) kept_at_home: usize,
     pub(super) latest: Option<Stats>,
 }
@@ -233,8 +233,8 @@ impl<'a> Driver<'a> {
         let Settled { values, stats } = self.rest().await?;
         let restarts = stats.pool.restarts.total();
         self.checkpoints.push(Checkpoint { restarts, requests: self.load.counts().requests, values });
-        if self.checkpoints.len() == 1 && self.assignment.api.is_some() {
-            self.kept_at_home = ending::at_home(self.target.folder()).len();
+        if self.assignment.api.is_some() {
+            self.kept_at_home = self.kept_at_home.max(ending::at_home(self.target.folder()).len());
         }
         let tree = self.probe.tree();
         self.history.add(restarts, self.probe.details(&tree, stats.tasks_by_line()));
