@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Trial;
 use super::cases::Case;
 use super::interval::Interval;
+use crate::nightly::statistics::median;
 use crate::run::Kind;
 use crate::sample::Environment;
 use crate::verdict::Finding;
@@ -174,7 +175,7 @@ fn leak(case: &Case, trials: &[&Trial]) -> Leak {
         not_conclusive: count(&missed, is_not_conclusive),
         invalid: count(&missed, |trial| trial.finding == Finding::Invalid),
         promised: case.promised,
-        seconds: median(trials),
+        seconds: middle_time(trials),
     }
 }
 
@@ -192,7 +193,7 @@ fn unplanted(case: &Case, trials: &[&Trial]) -> Clean {
         not_conclusive: count(trials, is_not_conclusive),
         invalid: count(trials, |trial| trial.finding == Finding::Invalid),
         oddities: odd.collect(),
-        seconds: median(trials),
+        seconds: middle_time(trials),
     }
 }
 
@@ -228,10 +229,9 @@ fn rate(trials: &[&Trial], of: impl Fn(&Trial) -> bool) -> Rate {
     Rate { seen, of, interval: Interval::of(seen, of) }
 }
 
-fn median(trials: &[&Trial]) -> f64 {
-    let mut seconds: Vec<f64> = trials.iter().map(|trial| trial.seconds).collect();
-    seconds.sort_by(f64::total_cmp);
-    seconds.get(seconds.len() / 2).copied().unwrap_or(0.0)
+fn middle_time(trials: &[&Trial]) -> f64 {
+    let seconds: Vec<f64> = trials.iter().map(|trial| trial.seconds).collect();
+    median(&seconds).unwrap_or(0.0)
 }
 
 #[cfg(test)]

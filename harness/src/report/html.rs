@@ -35,7 +35,7 @@ pub(super) fn render(facts: &Facts) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
-            (head(facts.verdict))
+            (head(&title(facts.verdict), &clean(&facts.verdict.environment.leakgate), ""))
             body {
                 (headline(facts))
                 main {
@@ -59,19 +59,24 @@ pub(super) fn render(facts: &Facts) -> String {
     page.into_string() + "\n"
 }
 
-fn head(verdict: &Verdict) -> Markup {
+/// Of a page that loads nothing and runs nothing; `styles` come after the common ones.
+fn head(title: &str, leakgate: &str, styles: &str) -> Markup {
     html! {
         head {
             meta charset="utf-8";
             meta name="viewport" content="width=device-width, initial-scale=1";
             meta http-equiv="Content-Security-Policy" content=(POLICY);
             meta name="color-scheme" content="light dark";
-            meta name="generator" content=(format!("leakgate {}", clean(&verdict.environment.leakgate)));
-            title { (verdict.verdict.to_string()) ": " (shortened(&clean(&verdict.summary), LONGEST)) }
+            meta name="generator" content=(format!("leakgate {leakgate}"));
+            title { (title) }
             link rel="icon" href="data:,";
-            style { (PreEscaped(STYLE)) }
+            style { (PreEscaped(STYLE)) (PreEscaped(styles)) }
         }
     }
+}
+
+fn title(verdict: &Verdict) -> String {
+    format!("{}: {}", verdict.verdict, shortened(&clean(&verdict.summary), LONGEST))
 }
 
 fn headline(facts: &Facts) -> Markup {

@@ -3,10 +3,10 @@
 //! What a chart shows is found in `lines`, without drawing; `chart` draws. Figures of different nights stand beside each
 //! other and are not judged: where nights are missing, or were made differently, the line breaks.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{DOCTYPE, Markup, html};
 
 use super::parts::{badge, class, pairs, table};
-use super::{LONGEST, POLICY, STYLE};
+use super::{LONGEST, head};
 use crate::nightly::baseline::Baseline;
 use crate::nightly::compare::Change;
 use crate::nightly::{Conclusion, Night, differences};
@@ -30,7 +30,7 @@ pub(in crate::report) fn render(nights: &[Night], baselines: &[Baseline]) -> Str
     let page = html! {
         (DOCTYPE)
         html lang="en" {
-            (head(nights))
+            (head(&title(nights), env!("CARGO_PKG_VERSION"), OWN_STYLE))
             body {
                 (headline(nights, baselines))
                 main {
@@ -45,21 +45,8 @@ pub(in crate::report) fn render(nights: &[Night], baselines: &[Baseline]) -> Str
     page.into_string() + "\n"
 }
 
-fn head(nights: &[Night]) -> Markup {
-    let title =
-        nights.last().map_or("no nights".to_owned(), |night| format!("{}: night {}", night.conclusion(), night.id));
-    html! {
-        head {
-            meta charset="utf-8";
-            meta name="viewport" content="width=device-width, initial-scale=1";
-            meta http-equiv="Content-Security-Policy" content=(POLICY);
-            meta name="color-scheme" content="light dark";
-            meta name="generator" content=(format!("leakgate {}", env!("CARGO_PKG_VERSION")));
-            title { (title) }
-            link rel="icon" href="data:,";
-            style { (PreEscaped(STYLE)) (PreEscaped(OWN_STYLE)) }
-        }
-    }
+fn title(nights: &[Night]) -> String {
+    nights.last().map_or("no nights".to_owned(), |night| format!("{}: night {}", night.conclusion(), night.id))
 }
 
 fn headline(nights: &[Night], baselines: &[Baseline]) -> Markup {

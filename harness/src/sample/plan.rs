@@ -1,0 +1,122 @@
+//! What is asked of a target, and what its growth is judged by.
+
+use serde::{Deserialize, Serialize};
+
+use super::Signal;
+
+/// Often enough: a cache that still fills at four times the restarts is no matter of patience. (`reports/METHODOLOGY.md`)
+pub const DOUBLED_AT_MOST: u64 = 2;
+
+/// What a scenario asks of a target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Slots of the server.
+    pub slots: u64,
+    /// Restarts before the first checkpoint.
+    pub warm_up: u64,
+    /// Restarts after it.
+    pub restarts: u64,
+    /// Connections that send requests at the same time.
+    pub connections: u64,
+    /// Turns after which the server replaces an invoker.
+    pub max_turns: u64,
+    /// The server's own RSS must stay below this, in MB (10^6 bytes).
+    pub server_rss_cap_mb: u64,
+    /// The whole tree's RSS must stay below this, in MB (10^6 bytes).
+    pub tree_rss_cap_mb: u64,
+    /// How far apart two readings of the tree's memory may be without meaning anything, in MB (10^6 bytes).
+    #[serde(default)]
+    pub memory_noise_mb: u64,
+    /// How often the restarts were doubled, because shorter runs, the ones before this one, were saturating.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub doubled: u64,
+    /// Share of requests that may end in an error (a scenario that crashes the CLI on purpose needs some), 0 to 1.
+    pub errors_allowed: f64,
+    /// Growth of our own server that is known and allowed for a while.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exceptions: Vec<Exception>,
+    /// Present for a server that is not ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside: Option<Outside>,
+}
+
+impl Plan {
+    /// Growth that is known and allowed for a while, of whichever server.
+    pub fn exceptions(&self) -> impl Iterator<Item = &Exception> {
+        self.exceptions.iter().chain(self.outside.iter().flat_map(|outside| &outside.exceptions))
+    }
+
+    /// What growth is judged by.
+    #[must_use]
+    pub fn per(&self) -> Per {
+        self.outside.as_ref().map_or(Per::Restart, |outside| outside.per)
+    }
+}
+
+/// What is counted along a run: growth is judged for each of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Per {
+    /// Restarts of the CLI.
+    #[default]
+    Restart,
+    /// Turns: of a server that restarts nothing, or starts a CLI for each of them.
+    Turn,
+}
+
+/// What is judged otherwise for a server that is not ours.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outside {
+    /// What its growth is judged by.
+    pub per: Per,
+    /// The most CLI processes that it may have at once; without a number nothing is held against one.
+    pub cli_processes_allowed: Option<u64>,
+    /// Growth of memory for each restart up to which it is no leak, in bytes. Runtimes with a garbage collector need
+    /// more room than the calibrated bound leaves.
+    pub memory_floor: u64,
+    /// Growth that is known and allowed for a while.
+    pub exceptions: Vec<Exception>,
+    /// What could not be measured and why, in words.
+    pub unmeasured: Vec<String>,
+}
+
+/// Growth of one signal that somebody answers for until a day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exception {
+    /// The signal.
+    pub signal: Signal,
+    /// Growth over the whole run, in the signal's units, up to which it is no leak.
+    pub allow: u64,
+    /// Why it is allowed.
+    pub reason: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// The last day on which it holds, as `YYYY-MM-DD`.
+    pub expires: String,
+}
+
+impl Per {
+    /// How many of them there were after so many restarts and requests.
+    #[must_use]
+    pub fn steps(self, restarts: u64, requests: u64) -> u64 {
+        match self {
+            Self::Restart => restarts,
+            Self::Turn => requests,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Turn => "turn",
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+pub(super) fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
