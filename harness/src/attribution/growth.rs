@@ -20,7 +20,7 @@ use crate::sample::{Frame, Site};
 /// Blocks that a site has to gain: a static that is made late is one. The same number as the gate's own floor.
 const LEAST_BLOCKS: f64 = 2.0;
 /// In each restart.
-const BLOCKS_A_RESTART: f64 = 0.0075;
+const BLOCKS_A_RESTART: f64 = 0.0065;
 /// Bytes that a site has to gain if it gains no blocks: as the gate's own floor.
 const LEAST_BYTES: f64 = 1024.0;
 /// In each restart: a machine word is the smallest thing that a vector keeps.

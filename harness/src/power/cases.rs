@@ -113,9 +113,10 @@ impl Case {
             },
             leak("memory-4KiB", "4 KiB of memory, each restart", "slow,bytes=4096"),
             leak("memory-1KiB", "1 KiB of memory, each restart", "slow,bytes=1024"),
+            leak("memory-256B", "256 B of memory, each restart", "slow,bytes=256"),
             Self {
                 promised: None,
-                ..leak("memory-512B", "512 B of memory, each restart: at the bound", "slow,bytes=512")
+                ..leak("memory-128B", "128 B of memory, each restart: at the bound", "slow,bytes=128")
             },
             Self {
                 promised: None,
@@ -125,8 +126,8 @@ impl Case {
                     "slow,bytes=4096,from=201",
                 )
             },
-            Self { restarts: 2 * N, ..leak("memory-256B", "256 B of memory, each restart", "slow,bytes=256") },
-            Self { restarts: 4 * N, ..leak("memory-64B", "64 B of memory, each restart", "slow,bytes=64") },
+            Self { restarts: 2 * N, ..leak("memory-128B-600", "128 B of memory, each restart", "slow,bytes=128") },
+            Self { restarts: 4 * N, ..leak("memory-64B-1200", "64 B of memory, each restart", "slow,bytes=64") },
             none("clean", N, Kind::Sut, clean),
             none("clean-heap", N, Kind::SutHeap, clean),
             none("clean-long", 4 * N, Kind::Sut, clean),

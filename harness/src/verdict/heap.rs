@@ -3,7 +3,7 @@
 //! Read at cumulative T, 2T and 4T restarts: a leak when growth(2T→4T) ≥ 1.3 × growth(T→2T) and above the floor. A
 //! constant leak has ratio 2 there (the second interval is twice as long), a logarithmic cache 1, a full cache 0.
 //! A leak that strikes at random has no constant rate: at three times the smallest detectable one, 1,500 simulated runs
-//! for each of T = 10 to 600 called it LEAK in 73 to 90 %, SATURATING in nearly all others, and PASS in 0.9 % at most.
+//! for each of T = 10 to 600 called it LEAK in 73 to 89 %, SATURATING in nearly all others, and PASS in 0.5 % at most.
 //!
 //! For intervals of other lengths L1 and L2 the same rule is put on the rates: growth₂ / L2 ≥ 0.65 × growth₁ / L1.
 
@@ -35,7 +35,7 @@ pub struct Floor {
 /// or a lock keeps from its first use can be two (on a busy machine two came after the warm-up in one of 40 runs). One
 /// block in 100 restarts must still be seen, whichever of them it is: over the 264 restarts from T to 4T that are two or
 /// three. Settled readings had no jitter at all (without settling it was 2 blocks).
-pub const BLOCKS: Floor = Floor { least: 2.0, per_restart: 0.0075, sure: 3.0 };
+pub const BLOCKS: Floor = Floor { least: 2.0, per_restart: 0.0065, sure: 3.0 };
 
 /// Bytes: a machine word a restart is the smallest thing that a push-only vector can keep, and doubling such a vector
 /// between 2T and 4T adds 8 to 16 bytes a restart. Under 1 KiB in all is one small buffer that grew late.

@@ -1,7 +1,7 @@
 //! The parts of a verdict that are about the whole run: sums, reasons, and the one sentence.
 
 use super::target::TargetVerdict;
-use super::words::plural;
+use super::words::{float, plural};
 use super::{
     BoundsVerdict, Class, ControlVerdict, FalseAlarms, Finding, ProofVerdict, SignalVerdict, Verdict, suite, trend,
 };
@@ -84,19 +84,25 @@ pub(super) fn bounds(runs: &[TargetRun]) -> BoundsVerdict {
     })
 }
 
-/// What is claimed about false alarms, by class. The noisy bound is the rule of three on 0 of 42 runs: 3 / 42 = 7 %; it is
-/// one of our own server.
+/// What is claimed about false alarms, by class. Where none of n runs alarmed, their share is below 1 - 0.05^(1/n) with 95 %
+/// confidence; those runs were of our own server.
 pub(super) fn false_alarms(runs: &[TargetRun]) -> Vec<FalseAlarms> {
     let claim = |class, bound: &str| FalseAlarms { class, bound: bound.to_owned() };
     let noisy = if runs.iter().any(|run| run.plan.outside.is_some()) {
         "not known for a server that is not ours: its bound is chosen, not calibrated (limits.memory-per-restart-kb)"
+            .to_owned()
     } else {
-        "0 of 42 leak-free runs of 300 restarts or more: under 7 % (95 % confidence)"
+        let runs = trend::CLEAN_RUNS;
+        let most = 1.0 - 0.05_f64.powf(1.0 / float(runs));
+        format!(
+            "0 of {runs} leak-free runs of 300 restarts or more: under {:.0} % (95 % confidence)",
+            (100.0 * most).ceil()
+        )
     };
     vec![
         claim(Class::Exact, "none by noise: settled readings have no variance; only a first use after the warm-up"),
         claim(Class::Heap, "none by noise; a buffer that first grows between 2T and 4T, above the floor"),
-        claim(Class::Noisy, noisy),
+        claim(Class::Noisy, &noisy),
         claim(Class::Total, "none by noise: counted once, after the stop"),
         claim(Class::Cap, "none below the cap"),
     ]

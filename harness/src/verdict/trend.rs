@@ -16,14 +16,19 @@ pub const WINDOWS: usize = 4;
 /// Readings that each window needs: the median of three still shrugs off one wild reading.
 pub const POINTS_PER_WINDOW: usize = 3;
 
-/// b by T, in bytes a restart, from calibration: 0 of 42 leak-free runs over it, and twice as much always seen.
-pub const BOUNDS: [(u64, f64); 3] = [(1200, 32.0), (600, 128.0), (300, 512.0)];
+/// b by T, in bytes a restart: a little more than one page (4,096 bytes) in each window of T / 8 restarts, for less can't be
+/// told from one page that happens to be taken. No leak-free run has reached it ([`CLEAN_RUNS`]).
+pub const BOUNDS: [(u64, f64); 3] = [(1200, 32.0), (600, 64.0), (300, 128.0)];
+
+/// The leak-free runs that b was held against, each at T = 300, 600 and 1,200: the largest of their least rises was 0.
+/// (`leakgate power clean-long`)
+pub const CLEAN_RUNS: u64 = 20;
 
 /// A steady leak of this many b was seen in every calibration run; between one and two b it is a matter of luck.
 pub const ALWAYS_SEEN: f64 = 2.0;
 
-/// b for T restarts: that of the largest T in [`BOUNDS`] that was reached. Below the table b grows with 1/T², as it
-/// does within it; there it was not calibrated.
+/// b for T restarts: that of the largest T in [`BOUNDS`] that was reached. Below the table b grows with 1/T², faster than
+/// a page a window does, because a server is warming up there; it was not calibrated.
 pub fn bound(restarts: f64) -> f64 {
     let [.., (shortest, widest)] = BOUNDS;
     match BOUNDS.iter().find(|&&(least, _)| restarts >= float(least)) {

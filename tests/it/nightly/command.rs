@@ -116,7 +116,7 @@ fn a_leak_below_the_gates_bound_is_a_regression_beside_the_baseline() {
     // Noisy memory may be undecided after so few restarts.
     first.code(predicate::in_iter([0, 3])).stdout(contains("there is no baseline to compare with"));
     nights.accept(&["--reason", "the first"]).assert().code(0).stdout(contains("Baseline 1"));
-    let out = nights.night(nights.leaking("slow,every=4"), "second", &["--restarts", "40", "--no-controls"]);
+    let out = nights.night(nights.leaking("slow,every=16"), "second", &["--restarts", "40", "--no-controls"]);
     let out = { out }.assert().code(1).stdout(contains("REGRESSION")).stdout(contains("faster than in baseline 1"));
     out.stdout(contains("accepted by the tests"));
     let stored = nights.stored();
