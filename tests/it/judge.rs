@@ -239,7 +239,8 @@ mod heap_rule {
 
     #[test]
     fn two_blocks_of_a_first_use_are_measured_again_and_pass_if_that_was_all() {
-        assert_eq!(blocks([900, 900, 902]), Finding::Pass);
+        let long = heap(&[(300, 900, 9_000), (600, 900, 9_000), (1_200, 902, 9_000)]);
+        assert_eq!(alone(long).verdict, Finding::Pass);
         let late = heap(&[(52, 900, 9_000), (90, 900, 9_000), (180, 900, 9_000), (360, 902, 9_000)]);
         assert_eq!(alone(late.clone()).verdict, Finding::Saturating);
         let mut longer = heap(&[(52, 902, 9_000), (165, 902, 9_000), (330, 902, 9_000), (660, 902, 9_000)]);
