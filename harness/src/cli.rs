@@ -174,3 +174,28 @@ fn print(text: &str) -> Result<(), Failure> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    /// clap asserts it too, in debug builds alone: there nothing could be run at all.
+    #[test]
+    fn groups_of_options_have_names_of_their_own() {
+        let whole = Cli::command();
+        for command in whole.get_subcommands() {
+            let mut seen = BTreeSet::new();
+            for group in command.get_groups() {
+                assert!(seen.insert(group.get_id().as_str()), "{}: {}", command.get_name(), group.get_id());
+            }
+        }
+        assert!(
+            whole.get_subcommands().any(|command| command.get_groups().count() > 1),
+            "there is something to tell apart"
+        );
+    }
+}

@@ -12,6 +12,7 @@ use crate::outside::settings::{FILE, Flags, Settings};
 /// The options.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Somebody else's server")]
+#[group(id = "outside")]
 pub(super) struct Args {
     /// Start this server and gate it, instead of our own. {port} is a free port, {mock} the path of mock-claude, which
     /// also stands first on its PATH as `claude`.

@@ -13,6 +13,7 @@ use crate::suite::{self, shard};
 /// The options.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Large suites")]
+#[group(id = "suite")]
 pub(super) struct Args {
     /// Repeats the requests, the leaving clients and the faults of the run that had this seed. Several, with commas: each
     /// scenario once with each.
