@@ -15,8 +15,7 @@ use crate::event::Silent;
 use crate::run::{Request, RunError};
 use crate::sample::{Run, Signal, TargetRun};
 use crate::siblings::Siblings;
-use crate::verdict;
-use crate::verdict::{Finding, target, trend};
+use crate::verdict::{self, Finding, target, trend};
 use cases::{Case, Plan};
 
 pub mod cases;
@@ -109,7 +108,7 @@ impl Agenda {
                 running.spawn(async move {
                     let start = Instant::now();
                     let run = program.run(Arc::new(Silent)).await;
-                    Trial { commit, ..observed(&case, trial, &plan, &run, start.elapsed().as_secs_f64()) }
+                    observed(&case, trial, commit, &plan, &run, start.elapsed().as_secs_f64())
                 });
             }
             match running.join_next().await {
@@ -137,7 +136,7 @@ fn request(plan: &Plan, siblings: &Siblings) -> Request {
 }
 
 /// What is kept of a run.
-fn observed(case: &Case, trial: u64, plan: &Plan, run: &Run, seconds: f64) -> Trial {
+fn observed(case: &Case, trial: u64, commit: Option<String>, plan: &Plan, run: &Run, seconds: f64) -> Trial {
     let verdict = verdict::judge(run);
     let leaks = verdict.signals.iter().filter(|row| row.verdict == Finding::Leak);
     let planted = verdict.signals.iter().rev().find(|row| case.signals.contains(&row.name));
@@ -145,7 +144,7 @@ fn observed(case: &Case, trial: u64, plan: &Plan, run: &Run, seconds: f64) -> Tr
         case: case.name.to_owned(),
         trial,
         seed: plan.seed,
-        commit: None,
+        commit,
         plant: plan.plant.as_ref().map(|control| control.change.plant.as_deref().unwrap_or(control.name).to_owned()),
         finding: verdict.verdict,
         called: leaks.map(|row| row.name).collect(),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use cc_openai_wrapper::allocator;
 use thiserror::Error;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -26,7 +27,7 @@ const START_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Variables of the caller that must not reach a target: they would change what is measured.
-const WITHHELD: [&str; 6] = ["CCW_", "CLAUDE", "ANTHROPIC_", "MOCK_CLAUDE_", "MALLOC_", "GLIBC_TUNABLES"];
+const WITHHELD: [&str; 6] = ["CCW_", "CLAUDE", "ANTHROPIC_", "MOCK_CLAUDE_", "MALLOC_", allocator::VARIABLE];
 
 /// What to start.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,7 +14,7 @@ leaking.sites = [
     frames: [
       frame('alloc::alloc::exchange_malloc', null, null),
       frame('cc_openai_wrapper::pool::slots::Slot::start::{{closure}}', 'src/pool/slots.rs', 212),
-      frame('<tokio::runtime::task::core::Core<T, S> as core::future::future::Future>::poll', '/root/.cargo/registry/src/tokio/src/runtime/task/core.rs', 331),
+      frame('<tokio::runtime::task::core::Core<T, S> as core::future::future::Future>::poll', '/usr/local/cargo/registry/src/tokio/src/runtime/task/core.rs', 331),
     ],
     own: 1,
     blocks_per_restart: 2,
