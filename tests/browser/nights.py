@@ -10,6 +10,8 @@ import sys
 HOSTILE = "<script>alert(1)</script> \"><img src=x onerror=alert(2)> \u202e & 'a-word-without-an-end" + "-and-on" * 40
 DAY = 86_400
 NIGHTS = 40
+# 2026-03-01 at ten minutes to midnight: the first day of the axis stands right above the first night.
+FIRST = 1_772_409_000
 # Nights that were not: of a weekend, and of a week.
 MISSING = {5, 6, 20, 21, 22, 23, 24, 25, 26}
 COLUMNS = "started, commit_id, environment, verdict, conclusion, summary, controls, build, folder, comparison, remarks"
@@ -76,6 +78,8 @@ def main():
     db = sqlite3.connect(sys.argv[1])
     with db:
         first, text = db.execute("SELECT id, environment FROM night").fetchone()
+        text = json.dumps(dict(json.loads(text), started_unix=FIRST))
+        db.execute("UPDATE night SET started = ?, environment = ?", (FIRST, text))
         for at in range(1, NIGHTS):
             if at not in MISSING:
                 copy(db, first, at, json.loads(text))

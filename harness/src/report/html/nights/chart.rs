@@ -20,6 +20,8 @@ const BOTTOM: f64 = HEIGHT - 30.0;
 const DAY: u64 = 86_400;
 /// Days on the axis at most.
 const TICKS: u64 = 5;
+/// Half the width of a day's label, of its largest text.
+const HALF_A_DAY: f64 = 30.0;
 
 struct Frame<'a> {
     times: &'a Times,
@@ -134,11 +136,17 @@ fn days(frame: &Frame) -> Vec<(f64, &'static str, String)> {
         }
         return ends;
     }
-    let step = (last - first).div_ceil(DAY).div_ceil(TICKS).max(1) * DAY;
-    let midnights = (0..=TICKS).map(|at| first.div_ceil(DAY) * DAY + at * step).take_while(|&at| at <= last);
+    let step = (last - first).div_ceil(DAY).div_ceil(TICKS - 1).max(1) * DAY;
+    let midnights = (0..TICKS).map(|at| first.div_ceil(DAY) * DAY + at * step).take_while(|&at| at <= last);
     let tick = |at: u64| {
         let x = frame.x_of(float(at));
-        (x, if x > RIGHT - 26.0 { "end" } else { "middle" }, written(at, "%b %-d"))
+        // A day at either end keeps off the lowest label of the other axis, and inside.
+        let anchor = match x {
+            x if x < LEFT + HALF_A_DAY => "start",
+            x if x > RIGHT - HALF_A_DAY => "end",
+            _ => "middle",
+        };
+        (x, anchor, written(at, "%b %-d"))
     };
     midnights.map(tick).collect()
 }
@@ -218,5 +226,36 @@ fn amount(line: &Line, value: f64) -> String {
         Unit::Bytes => bytes(value),
         Unit::Count => count(value),
         Unit::Milliseconds => format!("{value:.1} ms"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn labels(nights: Vec<u64>) -> Vec<(f64, f64)> {
+        let times = Times { nights, gaps: Vec::new(), changes: Vec::new(), baselines: Vec::new() };
+        let [from, to] = [times.nights.first(), times.nights.last()].map(|at| float(*at.unwrap()));
+        let frame = Frame { times: &times, from, to, y: Axis::new(0.0, 1.0, 4.0, 0.0), unit: Unit::Count };
+        let span = |(x, anchor, _): (f64, &str, String)| match anchor {
+            "start" => (x, x + 2.0 * HALF_A_DAY),
+            "end" => (x - 2.0 * HALF_A_DAY, x),
+            _ => (x - HALF_A_DAY, x + HALF_A_DAY),
+        };
+        days(&frame).into_iter().map(span).collect()
+    }
+
+    proptest! {
+        /// Whatever the time of the day at which the first night began, and the last.
+        #[test]
+        fn days_keep_off_each_other_and_off_the_other_axis(first in 1_700_000_000_u64..1_800_000_000, long in 2 * DAY..400 * DAY) {
+            let labels = labels(vec![first, first + long]);
+            prop_assert!((2..=5).contains(&labels.len()), "{} days", labels.len());
+            prop_assert!(labels.iter().all(|&(from, to)| from >= LEFT - 0.1 && to <= RIGHT + 0.1), "{labels:?}");
+            let pairs = labels.iter().zip(labels.iter().skip(1));
+            prop_assert!(pairs.clone().all(|(a, b)| a.1 <= b.0), "{labels:?}");
+        }
     }
 }
