@@ -57,7 +57,11 @@ fn unusable(error: &ValidationError<'_>) -> String {
     use jsonschema::ReferencingError::{
         InvalidAnchor, InvalidUri, NoSuchAnchor, PointerToNowhere, UnknownSpecification, Unretrievable,
     };
-    let path = error.instance_path().to_string();
+    // As an instance of what a schema can be; a pattern that can't be compiled has a place in the schema alone.
+    let path = match error.instance_path().to_string() {
+        path if path.is_empty() && matches!(error.kind(), Format { .. }) => error.schema_path().to_string(),
+        path => path,
+    };
     let place = if path.is_empty() { "it".to_owned() } else { format!("`{path}`") };
     match error.kind() {
         Referencing(Unretrievable { uri, .. }) => {
@@ -76,6 +80,10 @@ fn unusable(error: &ValidationError<'_>) -> String {
             format!("its `$schema` is {specification:?}, which is none that is known: leave it out")
         }
         Referencing(_) => "a `$ref` leads to no part of the schema".to_owned(),
+        // A key of `patternProperties` is the end of the place.
+        Format { .. } | Pattern { .. } if !error.instance().is_string() => {
+            format!("{place} is no pattern that can be used there")
+        }
         Format { .. } | Pattern { .. } => {
             format!("{place} has the value {}, which can't be used there", error.instance())
         }
@@ -214,6 +222,8 @@ mod tests {
         assert_eq!(nowhere, "a `$ref` leads to \"/$defs/b\", and the schema has no such part");
         let pattern = validator(&json!({"properties": {"a": {"pattern": "(?=x)"}}})).unwrap_err();
         assert_eq!(pattern, "`/properties/a/pattern` has the value \"(?=x)\", which can't be used there");
+        let key = validator(&json!({"patternProperties": {"(?=x)": {"type": "integer"}}})).unwrap_err();
+        assert_eq!(key, "`/patternProperties/(?=x)` is no pattern that can be used there");
         assert!(validator(&json!("string")).is_err());
         let own = json!({"$ref": "#/$defs/a", "$defs": {"a": {"type": "integer"}}});
         assert_eq!(violations(&validator(&own).unwrap(), &json!(7), 1), None);

@@ -9,7 +9,7 @@ Each client, from its registry at the version in the head of its column, against
 `mock-claude` behind it. Made by
 
     tests/clients/setup
-    cargo build --release -p cc-openai-wrapper -p leakgate --bins --example async-openai-worker
+    cargo build --release -p cc-openai-wrapper -p leakgate -p async-openai-worker --bins
     tests/clients/run --reference
 
 which fails when a client sees anything else than `tests/clients/expected.toml` says, when a cell is missing, and when a
