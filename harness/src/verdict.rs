@@ -237,10 +237,12 @@ pub fn judge(run: &Run) -> Verdict {
     let controls: Vec<ControlVerdict> = run.controls.iter().map(control::judge).collect();
     let (targets, signals) = target::judge_all(&run.targets);
     let broken = suite::problems(run);
-    let verdict = match suite::is_empty_shard(run) {
-        true if broken.is_empty() => Finding::Pass,
-        _ if !broken.is_empty() => Finding::Invalid,
-        _ => overall(&controls, &targets, &signals),
+    let verdict = if !broken.is_empty() || controls.iter().any(|control| !control.passed) {
+        Finding::Invalid
+    } else if suite::is_empty_shard(run) {
+        Finding::Pass
+    } else {
+        overall(&targets, &signals)
     };
     let invalid = summary::invalid(broken, &controls, &targets, run);
     let mut result = Verdict {
@@ -262,11 +264,8 @@ pub fn judge(run: &Run) -> Verdict {
     result
 }
 
-/// Which finding wins, as the module's doc says.
-fn overall(controls: &[ControlVerdict], targets: &[TargetVerdict], signals: &[SignalVerdict]) -> Finding {
-    if controls.iter().any(|control| !control.passed) {
-        return Finding::Invalid;
-    }
+/// Which finding wins where the gate can see, as the module's doc says.
+fn overall(targets: &[TargetVerdict], signals: &[SignalVerdict]) -> Finding {
     let worst = signals.iter().map(|row| row.verdict).max().unwrap_or(Finding::Shown);
     if worst == Finding::Leak {
         return Finding::Leak;

@@ -227,6 +227,16 @@ fn a_shard_with_nothing_to_do_passes_and_says_so() {
 }
 
 #[test]
+fn a_missed_control_is_invalid_also_where_nothing_was_to_be_measured() {
+    let (_, mut run) = shards(&whole(&[Fate::Sound], 1), 1, 1, 2).remove(1);
+    run.controls = healthy().controls;
+    set_last(&mut run.controls[0].run, Signal::FdsPipe, 12);
+    let verdict = judge(&run);
+    assert_eq!(verdict.verdict, Finding::Invalid);
+    assert!(verdict.summary.contains("control fd was missed"), "{}", verdict.summary);
+}
+
+#[test]
 fn what_is_no_shard_is_not_merged() {
     let own = ("own.json".to_owned(), healthy());
     assert_eq!(merge(vec![own]), Err(MergeError::NotAShard { file: "own.json".into() }));
