@@ -143,7 +143,8 @@ fn grid(frame: &Frame, row: &SignalVerdict, per: &str) -> Markup {
         (segment("axis", (left, bottom), (right, bottom)))
         @for &tick in &frame.x.ticks {
             (segment("axis", (frame.x(tick), bottom), (frame.x(tick), bottom + 3.0)))
-            (text("tick", anchor(frame, tick), (frame.x(tick), bottom + 16.0), &Axis::count(tick)))
+            // A count is narrow: it may reach below the other axis, but not out of the drawing.
+            (text("tick", anchor(frame.x(tick), 14.0, (0.0, right)), (frame.x(tick), bottom + 16.0), &Axis::count(tick)))
         }
         @if frame.size.labelled {
             (text("tick", "middle", (f64::midpoint(left, right), frame.size.height - 5.0), &format!("{per}s")))
@@ -151,9 +152,13 @@ fn grid(frame: &Frame, row: &SignalVerdict, per: &str) -> Markup {
     }
 }
 
-/// Labels at the end of the axis stay inside.
-fn anchor(frame: &Frame, tick: f64) -> &'static str {
-    if frame.x(tick) > frame.right() - 14.0 { "end" } else { "middle" }
+/// Where the label of a tick at `x` is held, so that it stays between `left` and `right`; `half` is half its width.
+pub(super) fn anchor(x: f64, half: f64, (left, right): (f64, f64)) -> &'static str {
+    match x {
+        x if x < left + half => "start",
+        x if x > right - half => "end",
+        _ => "middle",
+    }
 }
 
 fn checkpoint(frame: &Frame, at: f64) -> Markup {

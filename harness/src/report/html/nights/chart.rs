@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use super::lines::{Dot, Line, Times, Unit};
 use crate::report::html::axis::Axis;
 use crate::report::html::parts::class;
-use crate::report::html::svg::{n, segment, text};
+use crate::report::html::svg::{anchor, n, segment, text};
 use crate::report::night::day;
 use crate::verdict::Finding;
 use crate::verdict::words::{bytes, count, float};
@@ -140,13 +140,8 @@ fn days(frame: &Frame) -> Vec<(f64, &'static str, String)> {
     let midnights = (0..TICKS).map(|at| first.div_ceil(DAY) * DAY + at * step).take_while(|&at| at <= last);
     let tick = |at: u64| {
         let x = frame.x_of(float(at));
-        // A day at either end keeps off the lowest label of the other axis, and inside.
-        let anchor = match x {
-            x if x < LEFT + HALF_A_DAY => "start",
-            x if x > RIGHT - HALF_A_DAY => "end",
-            _ => "middle",
-        };
-        (x, anchor, written(at, "%b %-d"))
+        // A day is wide: at the left it keeps off the lowest label of the other axis.
+        (x, anchor(x, HALF_A_DAY, (LEFT, RIGHT)), written(at, "%b %-d"))
     };
     midnights.map(tick).collect()
 }
