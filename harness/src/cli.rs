@@ -11,7 +11,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::event::Listener;
 use crate::exit::Exit;
+use crate::guard;
 use crate::progress::{Bar, Lines};
+use crate::strays;
 
 pub mod baseline;
 pub mod compare;
@@ -72,6 +74,9 @@ enum Verb {
     /// The recorder's second process.
     #[command(name = record::BACK, hide = true)]
     RecordBack(record::Args),
+    /// The process that ends what a killed leakgate leaves.
+    #[command(name = guard::VERB, hide = true)]
+    Guard,
     /// List, check, show and trim recordings.
     Recordings(recordings::Args),
 }
@@ -124,6 +129,7 @@ pub fn main() -> ExitCode {
         Verb::FakeApi(args) => fake_api::run(&args).map(ExitCode::from),
         Verb::Record(_) => record::front(),
         Verb::RecordBack(args) => record::back(args),
+        Verb::Guard => Ok(guard::stand()),
         Verb::Recordings(args) => recordings::run(&args).map(ExitCode::from),
     };
     match result {
@@ -141,17 +147,22 @@ fn listener() -> Arc<dyn Listener> {
     if io::stderr().is_terminal() { Arc::new(Bar::new()) } else { Arc::new(Lines) }
 }
 
-/// Runs what measures until its end, or until somebody interrupts it.
+/// Runs what measures until its end, or until somebody interrupts it. Whatever it started is ended then; also if this
+/// process is killed.
 fn measure<T, F: Future<Output = T>>(
     work: impl FnOnce(Arc<dyn Listener>) -> F,
     listener: &Arc<dyn Listener>,
 ) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::harness(&format!("cannot start leakgate's runtime: {error}")))?;
-    // Dropping the runtime drops every target that still runs, and so kills it.
-    runtime.block_on(unless_interrupted(work(Arc::clone(listener))))
+    let cannot = |what: &str, error: &dyn Display| Failure::harness(&format!("cannot {what}: {error}"));
+    strays::adopt().map_err(|error| cannot("adopt orphans, for which leakgate needs Linux", &error))?;
+    guard::post().map_err(|error| cannot("start a second process of leakgate", &error))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| cannot("start leakgate's runtime", &error))?;
+    let done = runtime.block_on(unless_interrupted(work(Arc::clone(listener))));
+    // This drops every target that still runs, and so kills it.
+    drop(runtime);
+    strays::end_all();
+    done
 }
 
 async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Result<T, Failure> {

@@ -19,7 +19,7 @@
 //! | `harness/src/load.rs` | requests and the check of every reply |
 //! | `harness/src/target.rs` | the server under test as a process |
 //! | `harness/src/probe.rs` | processes, memory, descriptors, files: from outside |
-//! | `harness/src/strays.rs` | what a server orphaned, counted and ended |
+//! | `harness/src/strays.rs` `harness/src/guard.rs` | what a server orphaned, counted and ended; what a killed leakgate would leave |
 //! | `harness/src/sut.rs` `harness/src/plant.rs` | inside the server under test: the stats channel, the planted leaks |
 //! | `harness/src/siblings.rs` | where the other three programs are, and that they are fresh |
 //! | `harness/src/outside.rs` | somebody else's server: its settings, its life, what is watched of it, its checkpoints |
@@ -52,6 +52,7 @@ pub mod environment;
 pub mod event;
 pub mod exit;
 pub mod fake_api;
+pub mod guard;
 pub mod isolation;
 pub mod load;
 pub mod mock;

@@ -28,7 +28,7 @@ const WRAPPER: [&str; 20] = [
 ];
 
 /// The harness's modules from top to bottom. Measuring (`scenario` and below) knows nothing of verdicts.
-const HARNESS: [&str; 36] = [
+const HARNESS: [&str; 37] = [
     "bin",
     "cli",
     "power",
@@ -57,6 +57,7 @@ const HARNESS: [&str; 36] = [
     "sut",
     "plant",
     "target",
+    "guard",
     "strays",
     "probe",
     "real_cli",

@@ -7,6 +7,7 @@ mod fake_api;
 mod features;
 mod figures;
 mod gate;
+mod guard;
 mod judge;
 mod kubernetes;
 mod layering;

@@ -2,16 +2,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use crate::cli::{Failure, print};
+use crate::cli::{Failure, measure, print};
+use crate::event::{Listener, Silent};
 use crate::exit::Exit;
 use crate::recording::{self, Session};
 use crate::replay::{self, Heard, ReplayError, scrub};
 use crate::siblings::Siblings;
-use crate::{isolation, real_cli, strays};
+use crate::{isolation, real_cli};
 
 /// Conversations that are held at the same time: most of a conversation is waiting.
 const AT_ONCE: usize = 2;
@@ -54,15 +56,8 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     isolation::enter().map_err(|error| Failure::usage(&error))?;
     let version = real_cli::version(&cli).map_err(|error| Failure::usage(&error))?;
     let sessions = sessions(args, &version)?;
-    strays::adopt().map_err(|error| Failure::harness(&format!("cannot adopt orphans: {error}")))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::harness(&format!("cannot start leakgate's runtime: {error}")))?;
-    let compared = runtime.block_on(compare(&sessions, &cli, &siblings.mock, &version, args.record.as_deref()));
-    drop(runtime);
-    strays::end_all();
-    compared
+    let silent: Arc<dyn Listener> = Arc::new(Silent);
+    measure(|_| compare(&sessions, &cli, &siblings.mock, &version, args.record.as_deref()), &silent)?
 }
 
 /// The conversations to be held.

@@ -28,7 +28,7 @@ use crate::scenario::Scenario;
 use crate::siblings::{NAMES, Siblings};
 use crate::verdict::trend::BOUNDS;
 use crate::verdict::{self, Verdict};
-use crate::{isolation, store, strays};
+use crate::{isolation, store};
 
 /// The scenario that is meant for a real CLI.
 const REAL: &str = "real";
@@ -165,10 +165,8 @@ impl<'a> Tonight<'a> {
             profile::clear(&profile::folder(&self.out, scenario.name, None));
         }
         let programs = self.programs()?;
-        strays::adopt().map_err(|error| Failure::harness(&format!("cannot adopt orphans: {error}")))?;
         let (raw, judged) = (self.out.join("run.json"), self.out.join("verdict.json"));
         let measured = measure(|listener| so_far(programs, &raw, listener), &listener());
-        strays::end_all();
         let kept = format!("what was measured until then is in {}", raw.display());
         let run = measured
             .map_err(|failure| failure.with(&kept))??
@@ -223,7 +221,6 @@ impl<'a> Tonight<'a> {
         let request = Request { cli: None, ..self.request.clone() };
         let program = request.pairs(&scenario, &before).map_err(|error| Failure::usage(&error))?;
         let measured = measure(|listener| async move { program.run(&*listener).await }, &listener());
-        strays::end_all();
         let out = self.out.display();
         let kept = format!("that was the comparison: what the scenarios showed is in {out}, but not in the history");
         measured.map_err(|failure| failure.with(&kept))

@@ -16,7 +16,7 @@ use crate::power::text::markdown;
 use crate::power::{Agenda, Trial};
 use crate::run::RunError;
 use crate::siblings::Siblings;
-use crate::{environment, store, strays};
+use crate::{environment, store};
 
 /// Options of `power`.
 #[derive(Debug, clap::Args)]
@@ -130,8 +130,6 @@ fn same_build(trials: &[Trial], here: Option<&str>, args: &Args) -> Result<(), F
 }
 
 fn measured(args: &Args, agenda: Agenda, kept: &mut Kept, trials: &mut Vec<Trial>) -> Result<(), Failure> {
-    strays::adopt()
-        .map_err(|error| Failure::harness(&format!("cannot adopt orphans: {error}; leakgate needs Linux")))?;
     let all = trials.len() + agenda.len();
     let jobs = usize::try_from(args.jobs).unwrap_or(1);
     let keep = |trial: Trial| -> Result<(), Ended> {
@@ -141,9 +139,7 @@ fn measured(args: &Args, agenda: Agenda, kept: &mut Kept, trials: &mut Vec<Trial
         Ok(())
     };
     let listener: Arc<dyn Listener> = Arc::new(Silent);
-    let done = measure(|_| agenda.run(jobs, keep), &listener);
-    strays::end_all();
-    done?.map_err(|error| match error {
+    measure(|_| agenda.run(jobs, keep), &listener)?.map_err(|error| match error {
         Ended::Plan(error) => Failure::usage(&error),
         Ended::Kept(error) => Failure::harness(&error),
     })

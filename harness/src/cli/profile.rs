@@ -13,7 +13,6 @@ use crate::run::Request;
 use crate::run::profile::{self, Found, Program};
 use crate::scenario::Scenario;
 use crate::siblings::Siblings;
-use crate::strays;
 
 /// Options of `profile`.
 #[derive(Debug, clap::Args)]
@@ -54,11 +53,8 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     let siblings = Siblings::find().map_err(|error| Failure::harness(&error))?;
     let program = request(args, siblings).profile(args.restarts).map_err(|error| Failure::usage(&error))?;
     let program = program.ok_or_else(|| Failure::usage(&"no scenario was named"))?;
-    strays::adopt()
-        .map_err(|error| Failure::harness(&format!("cannot adopt orphans: {error}; leakgate needs Linux")))?;
-    let found = measure(|listener| profiled(program, listener), &listener());
-    strays::end_all();
-    let found = found?.map_err(|error| Failure::harness(&format!("no profile: {error}")))?;
+    let found = measure(|listener| profiled(program, listener), &listener())?;
+    let found = found.map_err(|error| Failure::harness(&format!("no profile: {error}")))?;
     print(&render(&found.profile, args.top))?;
     found.save(&args.out).map_err(|error| Failure::harness(&error))?;
     print(&stored(args, &found))?;

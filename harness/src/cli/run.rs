@@ -20,7 +20,7 @@ use crate::run::{Cli, Kind, Request, profile};
 use crate::sample::Run;
 use crate::scenario::Scenario;
 use crate::siblings::Siblings;
-use crate::{isolation, store, strays, verdict};
+use crate::{isolation, store, verdict};
 
 mod outside;
 mod suite;
@@ -128,11 +128,8 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     for (scenario, seed) in &here {
         profile::clear(&profile::folder(&out, scenario.name, *seed));
     }
-    strays::adopt()
-        .map_err(|error| Failure::harness(&format!("cannot adopt orphans: {error}; leakgate needs Linux")))?;
-    let measured = measure(|listener| program.run(listener), &listener());
-    strays::end_all();
-    told(&suite.told(measured?), &out, &args.report)
+    let measured = measure(|listener| program.run(listener), &listener())?;
+    told(&suite.told(measured), &out, &args.report)
 }
 
 /// Judges a run, prints what comes of it and stores everything in `out`.

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use hyper::Method;
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 use super::http::ask;
 use super::settings::{Home, Mock, Origin, Restart, Settings, Started};
+use crate::guard::Guarded;
 use crate::probe::Probe;
 use crate::probe::tree::Scope;
 use crate::target::TargetError;
@@ -42,7 +42,7 @@ struct Own {
     stderr: Tail,
     folder: Folder,
     /// Holds the mock under the CLI's name, for the PATH.
-    _programs: TempDir,
+    _programs: Guarded,
 }
 
 /// What a server left that leakgate stopped.
@@ -193,8 +193,7 @@ impl<'a> Server<'a> {
 impl Own {
     fn start(started: &Started, mock: &Path) -> Result<Self, TargetError> {
         let folder = Folder::new().map_err(|source| TargetError::Folder { source })?;
-        let programs = tempfile::Builder::new().prefix("leakgate-bin-").tempdir();
-        let programs = programs.map_err(|source| TargetError::Folder { source })?;
+        let programs = Guarded::new("leakgate-bin-").map_err(|source| TargetError::Folder { source })?;
         let mut path = std::env::var_os("PATH").unwrap_or_default();
         if started.mock == Mock::Mock {
             symlink(mock, programs.path().join("claude")).map_err(|source| TargetError::Folder { source })?;
