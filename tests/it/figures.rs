@@ -3,6 +3,11 @@
 use std::fs;
 use std::sync::LazyLock;
 
+use leakgate::power::Trial;
+use leakgate::power::cases::Case;
+use leakgate::power::table::Power;
+use leakgate::power::text::markdown;
+use leakgate::verdict::trend::CLEAN_RUNS;
 use regex::{Captures, Regex};
 use serde::Deserialize;
 use serde_json::Value;
@@ -12,12 +17,15 @@ use crate::workflows::root;
 /// With this variable set, README gets the figures of the files.
 const UPDATE: &str = "UPDATE_FIGURES";
 const RENEW: &str = "UPDATE_FIGURES=1 cargo test --release -p leakgate --test it figures";
+/// The folder of `leakgate power`.
+const POWER: &str = "reports/reference/power";
 const GAP: &str = "…";
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Sources {
     block: Vec<Block>,
+    table: Vec<Table>,
     figure: Vec<Figure>,
 }
 
@@ -26,6 +34,14 @@ struct Sources {
 #[serde(deny_unknown_fields)]
 struct Block {
     command: String,
+    file: String,
+}
+
+/// Rows of a table.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    header: String,
     file: String,
 }
 
@@ -51,6 +67,9 @@ fn renewed(readme: &str, sources: &Sources) -> (String, Vec<String>) {
     let (mut text, mut wrong) = (readme.to_owned(), Vec::new());
     for block in &sources.block {
         text = with_block(&text, block, &read(&block.file), &mut wrong);
+    }
+    for table in &sources.table {
+        text = with_table(&text, table, &read(&table.file), &mut wrong);
     }
     for figure in &sources.figure {
         let file: Value = serde_json::from_str(&read(&figure.file)).unwrap();
@@ -86,6 +105,31 @@ fn with_block(readme: &str, block: &Block, file: &str, wrong: &mut Vec<String>) 
         gap = false;
     }
     format!("{before}{begin}{}{}", shown.join("\n"), &rest[end..])
+}
+
+/// Rows of a table, each told from the others by its first cell.
+fn with_table(readme: &str, table: &Table, file: &str, wrong: &mut Vec<String>) -> String {
+    let begin = format!("\n{}\n", table.header);
+    let (Some((before, rest)), Some((_, all))) = (readme.split_once(&begin), file.split_once(&begin)) else {
+        wrong.push(format!("README.md or {} has no table with this header: {}", table.file, table.header));
+        return readme.to_owned();
+    };
+    let rows =
+        |text: &str| text.lines().take_while(|line| line.starts_with('|')).map(str::to_owned).collect::<Vec<_>>();
+    let (shown, all) = (rows(rest), rows(all));
+    let renewed: Vec<String> = shown
+        .iter()
+        .map(|row| {
+            let found = all.iter().find(|other| other.split('|').nth(1) == row.split('|').nth(1));
+            if found != Some(row) {
+                let is = found.map_or("no row of that name", String::as_str);
+                wrong.push(format!("README.md has\n    {row}\n  and {}\n    {is}", table.file));
+            }
+            found.unwrap_or(row).clone()
+        })
+        .collect();
+    let end: usize = shown.iter().map(|row| row.len() + 1).sum();
+    format!("{before}{begin}{}\n{}", renewed.join("\n"), &rest[end..])
 }
 
 /// Whether two lines differ in their numbers, and in the names of temporary folders, alone; as far as the first goes.
@@ -172,6 +216,7 @@ fn a_figure_that_was_changed_is_seen_and_put_right() {
         (Regex::new("18 of 18 planted").unwrap(), "17 of 18 planted"),
         (Regex::new(r"half of them took up to(\s+)").unwrap(), "half of them took up to${1}1"),
         (Regex::new("1 site grows").unwrap(), "2 site grows"),
+        (Regex::new(r"each restart \| 300 \| 20 of 20").unwrap(), "each restart | 300 | 19 of 20"),
     ];
     for (from, to) in cases {
         let changed = from.replace(&readme, to).into_owned();
@@ -180,6 +225,25 @@ fn a_figure_that_was_changed_is_seen_and_put_right() {
         assert!(!wrong.is_empty(), "{from} was changed to {to}");
         assert_eq!(text, readme);
     }
+}
+
+/// The table comes from the trials beside it and rests on as many runs as reports claim; where it falls short of what a case
+/// promises, the methodology says so.
+#[test]
+fn what_is_said_of_the_gates_power_is_what_its_trials_say() {
+    let trials: Vec<Trial> =
+        read(&format!("{POWER}/trials.jsonl")).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let stored: Power = serde_json::from_str(&read(&format!("{POWER}/power.json"))).unwrap();
+    let power = Power::of(&Case::all(20, 100), &trials, stored.environment.clone());
+    assert_eq!(power, stored);
+    assert_eq!(markdown(&power), read(&format!("{POWER}/power.md")));
+    let method = read("reports/METHODOLOGY.md");
+    for short in power.broken_promises() {
+        assert!(method.contains(&short), "reports/METHODOLOGY.md does not tell: {short}");
+    }
+    assert_eq!(power.bounds.iter().map(|bound| bound.runs).min(), Some(CLEAN_RUNS));
+    assert_eq!(power.leaks.iter().map(|leak| leak.caught.of).min(), Some(20), "every leak, twenty times");
+    assert_eq!(power.leaks.len() + power.clean.len(), Case::all(20, 100).len());
 }
 
 /// A block with the output of a command that no file stands behind would be a figure that nobody checks.
