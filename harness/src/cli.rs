@@ -149,16 +149,13 @@ fn listener() -> Arc<dyn Listener> {
 
 /// Runs what measures until its end, or until somebody interrupts it. Whatever it started is ended then; also if this
 /// process is killed.
-fn measure<T, F: Future<Output = T>>(
-    work: impl FnOnce(Arc<dyn Listener>) -> F,
-    listener: &Arc<dyn Listener>,
-) -> Result<T, Failure> {
+fn measure<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
     let cannot = |what: &str, error: &dyn Display| Failure::harness(&format!("cannot {what}: {error}"));
     strays::adopt().map_err(|error| cannot("adopt orphans, for which leakgate needs Linux", &error))?;
     guard::post().map_err(|error| cannot("start a second process of leakgate", &error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| cannot("start leakgate's runtime", &error))?;
-    let done = runtime.block_on(unless_interrupted(work(Arc::clone(listener))));
+    let done = runtime.block_on(unless_interrupted(work));
     // This drops every target that still runs, and so kills it.
     drop(runtime);
     strays::end_all();

@@ -2,13 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream;
 
 use crate::cli::{Failure, measure, print};
-use crate::event::{Listener, Silent};
 use crate::exit::Exit;
 use crate::recording::{self, Session};
 use crate::replay::{self, Heard, ReplayError, scrub};
@@ -56,8 +54,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     isolation::enter().map_err(|error| Failure::usage(&error))?;
     let version = real_cli::version(&cli).map_err(|error| Failure::usage(&error))?;
     let sessions = sessions(args, &version)?;
-    let silent: Arc<dyn Listener> = Arc::new(Silent);
-    measure(|_| compare(&sessions, &cli, &siblings.mock, &version, args.record.as_deref()), &silent)?
+    measure(compare(&sessions, &cli, &siblings.mock, &version, args.record.as_deref()))?
 }
 
 /// The conversations to be held.

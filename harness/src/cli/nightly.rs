@@ -24,14 +24,11 @@ use crate::nightly::{Conclusion, Night, Remark, differences};
 use crate::report::{Format, night};
 use crate::run::{Cli, Program, Request, profile};
 use crate::sample::Run;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, real};
 use crate::siblings::{NAMES, Siblings};
 use crate::verdict::trend::BOUNDS;
 use crate::verdict::{self, Verdict};
 use crate::{isolation, store};
-
-/// The scenario that is meant for a real CLI.
-const REAL: &str = "real";
 
 /// Options of `nightly`.
 #[derive(Debug, clap::Args)]
@@ -166,7 +163,7 @@ impl<'a> Tonight<'a> {
         }
         let programs = self.programs()?;
         let (raw, judged) = (self.out.join("run.json"), self.out.join("verdict.json"));
-        let measured = measure(|listener| so_far(programs, &raw, listener), &listener());
+        let measured = measure(so_far(programs, &raw, listener()));
         let kept = format!("what was measured until then is in {}", raw.display());
         let run = measured
             .map_err(|failure| failure.with(&kept))??
@@ -183,7 +180,7 @@ impl<'a> Tonight<'a> {
         let controls = Request { scenarios: Vec::new(), ..self.request.clone() };
         let mut requests = if controls.controls { vec![controls] } else { Vec::new() };
         for scenario in &self.request.scenarios {
-            let real = self.cli.clone().filter(|cli| matches!(cli, Cli::Real(..)) && scenario.name == REAL);
+            let real = self.cli.clone().filter(|cli| matches!(cli, Cli::Real(..)) && scenario.name == real::NAME);
             let cli = real.or_else(|| self.request.cli.clone());
             let scenarios = vec![scenario.clone()];
             requests.push(Request { scenarios, controls: false, cli, ..self.request.clone() });
@@ -220,7 +217,7 @@ impl<'a> Tonight<'a> {
         // The mock that was named would stand in for both.
         let request = Request { cli: None, ..self.request.clone() };
         let program = request.pairs(&scenario, &before).map_err(|error| Failure::usage(&error))?;
-        let measured = measure(|listener| async move { program.run(&*listener).await }, &listener());
+        let measured = measure(program.run(&*listener()));
         let out = self.out.display();
         let kept = format!("that was the comparison: what the scenarios showed is in {out}, but not in the history");
         measured.map_err(|failure| failure.with(&kept))
@@ -277,7 +274,7 @@ fn folder(history: &Path) -> PathBuf {
 fn scenarios(args: &Args, config: &Config, today: Date, with_cli: bool) -> Vec<Scenario> {
     let mut chosen = args.scenarios.clone();
     if chosen.is_empty() {
-        chosen.extend(Scenario::all().into_iter().filter(|scenario| with_cli || scenario.name != REAL));
+        chosen.extend(Scenario::all().into_iter().filter(|scenario| with_cli || scenario.name != real::NAME));
     }
     for scenario in &mut chosen {
         let [long] = prepared([scenario.clone()], args.restarts);
@@ -290,9 +287,9 @@ fn scenarios(args: &Args, config: &Config, today: Date, with_cli: bool) -> Vec<S
 /// With the restarts of a night. The scenario of the real CLI keeps its own number: its processes are too large for the
 /// bound that more restarts are there for.
 fn prepared<const N: usize>(scenarios: [Scenario; N], restarts: Option<u64>) -> [Scenario; N] {
-    let [(longest, _), ..] = BOUNDS;
+    let [longest, ..] = BOUNDS;
     scenarios.map(|scenario| {
-        let own = if scenario.name == REAL { scenario.restarts } else { longest };
+        let own = if scenario.name == real::NAME { scenario.restarts } else { longest.from };
         Scenario { restarts: restarts.unwrap_or(own), ..scenario }
     })
 }

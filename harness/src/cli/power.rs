@@ -2,12 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use thiserror::Error;
 
 use crate::cli::{Failure, measure, print};
-use crate::event::{Listener, Silent};
 use crate::exit::Exit;
 use crate::power::cases::Case;
 use crate::power::kept::{Kept, KeptError};
@@ -138,8 +136,7 @@ fn measured(args: &Args, agenda: Agenda, kept: &mut Kept, trials: &mut Vec<Trial
         trials.push(trial);
         Ok(())
     };
-    let listener: Arc<dyn Listener> = Arc::new(Silent);
-    measure(|_| agenda.run(jobs, keep), &listener)?.map_err(|error| match error {
+    measure(agenda.run(jobs, keep))?.map_err(|error| match error {
         Ended::Plan(error) => Failure::usage(&error),
         Ended::Kept(error) => Failure::harness(&error),
     })

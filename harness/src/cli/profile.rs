@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     let siblings = Siblings::find().map_err(|error| Failure::harness(&error))?;
     let program = request(args, siblings).profile(args.restarts).map_err(|error| Failure::usage(&error))?;
     let program = program.ok_or_else(|| Failure::usage(&"no scenario was named"))?;
-    let found = measure(|listener| profiled(program, listener), &listener())?;
+    let found = measure(profiled(program, listener()))?;
     let found = found.map_err(|error| Failure::harness(&format!("no profile: {error}")))?;
     print(&render(&found.profile, args.top))?;
     found.save(&args.out).map_err(|error| Failure::harness(&error))?;

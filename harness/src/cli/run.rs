@@ -128,7 +128,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     for (scenario, seed) in &here {
         profile::clear(&profile::folder(&out, scenario.name, *seed));
     }
-    let measured = measure(|listener| program.run(listener), &listener())?;
+    let measured = measure(program.run(listener()))?;
     told(&suite.told(measured), &out, &args.report)
 }
 

@@ -1,7 +1,7 @@
 //! What a CLI version says in general, for what a single recording does not hold.
 //!
 //! Taken from the bundled recordings of that version, or of the newest where that version has none; each is parsed only
-//! when it is needed.
+//! when it is needed, but for those that nearly every process needs.
 
 use std::cell::OnceCell;
 
@@ -130,12 +130,22 @@ impl Dialect {
 
     /// The answer to the `n`th `/clear` of a process, from 0, and whether it was used before.
     pub(super) fn clear(&self, n: usize) -> Option<(&Turn, bool)> {
-        let clears = match &self.own.clears[..] {
-            [] => &self.clear.get_or_init(|| self.bundled("clear-between-turns")).clears,
-            own => own,
-        };
+        let clears = self.clears();
         let turn = clears.get(n.checked_rem(clears.len())?)?;
         Some((turn, n >= clears.len()))
+    }
+
+    fn clears(&self) -> &[Turn] {
+        match &self.own.clears[..] {
+            [] => &self.clear.get_or_init(|| self.bundled("clear-between-turns")).clears,
+            own => own,
+        }
+    }
+
+    /// Parses what is asked of every process that is kept between two turns. A quarter of a megabyte that comes with the
+    /// first `/clear` would make the memory of a server's tree depend on how many turns its processes have had.
+    pub(super) fn prepare(&self) {
+        self.clears();
     }
 
     /// A plain turn with a text.

@@ -92,6 +92,9 @@ impl Player {
     /// Takes signals, stdin and memory, and is counted.
     pub(super) fn start(options: Options, session: &Session) -> std::io::Result<Self> {
         let dialect = Rc::new(Dialect::new(session));
+        if options.call.streams {
+            dialect.prepare();
+        }
         let sigterm_exits = obey_sigterm(&dialect)?;
         let process = options.counter.as_deref().map(count_process).transpose()?.unwrap_or(1);
         let call = options.call.clone();

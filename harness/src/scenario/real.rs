@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use super::{Ending, Scenario, restarts};
 
+/// Its name on the command line.
+pub const NAME: &str = "real";
+
 /// 50 restarts after 10, eight to ten turns each, with an API that thinks for a while; then the server is killed.
 #[must_use]
 pub fn scenario() -> Scenario {
     Scenario {
-        name: "real",
+        name: NAME,
         about: "50 restarts of the real CLI (--cli PATH --offline), killed at the end",
         max_turns: 10,
         warm_up: 10,
