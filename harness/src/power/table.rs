@@ -80,8 +80,6 @@ pub struct Clean {
     pub case: String,
     /// `sut` or `sut-heap`.
     pub target: String,
-    /// The scenarios, which were taken in turn.
-    pub scenarios: Vec<String>,
     /// Restarts after the warm-up.
     pub restarts: u64,
     /// Called a leak.
@@ -185,12 +183,11 @@ fn unplanted(case: &Case, trials: &[&Trial]) -> Clean {
     let odd = trials.iter().filter(|trial| !matches!(trial.finding, Finding::Pass | Finding::Shown)).map(|trial| {
         let called: Vec<_> = trial.called.iter().map(|signal| signal.name()).collect();
         let why = trial.problem.as_deref().map_or_else(|| called.join(", "), str::to_owned);
-        format!("trial {}, {}: {} {why}", trial.trial, trial.scenario, trial.finding).trim_end().to_owned()
+        format!("trial {}: {} {why}", trial.trial, trial.finding).trim_end().to_owned()
     });
     Clean {
         case: case.name.to_owned(),
         target: target(case).to_owned(),
-        scenarios: case.scenarios.iter().map(|scenario| scenario.name.to_owned()).collect(),
         restarts: case.restarts,
         alarms: rate(trials, |trial| trial.finding == Finding::Leak),
         not_conclusive: count(trials, is_not_conclusive),
@@ -212,7 +209,7 @@ fn is_not_conclusive(trial: &Trial) -> bool {
 }
 
 fn bounds(clean: &[&Trial]) -> Vec<Bound> {
-    let at = |trend::Bound { from: restarts, b: in_use, .. }| {
+    let at = |(restarts, in_use): (u64, f64)| {
         let rises: Vec<f64> =
             clean.iter().flat_map(|trial| &trial.rises).filter(|rise| rise.0 == restarts).map(|rise| rise.1).collect();
         let largest_rise = rises.iter().copied().reduce(f64::max)?;
@@ -247,7 +244,6 @@ pub(crate) mod tests {
         Trial {
             case: case.to_owned(),
             trial,
-            scenario: "restarts".to_owned(),
             seed: 1 + trial,
             commit: Some("0123456789ab".to_owned()),
             plant: None,
@@ -296,7 +292,7 @@ pub(crate) mod tests {
         trials.extend((0..100).map(|at| trial("clean-heap", at, at == 7)));
         let power = table(&trials);
         assert_eq!((power.false_alarms.seen, power.false_alarms.of), (1, 200));
-        assert_eq!(power.clean[1].oddities, ["trial 7, restarts: LEAK fds_file"]);
+        assert_eq!(power.clean[1].oddities, ["trial 7: LEAK fds_file"]);
         assert_eq!(power.broken_promises(), ["clean-heap: 1 of 100 clean runs were called a leak"]);
     }
 

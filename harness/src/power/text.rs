@@ -10,8 +10,7 @@ pub fn markdown(power: &Power) -> String {
     let mut text = String::from("# What this gate catches, and how often it cries wolf\n\n");
     text += &source(power);
     text += "\n\n";
-    text += "Each trial is a fresh process of the server under scenario `restarts`, or under each in turn where \
-             a row says so. *Caught* means that a signal in which the \
+    text += "Each trial is a fresh process of the server under scenario `restarts`. *Caught* means that a signal in which the \
              leak shows was called LEAK; where it strikes seldom, its first strike is spread evenly over the trials. \
              Intervals are exact (Clopper and Pearson), 95 %.\n\n";
     text += "| leak | restarts | caught | that is | not caught |\n| --- | ---: | ---: | --- | --- |\n";
@@ -71,12 +70,8 @@ fn leak_row(leak: &Leak) -> String {
 }
 
 fn clean_row(clean: &Clean) -> String {
-    let scenarios = match &clean.scenarios[..] {
-        [] | [_] => String::new(),
-        several => [" (", &several.join(", "), ")"].concat(),
-    };
     format!(
-        "| on {}{scenarios} | {} | {} | {} | {} |\n",
+        "| on {} | {} | {} | {} | {} |\n",
         clean.target,
         clean.restarts,
         times(clean.alarms),
