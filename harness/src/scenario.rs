@@ -103,7 +103,7 @@ impl Scenario {
     }
 
     /// What it costs to run it, in restarts: only to divide a suite evenly. How long a scenario takes goes with its restarts
-    /// (17 to 23 ms each on `sut` in the reference report), and hardly with its turns.
+    /// (12 to 14 ms each on `sut` in the reference report), and hardly with its turns.
     #[must_use]
     pub fn cost(&self) -> u64 {
         let restarts = (self.warm_up + self.restarts).max(self.requests / self.max_turns.max(1));
