@@ -241,6 +241,17 @@ fn memory_is_held_from_the_start_and_grows_by_the_turn() {
     assert!(mock.rss() > start + 18_000_000, "{}", mock.rss());
 }
 
+/// A server's tree would else have more or less memory by the turns that its processes happen to have had at a reading.
+#[test]
+fn memory_does_not_tell_whether_it_had_a_turn_and_a_clear() {
+    let mut mock = Mock::ready(&[]);
+    let fresh = mock.anonymous();
+    mock.turn("1");
+    mock.turn("/clear");
+    let used = mock.anonymous();
+    assert!(used < fresh + 100_000, "from {fresh} to {used}");
+}
+
 #[test]
 fn the_version_is_printed_as_the_cli_does() {
     assert_eq!(output(&["--version"]).stdout, b"2.1.330 (Claude Code)\n");

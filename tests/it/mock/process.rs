@@ -131,6 +131,11 @@ impl Mock {
         self.status().vmrss.expect("a process with memory") * 1024
     }
 
+    /// What of it is no file's, in bytes.
+    pub(crate) fn anonymous(&self) -> u64 {
+        self.status().rssanon.expect("a process with memory") * 1024
+    }
+
     fn status(&self) -> Status {
         Process::new(self.pid()).and_then(|process| process.status()).expect("running")
     }
