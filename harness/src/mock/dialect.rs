@@ -1,7 +1,7 @@
 //! What a CLI version says in general, for what a single recording does not hold.
 //!
 //! Taken from the bundled recordings of that version, or of the newest where that version has none; each is parsed only
-//! when it is needed, but for those that nearly every process needs.
+//! when it is needed, but for the one that nearly every process needs (`Dialect::prepare`).
 
 use std::cell::OnceCell;
 

@@ -20,12 +20,12 @@ pub const POINTS_PER_WINDOW: usize = 3;
 /// told from one page that happens to be taken. No leak-free run has reached it ([`CLEAN_RUNS`]).
 pub const BOUNDS: [(u64, f64); 3] = [(1200, 32.0), (600, 64.0), (300, 128.0)];
 
-/// The leak-free runs that b was held against, each at T = 300, 600 and 1,200: the largest of their least rises was 0.
-/// (`reports/reference/power`)
+/// The leak-free runs that b was held against, each at T = 300, 600 and 1,200, all of scenario `restarts`: the largest of
+/// their least rises was 0 (`reports/reference/power`). Other scenarios are noisier.
 pub const CLEAN_RUNS: u64 = 100;
 
-/// A steady leak of this many b was seen in every run at T = 300 and 600, and in 16 of 20 at 1,200 (`reports/reference/power`);
-/// between one and two b it is a matter of luck.
+/// A steady leak of this many b was seen in every run at T = 300 and 600, and in 16 of 20 at 1,200 (`reports/reference/power`;
+/// 20 more runs at 600 missed one); between one and two b it is a matter of luck.
 pub const ALWAYS_SEEN: f64 = 2.0;
 
 /// b for T restarts: that of the largest T in [`BOUNDS`] that was reached. Below the table b grows with 1/T², faster than
