@@ -31,6 +31,8 @@ pub struct Trial {
     pub case: String,
     /// Which of its trials, from 0.
     pub trial: u64,
+    /// The scenario.
+    pub scenario: String,
     /// The seed of the load.
     pub seed: u64,
     /// The commit of the working folder.
@@ -143,6 +145,7 @@ fn observed(case: &Case, trial: u64, commit: Option<String>, plan: &Plan, run: &
     Trial {
         case: case.name.to_owned(),
         trial,
+        scenario: plan.scenario.name.to_owned(),
         seed: plan.seed,
         commit,
         plant: plan.plant.as_ref().map(|control| control.change.plant.as_deref().unwrap_or(control.name).to_owned()),
@@ -160,7 +163,7 @@ fn observed(case: &Case, trial: u64, commit: Option<String>, plan: &Plan, run: &
 /// The least rise at each length for which there is a bound, as far as the run goes.
 fn rises(run: &TargetRun) -> Vec<(u64, f64)> {
     let reached = run.plan.restarts;
-    let lengths = trend::BOUNDS.into_iter().rev().map(|(restarts, _)| restarts).filter(|&length| length <= reached);
+    let lengths = trend::BOUNDS.into_iter().rev().map(|bound| bound.from).filter(|&length| length <= reached);
     let rise = |length| trend::least_rise(run, run.plan.warm_up + length).map(|rise| (length, rise));
     if target::judge(run).0.invalid.is_empty() { lengths.filter_map(rise).collect() } else { Vec::new() }
 }

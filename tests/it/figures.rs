@@ -7,7 +7,8 @@ use leakgate::power::Trial;
 use leakgate::power::cases::Case;
 use leakgate::power::table::Power;
 use leakgate::power::text::markdown;
-use leakgate::verdict::trend::CLEAN_RUNS;
+use leakgate::scenario::Scenario;
+use leakgate::verdict::trend::{BOUNDS, Bound, CLEAN_RUNS};
 use regex::{Captures, Regex};
 use serde::Deserialize;
 use serde_json::Value;
@@ -242,6 +243,15 @@ fn what_is_said_of_the_gates_power_is_what_its_trials_say() {
         assert!(method.contains(&short), "reports/METHODOLOGY.md does not tell: {short}");
     }
     assert_eq!(power.bounds.iter().map(|bound| bound.runs).min(), Some(CLEAN_RUNS));
+    assert_eq!(power.false_alarms.seen, 0, "reports say that there was none");
+    let night = power.clean.iter().find(|clean| clean.case == "clean-night").unwrap();
+    assert_eq!(night.alarms.of, CLEAN_RUNS);
+    assert_eq!(night.scenarios.len() + 1, Scenario::all().len(), "every scenario in turn, but the one of the real CLI");
+    for Bound { from, seen, .. } in BOUNDS {
+        let name = format!("{seen:.0} B of memory, each restart");
+        let leak = power.leaks.iter().find(|leak| leak.leak == name && leak.restarts <= from);
+        assert!(leak.is_some_and(|leak| leak.caught.seen == leak.caught.of), "reports would catch {name}, at {from}");
+    }
     assert_eq!(power.leaks.iter().map(|leak| leak.caught.of).min(), Some(20), "every leak, twenty times");
     assert_eq!(power.leaks.len() + power.clean.len(), Case::all(20, 100).len());
 }

@@ -80,7 +80,7 @@ fn regressed() -> Comparison {
 fn nights() -> Vec<Night> {
     let mut elsewhere = night(4, 5, growing(70));
     elsewhere.environment.kernel = "6.9.0".into();
-    let mut slower = night(5, 6, growing(110));
+    let mut slower = night(5, 6, growing(80));
     slower.environment.kernel = "6.9.0".into();
     slower.comparison = Some(regressed());
     let mut leaky = night(6, 7, leaking());
@@ -115,7 +115,7 @@ fn a_night_that_passed() {
 
 #[test]
 fn a_night_that_regressed_with_a_budget_that_expired() {
-    let mut regression = night(5, 6, growing(110));
+    let mut regression = night(5, 6, growing(80));
     regression.comparison = Some(regressed());
     regression.remarks = nights().pop().unwrap().remarks;
     assert_eq!(regression.conclusion(), Conclusion::Regression);

@@ -287,9 +287,9 @@ fn scenarios(args: &Args, config: &Config, today: Date, with_cli: bool) -> Vec<S
 /// With the restarts of a night. The scenario of the real CLI keeps its own number: its processes are too large for the
 /// bound that more restarts are there for.
 fn prepared<const N: usize>(scenarios: [Scenario; N], restarts: Option<u64>) -> [Scenario; N] {
-    let [(longest, _), ..] = BOUNDS;
+    let [longest, ..] = BOUNDS;
     scenarios.map(|scenario| {
-        let own = if scenario.name == real::NAME { scenario.restarts } else { longest };
+        let own = if scenario.name == real::NAME { scenario.restarts } else { longest.from };
         Scenario { restarts: restarts.unwrap_or(own), ..scenario }
     })
 }

@@ -3,7 +3,7 @@
 use crate::control::Control;
 use crate::run::Kind;
 use crate::sample::Signal;
-use crate::scenario::{Scenario, restarts};
+use crate::scenario::{Scenario, real, restarts};
 
 /// One leak of one size, or none.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +18,8 @@ pub struct Case {
     pub signals: Vec<Signal>,
     /// The leak strikes at one of so many restarts; its first strike is spread evenly over them.
     every: Option<u64>,
+    /// The scenarios, which the trials take in turn.
+    pub scenarios: Vec<Scenario>,
     /// Restarts after the warm-up.
     pub restarts: u64,
     /// The build of the server.
@@ -56,6 +58,7 @@ impl Case {
                 plant: Some(plant),
                 signals: control.as_ref().map(|control| control.planted.clone()).unwrap_or_default(),
                 every: None,
+                scenarios: vec![restarts::scenario()],
                 restarts: N,
                 target: if control.is_some_and(|control| control.profiled) { Kind::SutHeap } else { Kind::Sut },
                 trials,
@@ -69,6 +72,7 @@ impl Case {
             plant: None,
             signals: Vec::new(),
             every: None,
+            scenarios: vec![restarts::scenario()],
             restarts,
             target,
             trials,
@@ -116,7 +120,7 @@ impl Case {
             leak("memory-256B", "256 B of memory, each restart", "slow,bytes=256"),
             Self {
                 promised: None,
-                ..leak("memory-128B", "128 B of memory, each restart: at the bound", "slow,bytes=128")
+                ..leak("memory-128B", "128 B of memory, each restart: near the bound", "slow,bytes=128")
             },
             Self {
                 promised: None,
@@ -130,7 +134,10 @@ impl Case {
             Self { restarts: 4 * N, ..leak("memory-64B-1200", "64 B of memory, each restart", "slow,bytes=64") },
             none("clean", N, Kind::Sut, clean),
             none("clean-heap", N, Kind::SutHeap, clean),
-            none("clean-long", 4 * N, Kind::Sut, clean),
+            Self {
+                scenarios: Scenario::all().into_iter().filter(|scenario| scenario.name != real::NAME).collect(),
+                ..none("clean-night", 4 * N, Kind::Sut, clean)
+            },
         ]
     }
 
@@ -141,8 +148,9 @@ impl Case {
             Some(every) => format!("{plant},every={every},from={}", self.first_strike(trial, every)),
             None => plant.to_owned(),
         });
+        let turn = self.scenarios.iter().cycle().nth(usize::try_from(trial).unwrap_or(0));
         Plan {
-            scenario: Scenario { restarts: self.restarts, ..restarts::scenario() },
+            scenario: Scenario { restarts: self.restarts, ..turn.cloned().unwrap_or_else(restarts::scenario) },
             plant: plant.as_deref().and_then(Control::named),
             target: self.target,
             seed: seed.wrapping_add(trial),
@@ -173,6 +181,15 @@ mod tests {
                 plant.parse::<Spec>().unwrap();
             }
         }
+    }
+
+    #[test]
+    fn clean_nights_take_every_scenario_of_a_night_in_turn() {
+        let cases = Case::all(20, 100);
+        let night = cases.iter().find(|case| case.name == "clean-night").unwrap();
+        let names: Vec<&str> = (0..8).map(|trial| night.plan(trial, 1).scenario.name).collect();
+        assert_eq!(names, ["restarts", "overnight", "crashes", "streams", "structured", "tools", "bodies", "restarts"]);
+        assert_eq!(night.plan(6, 1).scenario.restarts, 1200);
     }
 
     #[test]

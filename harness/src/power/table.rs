@@ -12,7 +12,7 @@ use crate::verdict::Finding;
 use crate::verdict::trend;
 
 /// The version of `power.json` that this build writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Leak-free runs that a bound on memory has to rest on. (`reports/METHODOLOGY.md`)
 pub const CALIBRATED_BY: u64 = 100;
@@ -63,6 +63,8 @@ pub struct Leak {
     pub restarts: u64,
     /// Caught: a signal that it was planted in was called a leak.
     pub caught: Rate,
+    /// Measured again for twice the restarts or more, because a shorter run could not tell.
+    pub again: u64,
     /// Not caught, and called not conclusive: somebody is woken all the same.
     pub not_conclusive: u64,
     /// Not caught, and the run called invalid.
@@ -80,10 +82,14 @@ pub struct Clean {
     pub case: String,
     /// `sut` or `sut-heap`.
     pub target: String,
+    /// The scenarios, which were taken in turn.
+    pub scenarios: Vec<String>,
     /// Restarts after the warm-up.
     pub restarts: u64,
     /// Called a leak.
     pub alarms: Rate,
+    /// Measured again for twice the restarts or more, because a shorter run could not tell.
+    pub again: u64,
     /// Called not conclusive: no leak was called, and no peace given either.
     pub not_conclusive: u64,
     /// Called invalid.
@@ -105,8 +111,10 @@ pub struct Bound {
     pub largest_rise: f64,
     /// [`ROOM`] times that: what these runs alone would make the bound. Absent below [`CALIBRATED_BY`] runs.
     pub calibrated: Option<f64>,
-    /// The bound in use, in bytes for each restart.
-    pub in_use: f64,
+    /// A run with a least rise above this is measured again for twice the restarts, in bytes for each restart.
+    pub again: f64,
+    /// One with a least rise above this is called a leak at once, in the same unit.
+    pub sure: f64,
 }
 
 impl Power {
@@ -147,10 +155,11 @@ impl Power {
         let alarms = self.clean.iter().filter(|clean| clean.alarms.seen > 0).map(|clean| {
             format!("{}: {} of {} clean runs were called a leak", clean.case, clean.alarms.seen, clean.alarms.of)
         });
-        let wide = self.bounds.iter().filter(|bound| bound.largest_rise > bound.in_use).map(|bound| {
+        let wide = self.bounds.iter().filter(|bound| bound.calibrated.unwrap_or(bound.largest_rise) > bound.sure);
+        let wide = wide.map(|bound| {
             format!(
-                "memory at {} restarts: a clean run rose by {:.0} B a restart, over the bound of {:.0} B",
-                bound.restarts, bound.largest_rise, bound.in_use
+                "memory at {} restarts: a clean run rose by {:.0} B a restart, and {:.0} B are called a leak at once",
+                bound.restarts, bound.largest_rise, bound.sure
             )
         });
         missed.chain(alarms).chain(wide).collect()
@@ -172,6 +181,7 @@ fn leak(case: &Case, trials: &[&Trial]) -> Leak {
         target: target(case).to_owned(),
         restarts: case.restarts,
         caught: rate(trials, caught),
+        again: count(trials, is_again),
         not_conclusive: count(&missed, is_not_conclusive),
         invalid: count(&missed, |trial| trial.finding == Finding::Invalid),
         promised: case.promised,
@@ -183,13 +193,15 @@ fn unplanted(case: &Case, trials: &[&Trial]) -> Clean {
     let odd = trials.iter().filter(|trial| !matches!(trial.finding, Finding::Pass | Finding::Shown)).map(|trial| {
         let called: Vec<_> = trial.called.iter().map(|signal| signal.name()).collect();
         let why = trial.problem.as_deref().map_or_else(|| called.join(", "), str::to_owned);
-        format!("trial {}: {} {why}", trial.trial, trial.finding).trim_end().to_owned()
+        format!("trial {}, {}: {} {why}", trial.trial, trial.scenario, trial.finding).trim_end().to_owned()
     });
     Clean {
         case: case.name.to_owned(),
         target: target(case).to_owned(),
+        scenarios: case.scenarios.iter().map(|scenario| scenario.name.to_owned()).collect(),
         restarts: case.restarts,
         alarms: rate(trials, |trial| trial.finding == Finding::Leak),
+        again: count(trials, is_again),
         not_conclusive: count(trials, is_not_conclusive),
         invalid: count(trials, |trial| trial.finding == Finding::Invalid),
         oddities: odd.collect(),
@@ -204,18 +216,22 @@ fn target(case: &Case) -> &'static str {
     }
 }
 
+fn is_again(trial: &Trial) -> bool {
+    trial.doubled > 0
+}
+
 fn is_not_conclusive(trial: &Trial) -> bool {
     matches!(trial.finding, Finding::Inconclusive | Finding::Saturating | Finding::Retention)
 }
 
 fn bounds(clean: &[&Trial]) -> Vec<Bound> {
-    let at = |(restarts, in_use): (u64, f64)| {
+    let at = |trend::Bound { from: restarts, b: again, sure, .. }| {
         let rises: Vec<f64> =
             clean.iter().flat_map(|trial| &trial.rises).filter(|rise| rise.0 == restarts).map(|rise| rise.1).collect();
         let largest_rise = rises.iter().copied().reduce(f64::max)?;
         let runs = rises.len() as u64;
         let calibrated = (runs >= CALIBRATED_BY).then_some(ROOM * largest_rise);
-        Some(Bound { restarts, runs, largest_rise, calibrated, in_use })
+        Some(Bound { restarts, runs, largest_rise, calibrated, again, sure })
     };
     trend::BOUNDS.into_iter().rev().filter_map(at).collect()
 }
@@ -244,6 +260,7 @@ pub(crate) mod tests {
         Trial {
             case: case.to_owned(),
             trial,
+            scenario: "restarts".to_owned(),
             seed: 1 + trial,
             commit: Some("0123456789ab".to_owned()),
             plant: None,
@@ -292,20 +309,23 @@ pub(crate) mod tests {
         trials.extend((0..100).map(|at| trial("clean-heap", at, at == 7)));
         let power = table(&trials);
         assert_eq!((power.false_alarms.seen, power.false_alarms.of), (1, 200));
-        assert_eq!(power.clean[1].oddities, ["trial 7: LEAK fds_file"]);
+        assert_eq!(power.clean[1].oddities, ["trial 7, restarts: LEAK fds_file"]);
         assert_eq!(power.broken_promises(), ["clean-heap: 1 of 100 clean runs were called a leak"]);
     }
 
     #[test]
     fn the_bound_rests_on_a_hundred_clean_runs_and_on_no_planted_one() {
         let rising = |case, at: u64, rise| Trial { rises: vec![(300, rise)], ..trial(case, at, false) };
-        let mut trials: Vec<Trial> = (0..99).map(|at| rising("clean", at, 200.0)).collect();
+        let mut trials: Vec<Trial> = (0..99).map(|at| rising("clean", at, 100.0)).collect();
         trials.push(Trial { called: vec![Signal::AnonPss], ..rising("memory-4KiB", 0, 4096.0) });
         assert_eq!(table(&trials).bounds[0].calibrated, None);
-        trials.push(rising("clean", 99, 300.0));
+        trials.push(rising("clean", 99, 110.0));
         let [bound] = table(&trials).bounds[..] else { panic!() };
-        assert_eq!((bound.runs, bound.largest_rise, bound.calibrated), (100, 300.0, Some(450.0)));
-        trials.push(rising("clean", 100, 9999.0));
+        assert_eq!((bound.runs, bound.largest_rise, bound.calibrated), (100, 110.0, Some(165.0)));
+        assert_eq!(table(&trials).broken_promises(), [""; 0]);
+        // No alarm yet, but too near to one.
+        assert!(130.0 < bound.sure);
+        trials.push(rising("clean", 100, 130.0));
         assert_eq!(table(&trials).broken_promises().len(), 1);
     }
 }

@@ -41,17 +41,18 @@ pub(super) fn warnings(run: &Run, signals: &[SignalVerdict]) -> Vec<String> {
     } else if !run.controls.iter().any(|control| control.planted.is_empty()) {
         found.push("not proved: no clean control was run, so nothing shows that this gate stays silent".to_owned());
     }
-    let [.., (shortest, widest)] = trend::BOUNDS;
+    let [.., shortest] = trend::BOUNDS;
     for run in &run.targets {
         let place = place(&run.scenario, &run.target, run.seed);
         let unmeasured = run.plan.outside.iter().flat_map(|outside| &outside.unmeasured);
         found.extend(unmeasured.map(|what| format!("{place}: {what}")));
     }
     let ours = |row: &&SignalVerdict| run.targets.get(row.run).is_some_and(|run| run.plan.outside.is_none());
-    for row in signals.iter().filter(|row| row.class == Class::Noisy && row.tolerance > widest).filter(ours) {
+    for row in signals.iter().filter(|row| row.class == Class::Noisy && row.tolerance > shortest.b).filter(ours) {
         let place = place_of(row, run);
         found.push(format!(
-            "{place}: fewer than {shortest} restarts; the bound on anon_pss is widened and not calibrated"
+            "{place}: fewer than {} restarts; the bound on anon_pss is widened and not calibrated",
+            shortest.from
         ));
     }
     found
@@ -95,7 +96,7 @@ pub(super) fn false_alarms(runs: &[TargetRun]) -> Vec<FalseAlarms> {
         let runs = trend::CLEAN_RUNS;
         let most = 1.0 - 0.05_f64.powf(1.0 / float(runs));
         format!(
-            "0 of {runs} leak-free runs of 300 restarts or more: under {:.0} % (95 % confidence)",
+            "0 of {runs} leak-free runs, every scenario in turn: under {:.0} % (95 % confidence)",
             (100.0 * most).ceil()
         )
     };

@@ -331,17 +331,18 @@ proptest! {
     /// that: no jitter up to 1.5 × b × window can raise an alarm, whatever its pattern.
     #[test]
     fn a_flat_memory_with_bounded_jitter_passes((restarts, window) in length(), seed: u64) {
-        let most = 1.5 * trend::bound(restarts as f64) * window - 1.0;
+        let most = 1.5 * trend::bound(restarts as f64).b * window - 1.0;
         prop_assert_eq!(memory(restarts, |at| most * jitter(seed, at)), Finding::Pass);
     }
 
     #[test]
-    fn a_memory_that_grows_by_one_and_a_half_bounds_through_jitter_leaks(
+    fn a_memory_that_grows_by_one_and_a_half_bounds_through_jitter_never_passes_and_leaks_from_two_and_a_half_on(
         (restarts, window) in length(), times in 1.5..100.0_f64, seed: u64,
     ) {
-        let b = trend::bound(restarts as f64);
+        let b = trend::bound(restarts as f64).b;
         let of = |at: u64| times * b * at as f64 + b * window / 16.0 * jitter(seed, at);
-        prop_assert_eq!(memory(restarts, of), Finding::Leak);
+        let found = memory(restarts, of);
+        prop_assert!(found == Finding::Leak || (found == Finding::Saturating && times < 2.5), "{found:?}");
     }
 
     /// A·(1 − e^(−n/τ)) with a τ short enough that the rate halves from the first pair of windows to the last.

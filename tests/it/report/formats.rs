@@ -343,7 +343,7 @@ fn a_chart_shows_what_a_signal_is_held_against() {
         "at most 2 at any instant",
         "nothing more is allowed",
         "cap 150 MB",
-        "bound 128 B per restart",
+        "bound 90 B per restart",
         "floor 0.0100 per restart",
     ] {
         assert!(page.contains(words), "{words}");
