@@ -372,6 +372,24 @@ mod noisy {
         }
     }
 
+    /// Memory that grows by 4 kB in each restart, but for half a page or nothing between the second and the third window.
+    #[test]
+    fn a_leak_of_which_one_window_shows_little_is_looked_at_again_and_passes_at_last() {
+        let of = |rise: u64| {
+            move |at: u64| {
+                let between = if at < 262 { 0 } else { rise };
+                40_000_000 + at.min(230) * 4_000 + between + at.saturating_sub(300) * 4_000
+            }
+        };
+        assert_eq!(memory(350, of(2_000)), Finding::Saturating);
+        assert_eq!(memory(350, of(0)), Finding::Pass, "one window shows nothing");
+        let last = change(sut(), |run| {
+            run.trace = trace(350, of(2_000));
+            run.plan.doubled = 2;
+        });
+        assert_eq!(row(&last, Signal::AnonPss).verdict, Finding::Pass);
+    }
+
     #[test]
     fn growth_that_slows_to_less_than_half_is_saturating() {
         let of = |at: u64| if at < 240 { 40_000_000 + at * 20_000 } else { 44_800_000 + (at - 240) * 4_000 };

@@ -111,7 +111,7 @@ pub struct Bound {
     pub largest_rise: f64,
     /// [`ROOM`] times that: what these runs alone would make the bound. Absent below [`CALIBRATED_BY`] runs.
     pub calibrated: Option<f64>,
-    /// A run with a least rise above this is measured again for twice the restarts, in bytes for each restart.
+    /// A run with a least rise above this is measured again for twice the restarts, at least. In bytes for each restart.
     pub again: f64,
     /// One with a least rise above this is called a leak at once, in the same unit.
     pub sure: f64,

@@ -3,9 +3,9 @@
 //! Mann-Kendall and least squares raise false alarms on leak-free servers nearly always here (75 to 100 % of runs).
 //! Instead: the last half of T restarts in K = 4 equal windows, the median of each, and the three rates between
 //! neighbours, r = (median₂ − median₁) / window. A leak when the least of them is over b and the last is at least half
-//! of the first; growing but slowing is saturating. So is a least rise that is over b, but not by so much that it can't be
-//! a page that happens to be taken in each window: a run of twice the restarts tells, for its windows take more of a leak,
-//! and no more of chance. Judged on the tree's anonymous proportional memory only; RSS is shown, because page cache and
+//! of the first; growing but slowing is saturating. So is what a few pages that happen to be taken or given back could turn
+//! from one into the other: a run of twice the restarts tells, for its windows take more of a leak, and no more of chance.
+//! Judged on the tree's anonymous proportional memory only; RSS is shown, because page cache and
 //! shared pages move it.
 
 use super::words::{bytes, float};
@@ -25,7 +25,8 @@ pub struct Bound {
     pub from: u64,
     /// b: no least rise up to this is a leak. One above it is, once nobody can look longer. In bytes for each of them.
     pub b: f64,
-    /// A least rise above this is a leak at once, in the same unit.
+    /// A least rise above this is a leak at once, in the same unit. Between the two it is looked at again, and so is memory
+    /// that rose from each window to the next, and by more than this on the whole.
     pub sure: f64,
     /// The smallest steady leak that was seen in every trial of a run this long or shorter, in the same unit; between b and
     /// this it is a matter of luck.
@@ -125,8 +126,7 @@ pub fn judge(run: &TargetRun) -> Option<SignalVerdict> {
             row.smallest_detectable = Some(bound.seen.max(sure));
             // A server that is not ours has a bound with room in it, and not every one can be started again.
             let is_last = run.plan.doubled >= DOUBLED_AT_MOST || run.plan.outside.is_some();
-            let sure = if is_last { row.tolerance } else { sure };
-            decide(windows, row.tolerance, sure, run.plan.per().name())
+            decide(windows, row.tolerance, Some(sure).filter(|_| !is_last), run.plan.per().name())
         }
     };
     Some(row)
@@ -146,29 +146,22 @@ pub(super) fn is_the_servers_own(run: &TargetRun) -> bool {
     tree > 0.0 && grown(|point| point.server_rss) >= tree / 2.0
 }
 
-/// A least rise above b is a leak, or looked at again: where it slows down, and where it is not above what is sure.
-fn decide(windows: Windows, b: f64, sure: f64, per: &str) -> (Finding, String) {
+/// What the rates come to. Without `sure` nobody can look longer, and b alone decides.
+fn decide(windows: Windows, b: f64, sure: Option<f64>, per: &str) -> (Finding, String) {
     let rates = windows.rates();
-    let slowest = rates.iter().copied().fold(f64::INFINITY, f64::min);
-    let overall = bytes(windows.overall());
-    if slowest <= b {
-        return (
-            Finding::Pass,
-            format!("anon_pss does not keep growing (in one window by {} per {per})", bytes(slowest)),
-        );
-    }
     let [first, .., last] = rates;
-    if last >= first / 2.0 && slowest <= sure {
-        let (slowest, b) = (bytes(slowest), bytes(b));
-        (
-            Finding::Saturating,
-            format!("anon_pss grew by {slowest} per {per} at least: too near to the bound ({b}) to tell"),
-        )
-    } else if last >= first / 2.0 {
-        (Finding::Leak, format!("anon_pss grew by {overall} per {per} without slowing (bound {})", bytes(b)))
+    let slowest = rates.iter().copied().fold(f64::INFINITY, f64::min);
+    let near = sure.filter(|&sure| slowest <= sure && (slowest > b || slowest > 0.0 && windows.overall() > sure));
+    let [bound, at_first, at_last, least, overall] = [b, first, last, slowest, windows.overall()].map(bytes);
+    if slowest > b && last < first / 2.0 {
+        (Finding::Saturating, format!("anon_pss grew by {at_first} per {per} at first and by {at_last} at last"))
+    } else if near.is_some() {
+        let why = format!("by {least} in one window: too near to the bound ({bound}) to tell");
+        (Finding::Saturating, format!("anon_pss grew by {overall} per {per}, {why}"))
+    } else if slowest > b {
+        (Finding::Leak, format!("anon_pss grew by {overall} per {per} without slowing (bound {bound})"))
     } else {
-        let (first, last) = (bytes(first), bytes(last));
-        (Finding::Saturating, format!("anon_pss grew by {first} per {per} at first and by {last} at last"))
+        (Finding::Pass, format!("anon_pss does not keep growing (in one window by {least} per {per})"))
     }
 }
 
