@@ -152,16 +152,16 @@ fn decide(windows: Windows, b: f64, sure: Option<f64>, per: &str) -> (Finding, S
     let [first, .., last] = rates;
     let slowest = rates.iter().copied().fold(f64::INFINITY, f64::min);
     let near = sure.filter(|&sure| slowest <= sure && (slowest > b || slowest > 0.0 && windows.overall() > sure));
-    let [bound, at_first, at_last, least, overall] = [b, first, last, slowest, windows.overall()].map(bytes);
+    let [bound, at_first, at_end, smallest, overall] = [b, first, last, slowest, windows.overall()].map(bytes);
     if slowest > b && last < first / 2.0 {
-        (Finding::Saturating, format!("anon_pss grew by {at_first} per {per} at first and by {at_last} at last"))
+        (Finding::Saturating, format!("anon_pss grew by {at_first} per {per} at first and by {at_end} at last"))
     } else if near.is_some() {
-        let why = format!("by {least} in one window: too near to the bound ({bound}) to tell");
+        let why = format!("by {smallest} in one window: too near to the bound ({bound}) to tell");
         (Finding::Saturating, format!("anon_pss grew by {overall} per {per}, {why}"))
     } else if slowest > b {
         (Finding::Leak, format!("anon_pss grew by {overall} per {per} without slowing (bound {bound})"))
     } else {
-        (Finding::Pass, format!("anon_pss does not keep growing (in one window by {least} per {per})"))
+        (Finding::Pass, format!("anon_pss does not keep growing (in one window by {smallest} per {per})"))
     }
 }
 
