@@ -12,7 +12,7 @@ use crate::verdict::Finding;
 use crate::verdict::trend;
 
 /// The version of `power.json` that this build writes.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// Leak-free runs that a bound on memory has to rest on. (`reports/METHODOLOGY.md`)
 pub const CALIBRATED_BY: u64 = 100;
@@ -111,10 +111,11 @@ pub struct Bound {
     pub largest_rise: f64,
     /// [`ROOM`] times that: what these runs alone would make the bound. Absent below [`CALIBRATED_BY`] runs.
     pub calibrated: Option<f64>,
-    /// A run with a least rise above this is measured again for twice the restarts, at least. In bytes for each restart.
-    pub again: f64,
-    /// One with a least rise above this is called a leak at once, in the same unit.
-    pub sure: f64,
+    /// A least rise above this, the bound b, is a leak where a second run, of twice the restarts, shows it as well. In bytes
+    /// for each restart.
+    pub twice: f64,
+    /// One above this is a leak at once, in the same unit.
+    pub once: f64,
 }
 
 impl Power {
@@ -155,11 +156,11 @@ impl Power {
         let alarms = self.clean.iter().filter(|clean| clean.alarms.seen > 0).map(|clean| {
             format!("{}: {} of {} clean runs were called a leak", clean.case, clean.alarms.seen, clean.alarms.of)
         });
-        let wide = self.bounds.iter().filter(|bound| bound.calibrated.unwrap_or(bound.largest_rise) > bound.sure);
+        let wide = self.bounds.iter().filter(|bound| bound.calibrated.unwrap_or(bound.largest_rise) > bound.once);
         let wide = wide.map(|bound| {
             format!(
                 "memory at {} restarts: a clean run rose by {:.0} B a restart, and {:.0} B are called a leak at once",
-                bound.restarts, bound.largest_rise, bound.sure
+                bound.restarts, bound.largest_rise, bound.once
             )
         });
         missed.chain(alarms).chain(wide).collect()
@@ -225,13 +226,13 @@ fn is_not_conclusive(trial: &Trial) -> bool {
 }
 
 fn bounds(clean: &[&Trial]) -> Vec<Bound> {
-    let at = |trend::Bound { from: restarts, b: again, sure, .. }| {
+    let at = |trend::Bound { from: restarts, b: twice, .. }| {
         let rises: Vec<f64> =
             clean.iter().flat_map(|trial| &trial.rises).filter(|rise| rise.0 == restarts).map(|rise| rise.1).collect();
         let largest_rise = rises.iter().copied().reduce(f64::max)?;
         let runs = rises.len() as u64;
         let calibrated = (runs >= CALIBRATED_BY).then_some(ROOM * largest_rise);
-        Some(Bound { restarts, runs, largest_rise, calibrated, again, sure })
+        Some(Bound { restarts, runs, largest_rise, calibrated, twice, once: trend::SURE * twice })
     };
     trend::BOUNDS.into_iter().rev().filter_map(at).collect()
 }
@@ -324,8 +325,8 @@ pub(crate) mod tests {
         assert_eq!((bound.runs, bound.largest_rise, bound.calibrated), (100, 110.0, Some(165.0)));
         assert_eq!(table(&trials).broken_promises(), [""; 0]);
         // No alarm yet, but too near to one.
-        assert!(130.0 < bound.sure);
-        trials.push(rising("clean", 100, 130.0));
+        assert!(bound.once > 1.5 * 110.0 && bound.once < 1.5 * 500.0);
+        trials.push(rising("clean", 100, 500.0));
         assert_eq!(table(&trials).broken_promises().len(), 1);
     }
 }

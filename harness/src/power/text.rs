@@ -41,9 +41,10 @@ pub fn markdown(power: &Power) -> String {
 fn bounds_head() -> String {
     format!(
         "\nThe bound on a rise of anonymous memory that lasts, from the runs with nothing planted: {ROOM} times the largest \
-         that one of at least {CALIBRATED_BY} showed. Above *again* it is measured again for twice the restarts, above \
-         *sure* it is called a leak at once, which must not be below {ROOM} times the largest rise.\n\n\
-         | from restarts | runs | largest rise | {ROOM} times that | again | sure |\n\
+         that one of at least {CALIBRATED_BY} showed. Above *twice* it is a leak where a second run, of twice the \
+         restarts, shows it as well; above *at once* it is one without that, which must not be below {ROOM} times the \
+         largest rise.\n\n\
+         | from restarts | runs | largest rise | {ROOM} times that | twice | at once |\n\
          | ---: | ---: | ---: | ---: | ---: | ---: |\n"
     )
 }
@@ -104,8 +105,8 @@ fn bound_row(bound: &Bound) -> String {
         bound.restarts,
         bound.runs,
         bytes(bound.largest_rise),
-        bytes(bound.again),
-        bytes(bound.sure)
+        bytes(bound.twice),
+        bytes(bound.once)
     )
 }
 
