@@ -347,7 +347,16 @@ mod noisy {
     use super::*;
 
     fn memory(restarts: u64, of: impl Fn(u64) -> u64) -> Finding {
-        row(&change(sut(), |run| run.trace = trace(restarts, of)), Signal::AnonPss).verdict
+        look(0, restarts, of)
+    }
+
+    /// The same for a run whose restarts were doubled so often.
+    fn look(doubled: u64, restarts: u64, of: impl Fn(u64) -> u64) -> Finding {
+        let verdict = change(sut(), |run| {
+            run.trace = trace(restarts, of);
+            run.plan.doubled = doubled;
+        });
+        row(&verdict, Signal::AnonPss).verdict
     }
 
     #[test]
@@ -362,13 +371,7 @@ mod noisy {
     fn between_one_bound_and_eight_two_runs_have_to_show_a_leak() {
         for (restarts, b) in [(300, 90), (600, 48), (1_200, 24)] {
             for bytes in [b + 5, 2 * b, 7 * b] {
-                let found = |doubled| {
-                    let run = change(sut(), |run| {
-                        run.trace = trace(restarts, |at| 40_000_000 + at * bytes);
-                        run.plan.doubled = doubled;
-                    });
-                    row(&run, Signal::AnonPss).verdict
-                };
+                let found = |doubled| look(doubled, restarts, |at| 40_000_000 + at * bytes);
                 assert_eq!([0, 1, 2].map(found), [Finding::Saturating, Finding::Leak, Finding::Leak], "{restarts}");
             }
         }
@@ -400,14 +403,8 @@ mod noisy {
         };
         assert_eq!(memory(350, of(2_000)), Finding::Saturating);
         assert_eq!(memory(350, of(0)), Finding::Pass, "one window shows nothing");
-        let longer = |doubled| {
-            let run = change(sut(), |run| {
-                run.trace = trace(350, of(2_000));
-                run.plan.doubled = doubled;
-            });
-            row(&run, Signal::AnonPss).verdict
-        };
-        assert_eq!([0, 1, 2].map(longer), [Finding::Saturating, Finding::Saturating, Finding::Pass]);
+        let found = |doubled| look(doubled, 350, of(2_000));
+        assert_eq!([0, 1, 2].map(found), [Finding::Saturating, Finding::Saturating, Finding::Pass]);
     }
 
     #[test]
