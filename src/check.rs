@@ -316,7 +316,7 @@ fn account(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
 }
 
 /// One turn through a pool of one invoker, as `serve` would run it.
-async fn turn(config: &Config, runtime: RuntimeFolder, report: &mut Report<'_>) -> io::Result<()> {
+async fn turn(config: &Config, mut runtime: RuntimeFolder, report: &mut Report<'_>) -> io::Result<()> {
     let config = Config {
         slots: std::num::NonZeroUsize::MIN,
         standby: Standby::Off,
@@ -327,7 +327,7 @@ async fn turn(config: &Config, runtime: RuntimeFolder, report: &mut Report<'_>) 
         ..config.clone()
     };
     let tasks = Tasks::new();
-    let cli = match server::cli(&config, &runtime) {
+    let cli = match server::cli(&config, &mut runtime) {
         Ok(cli) => cli,
         Err(error) => return report.wrong("start", error.to_string()),
     };

@@ -21,6 +21,7 @@ pub mod account;
 pub mod codec;
 pub mod endpoint;
 pub mod event;
+pub mod quota;
 pub mod system_prompt;
 
 use account::Account;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use crate::cli::CliSpec;
 use crate::cli::account::Account;
+use crate::cli::quota::QuotaHold;
 use crate::config::Config;
 use crate::process_tree;
 use crate::runtime::RuntimeFolder;
@@ -16,11 +16,12 @@ use crate::shutdown::Tasks;
 use crate::turn::{Model, Prompt, TurnEvent, Usage};
 
 mod actor;
+pub mod binding;
 pub mod life;
 pub mod reply;
 
 pub(crate) use actor::REPLY_QUEUE;
-use life::{Cause, Deadlines};
+use life::{Cause, Clear, Deadlines};
 
 /// A turn on its way to an invoker: the prompt, and where the reply goes.
 #[derive(Debug)]
@@ -53,13 +54,12 @@ pub enum Report<T> {
         /// RSS of its process tree, in bytes.
         rss: u64,
     },
+    /// It has proved that it forgot the conversation, and stops all the same.
+    Cleared,
     /// A turn failed before a byte of it was passed on: it can run again elsewhere.
     Returned(T),
     /// The account's quota is used up.
-    RateLimited {
-        /// Until it is renewed.
-        resets_in: Duration,
-    },
+    RateLimited(QuotaHold),
     /// It can't be leased any more.
     Leaving {
         /// Why.
@@ -83,8 +83,9 @@ impl<T> Report<T> {
             Self::Ready { rss } => Report::Ready { rss },
             Self::TurnOver { usage } => Report::TurnOver { usage },
             Self::Idle { cleared, rss } => Report::Idle { cleared, rss },
+            Self::Cleared => Report::Cleared,
             Self::Returned(returned) => Report::Returned(turn(returned)),
-            Self::RateLimited { resets_in } => Report::RateLimited { resets_in },
+            Self::RateLimited(hold) => Report::RateLimited(hold),
             Self::Leaving { cause, rss } => Report::Leaving { cause, rss },
             Self::Gone { cause, unusable } => Report::Gone { cause, unusable },
         }
@@ -94,7 +95,7 @@ impl<T> Report<T> {
 /// What the pool tells an invoker.
 #[derive(Debug)]
 enum Command {
-    Turn { assignment: Assignment, clear_after: bool },
+    Turn { assignment: Assignment, clear: Clear },
     Stop { cause: &'static str, now: bool },
     Kill,
 }
@@ -124,9 +125,9 @@ impl Invoker {
     }
 
     /// Runs a turn. Only once it is ready or idle; gives the turn back when it is gone.
-    pub(crate) fn turn(&mut self, assignment: Assignment, clear_after: bool) -> Result<(), Assignment> {
+    pub(crate) fn turn(&mut self, assignment: Assignment, clear: Clear) -> Result<(), Assignment> {
         self.model.clone_from(&assignment.prompt.model);
-        let command = Command::Turn { assignment, clear_after };
+        let command = Command::Turn { assignment, clear };
         self.commands.try_send(command).map_err(|error| match error.into_inner() {
             Command::Turn { assignment, .. } => assignment,
             Command::Stop { .. } | Command::Kill => unreachable!("a turn was sent"),

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::cli::account::Account;
 use crate::config::Config;
+use crate::invoker::life::Clear;
 use crate::invoker::{Assignment, Factory, Invoker, REPLY_QUEUE, Report};
 use crate::process_tree;
 use crate::shutdown::Tasks;
@@ -358,10 +359,10 @@ impl Effects for Carrier<'_> {
         invoker.zip(waiting).is_some_and(|(invoker, waiting)| invoker.runs(&waiting.assignment.prompt))
     }
 
-    fn assign(&mut self, id: Id, ticket: Ticket, clear_after: bool) -> bool {
+    fn assign(&mut self, id: Id, ticket: Ticket, clear: Clear) -> bool {
         let Some(waiting) = self.waiting.remove(&ticket) else { return true };
         let Some(invoker) = self.invokers.get_mut(&id) else { return false };
-        match invoker.turn(waiting.assignment, clear_after) {
+        match invoker.turn(waiting.assignment, clear) {
             Ok(()) => {
                 // If the request has gone away in this instant, the invoker sees that its reply has no reader.
                 let _ = waiting.accepted.map(|accepted| accepted.send(Ok(())));

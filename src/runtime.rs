@@ -53,6 +53,8 @@ pub enum RuntimeError {
 pub struct RuntimeFolder {
     path: PathBuf,
     instance: String,
+    /// Each file that was kept, with its contents.
+    kept: Vec<(PathBuf, String)>,
 }
 
 impl RuntimeFolder {
@@ -72,7 +74,7 @@ impl RuntimeFolder {
             let instance = format!("{}-{}-{n}", own.pid, own.start_time);
             let path = root.join(&instance);
             match DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => return Ok(Self { path, instance }),
+                Ok(()) => return Ok(Self { path, instance, kept: Vec::new() }),
                 // One process can run several servers (tests do): each gets a folder of its own.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => n += 1,
                 // Another server was the last in `root`, and has removed it in this instant.
@@ -89,13 +91,29 @@ impl RuntimeFolder {
     }
 
     /// Writes a file that only this user can read; it goes with the folder.
-    pub fn keep(&self, name: &str, contents: &str) -> Result<PathBuf, RuntimeError> {
+    pub fn keep(&mut self, name: &str, contents: &str) -> Result<PathBuf, RuntimeError> {
         let path = self.path.join(name);
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        match file.and_then(|mut file| file.write_all(contents.as_bytes())) {
-            Ok(()) => Ok(path),
-            Err(source) => Err(RuntimeError::Io { path, source }),
+        write_private(&path, contents)?;
+        self.kept.push((path.clone(), contents.to_owned()));
+        Ok(path)
+    }
+
+    /// Makes the folder and its files again where they are gone: whatever cleans a folder for temporary files must not
+    /// keep a server from starting its next CLI.
+    pub fn restore(&self) -> Result<(), RuntimeError> {
+        if !self.path.is_dir() {
+            self.path.parent().map_or(Ok(()), private_folder)?;
+            private_folder(&self.path)?;
+            tracing::warn!(folder = %self.path.display(), "the runtime folder was gone; made it again");
         }
+        for (path, contents) in self.kept.iter().filter(|(path, _)| !path.exists()) {
+            match write_private(path, contents) {
+                // Another invoker that starts in this instant was faster.
+                Err(RuntimeError::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {}
+                written => written?,
+            }
+        }
+        Ok(())
     }
 
     /// The value of [`MARK`] for everything below one invoker.
@@ -128,6 +146,12 @@ fn default_root() -> PathBuf {
         || std::env::temp_dir().join(format!("cc-openai-wrapper-{uid}")),
         |folder| PathBuf::from(folder).join("cc-openai-wrapper"),
     )
+}
+
+fn write_private(path: &Path, contents: &str) -> Result<(), RuntimeError> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let written = file.and_then(|mut file| file.write_all(contents.as_bytes()));
+    written.map_err(|source| RuntimeError::Io { path: path.to_path_buf(), source })
 }
 
 fn private_folder(path: &Path) -> Result<(), RuntimeError> {
@@ -235,13 +259,32 @@ mod tests {
     #[test]
     fn a_kept_file_is_private_and_goes_with_the_folder() {
         let root = tempfile::tempdir().unwrap();
-        let folder = RuntimeFolder::create(Some(root.path())).unwrap();
+        let mut folder = RuntimeFolder::create(Some(root.path())).unwrap();
         let path = folder.keep("system-prompt", "Answer.").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "Answer.");
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert!(matches!(folder.keep("system-prompt", ""), Err(RuntimeError::Io { .. })), "never over another");
         drop(folder);
         assert!(!root.path().exists());
+    }
+
+    #[test]
+    fn a_folder_that_was_removed_comes_back_private_and_with_its_files() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().join("runtime");
+        let mut folder = RuntimeFolder::create(Some(&root)).unwrap();
+        let path = folder.keep("system-prompt", "Answer.").unwrap();
+        for removed in [&root, &folder.path, &path] {
+            if removed.is_dir() { std::fs::remove_dir_all(removed).unwrap() } else { std::fs::remove_file(removed).unwrap() }
+            folder.restore().unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), "Answer.", "{} was removed", removed.display());
+            for private in [&root, &folder.path] {
+                assert_eq!(std::fs::metadata(private).unwrap().mode() & 0o777, 0o700);
+            }
+        }
+        std::fs::remove_dir_all(&root).unwrap();
+        std::fs::write(&root, "in the way").unwrap();
+        assert!(folder.restore().unwrap_err().to_string().contains("--runtime-dir"));
     }
 
     #[test]

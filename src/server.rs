@@ -44,7 +44,7 @@ pub enum StartError {
 
 /// The CLI that `config` asks for. Its system prompt is kept in `runtime`, so that every restart has the same text,
 /// whatever becomes of the file.
-pub fn cli(config: &Config, runtime: &RuntimeFolder) -> Result<CliSpec, StartError> {
+pub fn cli(config: &Config, runtime: &mut RuntimeFolder) -> Result<CliSpec, StartError> {
     let account = account::account(config.auth, account::is_set)?;
     let system_prompt = config.system_prompt_file.as_deref().map(system_prompt::read).transpose()?;
     let system_prompt = system_prompt.map(|text| runtime.keep("system-prompt", &text)).transpose()?;
@@ -90,8 +90,8 @@ impl Server {
         if !address.ip().is_loopback() && keys.is_empty() {
             return Err(StartError::KeyMissing(address));
         }
-        let runtime = RuntimeFolder::create(config.runtime_dir.as_deref())?;
-        let cli = cli(&config, &runtime)?;
+        let mut runtime = RuntimeFolder::create(config.runtime_dir.as_deref())?;
+        let cli = cli(&config, &mut runtime)?;
         let (tasks, invokers) = (Tasks::new(), Tasks::new());
         let factory = Factory::new(&config, cli, runtime, invokers.clone());
         let metrics = Arc::new(Metrics::new(http::ROUTES));

@@ -2,6 +2,7 @@
 //!
 //! Every version of the CLI adds types and keys. What is not named here is passed over, as [`CliEvent::Other`].
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -9,7 +10,16 @@ use serde_json::json;
 
 use crate::turn::{Model, Usage};
 
-/// One line of the CLI's stdout, as far as a server has to know it.
+/// One line of the CLI's stdout.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line<'a> {
+    /// The conversation that the line belongs to, where the line says so. `/clear` begins a new one.
+    pub session: Option<Cow<'a, str>>,
+    /// What the line says.
+    pub event: CliEvent,
+}
+
+/// What a line of the CLI's stdout says, as far as a server has to know it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CliEvent {
     /// `system/init`: a turn begins.
@@ -17,8 +27,13 @@ pub enum CliEvent {
         /// The model's full id.
         model: Option<String>,
     },
+    /// The API begins a message; its text follows.
+    MessageStart,
     /// A piece of the reply's text.
     TextDelta(String),
+    /// One block of a message is complete: its whole text, empty for a block that has none. The text has come before, in
+    /// pieces, unless the CLI sends no pieces.
+    BlockText(String),
     /// The API's stop reason for one message.
     StopReason(String),
     /// The API refused; the CLI will try again by itself.
@@ -86,6 +101,9 @@ pub struct TurnResult {
     /// The API's stop reason for the last message.
     #[serde(default)]
     pub stop_reason: Option<String>,
+    /// Counts the results of the process, from 0. Older versions (2.1.19) do not send it.
+    #[serde(default)]
+    pub result_index: Option<u64>,
     #[serde(default, rename = "usage")]
     pub(crate) tokens: Tokens,
 }
@@ -134,11 +152,13 @@ pub enum EventError {
 }
 
 #[derive(Deserialize)]
-struct Head {
-    #[serde(default, rename = "type")]
-    kind: String,
-    #[serde(default)]
-    subtype: Option<String>,
+struct Head<'a> {
+    #[serde(default, borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(default, borrow)]
+    subtype: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    session_id: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -168,6 +188,28 @@ struct StreamEvent {
     kind: String,
     #[serde(default)]
     delta: Option<Delta>,
+}
+
+#[derive(Deserialize)]
+struct AssistantLine {
+    #[serde(default)]
+    message: AssistantMessage,
+    #[serde(default)]
+    parent_tool_use_id: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct AssistantMessage {
+    #[serde(default)]
+    content: Vec<Block>,
+}
+
+#[derive(Deserialize)]
+struct Block {
+    #[serde(default, rename = "type")]
+    kind: String,
+    #[serde(default)]
+    text: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -227,13 +269,20 @@ struct ControlRequest {
 }
 
 /// Reads one line.
-pub fn parse(line: &[u8]) -> Result<CliEvent, EventError> {
+pub fn parse(line: &[u8]) -> Result<Line<'_>, EventError> {
     if line.trim_ascii_start().first() != Some(&b'{') {
         return Err(EventError::Noise);
     }
-    let head: Head = serde_json::from_slice(line)?;
-    Ok(match (head.kind.as_str(), head.subtype.as_deref()) {
+    let head: Head<'_> = serde_json::from_slice(line)?;
+    let event = parse_event(&head, line)?;
+    Ok(Line { session: head.session_id, event })
+}
+
+fn parse_event(head: &Head<'_>, line: &[u8]) -> Result<CliEvent, serde_json::Error> {
+    Ok(match (&*head.kind, head.subtype.as_deref()) {
         ("stream_event", _) => stream_event(serde_json::from_slice(line)?),
+        // The line is JSON; what does not have the shape of a message has no text.
+        ("assistant", _) => serde_json::from_slice(line).map_or(CliEvent::Other, assistant),
         ("result", _) => CliEvent::Result(serde_json::from_slice(line)?),
         ("system", Some("init")) => CliEvent::Init { model: serde_json::from_slice::<InitLine>(line)?.model },
         ("system", Some("api_retry")) => {
@@ -284,8 +333,17 @@ fn stream_event(line: StreamLine) -> CliEvent {
             CliEvent::TextDelta(text)
         }
         ("message_delta", Some(Delta { stop_reason: Some(reason), .. })) => CliEvent::StopReason(reason),
+        ("message_start", _) => CliEvent::MessageStart,
         _ => CliEvent::Other,
     }
+}
+
+fn assistant(line: AssistantLine) -> CliEvent {
+    if line.parent_tool_use_id.is_some() {
+        return CliEvent::Other;
+    }
+    let texts = line.message.content.into_iter().filter(|block| block.kind == "text").filter_map(|block| block.text);
+    CliEvent::BlockText(texts.collect())
 }
 
 fn rate_limit(info: &RateLimitInfo) -> CliEvent {
@@ -360,21 +418,46 @@ mod tests {
 
     use super::*;
 
+    fn event(line: &[u8]) -> CliEvent {
+        parse(line).unwrap().event
+    }
+
     #[test]
     fn an_api_error_is_no_success() {
         let line =
             br#"{"is_error":true,"subtype":"success","api_error_status":529,"result":"API Error: x","type":"result"}"#;
-        let Ok(CliEvent::Result(result)) = parse(line) else { panic!("no result") };
+        let CliEvent::Result(result) = event(line) else { panic!("no result") };
         assert!(!result.is_success());
         assert_eq!(result.api_error_status, Some(529));
     }
 
     #[test]
     fn an_unknown_type_and_unknown_keys_are_passed_over() {
-        assert_eq!(parse(br#"{"type":"brand_new","x":[1,{"y":2}]}"#).unwrap(), CliEvent::Other);
-        assert_eq!(parse(br#"{"no_type":1}"#).unwrap(), CliEvent::Other);
-        let init = parse(br#"{"subtype":"init","new_key":{},"type":"system","model":"m"}"#).unwrap();
+        assert_eq!(event(br#"{"type":"brand_new","x":[1,{"y":2}]}"#), CliEvent::Other);
+        assert_eq!(event(br#"{"no_type":1}"#), CliEvent::Other);
+        let init = event(br#"{"subtype":"init","new_key":{},"type":"system","model":"m"}"#);
         assert_eq!(init, CliEvent::Init { model: Some("m".to_owned()) });
+    }
+
+    #[test]
+    fn the_text_of_a_message_is_that_of_its_text_blocks_and_of_no_tools_conversation() {
+        let line = |more: &str, content: &str| {
+            let line = format!(r#"{{"type":"assistant","message":{{"content":{content}}}{more}}}"#);
+            event(line.as_bytes())
+        };
+        let blocks = r#"[{"type":"thinking","thinking":"t"},{"type":"text","text":"a"},{"type":"text","text":"b"}]"#;
+        assert_eq!(line("", blocks), CliEvent::BlockText("ab".to_owned()));
+        assert_eq!(line("", r#"[{"type":"tool_use","text":"no"}]"#), CliEvent::BlockText(String::new()));
+        assert_eq!(line(r#","parent_tool_use_id":"toolu_1""#, blocks), CliEvent::Other);
+        assert_eq!(line("", "7"), CliEvent::Other);
+    }
+
+    #[test]
+    fn a_line_tells_its_conversation_where_it_has_one() {
+        let session = |line: &[u8]| parse(line).unwrap().session.map(Cow::into_owned);
+        assert_eq!(session(br#"{"type":"system","subtype":"init","session_id":"s-1"}"#).as_deref(), Some("s-1"));
+        assert_eq!(session(br#"{"type":"stream_event","event":{"type":"message_start"}}"#), None);
+        assert_eq!(event(br#"{"type":"stream_event","event":{"type":"message_start"}}"#), CliEvent::MessageStart);
     }
 
     #[test]
@@ -390,7 +473,7 @@ mod tests {
         let listed = |models: serde_json::Value| {
             let response = json!({"subtype": "success", "request_id": "i", "response": {"models": models}});
             let line = json!({"type": "control_response", "response": response}).to_string();
-            match parse(line.as_bytes()).unwrap() {
+            match event(line.as_bytes()) {
                 CliEvent::ControlResponse { error: None, models, .. } => models,
                 other => panic!("{other:?}"),
             }
@@ -409,14 +492,14 @@ mod tests {
         let line = br#"{"type":"control_response","response":{"subtype":"error","request_id":"set_model","error":"no","error_code":"not_found"}}"#;
         let error = Some(ControlError { words: "no".to_owned(), code: Some("not_found".to_owned()) });
         let request_id = "set_model".to_owned();
-        assert_eq!(parse(line).unwrap(), CliEvent::ControlResponse { request_id, error, models: Vec::new() });
+        assert_eq!(event(line), CliEvent::ControlResponse { request_id, error, models: Vec::new() });
     }
 
     #[test]
     fn deep_nesting_is_passed_over_or_refused_and_never_a_crash() {
         let deep = format!(r#"{{"type":"brand_new","x":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
         match parse(deep.as_bytes()) {
-            Ok(CliEvent::Other) | Err(EventError::Broken(_)) => {}
+            Ok(Line { event: CliEvent::Other, .. }) | Err(EventError::Broken(_)) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -426,13 +509,13 @@ mod tests {
         let line = |status| {
             format!(r#"{{"type":"rate_limit_event","rate_limit_info":{{"status":"{status}","resetsAt":1790000000}}}}"#)
         };
-        let warning = parse(line("allowed_warning").as_bytes()).unwrap();
+        let warning = event(line("allowed_warning").as_bytes());
         assert_eq!(warning, CliEvent::RateLimit { rejected: false, resets_at: Some(1_790_000_000) });
-        let refusal = parse(line("rejected").as_bytes()).unwrap();
+        let refusal = event(line("rejected").as_bytes());
         assert_eq!(refusal, CliEvent::RateLimit { rejected: true, resets_at: Some(1_790_000_000) });
         for (kind, rejected) in [("five_hour", true), ("seven_day", true), ("seven_day_opus", false)] {
             let line = line("rejected").replace(r#""resetsAt""#, &format!(r#""rateLimitType":"{kind}","resetsAt""#));
-            let Ok(CliEvent::RateLimit { rejected: found, .. }) = parse(line.as_bytes()) else { panic!("{line}") };
+            let CliEvent::RateLimit { rejected: found, .. } = event(line.as_bytes()) else { panic!("{line}") };
             assert_eq!(found, rejected, "{kind}");
         }
     }

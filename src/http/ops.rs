@@ -14,14 +14,15 @@ use super::error::{ApiError, SOON, whole_seconds};
 use super::keys::KeyName;
 use super::{App, Backend};
 use crate::metrics::Snapshot;
-use crate::pool::status::{LastRestart, PoolState, PoolStatus, RestartCounts};
+use crate::pool::status::{LastRestart, PoolState, PoolStatus, Recovery, RestartCounts};
 use crate::turn::TurnError;
 
 /// The body of `GET /health`.
 #[derive(Debug, Serialize)]
 struct Health {
-    /// The one word to look at: `ok`, `degraded` (a memory alert), `rate_limited` (the account's quota is used up), or
-    /// the state in which nothing is served.
+    /// The one word to look at: `ok`, `degraded` (a memory alert), `rate_limited` (the account's quota is used up),
+    /// `recovering` (requests wait for a start, or for a CLI that has failed to show that it works), or the state in which
+    /// nothing is served.
     status: &'static str,
     state: PoolState,
     offline_reason: Option<String>,
@@ -91,6 +92,7 @@ pub(super) async fn health<B: Backend>(State(app): State<Arc<App<B>>>, caller: E
     let health = Health {
         status: match status.state {
             PoolState::Ready if status.quota_in.is_some() => "rate_limited",
+            PoolState::Ready if status.recovery.is_some() => "recovering",
             PoolState::Ready if alert => "degraded",
             PoolState::Ready => "ok",
             PoolState::Starting => "starting",
@@ -168,6 +170,7 @@ pub(super) async fn live() -> &'static str {
 pub(super) async fn ready<B: Backend>(State(app): State<Arc<App<B>>>) -> Response {
     let status = app.backend.status();
     match status.state {
+        PoolState::Ready if status.recovery == Some(Recovery::Stalled) => unavailable(&status, "recovering\n"),
         PoolState::Ready => "ok\n".into_response(),
         PoolState::Starting => unavailable(&status, "starting\n"),
         PoolState::Offline => unavailable(&status, "offline\n"),

@@ -15,11 +15,13 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::mpsc;
 use tokio_util::codec::FramedRead;
 
+use super::binding::{TurnBinding, Work};
 use super::life::{Action, Cause, Ending, Input, Life, Message, Phase};
-use super::reply::{self, Reply};
+use super::reply::{self, Finished, Reply};
 use super::{Assignment, Command, Live, Report, kept_rss};
 use crate::cli::codec::{LineDecoder, LineError};
 use crate::cli::event::{self, CliEvent, ControlError, EventError, TurnResult};
+use crate::cli::quota::QuotaHold;
 use crate::cli::{Cli, CliSpec};
 use crate::keeper;
 use crate::turn::{TurnError, TurnEvent};
@@ -33,6 +35,10 @@ const RESERVED: usize = 2;
 
 /// How much room an empty read buffer has, in bytes: several deltas. It grows for a longer line.
 const READ_AHEAD: usize = 8 * 1024;
+
+/// How many bytes of answers may wait for a CLI that asks and does not read. Its own questions were never seen to come
+/// more than one at a time, and an answer has a few hundred bytes.
+const MAX_WAITING_ANSWERS: usize = 256 * 1024;
 
 /// How much of the CLI's stderr is kept, in bytes.
 const STDERR_KEPT: usize = 64 * 1024;
@@ -54,7 +60,8 @@ const SET_MODEL: &str = "set_model";
 pub(super) async fn run(mut live: Live, commands: mpsc::Receiver<Command>) {
     let spec: &CliSpec = &live.factory.shared.cli;
     let runtime = &live.factory.shared.runtime;
-    match spec.spawn(&runtime.scratch(live.id), &runtime.mark(live.id)) {
+    let (scratch, mark) = (runtime.scratch(live.id), runtime.mark(live.id));
+    match runtime.restore().map_err(std::io::Error::other).and_then(|()| spec.spawn(&scratch, &mark)) {
         Ok(cli) => Actor::new(live, commands, cli).run().await,
         Err(error) => live.end(Cause::Failed(format!("cannot start a process: {error}")), false),
     }
@@ -79,6 +86,9 @@ struct Actor {
     pid: Option<i32>,
     stdin: Option<ChildStdin>,
     outbox: BytesMut,
+    /// How many bytes of answers to the CLI's questions have gone into the outbox since it was last empty.
+    answers: usize,
+    binding: TurnBinding,
     stdout: FramedRead<ChildStdout, LineDecoder>,
     stdout_open: bool,
     stderr: ChildStderr,
@@ -89,8 +99,8 @@ struct Actor {
     model: Option<String>,
     /// The model that the CLI was asked to switch to.
     asked_model: Option<String>,
-    /// The `result` line that is being handled.
-    result: Option<TurnResult>,
+    /// How the `result` that is being handled ends the turn.
+    finished: Option<Finished>,
     /// What the stream said when it broke.
     broken: Option<String>,
     /// Once stdout has ended: until when the exit has to follow.
@@ -118,6 +128,8 @@ impl Actor {
             pid,
             stdin: Some(cli.stdin),
             outbox: BytesMut::new(),
+            answers: 0,
+            binding: TurnBinding::new(),
             stdout: FramedRead::new(cli.stdout, LineDecoder::new(max_line)),
             stdout_open: true,
             stderr: cli.stderr,
@@ -126,7 +138,7 @@ impl Actor {
             turn: None,
             model: None,
             asked_model: None,
-            result: None,
+            finished: None,
             broken: None,
             exit_due: None,
             exit: None,
@@ -189,6 +201,7 @@ impl Actor {
                 self.report(Report::Ready { rss: kept_rss(self.pid) });
             }
             Action::ReportIdle { cleared } => self.report(Report::Idle { cleared, rss: kept_rss(self.pid) }),
+            Action::ReportCleared => self.report(Report::Cleared),
             Action::ReportLeaving(cause) => self.report(Report::Leaving { cause, rss: kept_rss(self.pid) }),
             Action::ReportGone(cause) => self.gone(cause),
         }
@@ -209,15 +222,19 @@ impl Actor {
         let line = match message {
             Message::Initialize => event::control_request(INITIALIZE, "initialize"),
             Message::Interrupt => event::control_request("interrupt", "interrupt"),
-            Message::Clear => event::command("/clear"),
+            Message::Clear => {
+                self.binding.ask(Work::Clear);
+                event::command("/clear")
+            }
             Message::SetModel => {
                 let wanted = self.wanted_model().to_owned();
                 event::set_model(SET_MODEL, self.asked_model.insert(wanted))
             }
-            Message::User => match &self.turn {
-                Some(turn) => event::user_message(&turn.assignment.prompt.text),
-                None => return,
-            },
+            Message::User => {
+                let Some(turn) = &self.turn else { return };
+                self.binding.ask(Work::Prompt);
+                event::user_message(&turn.assignment.prompt.text)
+            }
         };
         self.outbox.extend_from_slice(&line);
     }

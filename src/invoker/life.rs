@@ -6,8 +6,8 @@
 //! | `Ready` | leased → `Busy`, or `Switching` where the turn wants another model; told to stop → `Stopping` |
 //! | `Switching` | `set_model` answered → `Busy`, or `Ready` where it was refused or nobody wants the turn any more; anything else → `Stopping`, the turn's fault |
 //! | `Busy` | `result` → `Clearing` or `Ready`; client gone or deadline → `Interrupting`; broken stream → `Stopping` |
-//! | `Interrupting` | the same turn's `result` → `Clearing` or `Ready`; deadline → `Stopping`, a failure |
-//! | `Clearing` | `conversation_reset` and its `result` → `Ready`; anything else → `Stopping`, as planned |
+//! | `Interrupting` | the same turn's `result` → `Clearing` or `Ready`, or `Stopping` where more of it may come unnoticed; deadline → `Stopping`, a failure |
+//! | `Clearing` | `conversation_reset` and its `result` → `Ready`, or `Stopping` where it was told to; anything else → `Stopping`, as planned |
 //! | `Stopping` | the rungs of the ladder, one deadline each |
 //! | `Gone` | nothing |
 //!
@@ -38,6 +38,17 @@ pub struct Deadlines {
     pub turn: Duration,
 }
 
+/// Whether the conversation is reset after a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clear {
+    /// It goes on with the next turn.
+    Never,
+    /// Unless the invoker stops after the turn: nobody will see the conversation then.
+    IfKept,
+    /// Also when it stops, because it is in doubt whether this CLI can do it.
+    Always,
+}
+
 /// Why an invoker ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
@@ -63,7 +74,7 @@ pub enum Input {
     /// A turn is to run. Only in `Ready`.
     Lease {
         /// Whether the conversation is to be reset after it.
-        clear_after: bool,
+        clear: Clear,
         /// It wants another model than the one that answers now.
         switch: bool,
     },
@@ -75,6 +86,8 @@ pub enum Input {
     TurnEnded {
         /// It is one of success.
         success: bool,
+        /// If more text of this turn came, it could be told from the next turn's.
+        detects_late_text: bool,
     },
     /// A `conversation_reset` line.
     Reset,
@@ -151,6 +164,8 @@ pub enum Action {
         /// The conversation is empty.
         cleared: bool,
     },
+    /// It has proved that it forgot the conversation, and stops all the same.
+    ReportCleared,
     /// It can't be leased any more.
     ReportLeaving(Cause),
     /// It is gone.
@@ -187,7 +202,7 @@ pub enum Phase {
         /// Somebody still wants the turn.
         wanted: bool,
         /// Reset the conversation afterwards.
-        clear_after: bool,
+        clear: Clear,
         /// Stop afterwards.
         stop_after: Option<&'static str>,
     },
@@ -198,7 +213,7 @@ pub enum Phase {
         /// Until when the turn has to end.
         total: Instant,
         /// Reset the conversation afterwards.
-        clear_after: bool,
+        clear: Clear,
         /// Stop afterwards.
         stop_after: Option<&'static str>,
     },
@@ -207,7 +222,7 @@ pub enum Phase {
         /// Until when.
         deadline: Instant,
         /// Reset the conversation afterwards.
-        clear_after: bool,
+        clear: Clear,
     },
     /// The conversation is being reset.
     Clearing {
@@ -215,6 +230,10 @@ pub enum Phase {
         deadline: Instant,
         /// The proof has come.
         reset: bool,
+        /// The proof matters also when it stops.
+        has_to_prove: bool,
+        /// Stop afterwards.
+        stop_after: Option<&'static str>,
     },
     /// On the ladder.
     Stopping {
@@ -274,10 +293,10 @@ impl Life {
             Input::Tick if self.deadline().is_none_or(|deadline| now < deadline) => Vec::new(),
             Input::Tick => self.deadline_passed(now),
             Input::Initialized(answer) => self.initialized(answer, now),
-            Input::Lease { clear_after, switch } => self.leased(clear_after, switch, now),
+            Input::Lease { clear, switch } => self.leased(clear, switch, now),
             Input::Switched(answer) => self.switched(answer, now),
             Input::Activity => self.active(now),
-            Input::TurnEnded { success } => self.turn_ended(success, now),
+            Input::TurnEnded { success, detects_late_text } => self.turn_ended(success, detects_late_text, now),
             Input::Reset => self.was_reset(),
             Input::GiveUp => self.given_up(Ending::GivenUp, now),
         }
@@ -294,28 +313,28 @@ impl Life {
         }
     }
 
-    fn leased(&mut self, clear_after: bool, switch: bool, now: Instant) -> Vec<Action> {
+    fn leased(&mut self, clear: Clear, switch: bool, now: Instant) -> Vec<Action> {
         if self.phase != Phase::Ready {
             // The invoker broke between the pool's choice and now; the turn is handed back, not lost.
             return vec![Action::EndTurn(Ending::Failed("the invoker was not ready".to_owned()))];
         }
         if switch {
-            self.phase = Phase::Switching { deadline: now + SWITCH, wanted: true, clear_after, stop_after: None };
+            self.phase = Phase::Switching { deadline: now + SWITCH, wanted: true, clear, stop_after: None };
             return vec![Action::Send(Message::SetModel)];
         }
-        self.say(clear_after, None, now)
+        self.say(clear, None, now)
     }
 
-    fn say(&mut self, clear_after: bool, stop_after: Option<&'static str>, now: Instant) -> Vec<Action> {
+    fn say(&mut self, clear: Clear, stop_after: Option<&'static str>, now: Instant) -> Vec<Action> {
         let (silence, total) = (now + self.deadlines.silence, now + self.deadlines.turn);
-        self.phase = Phase::Busy { silence, total, clear_after, stop_after };
+        self.phase = Phase::Busy { silence, total, clear, stop_after };
         vec![Action::Send(Message::User)]
     }
 
     fn switched(&mut self, answer: Result<(), TurnError>, now: Instant) -> Vec<Action> {
-        let Phase::Switching { wanted, clear_after, stop_after, .. } = self.phase else { return Vec::new() };
+        let Phase::Switching { wanted, clear, stop_after, .. } = self.phase else { return Vec::new() };
         let mut actions = match answer {
-            Ok(()) if wanted => return self.say(clear_after, stop_after, now),
+            Ok(()) if wanted => return self.say(clear, stop_after, now),
             Err(refusal) if wanted => vec![Action::EndTurn(Ending::Refused(refusal))],
             _ => Vec::new(),
         };
@@ -335,21 +354,24 @@ impl Life {
         Vec::new()
     }
 
-    fn turn_ended(&mut self, success: bool, now: Instant) -> Vec<Action> {
+    fn turn_ended(&mut self, success: bool, detects_late_text: bool, now: Instant) -> Vec<Action> {
         match self.phase {
-            Phase::Busy { stop_after: Some(cause), .. } => {
-                self.leave(vec![Action::EndTurn(Ending::Completed)], Cause::Planned(cause), now)
+            Phase::Busy { stop_after, clear, .. } => {
+                self.after_turn(vec![Action::EndTurn(Ending::Completed)], clear, stop_after, now)
             }
-            Phase::Busy { clear_after, .. } => {
-                let mut actions = vec![Action::EndTurn(Ending::Completed)];
-                actions.extend(self.after_turn(clear_after, now));
-                actions
+            // The next turn must not get what may still come of this one.
+            Phase::Interrupting { .. } if !detects_late_text => {
+                self.leave(Vec::new(), Cause::Planned("isolation"), now)
             }
-            Phase::Interrupting { clear_after, .. } => self.after_turn(clear_after, now),
+            Phase::Interrupting { clear, .. } => self.after_turn(Vec::new(), clear, None, now),
+            Phase::Clearing { reset: true, stop_after: Some(cause), .. } => {
+                self.leave(vec![Action::ReportCleared], Cause::Planned(cause), now)
+            }
             Phase::Clearing { reset: true, .. } => {
                 self.phase = Phase::Ready;
                 vec![Action::ReportIdle { cleared: true }]
             }
+            Phase::Clearing { reset: false, stop_after: Some(cause), .. } => self.stop(Cause::Planned(cause), now),
             // Answered as if it were a prompt: this CLI does not know `/clear`. An error says nothing about that.
             Phase::Clearing { reset: false, .. } => self.stop(Cause::NotCleared { unable: success }, now),
             Phase::Starting { .. } | Phase::Ready | Phase::Switching { .. } => {
@@ -359,13 +381,26 @@ impl Life {
         }
     }
 
-    fn after_turn(&mut self, clear: bool, now: Instant) -> Vec<Action> {
-        if clear {
-            self.phase = Phase::Clearing { deadline: now + CLEAR, reset: false };
-            vec![Action::Send(Message::Clear)]
-        } else {
-            self.phase = Phase::Ready;
-            vec![Action::ReportIdle { cleared: false }]
+    fn after_turn(
+        &mut self,
+        mut actions: Vec<Action>,
+        clear: Clear,
+        stop_after: Option<&'static str>,
+        now: Instant,
+    ) -> Vec<Action> {
+        match (clear, stop_after) {
+            (Clear::Never | Clear::IfKept, Some(cause)) => self.leave(actions, Cause::Planned(cause), now),
+            (Clear::Never, None) => {
+                self.phase = Phase::Ready;
+                actions.push(Action::ReportIdle { cleared: false });
+                actions
+            }
+            (Clear::IfKept | Clear::Always, stop_after) => {
+                let has_to_prove = clear == Clear::Always;
+                self.phase = Phase::Clearing { deadline: now + CLEAR, reset: false, has_to_prove, stop_after };
+                actions.push(Action::Send(Message::Clear));
+                actions
+            }
         }
     }
 
@@ -382,8 +417,8 @@ impl Life {
             | Phase::Switching { stop_after: Some(cause), wanted: true, .. } => {
                 self.leave(vec![Action::EndTurn(ending)], Cause::Planned(cause), now)
             }
-            Phase::Busy { clear_after, .. } => {
-                self.phase = Phase::Interrupting { deadline: now + INTERRUPT, clear_after };
+            Phase::Busy { clear, .. } => {
+                self.phase = Phase::Interrupting { deadline: now + INTERRUPT, clear };
                 vec![Action::EndTurn(ending), Action::Send(Message::Interrupt)]
             }
             Phase::Switching { ref mut wanted, .. } if *wanted => {
@@ -422,6 +457,10 @@ impl Life {
     fn told_to_stop(&mut self, cause: &'static str, at_once: bool, now: Instant) -> Vec<Action> {
         match &mut self.phase {
             Phase::Busy { stop_after, .. } | Phase::Switching { stop_after, wanted: true, .. } if !at_once => {
+                *stop_after = Some(cause);
+                Vec::new()
+            }
+            Phase::Clearing { stop_after, has_to_prove: true, .. } if !at_once => {
                 *stop_after = Some(cause);
                 Vec::new()
             }

@@ -3,12 +3,19 @@
 use std::time::Duration;
 
 use crate::cli::event::{ControlError, TurnResult};
-use crate::turn::{Completion, TurnError};
+use crate::turn::{Completion, TurnError, Usage};
 
 /// The reply of the running turn, as far as it has come.
 #[derive(Debug, Default)]
 pub struct Reply {
+    /// What came in pieces.
     text: String,
+    /// How many bytes of `text` the completed blocks have repeated.
+    confirmed: usize,
+    /// What the completed blocks have beyond `text`.
+    rest: String,
+    /// A completed block has another text than its pieces had.
+    contradicts: bool,
     model: Option<String>,
     stop_reason: Option<String>,
     /// Until the account's quota is renewed, once the CLI has said that it is used up.
@@ -16,13 +23,20 @@ pub struct Reply {
 }
 
 /// How a `result` ends a reply.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Finished {
     /// Text that the deltas did not bring.
     pub tail: Option<String>,
     /// The whole.
     pub outcome: Result<Completion, TurnError>,
+    /// The turn's tokens.
+    pub usage: Usage,
 }
+
+/// The text of a `result` is not the text of the turn that it would end: it may be another client's reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the text of a result is not the text of its turn")]
+pub struct ForeignResult;
 
 impl Reply {
     /// The model that answers.
@@ -33,8 +47,25 @@ impl Reply {
     /// A piece of text. False: the reply is longer than `limit` bytes and must not go on.
     #[must_use]
     pub fn delta(&mut self, text: &str, limit: usize) -> bool {
+        // Pieces of one block after the whole of another, which had none: their order is lost.
+        self.contradicts |= !self.rest.is_empty();
         self.text.push_str(text);
-        self.text.len() <= limit
+        self.text.len() + self.rest.len() <= limit
+    }
+
+    /// The whole text of a block. False: the reply is longer than `limit` bytes and must not go on.
+    #[must_use]
+    pub fn block(&mut self, text: &str, limit: usize) -> bool {
+        let open = &self.text[self.confirmed..];
+        if self.rest.is_empty() && open.starts_with(text) {
+            self.confirmed += text.len();
+        } else if let Some(rest) = text.strip_prefix(open).filter(|_| self.text.is_empty() || !open.is_empty()) {
+            self.confirmed = self.text.len();
+            self.rest.push_str(rest);
+        } else {
+            self.contradicts = true;
+        }
+        self.text.len() + self.rest.len() <= limit
     }
 
     /// The API's stop reason.
@@ -47,26 +78,31 @@ impl Reply {
         self.quota_in = Some(resets_in);
     }
 
-    /// Whether no text has come yet.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.text.is_empty()
-    }
-
-    /// The end. A CLI that sends no deltas has its text in the result alone; a result can also lack its text, or have
-    /// only that of the last message: then the deltas are the reply.
-    #[must_use]
-    pub fn finish(mut self, result: TurnResult) -> Finished {
-        if !result.is_success() {
-            return Finished { tail: None, outcome: Err(refusal(result, self.quota_in)) };
-        }
+    /// The end. A result of success repeats the text of its turn, or that of the turn's last block; it can also lack its
+    /// text or have a part of it, and then the completed blocks are the reply. Any other text is not this turn's.
+    pub fn finish(mut self, result: TurnResult) -> Result<Finished, ForeignResult> {
         let usage = result.usage();
-        let tail = result.result.as_deref().and_then(|whole| whole.strip_prefix(self.text.as_str()));
-        let tail = tail.filter(|t| !t.is_empty()).map(str::to_owned);
-        self.text.push_str(tail.as_deref().unwrap_or_default());
+        if !result.is_success() {
+            return Ok(Finished { tail: None, outcome: Err(refusal(result, self.quota_in)), usage });
+        }
+        // Blocks alone do not show that none of them came twice.
+        let is_complete = !self.contradicts && self.confirmed == self.text.len() && self.rest.is_empty();
+        self.text.push_str(&self.rest);
+        let text = self.text.as_str();
+        let repeated = result.result.as_deref().unwrap_or_default();
+        let is_own = if text.is_empty() {
+            // Nothing shows whose an empty reply is, but that the API has ended a message in this turn.
+            repeated.is_empty() && self.stop_reason.is_some()
+        } else {
+            repeated == text || is_complete && (text.starts_with(repeated) || text.ends_with(repeated))
+        };
+        if !is_own {
+            return Err(ForeignResult);
+        }
+        let tail = Some(self.rest).filter(|rest| !rest.is_empty());
         let stop_reason = result.stop_reason.or(self.stop_reason);
         let completion = Completion { text: self.text, model: self.model, stop_reason, usage };
-        Finished { tail, outcome: Ok(completion) }
+        Ok(Finished { tail, outcome: Ok(completion), usage })
     }
 }
 
@@ -117,39 +153,81 @@ mod tests {
         TurnResult { subtype: "success".to_owned(), result: text.map(str::to_owned), ..TurnResult::default() }
     }
 
-    fn finish(deltas: &[&str], result: TurnResult) -> Finished {
+    /// A reply of which these pieces and these whole blocks have come.
+    fn reply(deltas: &[&str], blocks: &[&str]) -> Reply {
         let mut reply = Reply::default();
         for delta in deltas {
             assert!(reply.delta(delta, 1000));
         }
-        reply.finish(result)
+        for block in blocks {
+            assert!(reply.block(block, 1000));
+        }
+        reply
+    }
+
+    fn finish(reply: Reply, result: TurnResult) -> Finished {
+        reply.finish(result).unwrap()
     }
 
     #[test]
-    fn text_that_came_twice_is_there_once() {
-        let finished = finish(&["a", "b"], success(Some("ab")));
+    fn text_that_came_three_times_is_there_once() {
+        let finished = finish(reply(&["a", "b"], &["ab"]), success(Some("ab")));
         assert_eq!((finished.tail, finished.outcome.unwrap().text), (None, "ab".to_owned()));
     }
 
     #[test]
-    fn without_deltas_the_result_is_the_reply() {
-        let finished = finish(&[], success(Some("ab")));
+    fn without_deltas_the_blocks_are_the_reply() {
+        let finished = finish(reply(&[], &["a", "b"]), success(Some("ab")));
         assert_eq!((finished.tail.as_deref(), finished.outcome.unwrap().text.as_str()), (Some("ab"), "ab"));
     }
 
     #[test]
-    fn a_result_without_its_text_is_made_from_the_deltas() {
-        for text in [None, Some("a"), Some("other")] {
-            let finished = finish(&["a", "b"], success(text));
-            assert_eq!((finished.tail, finished.outcome.unwrap().text), (None, "ab".to_owned()));
+    fn a_block_may_go_on_where_its_deltas_stopped() {
+        let finished = finish(reply(&["a"], &["ab"]), success(Some("ab")));
+        assert_eq!((finished.tail.as_deref(), finished.outcome.unwrap().text.as_str()), (Some("b"), "ab"));
+    }
+
+    #[test]
+    fn a_result_that_lacks_its_text_or_a_part_of_it_is_completed_from_the_blocks() {
+        assert_eq!(reply(&["ab"], &["ab", "ab"]).finish(success(None)), Err(ForeignResult), "a block that came twice");
+        assert_eq!(reply(&[], &["ab", "ab"]).finish(success(Some("ab"))), Err(ForeignResult));
+        for text in [None, Some(""), Some("a"), Some("b")] {
+            let finished = finish(reply(&["a", "b"], &["ab"]), success(text));
+            assert_eq!((finished.tail, finished.outcome.unwrap().text), (None, "ab".to_owned()), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_result_without_blocks_needs_exactly_the_text_of_the_deltas() {
+        assert_eq!(finish(reply(&["a", "b"], &[]), success(Some("ab"))).outcome.unwrap().text, "ab");
+        for text in [None, Some(""), Some("a"), Some("b"), Some("abc"), Some("other")] {
+            assert_eq!(reply(&["a", "b"], &[]).finish(success(text)), Err(ForeignResult), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_result_with_the_text_of_another_turn_never_ends_this_one() {
+        let began: [(&[&str], &[&str]); 5] =
+            [(&[], &[]), (&["a"], &[]), (&["a"], &["a"]), (&["a", "b"], &["a"]), (&["late", "own"], &["own"])];
+        for (deltas, blocks) in began {
+            assert_eq!(reply(deltas, blocks).finish(success(Some("other"))), Err(ForeignResult), "{deltas:?} {blocks:?}");
+        }
+        assert_eq!(reply(&["late", "own"], &["own"]).finish(success(Some("own"))), Err(ForeignResult));
+    }
+
+    #[test]
+    fn an_empty_reply_is_believed_only_when_the_api_has_ended_a_message() {
+        assert_eq!(reply(&[], &[]).finish(success(Some(""))), Err(ForeignResult));
+        let mut ended = reply(&[], &[""]);
+        ended.stop_reason("end_turn".to_owned());
+        assert_eq!(finish(ended, success(Some(""))).outcome.unwrap().text, "");
     }
 
     #[test]
     fn an_api_error_is_never_a_reply() {
         let result =
             TurnResult { is_error: true, api_error_status: Some(529), ..success(Some("API Error: overloaded")) };
-        let TurnError::Api { status, retry_after, .. } = finish(&[], result).outcome.unwrap_err() else { panic!() };
+        let TurnError::Api { status, retry_after, .. } = finish(Reply::default(), result).outcome.unwrap_err() else { panic!() };
         assert_eq!((status, retry_after), (Some(529), Some(RETRY_AFTER)));
     }
 
@@ -159,7 +237,7 @@ mod tests {
         let mut reply = Reply::default();
         reply.quota_in(Duration::from_mins(7));
         for (reply, expected) in [(reply, Duration::from_mins(7)), (Reply::default(), RETRY_AFTER)] {
-            let Err(TurnError::Api { retry_after, .. }) = reply.finish(refused()).outcome else { panic!() };
+            let Err(TurnError::Api { retry_after, .. }) = finish(reply, refused()).outcome else { panic!() };
             assert_eq!(retry_after, Some(expected));
         }
     }
@@ -170,7 +248,7 @@ mod tests {
             [("API Error: 529 {\"type\":\"error\"}", Some(529)), ("API Error: 7", None), ("no", None)]
         {
             let result = TurnResult { is_error: true, ..success(Some(words)) };
-            let Err(TurnError::Api { status: found, .. }) = finish(&[], result).outcome else { panic!("{words}") };
+            let Err(TurnError::Api { status: found, .. }) = finish(Reply::default(), result).outcome else { panic!("{words}") };
             assert_eq!(found, status);
         }
     }
@@ -200,6 +278,8 @@ mod tests {
     fn a_reply_over_the_limit_is_noticed() {
         let mut reply = Reply::default();
         assert!(reply.delta("1234", 4));
+        assert!(reply.block("1234", 4));
         assert!(!reply.delta("5", 4));
+        assert!(!Reply::default().block("12345", 4));
     }
 }

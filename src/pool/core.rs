@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use crate::cli::quota::QuotaHold;
 use crate::config::{Config, Isolation, Standby};
 use crate::invoker::Report;
-use crate::invoker::life::Cause;
+use crate::invoker::life::{Cause, Clear};
 use crate::pool::observer::LifeEvent;
-use crate::pool::policy::{Intensity, Limits, STANDBY_AT, Wear, backoff};
-use crate::pool::status::{LastRestart, PoolState, PoolStatus, RestartCounts};
+use crate::pool::policy::{CircuitBreaker, Limits, STANDBY_AT, Wear, backoff};
+use crate::pool::status::{LastRestart, PoolState, PoolStatus, Recovery, RestartCounts};
 use crate::turn::{TurnError, Usage};
 
 /// A waiting request.
@@ -27,7 +28,7 @@ pub trait Effects {
     /// Whether an invoker runs the model that a waiting request wants. A wrong answer costs a switch, no more.
     fn suits(&self, id: Id, ticket: Ticket) -> bool;
     /// Gives a waiting request to an idle invoker. False: the invoker is gone.
-    fn assign(&mut self, id: Id, ticket: Ticket, clear_after: bool) -> bool;
+    fn assign(&mut self, id: Id, ticket: Ticket, clear: Clear) -> bool;
     /// Ends a waiting request with an error.
     fn refuse(&mut self, ticket: Ticket, error: TurnError);
     /// Stops an invoker: after its turn, or `now`.
@@ -84,6 +85,8 @@ struct Member {
     wear: Wear,
     /// RSS when it had become ready, in bytes.
     first_rss: u64,
+    /// A turn of it has had a reply: it was not only started, it works.
+    is_proven: bool,
     /// It has to be replaced whatever it has used.
     forced: Option<&'static str>,
     why: Option<Cause>,
@@ -107,12 +110,37 @@ struct Slot {
     not_before: Option<Instant>,
 }
 
-/// Starts are suspended after too many failures; one probe at a time tries whether the CLI is back.
+/// Starts are suspended after too many failures. One probe at a time tries whether the CLI is back, and what it has started
+/// is on trial until a turn has had a reply: a CLI that answers `initialize` may still die of every prompt.
 #[derive(Debug, Clone)]
 struct Suspension {
     reason: String,
     probe_at: Instant,
-    probing: bool,
+    probe: Probe,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Probe {
+    /// Due at `probe_at`.
+    Waiting,
+    /// This invoker starts.
+    Starting(Id),
+    /// This invoker has started, and can serve.
+    OnTrial(Id),
+}
+
+impl Suspension {
+    fn is_probed_by(&self, id: Id) -> bool {
+        matches!(self.probe, Probe::Starting(probe) | Probe::OnTrial(probe) if probe == id)
+    }
+}
+
+/// The account's quota is used up.
+#[derive(Debug, Clone, Copy)]
+struct Quota {
+    until: Instant,
+    /// Nobody knows whether it is renewed then.
+    is_doubtful: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -132,16 +160,23 @@ pub struct Core {
     members: BTreeMap<Id, Member>,
     waiting: VecDeque<Ticket>,
     suspension: Option<Suspension>,
-    quota_until: Option<Instant>,
+    quota: Option<Quota>,
+    /// A single turn has to show whether the quota is renewed.
+    quota_trial: bool,
+    /// Since when no turn has run and none could have begun, if that is so.
+    unserved_since: Option<Instant>,
     /// Up to when everything that was due is done.
     settled_at: Option<Instant>,
     stop: Stop,
-    /// This CLI does not know `/clear`.
+    /// The latest `/clear` was taken for a prompt: this CLI seems not to know it. One that is obeyed shows the contrary.
     cannot_clear: bool,
     was_ready: bool,
     told: PoolState,
     failures_in_a_row: u32,
-    intensity: Intensity,
+    /// Each process works or fails once: by its first reply, or by its end before that.
+    starts: CircuitBreaker,
+    /// The turns of processes that have worked.
+    turn_breaker: CircuitBreaker,
     rng: fastrand::Rng,
     high_water: usize,
     started: u64,
@@ -159,14 +194,17 @@ impl Core {
             members: BTreeMap::new(),
             waiting: VecDeque::new(),
             suspension: None,
-            quota_until: None,
+            quota: None,
+            quota_trial: false,
+            unserved_since: None,
             settled_at: None,
             stop: Stop::No,
             cannot_clear: false,
             was_ready: false,
             told: PoolState::Starting,
             failures_in_a_row: 0,
-            intensity: Intensity::new(rules.max_failures, rules.failure_window),
+            starts: CircuitBreaker::new(rules.max_failures, rules.failure_window),
+            turn_breaker: CircuitBreaker::new(rules.max_failures, rules.failure_window),
             rng: fastrand::Rng::with_seed(seed),
             high_water: 0,
             started: 0,
@@ -204,9 +242,8 @@ impl Core {
             Report::TurnOver { usage } => self.turn_over(id, usage, now),
             Report::Idle { cleared, rss } => self.became_idle(id, cleared, rss, now),
             Report::Returned(ticket) => self.waiting.push_front(ticket),
-            Report::RateLimited { resets_in } => {
-                self.quota_until = self.quota_until.max(Some(now + resets_in));
-            }
+            Report::Cleared => self.cannot_clear = false,
+            Report::RateLimited(hold) => self.rate_limited(hold, now),
             Report::Leaving { cause, rss } => self.leaving(id, &cause, rss, now),
             Report::Gone { cause, unusable } => self.gone(id, &cause, unusable, now, fx),
         }
@@ -218,8 +255,9 @@ impl Core {
         self.settle(now, fx);
     }
 
-    /// Every serving invoker has to be replaced. Gives their numbers. Somebody may have repaired what made the CLI fail, so
-    /// no backoff and no suspension is waited for; a probe that fails suspends starts anew.
+    /// Every serving invoker has to be replaced. Gives their numbers. Somebody may have repaired what made the CLI fail, or
+    /// have raised the quota, so no backoff, no suspension and no quota is waited for; a probe that fails suspends starts
+    /// anew, and so does a turn that finds the quota used up.
     pub fn restart(&mut self, now: Instant, fx: &mut dyn Effects) -> Vec<Id> {
         let serving: Vec<Id> = self.slots.iter().filter_map(|slot| slot.invoker).collect();
         for id in &serving {
@@ -230,9 +268,10 @@ impl Core {
         for slot in &mut self.slots {
             slot.not_before = None;
         }
-        if let Some(suspension) = self.suspension.as_mut().filter(|suspension| !suspension.probing) {
+        if let Some(suspension) = self.suspension.as_mut().filter(|s| s.probe == Probe::Waiting) {
             suspension.probe_at = now;
         }
+        (self.quota, self.quota_trial) = (None, false);
         self.settle(now, fx);
         serving
     }
@@ -272,8 +311,8 @@ impl Core {
         let serving = self.slots.iter().filter_map(|slot| self.members.get(&slot.invoker?));
         let wear = serving.filter_map(|member| member.wear.next_change(&self.limits(), now));
         let backoff = self.slots.iter().filter_map(|slot| slot.not_before);
-        let probe = self.suspension.as_ref().filter(|s| !s.probing).map(|s| s.probe_at);
-        wear.chain(backoff).chain(probe).chain(self.quota_until).filter(|at| *at > now).min()
+        let probe = self.suspension.as_ref().filter(|s| s.probe == Probe::Waiting).map(|s| s.probe_at);
+        wear.chain(backoff).chain(probe).chain(self.quota.map(|quota| quota.until)).filter(|at| *at > now).min()
     }
 
     /// Whether the pool has stopped and nobody is left.
@@ -285,10 +324,12 @@ impl Core {
     /// A snapshot.
     #[must_use]
     pub fn status(&self, now: Instant) -> PoolStatus {
-        let state = self.state();
+        let state = self.state(now);
+        let suspension = self.suspension.as_ref().filter(|_| state == PoolState::Offline);
         PoolStatus {
             state,
-            offline_reason: self.suspension.as_ref().filter(|_| state == PoolState::Offline).map(|s| s.reason.clone()),
+            recovery: self.recovery(now).filter(|_| state == PoolState::Ready),
+            offline_reason: suspension.map(|s| s.reason.clone()),
             slots: self.rules.slots,
             live: self.members.len(),
             high_water: self.high_water,
@@ -300,12 +341,8 @@ impl Core {
             turns: self.turns,
             restarts: self.restarts,
             last_restart: self.last_restart.clone(),
-            probe_in: self
-                .suspension
-                .as_ref()
-                .filter(|_| state == PoolState::Offline)
-                .map(|s| s.probe_at.saturating_duration_since(now)),
-            quota_in: self.quota_until.map(|until| until.saturating_duration_since(now)).filter(|wait| !wait.is_zero()),
+            probe_in: suspension.map(|s| s.probe_at.saturating_duration_since(now)),
+            quota_in: self.quota.map(|q| q.until.saturating_duration_since(now)).filter(|wait| !wait.is_zero()),
         }
     }
 }

@@ -96,40 +96,70 @@ pub fn backoff(failures_in_a_row: u32, rng: &mut fastrand::Rng) -> Duration {
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 const BACKOFF_MOST: Duration = Duration::from_secs(30);
 
-/// Counts failures in a sliding window.
+/// Into so many parts a window is cut: what leaves it leaves in steps of one part.
+const PARTS: u32 = 12;
+
+/// Opens when too many of the latest attempts failed: more than `max` of them within the window and at least half of all,
+/// or more than `max` in a row, however long that takes. A share, because with many clients a few failures come within any
+/// window; a number as well, because one failure of one attempt shows nothing.
 #[derive(Debug, Clone)]
-pub struct Intensity {
-    most: usize,
+pub struct CircuitBreaker {
+    max: usize,
     window: Duration,
-    failures: VecDeque<Instant>,
+    /// Attempts of late, by the part of the window in which they ended; the oldest first.
+    parts: VecDeque<Attempts>,
+    failures_in_a_row: usize,
 }
 
-impl Intensity {
-    /// More than `most` failures within `window` are too many.
+#[derive(Debug, Clone, Copy)]
+struct Attempts {
+    since: Instant,
+    successes: usize,
+    failures: usize,
+}
+
+impl CircuitBreaker {
+    /// A breaker that has seen nothing.
     #[must_use]
-    pub fn new(most: usize, window: Duration) -> Self {
+    pub fn new(max: usize, window: Duration) -> Self {
         // All the memory that it will ever need.
-        Self { most, window, failures: VecDeque::with_capacity(most + 2) }
+        Self { max, window, parts: VecDeque::with_capacity(PARTS as usize + 2), failures_in_a_row: 0 }
     }
 
-    /// Notes a failure; true: that was one too many.
+    /// Notes an attempt that worked.
+    pub fn succeed(&mut self, now: Instant) {
+        self.failures_in_a_row = 0;
+        self.latest(now).successes += 1;
+    }
+
+    /// Notes an attempt that failed; true: that was one too many.
     #[must_use]
-    pub fn failed(&mut self, now: Instant) -> bool {
-        self.failures.push_back(now);
-        while self.failures.front().is_some_and(|at| now.saturating_duration_since(*at) > self.window) {
-            self.failures.pop_front();
-        }
-        let too_many = self.failures.len() > self.most;
-        if too_many {
-            // The newest ones decide from here on.
-            self.failures.pop_front();
-        }
-        too_many
+    pub fn fail(&mut self, now: Instant) -> bool {
+        self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+        self.latest(now).failures += 1;
+        let (successes, failures) = self.parts.iter().fold((0, 0), |(successes, failures), part| {
+            (successes + part.successes, failures + part.failures)
+        });
+        self.failures_in_a_row > self.max || failures > self.max && failures >= successes
     }
 
-    /// Forgets all failures.
+    /// Forgets everything.
     pub fn clear(&mut self) {
-        self.failures.clear();
+        self.parts.clear();
+        self.failures_in_a_row = 0;
+    }
+
+    /// The attempts of the current part.
+    fn latest(&mut self, now: Instant) -> &mut Attempts {
+        while self.parts.front().is_some_and(|part| now.saturating_duration_since(part.since) > self.window) {
+            self.parts.pop_front();
+        }
+        let is_over = |part: &Attempts| now.saturating_duration_since(part.since) * PARTS >= self.window;
+        if self.parts.back().is_none_or(is_over) {
+            self.parts.push_back(Attempts { since: now, successes: 0, failures: 0 });
+        }
+        let latest = self.parts.len() - 1;
+        &mut self.parts[latest]
     }
 }
 
@@ -170,17 +200,68 @@ mod tests {
         assert!(waits[0] > Duration::from_millis(450) && waits[0] <= BACKOFF_FIRST);
     }
 
+    const WINDOW: Duration = Duration::from_mins(1);
+
+    #[test]
+    fn a_few_failures_among_many_successes_open_nothing_and_half_of_all_does() {
+        for (successes, opens) in [(19, false), (2, false), (1, true)] {
+            let (mut breaker, now) = (CircuitBreaker::new(5, WINDOW), Instant::now());
+            let opened = (0..100).any(|_| {
+                (0..successes).for_each(|_| breaker.succeed(now));
+                breaker.fail(now)
+            });
+            assert_eq!(opened, opens, "{successes} successes to a failure");
+        }
+    }
+
+    #[test]
+    fn failures_in_a_row_open_however_far_apart_they_are() {
+        let (mut breaker, mut now) = (CircuitBreaker::new(5, WINDOW), Instant::now());
+        let opened: Vec<bool> = (0..7)
+            .map(|_| {
+                now += 10 * WINDOW;
+                breaker.fail(now)
+            })
+            .collect();
+        assert_eq!(opened, [false, false, false, false, false, true, true]);
+        breaker.succeed(now);
+        assert!(!breaker.fail(now + 10 * WINDOW), "a success in between");
+    }
+
+    #[test]
+    fn attempts_that_have_left_the_window_count_no_more() {
+        let (mut breaker, now) = (CircuitBreaker::new(3, WINDOW), Instant::now());
+        (0..50).for_each(|_| breaker.succeed(now));
+        assert!((0..3).all(|_| !breaker.fail(now)));
+        let later = now + 2 * WINDOW;
+        breaker.succeed(later);
+        assert!((0..3).all(|_| !breaker.fail(later)), "those before it have left");
+        assert!(breaker.fail(later), "and so have the successes");
+    }
+
     proptest! {
         #[test]
-        fn intensity_is_exceeded_exactly_when_more_than_most_lie_in_the_window(gaps in prop::collection::vec(0_u64..20, 1..60)) {
-            let start = Instant::now();
-            let mut intensity = Intensity::new(5, Duration::from_mins(1));
-            let mut at = Vec::new();
-            for gap in gaps {
-                let now = at.last().copied().unwrap_or(start) + Duration::from_secs(gap);
-                at.push(now);
-                let recent = at.iter().filter(|t| now.duration_since(**t) <= Duration::from_mins(1)).count();
-                prop_assert_eq!(intensity.failed(now), recent > 5);
+        fn memory_is_bounded_and_no_success_share_above_half_opens_it_without_a_row(
+            attempts in prop::collection::vec((any::<bool>(), 0_u64..20_000), 1..300),
+        ) {
+            let (mut breaker, mut now) = (CircuitBreaker::new(5, WINDOW), Instant::now());
+            let (mut history, mut in_a_row): (Vec<(Instant, bool)>, usize) = (Vec::new(), 0);
+            for (works, gap) in attempts {
+                now += Duration::from_millis(gap);
+                history.push((now, works));
+                in_a_row = if works { 0 } else { in_a_row + 1 };
+                let opened = if works { breaker.succeed(now); false } else { breaker.fail(now) };
+                prop_assert!(breaker.parts.len() <= PARTS as usize + 2);
+                // What certainly counts, and what can: a part leaves as a whole.
+                let count = |window: Duration, works: bool| {
+                    history.iter().filter(|(at, w)| now.duration_since(*at) <= window && *w == works).count()
+                };
+                let (inner, outer) = (WINDOW - WINDOW / PARTS, WINDOW);
+                if opened {
+                    prop_assert!(in_a_row > 5 || count(outer, false) > 5 && count(outer, false) >= count(inner, true));
+                } else if !works {
+                    prop_assert!(in_a_row <= 5 && (count(inner, false) <= 5 || count(inner, false) < count(outer, true)));
+                }
             }
         }
     }

@@ -18,11 +18,23 @@ pub enum PoolState {
     Stopping,
 }
 
+/// What keeps a pool that is ready from being well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Recovery {
+    /// For some time no turn has run and none could have begun: requests wait for a start.
+    Stalled,
+    /// A CLI has started again after too many failures, and has not yet shown that it works.
+    Trial,
+}
+
 /// A snapshot of the pool.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PoolStatus {
     /// Whether requests are served.
     pub state: PoolState,
+    /// Why it is not well, when `state` is `ready` and it is not.
+    pub recovery: Option<Recovery>,
     /// Why not, when `state` is `offline`.
     pub offline_reason: Option<String>,
     /// Places for serving invokers.

@@ -164,6 +164,7 @@ impl Setup {
 pub(super) fn status(state: PoolState) -> PoolStatus {
     PoolStatus {
         state,
+        recovery: None,
         offline_reason: (state == PoolState::Offline).then(|| "no such file".to_owned()),
         slots: 1,
         live: 1,

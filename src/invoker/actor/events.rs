@@ -4,12 +4,9 @@ use std::process::ExitStatus;
 
 use super::{
     Actor, Assignment, BytesMut, CliEvent, Command, ControlError, DRAIN, Duration, EXIT_AFTER_EOF, Ending, EventError,
-    INITIALIZE, Input, LineError, RESERVED, Reply, Report, Running, SET_MODEL, STDERR_KEPT, STDERR_SHOWN, SystemTime,
-    TurnError, TurnEvent, VecDeque, event, mpsc, now, reply,
+    INITIALIZE, Input, LineError, MAX_WAITING_ANSWERS, Phase, QuotaHold, RESERVED, Reply, Report, Running, SET_MODEL, STDERR_KEPT,
+    STDERR_SHOWN, SystemTime, TurnError, TurnEvent, TurnResult, VecDeque, event, mpsc, now, reply,
 };
-
-/// Until a quota is renewed.
-const LONGEST_QUOTA: Duration = Duration::from_hours(8 * 24);
 
 type Line = Result<BytesMut, LineError>;
 
@@ -17,7 +14,10 @@ impl Actor {
     pub(super) fn on_line(&mut self, line: Option<Line>) {
         match line {
             Some(Ok(line)) => match event::parse(&line) {
-                Ok(event) => self.on_event(event),
+                Ok(line) => match self.binding.accept(&line) {
+                    Ok(()) => self.on_event(line.event),
+                    Err(misplaced) => self.handle(Input::Broken(misplaced.to_string())),
+                },
                 Err(EventError::Noise) => {
                     tracing::debug!(
                         invoker = self.live.id,
@@ -51,10 +51,7 @@ impl Actor {
         self.handle(Input::Activity);
         match event {
             CliEvent::Result(result) => {
-                let success = result.is_success();
-                self.result = Some(result);
-                self.handle(Input::TurnEnded { success });
-                self.result = None;
+                self.on_result(result);
             }
             CliEvent::ConversationReset => self.handle(Input::Reset),
             CliEvent::ControlResponse { request_id, error, models } if request_id == INITIALIZE => {
@@ -65,25 +62,52 @@ impl Actor {
             }
             CliEvent::ControlResponse { request_id, error, .. } if request_id == SET_MODEL => self.switched(error),
             CliEvent::ControlRequest { request_id, subtype } => {
-                self.outbox.extend_from_slice(&event::refusal(&request_id, &subtype));
+                self.answer(&event::refusal(&request_id, &subtype));
             }
             CliEvent::RateLimit { rejected: true, resets_at: Some(at) } => {
-                let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-                // The longest quota is a week's; whatever says more is not believed.
-                let resets_in = Duration::from_secs(at).saturating_sub(since_epoch).min(LONGEST_QUOTA);
-                self.reply(|reply| reply.quota_in(resets_in));
-                self.report(Report::RateLimited { resets_in });
+                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                let hold = QuotaHold::until(Duration::from_secs(at), now);
+                self.reply(|reply| reply.quota_in(hold.resets_in));
+                self.report(Report::RateLimited(hold));
             }
             // The CLI would go on trying a key that cannot become right, for minutes.
             CliEvent::ApiRetry { status: Some(status @ (401 | 403)), error } => self.refuse(status, &error),
             CliEvent::TextDelta(text) => self.on_text(text),
+            CliEvent::BlockText(text) => self.on_block(&text),
             CliEvent::Init { model } => self.reply(|reply| reply.model(model)),
             CliEvent::StopReason(reason) => self.reply(|reply| reply.stop_reason(reason)),
             CliEvent::RateLimit { .. }
             | CliEvent::ApiRetry { .. }
             | CliEvent::ControlResponse { .. }
+            | CliEvent::MessageStart
             | CliEvent::Other => {}
         }
+    }
+
+    fn on_result(&mut self, result: TurnResult) {
+        let success = result.is_success();
+        if matches!(self.life.phase(), Phase::Busy { .. })
+            && let Some(turn) = &mut self.turn
+        {
+            match std::mem::take(&mut turn.reply).finish(result) {
+                Ok(finished) => self.finished = Some(finished),
+                Err(foreign) => return self.handle(Input::Broken(foreign.to_string())),
+            }
+        }
+        self.handle(Input::TurnEnded { success, detects_late_text: self.binding.detects_late_text() });
+        self.finished = None;
+    }
+
+    /// Answers a question of the CLI's.
+    fn answer(&mut self, line: &[u8]) {
+        if self.stdin.is_none() {
+            return;
+        }
+        self.answers += line.len();
+        if self.answers > MAX_WAITING_ANSWERS {
+            return self.handle(Input::Broken("it asks and does not read the answers".to_owned()));
+        }
+        self.outbox.extend_from_slice(line);
     }
 
     fn switched(&mut self, error: Option<ControlError>) {
@@ -107,7 +131,7 @@ impl Actor {
         let limit = self.live.factory.shared.max_line;
         let Some(turn) = &mut self.turn else { return };
         if !turn.reply.delta(&text, limit) {
-            return self.handle(Input::Broken(format!("a reply is longer than {limit} bytes (--max-line-bytes)")));
+            return self.handle(too_long(limit));
         }
         if !turn.assignment.prompt.streamed {
             return;
@@ -115,6 +139,14 @@ impl Actor {
         turn.passed_on = true;
         turn.waiting.push_back(TurnEvent::Text(text));
         turn.pass_on();
+    }
+
+    fn on_block(&mut self, text: &str) {
+        let limit = self.live.factory.shared.max_line;
+        let Some(turn) = &mut self.turn else { return };
+        if !turn.reply.block(text, limit) {
+            self.handle(too_long(limit));
+        }
     }
 
     fn refuse(&mut self, status: u16, error: &str) {
@@ -134,11 +166,11 @@ impl Actor {
 
     pub(super) fn on_command(&mut self, command: Option<Command>) {
         match command {
-            Some(Command::Turn { assignment, clear_after }) => {
+            Some(Command::Turn { assignment, clear }) => {
                 let (reply, waiting) = (Reply::default(), VecDeque::new());
                 self.turn = Some(Running { assignment, reply, waiting, passed_on: false });
                 let switch = Some(self.wanted_model()) != self.model.as_deref();
-                self.handle(Input::Lease { clear_after, switch });
+                self.handle(Input::Lease { clear, switch });
             }
             Some(Command::Stop { cause, now }) => self.handle(Input::Stop { cause, now }),
             Some(Command::Kill) => self.handle(Input::Kill),
@@ -158,6 +190,7 @@ impl Actor {
         } else if self.outbox.is_empty() {
             // A large prompt should not stay for as long as the invoker lives.
             self.outbox = BytesMut::new();
+            self.answers = 0;
         }
     }
 
@@ -223,14 +256,12 @@ impl Actor {
     pub(super) fn end_turn(&mut self, ending: Ending) {
         match ending {
             Ending::Completed => {
-                let Some(result) = self.result.take() else { return };
+                let Some(finished) = self.finished.take() else { return };
                 let Some(turn) = &mut self.turn else { return };
-                let usage = result.usage();
-                let finished = std::mem::take(&mut turn.reply).finish(result);
                 if let Some(tail) = finished.tail.filter(|_| turn.assignment.prompt.streamed) {
                     turn.send(TurnEvent::Text(tail));
                 }
-                self.finish_turn(&finished.outcome, Some(usage));
+                self.finish_turn(&finished.outcome, Some(finished.usage));
             }
             Ending::Failed(what) => self.fail_turn(what),
             Ending::Refused(error) => self.finish_turn(&Err(error), None),
@@ -266,6 +297,10 @@ impl Actor {
         });
         self.report(Report::TurnOver { usage });
     }
+}
+
+fn too_long(limit: usize) -> Input {
+    Input::Broken(format!("a reply is longer than {limit} bytes (--max-line-bytes)"))
 }
 
 impl Running {

@@ -16,16 +16,20 @@ fn ready() -> (Life, Instant) {
 
 fn busy() -> (Life, Instant) {
     let (mut life, now) = ready();
-    assert_eq!(life.handle(Input::Lease { clear_after: true, switch: false }, now), [Action::Send(Message::User)]);
+    assert_eq!(life.handle(Input::Lease { clear: Clear::IfKept, switch: false }, now), [Action::Send(Message::User)]);
     (life, now)
 }
 
 /// An invoker that was asked for another model, and the time.
 fn switching() -> (Life, Instant) {
     let (mut life, now) = ready();
-    let leased = life.handle(Input::Lease { clear_after: true, switch: true }, now);
+    let leased = life.handle(Input::Lease { clear: Clear::IfKept, switch: true }, now);
     assert_eq!(leased, [Action::Send(Message::SetModel)], "and not the prompt");
     (life, now)
+}
+
+fn turn_ended(success: bool) -> Input {
+    Input::TurnEnded { success, detects_late_text: true }
 }
 
 fn refusal() -> TurnError {
@@ -39,26 +43,26 @@ fn after(now: Instant, seconds: u64) -> Instant {
 #[test]
 fn a_turn_is_followed_by_a_clear_and_only_the_reset_proves_it() {
     let (mut life, now) = busy();
-    let ended = life.handle(Input::TurnEnded { success: true }, now);
+    let ended = life.handle(turn_ended(true), now);
     assert_eq!(ended, [Action::EndTurn(Ending::Completed), Action::Send(Message::Clear)]);
     assert_eq!(life.handle(Input::Reset, now), []);
-    assert_eq!(life.handle(Input::TurnEnded { success: true }, now), [Action::ReportIdle { cleared: true }]);
+    assert_eq!(life.handle(turn_ended(true), now), [Action::ReportIdle { cleared: true }]);
     assert_eq!(*life.phase(), Phase::Ready);
 }
 
 #[test]
 fn a_clear_without_a_reset_ends_the_invoker_as_planned() {
     let (mut life, now) = busy();
-    life.handle(Input::TurnEnded { success: true }, now);
-    let actions = life.handle(Input::TurnEnded { success: true }, now);
+    life.handle(turn_ended(true), now);
+    let actions = life.handle(turn_ended(true), now);
     assert_eq!(actions, [Action::ReportLeaving(Cause::NotCleared { unable: true }), Action::CloseStdin]);
 }
 
 #[test]
 fn a_clear_that_fails_does_not_show_that_the_cli_is_unable() {
     let (mut life, now) = busy();
-    life.handle(Input::TurnEnded { success: true }, now);
-    let actions = life.handle(Input::TurnEnded { success: false }, now);
+    life.handle(turn_ended(true), now);
+    let actions = life.handle(turn_ended(false), now);
     assert_eq!(actions[0], Action::ReportLeaving(Cause::NotCleared { unable: false }));
 }
 
@@ -85,7 +89,7 @@ fn a_silent_turn_is_interrupted_and_any_event_puts_that_off() {
     let Some(Action::EndTurn(Ending::Deadline(_, length))) = actions.first() else { panic!("{actions:?}") };
     assert_eq!(*length, DEADLINES.silence);
     assert_eq!(actions[1..], [Action::Send(Message::Interrupt)]);
-    assert_eq!(life.handle(Input::TurnEnded { success: true }, after(now, 221)), [Action::Send(Message::Clear)]);
+    assert_eq!(life.handle(turn_ended(true), after(now, 221)), [Action::Send(Message::Clear)]);
 }
 
 #[test]
@@ -113,7 +117,7 @@ fn an_interrupt_that_is_not_obeyed_ends_the_invoker() {
 #[test]
 fn a_second_result_ends_the_invoker() {
     let (mut life, now) = ready();
-    let actions = life.handle(Input::TurnEnded { success: true }, now);
+    let actions = life.handle(turn_ended(true), now);
     assert!(matches!(actions[..], [Action::ReportLeaving(Cause::Failed(_)), Action::CloseStdin]), "{actions:?}");
 }
 
@@ -121,7 +125,7 @@ fn a_second_result_ends_the_invoker() {
 fn told_to_stop_a_busy_invoker_ends_its_turn_first_and_does_not_clear() {
     let (mut life, now) = busy();
     assert_eq!(life.handle(Input::Stop { cause: "turns", now: false }, now), []);
-    let actions = life.handle(Input::TurnEnded { success: true }, now);
+    let actions = life.handle(turn_ended(true), now);
     let leaving = Action::ReportLeaving(Cause::Planned("turns"));
     assert_eq!(actions, [Action::EndTurn(Ending::Completed), leaving, Action::CloseStdin]);
 }
@@ -148,7 +152,7 @@ fn a_turn_for_another_model_is_said_only_after_the_switch() {
     assert_eq!(life.handle(Input::Switched(Ok(())), after(now, 1)), [Action::Send(Message::User)]);
     let Phase::Busy { total, .. } = *life.phase() else { panic!("{:?}", life.phase()) };
     assert_eq!(total, after(now, 1) + DEADLINES.turn, "the turn's time begins with its prompt");
-    let ended = life.handle(Input::TurnEnded { success: true }, now);
+    let ended = life.handle(turn_ended(true), now);
     assert_eq!(ended, [Action::EndTurn(Ending::Completed), Action::Send(Message::Clear)]);
 }
 
@@ -213,18 +217,56 @@ fn told_to_stop_while_the_model_switches_it_serves_its_turn_first() {
     let given_up = life.clone().handle(Input::GiveUp, now);
     assert_eq!(given_up, [&[Action::EndTurn(Ending::GivenUp)], &leaving[..]].concat());
     life.handle(Input::Switched(Ok(())), now);
-    let ended = life.handle(Input::TurnEnded { success: true }, now);
+    let ended = life.handle(turn_ended(true), now);
     assert_eq!(ended, [&[Action::EndTurn(Ending::Completed)], &leaving[..]].concat());
+}
+
+#[test]
+fn an_interrupted_turn_whose_late_text_could_not_be_told_from_the_next_ends_the_invoker() {
+    for clear in [Clear::Never, Clear::IfKept, Clear::Always] {
+        let (mut life, now) = ready();
+        life.handle(Input::Lease { clear, switch: false }, now);
+        life.handle(Input::GiveUp, now);
+        let over = Input::TurnEnded { success: false, detects_late_text: false };
+        let leaving = Action::ReportLeaving(Cause::Planned("isolation"));
+        assert_eq!(life.handle(over, now), [leaving, Action::CloseStdin]);
+    }
+}
+
+#[test]
+fn told_to_stop_an_invoker_in_doubt_shows_first_whether_it_can_clear() {
+    for told_in_turn in [true, false] {
+        let (mut life, now) = ready();
+        life.handle(Input::Lease { clear: Clear::Always, switch: false }, now);
+        let stop = || Input::Stop { cause: "isolation", now: false };
+        if told_in_turn {
+            life.handle(stop(), now);
+        }
+        let over = life.handle(turn_ended(true), now);
+        assert_eq!(over, [Action::EndTurn(Ending::Completed), Action::Send(Message::Clear)]);
+        if !told_in_turn {
+            assert_eq!(life.handle(stop(), now), []);
+        }
+        let leaving = [Action::ReportLeaving(Cause::Planned("isolation")), Action::CloseStdin];
+        assert_eq!(life.clone().handle(turn_ended(true), now), leaving, "it can't");
+        assert_eq!(life.clone().handle(Input::Stop { cause: "isolation", now: true }, now), leaving, "no time for it");
+        life.handle(Input::Reset, now);
+        assert_eq!(life.handle(turn_ended(true), now), [&[Action::ReportCleared], &leaving[..]].concat());
+    }
+}
+
+fn clears() -> impl Strategy<Value = Clear> {
+    prop::sample::select(vec![Clear::Never, Clear::IfKept, Clear::Always])
 }
 
 fn inputs() -> impl Strategy<Value = Input> {
     prop_oneof![
         4 => Just(Input::Initialized(Ok(()))),
         1 => Just(Input::Initialized(Err("no".to_owned()))),
-        4 => any::<(bool, bool)>().prop_map(|(clear_after, switch)| Input::Lease { clear_after, switch }),
+        4 => (clears(), any::<bool>()).prop_map(|(clear, switch)| Input::Lease { clear, switch }),
         3 => any::<bool>().prop_map(|taken| Input::Switched(if taken { Ok(()) } else { Err(refusal()) })),
         2 => Just(Input::Activity),
-        6 => any::<bool>().prop_map(|success| Input::TurnEnded { success }),
+        6 => any::<(bool, bool)>().prop_map(|(success, detects_late_text)| Input::TurnEnded { success, detects_late_text }),
         3 => Just(Input::Reset),
         2 => Just(Input::GiveUp),
         1 => any::<bool>().prop_map(|now| Input::Stop { cause: "x", now }),

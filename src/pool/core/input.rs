@@ -1,6 +1,12 @@
 //! What each report of an invoker changes.
 
-use super::{Cause, Core, Effects, Id, Instant, LastRestart, LifeEvent, Phase, Previous, Suspension, Usage, backoff};
+use super::{
+    Cause, Core, Duration, Effects, Id, Instant, LastRestart, LifeEvent, Phase, Previous, Probe, Quota, QuotaHold, Suspension, Usage,
+    backoff,
+};
+
+/// For so long requests wait while nobody can serve them and starts fail. It is what one start may take by default.
+const MAX_UNSERVED: Duration = Duration::from_secs(30);
 
 impl Core {
     pub(super) fn became_ready(&mut self, id: Id, rss: u64, now: Instant, fx: &mut dyn Effects) {
@@ -12,8 +18,10 @@ impl Core {
         (member.wear.rss, member.first_rss, member.wear.idle_since) = (rss, rss, now);
         let (took, slot) = (now.saturating_duration_since(member.wear.started), member.slot);
         fx.emit(LifeEvent::Ready { invoker: id, took });
-        if self.suspension.take().is_some() {
-            self.intensity.clear();
+        if let Some(suspension) = &mut self.suspension
+            && !matches!(suspension.probe, Probe::OnTrial(_))
+        {
+            suspension.probe = Probe::OnTrial(id);
         }
         self.was_ready = true;
         if let Some(slot) = slot {
@@ -23,6 +31,8 @@ impl Core {
 
     pub(super) fn turn_over(&mut self, id: Id, usage: Option<Usage>, now: Instant) {
         self.turns += 1;
+        // Had the quota still been used up, the CLI would have said so before.
+        self.quota_trial = false;
         let Some(member) = self.members.get_mut(&id) else { return };
         if member.phase == Phase::Busy {
             member.phase = Phase::Settling;
@@ -31,6 +41,25 @@ impl Core {
         if let Some(usage) = usage {
             member.wear.tokens = usage.context();
             self.failures_in_a_row = 0;
+            let was_proven = std::mem::replace(&mut member.is_proven, true);
+            if was_proven { &mut self.turn_breaker } else { &mut self.starts }.succeed(now);
+            self.end_suspension_by(id);
+        }
+    }
+
+    /// The CLI that was on trial works.
+    fn end_suspension_by(&mut self, id: Id) {
+        if self.suspension.as_ref().is_some_and(|s| s.probe == Probe::OnTrial(id)) {
+            self.suspension = None;
+            self.starts.clear();
+            self.turn_breaker.clear();
+        }
+    }
+
+    pub(super) fn rate_limited(&mut self, hold: QuotaHold, now: Instant) {
+        let quota = Quota { until: now + hold.resets_in, is_doubtful: hold.is_doubtful };
+        if self.quota.is_none_or(|known| known.until < quota.until) {
+            self.quota = Some(quota);
         }
     }
 
@@ -43,6 +72,7 @@ impl Core {
         (member.wear.rss, member.wear.idle_since) = (rss, now);
         if cleared {
             member.wear.tokens = 0;
+            self.cannot_clear = false;
         }
     }
 
@@ -74,15 +104,24 @@ impl Core {
                 slot.previous = Some(Previous { id, reason, rss, left: now });
             }
         }
-        if let Cause::Failed(what) = cause {
-            self.failed(what, was_standby, now);
+        match cause {
+            Cause::Failed(what) => self.failed(id, what, was_standby, now),
+            // It has shown nothing about the CLI, neither good nor bad: the next one is probed at once.
+            Cause::Planned(_) | Cause::NotCleared { .. } | Cause::NotSwitched(_) => {
+                if let Some(suspension) = self.suspension.as_mut().filter(|s| s.is_probed_by(id)) {
+                    (suspension.probe, suspension.probe_at) = (Probe::Waiting, now);
+                }
+            }
         }
     }
 
-    fn failed(&mut self, what: &str, was_standby: bool, now: Instant) {
+    fn failed(&mut self, id: Id, what: &str, was_standby: bool, now: Instant) {
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
-        let probing = self.suspension.as_ref().is_some_and(|s| s.probing);
-        if self.intensity.failed(now) || probing {
+        let is_proven = self.members.get(&id).is_some_and(|member| member.is_proven);
+        let is_open = if is_proven { &mut self.turn_breaker } else { &mut self.starts }.fail(now);
+        let was_probe = self.suspension.as_ref().is_some_and(|s| s.is_probed_by(id));
+        let is_unserved = self.unserved_since.is_some_and(|since| now.saturating_duration_since(since) >= MAX_UNSERVED);
+        if was_probe || (self.suspension.is_none() && (is_open || is_unserved)) {
             return self.suspend(what, now);
         }
         let not_before = now + backoff(self.failures_in_a_row, &mut self.rng);
@@ -96,7 +135,7 @@ impl Core {
 
     fn suspend(&mut self, reason: &str, now: Instant) {
         let probe_at = now + self.rules.probe_interval;
-        self.suspension = Some(Suspension { reason: reason.to_owned(), probe_at, probing: false });
+        self.suspension = Some(Suspension { reason: reason.to_owned(), probe_at, probe: Probe::Waiting });
     }
 
     pub(super) fn gone(&mut self, id: Id, cause: &Cause, unusable: bool, now: Instant, fx: &mut dyn Effects) {

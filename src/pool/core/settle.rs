@@ -1,13 +1,16 @@
 //! Bringing the pool to where it should be, as far as the bounds allow.
 
 use super::{
-    Cause, Core, Duration, Effects, Id, Instant, Isolation, LifeEvent, Limits, Member, Phase, PoolState, Previous,
-    STANDBY_AT, Standby, Stop, TurnError, Wear,
+    Cause, Clear, Core, Duration, Effects, Id, Instant, Isolation, LifeEvent, Limits, Member, Phase, PoolState, Previous,
+    Probe, Recovery, STANDBY_AT, Standby, Stop, TurnError, Wear,
 };
 
 /// How long after its start a probe has shown whether the CLI is well: who comes back then is served, if it is. A start
 /// was measured at 0.3 to 1.1 s.
 const PROBE_TAKES: Duration = Duration::from_secs(2);
+
+/// For so long nobody may be able to serve before that is called a stall: a start, and a second one after a failure.
+const STALLED_AFTER: Duration = Duration::from_secs(5);
 
 impl Core {
     /// Does everything that can be done now. Called after each input; doing it twice changes nothing.
@@ -24,12 +27,15 @@ impl Core {
             // A turn that has just begun can be the one that makes a standby due.
             self.start(now, fx);
         }
+        self.unserved_since = if self.serves_somebody(now) { None } else { self.unserved_since.or(Some(now)) };
         self.refuse_the_waiting(now, fx);
-        self.tell_state(fx);
+        self.tell_state(now, fx);
     }
 
     fn expire(&mut self, now: Instant) {
-        self.quota_until = self.quota_until.filter(|until| now < *until);
+        if let Some(quota) = self.quota.filter(|quota| now >= quota.until) {
+            (self.quota, self.quota_trial) = (None, quota.is_doubtful);
+        }
         for slot in &mut self.slots {
             slot.not_before = slot.not_before.filter(|at| now < *at);
         }
@@ -129,7 +135,11 @@ impl Core {
             let id = fx.start();
             let wear = Wear { turns: 0, tokens: 0, started: now, idle_since: now, rss: 0 };
             let phase = Phase::Starting;
-            self.members.insert(id, Member { phase, slot, wear, first_rss: 0, forced: None, why: None });
+            let fresh = Member { phase, slot, wear, first_rss: 0, is_proven: false, forced: None, why: None };
+            self.members.insert(id, fresh);
+            if let Some(suspension) = &mut self.suspension {
+                suspension.probe = Probe::Starting(id);
+            }
             if let Some(slot) = slot {
                 self.slots[slot].invoker = Some(id);
             }
@@ -154,15 +164,8 @@ impl Core {
     }
 
     /// While starts are suspended, one probe at a time is let through.
-    fn may_start(&mut self, now: Instant) -> bool {
-        match &mut self.suspension {
-            None => true,
-            Some(suspension) if !suspension.probing && now >= suspension.probe_at => {
-                suspension.probing = true;
-                true
-            }
-            Some(_) => false,
-        }
+    fn may_start(&self, now: Instant) -> bool {
+        self.suspension.as_ref().is_none_or(|s| s.probe == Probe::Waiting && now >= s.probe_at)
     }
 
     /// Gives waiting requests to idle invokers, first come first served.
@@ -174,9 +177,14 @@ impl Core {
             let Some(member) = self.members.get_mut(&id) else { return };
             member.wear.turns += 1;
             member.phase = Phase::Busy;
-            // After its last turn nobody will see the conversation again.
-            let clear_after = self.rules.isolation == Isolation::Auto && member.wear.turns < limits.turns;
-            if !fx.assign(id, ticket, clear_after) {
+            let clear = match self.rules.isolation {
+                Isolation::None => Clear::Never,
+                Isolation::Auto if self.cannot_clear => Clear::Always,
+                Isolation::Auto if member.wear.turns < limits.turns => Clear::IfKept,
+                // After its last turn nobody will see the conversation again.
+                Isolation::Auto => Clear::Never,
+            };
+            if !fx.assign(id, ticket, clear) {
                 self.waiting.push_front(ticket);
                 let gone = Cause::Failed("the invoker's task has ended".to_owned());
                 self.leaving(id, &gone, 0, now);
@@ -184,15 +192,20 @@ impl Core {
         }
     }
 
-    /// An idle invoker, one that suits before others. Among those the one that has served most: so several slots do not
-    /// reach their limits at the same time.
+    /// An idle invoker: the one that is on trial, or one that suits before others. Among those the one that has served most:
+    /// so several slots do not reach their limits at the same time.
     fn next_idle(&self, now: Instant, suits: impl Fn(Id) -> bool) -> Option<Id> {
         // An old invoker may still be busy with its last turn after its slot has switched.
-        if self.members.values().filter(|member| member.phase == Phase::Busy).count() >= self.rules.slots {
+        let most = if self.quota_trial { 1 } else { self.rules.slots };
+        if self.members.values().filter(|member| member.phase == Phase::Busy).count() >= most {
             return None;
         }
         let idle = self.able(now).filter(|(_, member)| member.phase == Phase::Idle);
-        idle.max_by_key(|(id, member)| (suits(*id), member.wear.turns, std::cmp::Reverse(*id))).map(|(id, _)| id)
+        let is_on_trial = |id| self.suspension.as_ref().is_some_and(|s| s.probe == Probe::OnTrial(id));
+        let best = idle.max_by_key(|(id, member)| {
+            (is_on_trial(*id), suits(*id), member.wear.turns, std::cmp::Reverse(*id))
+        });
+        best.map(|(id, _)| id)
     }
 
     /// Invokers that serve a slot and may be given another turn, now or after the one they have.
@@ -210,11 +223,11 @@ impl Core {
         if self.stop == Stop::Now {
             return Some(TurnError::Stopping);
         }
-        if let Some(until) = self.quota_until {
-            return Some(TurnError::RateLimited { retry_after: until.saturating_duration_since(now) });
+        if let Some(quota) = self.quota {
+            return Some(TurnError::RateLimited { retry_after: quota.until.saturating_duration_since(now) });
         }
         match &self.suspension {
-            Some(suspension) if self.state() == PoolState::Offline => Some(TurnError::Offline {
+            Some(suspension) if self.is_offline(now) => Some(TurnError::Offline {
                 reason: suspension.reason.clone(),
                 retry_after: suspension.probe_at.saturating_duration_since(now) + PROBE_TAKES,
             }),
@@ -239,16 +252,22 @@ impl Core {
         }
     }
 
-    /// Invokers that serve or can serve.
-    fn serving(&self) -> usize {
-        let serves = |m: &&Member| matches!(m.phase, Phase::Idle | Phase::Busy | Phase::Settling);
-        self.members.values().filter(serves).count()
+    /// A turn runs, or could at once.
+    fn serves_somebody(&self, now: Instant) -> bool {
+        let runs = |member: &Member| matches!(member.phase, Phase::Busy | Phase::Settling);
+        self.members.values().any(runs) || self.able(now).next().is_some()
     }
 
-    pub(super) fn state(&self) -> PoolState {
+    /// Nobody can be given another turn, and nobody new may start. An invoker that has reached a limit does not count,
+    /// nor does one that ends its last turn.
+    fn is_offline(&self, now: Instant) -> bool {
+        self.suspension.is_some() && self.able(now).next().is_none()
+    }
+
+    pub(super) fn state(&self, now: Instant) -> PoolState {
         if self.stop != Stop::No {
             PoolState::Stopping
-        } else if self.suspension.is_some() && self.serving() == 0 {
+        } else if self.is_offline(now) {
             PoolState::Offline
         } else if self.was_ready {
             PoolState::Ready
@@ -257,8 +276,20 @@ impl Core {
         }
     }
 
-    fn tell_state(&mut self, fx: &mut dyn Effects) {
-        let state = self.state();
+    /// What keeps the pool from being well.
+    pub(super) fn recovery(&self, now: Instant) -> Option<Recovery> {
+        let unserved = self.unserved_since.map(|since| now.saturating_duration_since(since));
+        if unserved.is_some_and(|unserved| unserved >= STALLED_AFTER) {
+            Some(Recovery::Stalled)
+        } else if self.suspension.as_ref().is_some_and(|s| matches!(s.probe, Probe::OnTrial(_))) {
+            Some(Recovery::Trial)
+        } else {
+            None
+        }
+    }
+
+    fn tell_state(&mut self, now: Instant, fx: &mut dyn Effects) {
+        let state = self.state(now);
         if state != self.told {
             self.told = state;
             let reason = self.suspension.as_ref().filter(|_| state == PoolState::Offline).map(|s| s.reason.clone());

@@ -12,6 +12,8 @@ struct World {
     starting: BTreeSet<Id>,
     idle: BTreeSet<Id>,
     busy: BTreeMap<Id, Ticket>,
+    /// Whether the latest turn of each is followed by a reset.
+    clears: BTreeMap<Id, Clear>,
     clearing: BTreeSet<Id>,
     stopping: BTreeMap<Id, &'static str>,
     stop_after: BTreeMap<Id, &'static str>,
@@ -43,13 +45,11 @@ impl Effects for World {
         self.suited.get(&ticket) == Some(&id)
     }
 
-    fn assign(&mut self, id: Id, ticket: Ticket, clear_after: bool) -> bool {
+    fn assign(&mut self, id: Id, ticket: Ticket, clear: Clear) -> bool {
         assert!(self.idle.remove(&id), "{id} is not idle");
         assert!(!self.ended.contains_key(&ticket));
         self.busy.insert(id, ticket);
-        if clear_after {
-            self.clearing.remove(&id);
-        }
+        self.clears.insert(id, clear);
         true
     }
 
@@ -132,6 +132,9 @@ impl Sim {
         if let Some(cause) = self.world.stop_after.remove(&id) {
             self.world.stopping.insert(id, cause);
             self.report(id, Report::TurnOver { usage: Some(Usage::default()) });
+            if clears && self.world.clears[&id] == Clear::Always {
+                self.report(id, Report::Cleared);
+            }
             self.report(id, Report::Leaving { cause: Cause::Planned(cause), rss: 1 });
         } else {
             self.world.clearing.insert(id);
@@ -192,6 +195,9 @@ impl Sim {
                 self.report(id, Report::Idle { cleared: true, rss: 1 });
             } else if let Some(id) = self.world.stopping.keys().next().copied() {
                 self.gone(id);
+            } else if self.core.recovery(self.now) == Some(Recovery::Trial) && self.core.stop != Stop::Now {
+                // Only a turn shows that it works.
+                self.request();
             } else if let Some(at) = self.core.next_tick(self.now).filter(|_| !self.core.status(self.now).settled) {
                 self.advance(at - self.now);
             } else {
@@ -200,6 +206,10 @@ impl Sim {
         }
         panic!("never comes to rest: {:?}", self.core.status(self.now));
     }
+}
+
+fn rate_limited(seconds: u64, is_doubtful: bool) -> Report<Ticket> {
+    Report::RateLimited(QuotaHold { resets_in: Duration::from_secs(seconds), is_doubtful })
 }
 
 fn config(slots: usize, standby: Standby) -> Config {
@@ -259,7 +269,7 @@ fn a_crash_costs_no_wait_and_a_crash_loop_ends_offline_with_a_probe() {
     sim.finish(1, true);
     sim.crash(1, false);
     assert_eq!(sim.world.starting.len(), 1, "the next one starts at once");
-    for _ in 0..5 {
+    for _ in 0..6 {
         let id = *sim.world.starting.first().unwrap();
         sim.crash(id, false);
         if let Some(at) = sim.core.next_tick(sim.now) {
@@ -267,15 +277,121 @@ fn a_crash_costs_no_wait_and_a_crash_loop_ends_offline_with_a_probe() {
         }
     }
     let status = sim.core.status(sim.now);
-    assert_eq!((status.state, status.started), (PoolState::Offline, 7), "the advance to the probe starts one more");
+    assert_eq!((status.state, status.started), (PoolState::Offline, 8), "the advance to the probe starts one more");
     sim.request();
     assert_eq!(sim.world.ended.values().filter(|how| **how == "refused").count(), 1);
     let probe = *sim.world.starting.first().unwrap();
     sim.ready(probe);
-    assert_eq!(sim.core.status(sim.now).state, PoolState::Ready);
+    let status = sim.core.status(sim.now);
+    assert_eq!((status.state, status.recovery), (PoolState::Ready, Some(Recovery::Trial)));
     let served = sim.request();
     sim.run_out();
     assert_eq!(sim.world.ended[&served], "served");
+    assert_eq!(sim.core.status(sim.now).recovery, None);
+}
+
+#[test]
+fn a_cli_that_starts_and_then_dies_costs_one_try_for_each_probe() {
+    let config = Config { probe_interval: Duration::from_secs(30), ..config(2, Standby::Jit) };
+    let mut sim = Sim::new(&config);
+    sim.crash(1, true);
+    sim.crash(2, true);
+    for round in 1..5 {
+        sim.advance(Duration::from_secs(30));
+        let probe = *sim.world.starting.first().unwrap();
+        sim.ready(probe);
+        assert_eq!(sim.core.status(sim.now).started, 2 + round, "nothing else is started before it has shown something");
+        let waits = sim.request();
+        sim.crash(probe, false);
+        assert_eq!(sim.core.status(sim.now).state, PoolState::Offline);
+        assert_eq!(sim.world.ended[&waits], "refused");
+    }
+    sim.advance(Duration::from_secs(30));
+    let probe = *sim.world.starting.first().unwrap();
+    sim.ready(probe);
+    sim.request();
+    sim.finish(probe, true);
+    assert_eq!(sim.world.starting.len(), 1, "it works: the second slot is filled");
+    sim.run_out();
+    assert!(sim.core.status(sim.now).settled);
+}
+
+#[test]
+fn an_invoker_at_its_limit_serves_nobody_and_does_not_hide_that_the_cli_is_gone() {
+    let mut sim = Sim::new(&Config { max_turns: 3, ..config(1, Standby::Jit) });
+    sim.ready(1);
+    for _ in 0..3 {
+        sim.request();
+        let standby = sim.world.starting.first().copied();
+        standby.into_iter().for_each(|id| sim.crash(id, true));
+        sim.finish(1, true);
+    }
+    assert_eq!(sim.core.status(sim.now).state, PoolState::Offline);
+    let refused = sim.request();
+    assert_eq!(sim.world.ended[&refused], "refused");
+    sim.advance(Duration::from_secs(30));
+    sim.ready(2.max(*sim.world.starting.first().unwrap()));
+    let served = sim.request();
+    sim.run_out();
+    assert_eq!(sim.world.ended[&served], "served");
+}
+
+#[test]
+fn a_start_that_takes_as_long_as_requests_may_wait_takes_the_pool_offline_when_it_fails() {
+    let mut sim = Sim::new(&config(1, Standby::Jit));
+    sim.ready(1);
+    sim.crash(1, false);
+    let waits = sim.request();
+    let starting = *sim.world.starting.first().unwrap();
+    sim.advance(Duration::from_secs(6));
+    assert_eq!(sim.core.status(sim.now).recovery, Some(Recovery::Stalled));
+    sim.advance(Duration::from_secs(24));
+    sim.crash(starting, false);
+    assert_eq!(sim.core.status(sim.now).state, PoolState::Offline);
+    assert_eq!(sim.world.ended[&waits], "refused");
+}
+
+#[test]
+fn a_few_broken_turns_among_many_that_work_never_take_the_pool_offline() {
+    let mut sim = Sim::new(&config(8, Standby::Jit));
+    for n in 0..4000_u32 {
+        while let Some(id) = sim.world.starting.first().copied() {
+            sim.ready(id);
+        }
+        sim.request();
+        let id = *sim.world.busy.first_key_value().unwrap().0;
+        if n % 20 == 0 {
+            // Returned to the queue, it is given to another, which serves it.
+            sim.crash(id, false);
+        } else {
+            sim.finish(id, true);
+        }
+        while let Some(id) = sim.world.stopping.first_key_value().map(|(id, _)| *id) {
+            sim.gone(id);
+        }
+        sim.advance(Duration::from_millis(3));
+        assert_eq!(sim.core.status(sim.now).state, PoolState::Ready, "after {n} turns");
+    }
+    assert!(sim.world.ended.values().all(|how| *how == "served"));
+}
+
+#[test]
+fn a_cli_that_can_not_be_started_any_more_suspends_starts_however_well_the_others_work() {
+    let mut sim = Sim::new(&config(2, Standby::Jit));
+    (1..=2).for_each(|id| sim.ready(id));
+    (0..4).for_each(|_| {
+        sim.request();
+        sim.finish(1, true);
+    });
+    sim.crash(2, false);
+    let mut started = 0;
+    while let Some(id) = sim.world.starting.first().copied() {
+        sim.crash(id, false);
+        started += 1;
+        sim.advance(Duration::from_millis(600));
+        assert!(started < 20, "starts go on");
+    }
+    assert_eq!(sim.core.status(sim.now).state, PoolState::Ready, "the one that works serves");
 }
 
 #[test]
@@ -336,7 +452,7 @@ fn an_invoker_that_breaks_over_a_model_is_replaced_at_once_and_never_counts() {
 fn a_used_up_quota_holds_the_pool_until_it_is_renewed() {
     let mut sim = Sim::new(&config(1, Standby::Jit));
     sim.ready(1);
-    sim.report(1, Report::RateLimited { resets_in: Duration::from_secs(100) });
+    sim.report(1, rate_limited(100, false));
     let refusal = sim.core.request(99, sim.now, &mut sim.world).unwrap_err();
     assert_eq!(refusal, TurnError::RateLimited { retry_after: Duration::from_secs(100) });
     sim.advance(Duration::from_secs(100));
@@ -346,10 +462,43 @@ fn a_used_up_quota_holds_the_pool_until_it_is_renewed() {
 }
 
 #[test]
+fn after_a_doubtful_quota_one_turn_goes_first_and_the_others_wait_for_what_it_finds() {
+    let mut sim = Sim::new(&config(3, Standby::Jit));
+    (1..=3).for_each(|id| sim.ready(id));
+    sim.report(1, rate_limited(300, true));
+    sim.advance(Duration::from_secs(300));
+    let tickets: Vec<Ticket> = (0..3).map(|_| sim.request()).collect();
+    assert_eq!(sim.world.busy.len(), 1, "one of them tries");
+    let (probe, _) = sim.world.busy.first_key_value().map(|(id, ticket)| (*id, *ticket)).unwrap();
+    sim.report(probe, rate_limited(300, true));
+    assert!(tickets[1..].iter().all(|t| sim.world.ended[t] == "refused"), "used up still");
+    sim.finish(probe, true);
+    sim.advance(Duration::from_secs(300));
+    (0..3).for_each(|_| drop(sim.request()));
+    let probe = *sim.world.busy.first_key_value().unwrap().0;
+    assert_eq!(sim.world.busy.len(), 1);
+    sim.finish(probe, true);
+    assert_eq!(sim.world.busy.len(), 2, "renewed");
+}
+
+#[test]
+fn a_restart_that_is_asked_for_ends_a_quota() {
+    for is_doubtful in [false, true] {
+        let mut sim = Sim::new(&config(1, Standby::Jit));
+        sim.ready(1);
+        sim.report(1, rate_limited(100, is_doubtful));
+        sim.core.restart(sim.now, &mut sim.world);
+        let served = sim.request();
+        sim.run_out();
+        assert_eq!(sim.world.ended[&served], "served");
+    }
+}
+
+#[test]
 fn what_becomes_due_between_two_looks_is_looked_at() {
     let mut sim = Sim::new(&config(1, Standby::Jit));
     sim.ready(1);
-    sim.report(1, Report::RateLimited { resets_in: Duration::from_secs(100) });
+    sim.report(1, rate_limited(100, false));
     let due = sim.now + Duration::from_secs(100);
     // Whoever asks for the time of the next tick does so a little later than the last one was.
     assert_eq!(sim.core.next_tick(due + Duration::from_millis(1)), Some(due));

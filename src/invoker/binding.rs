@@ -1,0 +1,171 @@
+//! Which turn a line of the CLI belongs to. Pure.
+//!
+//! No line repeats the prompt that it answers. What ties the two together, the same in every recorded version:
+//!
+//! - A prompt is answered by one `system/init`, then text, then one `result`; so is `/clear`, and on a CLI that knows it
+//!   a `conversation_reset` comes first. Nothing of a turn comes before its `init` or after its `result`.
+//! - The lines of a turn carry the `session_id` of its `init`, and each `/clear` begins a new session.
+//! - Text comes after the `message_start` of its own turn.
+//! - `result_index`, where there is one, counts the results of the process.
+//!
+//! A line that breaks one of these belongs to another turn, and then the lines after it may as well: the process has to
+//! be replaced. A result also has to have the text of its turn: [`super::reply`].
+//!
+//! One case stays open. A delta names its conversation and no turn, so one that came late within the same conversation, in
+//! the middle of another turn's message, would be noticed only at the end of that turn. Its client gets an error then, but
+//! one that reads the reply as a stream has seen the text. `/clear` between the turns rules that out.
+
+use crate::cli::event::{CliEvent, Line};
+
+/// What the CLI was given to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// A prompt.
+    Prompt,
+    /// `/clear`.
+    Clear,
+}
+
+/// A line that belongs to no work that the CLI has now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Misplaced {
+    /// `system/init`, without a prompt or a second time.
+    #[error("a turn began that was not asked for")]
+    Init,
+    /// Text before the turn began, after it ended, or before its first message.
+    #[error("text came that belongs to no running turn")]
+    Text,
+    /// `result` before the turn began or after it ended, or one that was sent before.
+    #[error("a result came that belongs to no running turn")]
+    Result,
+    /// `conversation_reset` without a `/clear`.
+    #[error("the conversation was reset without a request")]
+    Reset,
+    /// A line of an earlier conversation.
+    #[error("a line came that belongs to an earlier conversation")]
+    Session,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Idle,
+    /// Written to the CLI, which has not begun it.
+    Asked(Work),
+    /// `system/init` has come.
+    Begun(Work),
+}
+
+/// Follows the lines of one process.
+#[derive(Debug)]
+pub struct TurnBinding {
+    stage: Stage,
+    /// The conversation was reset for the `/clear` that is under way.
+    is_reset: bool,
+    /// That of the latest `system/init`.
+    session: Option<String>,
+    /// The running turn has begun a message.
+    in_message: bool,
+    /// The CLI announces its messages.
+    frames_messages: bool,
+    last_index: Option<u64>,
+}
+
+impl TurnBinding {
+    /// A process that has been given nothing to do.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            stage: Stage::Idle,
+            is_reset: false,
+            session: None,
+            in_message: false,
+            frames_messages: false,
+            last_index: None,
+        }
+    }
+
+    /// The CLI is given something to do. Only when its work before has had a result.
+    pub fn ask(&mut self, work: Work) {
+        self.stage = Stage::Asked(work);
+        self.is_reset = false;
+    }
+
+    /// Whether text that comes after the end of its turn can be told from the text of the next turn, in all cases.
+    #[must_use]
+    pub fn detects_late_text(&self) -> bool {
+        self.frames_messages
+    }
+
+    /// Takes the next line; fails when it does not belong to what the CLI has to do.
+    pub fn accept(&mut self, line: &Line<'_>) -> Result<(), Misplaced> {
+        let session = line.session.as_deref();
+        match &line.event {
+            CliEvent::Init { .. } => self.begin(session),
+            CliEvent::MessageStart => {
+                self.check_is_running(session, Misplaced::Text)?;
+                (self.in_message, self.frames_messages) = (true, true);
+                Ok(())
+            }
+            CliEvent::TextDelta(_) if self.frames_messages && !self.in_message => Err(Misplaced::Text),
+            CliEvent::TextDelta(_) | CliEvent::BlockText(_) | CliEvent::StopReason(_) => {
+                self.check_is_running(session, Misplaced::Text)
+            }
+            CliEvent::Result(result) => self.end(session, result.result_index),
+            CliEvent::ConversationReset => self.reset(),
+            CliEvent::ApiRetry { .. }
+            | CliEvent::RateLimit { .. }
+            | CliEvent::ControlResponse { .. }
+            | CliEvent::ControlRequest { .. }
+            | CliEvent::Other => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, session: Option<&str>) -> Result<(), Misplaced> {
+        let Stage::Asked(work) = self.stage else { return Err(Misplaced::Init) };
+        self.stage = Stage::Begun(work);
+        self.in_message = false;
+        if self.session.as_deref() != session {
+            self.session = session.map(str::to_owned);
+        }
+        Ok(())
+    }
+
+    fn check_is_running(&self, session: Option<&str>, otherwise: Misplaced) -> Result<(), Misplaced> {
+        if !matches!(self.stage, Stage::Begun(_)) {
+            return Err(otherwise);
+        }
+        // A line without a session says nothing about it.
+        match (session, self.session.as_deref()) {
+            (Some(own), Some(current)) if own != current => Err(Misplaced::Session),
+            _ => Ok(()),
+        }
+    }
+
+    fn end(&mut self, session: Option<&str>, index: Option<u64>) -> Result<(), Misplaced> {
+        self.check_is_running(session, Misplaced::Result)?;
+        if index.is_some() && index <= self.last_index {
+            return Err(Misplaced::Result);
+        }
+        self.last_index = index.or(self.last_index);
+        self.stage = Stage::Idle;
+        Ok(())
+    }
+
+    fn reset(&mut self) -> Result<(), Misplaced> {
+        let clears = matches!(self.stage, Stage::Asked(Work::Clear) | Stage::Begun(Work::Clear));
+        if !clears || self.is_reset {
+            return Err(Misplaced::Reset);
+        }
+        self.is_reset = true;
+        Ok(())
+    }
+}
+
+impl Default for TurnBinding {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests;
