@@ -183,11 +183,12 @@ pub struct Config {
     #[arg(long, env = "CCW_STOP_TIMEOUT", default_value = "30", value_parser = parse_seconds)]
     pub stop_timeout: Duration,
 
-    /// More failures than this within --failure-window take the server offline.
+    /// More failures than this take the server offline: within --failure-window, if at least half of the starts or turns
+    /// failed, or in a row.
     #[arg(long, env = "CCW_MAX_FAILURES", default_value = "5", value_parser = clap::value_parser!(u16).range(..=1000))]
     pub max_failures: u16,
 
-    /// The sliding window in which failures are counted, in seconds.
+    /// The sliding window in which failures and successes are counted, in seconds.
     #[arg(long, env = "CCW_FAILURE_WINDOW", default_value = "60", value_parser = parse_seconds)]
     pub failure_window: Duration,
 

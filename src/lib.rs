@@ -36,15 +36,17 @@
 //! | `src/answer/exchange.rs` | a turn's reply → an answer, or the next turn. Pure |
 //! | `src/pool.rs` | the lock around the core, the queue's handles, the one task that keeps the time |
 //! | `src/pool/core.rs` | who serves next. Pure |
-//! | `src/pool/policy.rs` | limits, backoff, failure intensity. Pure |
+//! | `src/pool/policy.rs` | limits, backoff, circuit breaker. Pure |
 //! | `src/pool/observer.rs` | the public events of the pool's life |
 //! | `src/invoker.rs` | the factory that counts live invokers, and the handle |
 //! | `src/invoker/life.rs` | the state table of one invoker. Pure |
 //! | `src/invoker/actor.rs` | the task that owns process and pipes |
+//! | `src/invoker/binding.rs` | which turn a line of the CLI belongs to. Pure |
 //! | `src/invoker/reply.rs` | one reply out of its events. Pure |
 //! | `src/cli.rs` | how a CLI is started |
 //! | `src/cli/account.rs` | whose money it spends: what it may see of the environment. Pure |
 //! | `src/cli/endpoint.rs` | where its requests go, if the environment says so |
+//! | `src/cli/quota.rs` | how long a used-up quota is believed to last. Pure |
 //! | `src/cli/system_prompt.rs` | the file with the system prompt |
 //! | `src/cli/codec.rs` | lines of bounded length |
 //! | `src/cli/event.rs` | the CLI's JSON, both ways |
@@ -82,6 +84,7 @@
 //!   child left.
 //! - No lock is held across an `await`; nothing in the pool waits for an invoker, and nothing in an invoker for the pool.
 //! - The task of an invoker is never aborted. Every task belongs to a [`shutdown::Tasks`] and is joined.
+//! - A reply has no byte of another turn, in any isolation mode: a line that does not fit the running turn ends its process.
 //! - An ending always has room: two places of a turn's queue are kept for it, however slowly its client reads.
 //! - `http` knows nothing of processes, `pool` nothing of HTTP, `invoker` nothing of slots.
 //!

@@ -24,7 +24,7 @@ pub enum PoolState {
 pub enum Recovery {
     /// For some time no turn has run and none could have begun: requests wait for a start.
     Stalled,
-    /// A CLI has started again after too many failures, and has not yet shown that it works.
+    /// The CLI has failed several times in a row, and no turn has shown since that it works.
     Trial,
 }
 

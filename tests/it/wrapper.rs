@@ -1,5 +1,6 @@
 //! The server as a real process, in front of a CLI that is one.
 
+mod binding;
 mod check;
 mod config;
 mod faults;

@@ -281,11 +281,16 @@ impl Core {
         let unserved = self.unserved_since.map(|since| now.saturating_duration_since(since));
         if unserved.is_some_and(|unserved| unserved >= STALLED_AFTER) {
             Some(Recovery::Stalled)
-        } else if self.suspension.as_ref().is_some_and(|s| matches!(s.probe, Probe::OnTrial(_))) {
+        } else if self.is_on_trial() || self.failures_in_a_row > 1 {
             Some(Recovery::Trial)
         } else {
             None
         }
+    }
+
+    /// The invoker of a probe has started and can serve, and has not yet shown that it works.
+    pub(super) fn is_on_trial(&self) -> bool {
+        self.suspension.as_ref().is_some_and(|s| matches!(s.probe, Probe::OnTrial(_)))
     }
 
     fn tell_state(&mut self, now: Instant, fx: &mut dyn Effects) {

@@ -195,7 +195,7 @@ impl Sim {
                 self.report(id, Report::Idle { cleared: true, rss: 1 });
             } else if let Some(id) = self.world.stopping.keys().next().copied() {
                 self.gone(id);
-            } else if self.core.recovery(self.now) == Some(Recovery::Trial) && self.core.stop != Stop::Now {
+            } else if self.core.is_on_trial() && self.core.stop != Stop::Now {
                 // Only a turn shows that it works.
                 self.request();
             } else if let Some(at) = self.core.next_tick(self.now).filter(|_| !self.core.status(self.now).settled) {

@@ -120,6 +120,127 @@ fn a_cli_that_does_not_start_is_given_up_at_the_deadline() {
     server.stop();
 }
 
+/// A CLI that is the mock, until it is replaced or removed.
+fn replaceable_cli(folder: &tempfile::TempDir) -> std::path::PathBuf {
+    let cli = folder.path().join("claude");
+    script(&cli, &format!("exec {} \"$@\"", env!("CARGO_BIN_EXE_mock-claude")));
+    cli
+}
+
+#[test]
+fn a_cli_that_is_gone_when_an_invoker_has_reached_its_limit_is_told_at_once_and_taken_when_it_is_back() {
+    for standby in ["jit", "off"] {
+        let folder = tempfile::tempdir().unwrap();
+        let cli = replaceable_cli(&folder);
+        let flags = ["--max-turns", "2", "--probe-interval", "0.3", "--standby", standby];
+        let server = Options::new().flags(&flags).cli(&cli).start();
+        server.ask("hello").text();
+        std::fs::remove_file(&cli).unwrap();
+        while server.ask("hello").status == 200 {}
+        let refused = server.ask("hello");
+        assert_eq!((refused.status, server.get("/readyz").status), (503, 503), "{refused:?}");
+        assert!(refused.header("retry-after").is_some() && refused.body.contains("No such file"), "{refused:?}");
+        assert_eq!(server.health()["status"], "offline");
+        replaceable_cli(&folder);
+        until("a probe finds it", || server.ask("hello").status == 200);
+        assert_eq!(server.health()["status"], "ok");
+        server.stop();
+    }
+}
+
+#[test]
+fn a_runtime_folder_that_is_removed_is_made_again_with_what_was_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = folder.path().join("runtime");
+    let prompt = folder.path().join("prompt");
+    std::fs::write(&prompt, "Answer.").unwrap();
+    let flags = ["--runtime-dir", runtime.to_str().unwrap(), "--system-prompt-file", prompt.to_str().unwrap()];
+    let server = Options::new().flags(&flags).flags(&["--max-turns", "1"]).start();
+    server.ask("hello").text();
+    std::fs::remove_file(&prompt).unwrap();
+    for _ in 0..3 {
+        std::fs::remove_dir_all(&runtime).unwrap();
+        for _ in 0..3 {
+            server.ask("hello").text();
+        }
+        assert!(runtime.is_dir());
+    }
+    assert_eq!(server.health()["restarts"]["recovery"], 0);
+    server.stop();
+    assert!(!runtime.exists());
+}
+
+#[test]
+fn a_cli_that_dies_once_it_has_started_is_offline_until_a_turn_has_worked() {
+    let folder = tempfile::tempdir().unwrap();
+    let cli = folder.path().join("claude");
+    let ready =
+        r#"{"type":"control_response","response":{"subtype":"success","request_id":"initialize","response":{}}}"#;
+    let dies = |then: &str| script(&cli, &format!("read init; echo '{ready}'; {then} echo broken >&2; exit 3"));
+    dies("");
+    let flags = ["--max-failures", "2", "--probe-interval", "0.2"];
+    let server = Options::new().flags(&flags).cli(&cli).start();
+    until("it is offline", || server.health()["state"] == "offline");
+    dies("read user;");
+    // Each probe starts a process that looks well; a request shows that it is not, and gets a reply all the same.
+    for _ in 0..3 {
+        until("a probe has started", || server.health()["state"] == "ready");
+        assert_eq!(server.health()["status"], "recovering");
+        assert_eq!(server.get("/readyz").status, 200, "a request has to come, for it to show that it works");
+        let refused = server.ask("hello");
+        assert!(refused.status == 503 && refused.body.contains("broken"), "{refused:?}");
+        assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    }
+    replaceable_cli(&folder);
+    until("it works", || server.ask("hello").status == 200);
+    assert_eq!(server.health()["status"], "ok");
+    server.stop();
+}
+
+#[test]
+fn a_few_crashes_among_many_turns_refuse_nobody() {
+    let flags = ["--slots", "3"];
+    let server = Options::new().flags(&flags).mock(&["--mock-fault=crash@p=0.1"]).start();
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let clients: Vec<_> =
+            (0..6).map(|_| scope.spawn(|| (0..25).map(|_| server.ask("hello").status).collect::<Vec<_>>())).collect();
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    });
+    assert!(statuses.iter().all(|status| matches!(status, 200 | 502)), "{statuses:?}");
+    assert!(server.health()["restarts"]["recovery"].as_u64().unwrap() > 5, "more than --max-failures");
+    server.stop();
+}
+
+#[test]
+fn a_reset_of_the_quota_that_cannot_be_right_is_held_for_minutes_and_ended_by_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cli, used_up) = (folder.path().join("claude"), folder.path().join("used-up"));
+    std::fs::write(&used_up, "").unwrap();
+    let events = [
+        r#"{"type":"system","subtype":"init"}"#,
+        r#"{"type":"rate_limit_event","rate_limit_info":{"status":"rejected","resetsAt":1790000000000}}"#,
+        r#"{"type":"result","subtype":"success","is_error":true,"api_error_status":429,"result":"API Error: 429"}"#,
+    ];
+    let ready =
+        r#"{"type":"control_response","response":{"subtype":"success","request_id":"initialize","response":{}}}"#;
+    let refuses = format!("read init; echo '{ready}'; read user; echo '{}'; read more", events.join("'; echo '"));
+    let mock = format!("exec {} \"$@\"", env!("CARGO_BIN_EXE_mock-claude"));
+    script(&cli, &format!("if test -e {}; then {refuses}; else {mock}; fi", used_up.display()));
+    let server = Options::new().cli(&cli).start();
+    for _ in 0..2 {
+        let refused = server.ask("hello");
+        assert_eq!(refused.status, 429, "{refused:?}");
+        let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+        assert!((200..=300).contains(&wait), "{wait} s");
+    }
+    assert_eq!(server.health()["status"], "rate_limited");
+    std::fs::remove_file(&used_up).unwrap();
+    server.post("/admin/restart", &serde_json::json!({}));
+    server.ask("hello").text();
+    assert_eq!(server.health()["rate_limit"], serde_json::Value::Null);
+    server.stop();
+}
+
 #[test]
 fn a_silent_turn_is_a_504_and_the_next_request_is_served() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,9 @@
 //! The CLI's protocol as it was recorded, and the shapes that clients see.
 
+use std::collections::VecDeque;
+
 use cc_openai_wrapper::cli::event::{self, CliEvent};
+use cc_openai_wrapper::invoker::binding::{TurnBinding, Work};
 use leakgate::recording::{self, What};
 use serde_json::json;
 
@@ -13,8 +16,8 @@ fn every_line_of_every_recording_is_understood() {
         let session = builtin.parse().unwrap();
         for line in session.events.iter().filter_map(|e| if let What::Out(line) = &e.what { Some(line) } else { None })
         {
-            let event = event::parse(line.as_bytes());
-            let event = event.unwrap_or_else(|e| panic!("{}/{}: {e}: {line}", builtin.version, builtin.name));
+            let parsed = event::parse(line.as_bytes());
+            let event = parsed.unwrap_or_else(|e| panic!("{}/{}: {e}: {line}", builtin.version, builtin.name)).event;
             let is_result = line.contains(r#""type":"result""#);
             assert_eq!(matches!(event, CliEvent::Result(_)), is_result, "{line}");
             results += usize::from(is_result);
@@ -24,13 +27,41 @@ fn every_line_of_every_recording_is_understood() {
 }
 
 #[test]
+fn every_line_of_every_recording_belongs_to_its_turn() {
+    for builtin in recording::builtin() {
+        let session = builtin.parse().unwrap();
+        let mut binding = TurnBinding::new();
+        // The CLI begins a queued prompt by itself, once the one before it has ended.
+        let (mut asked, mut running) = (VecDeque::new(), false);
+        for event in &session.events {
+            match &event.what {
+                What::In(line) if line.contains(r#""type":"user""#) => {
+                    asked.push_back(if line.contains(r#""/clear""#) { Work::Clear } else { Work::Prompt });
+                }
+                What::Out(line) => {
+                    let Ok(line) = event::parse(line.as_bytes()) else { continue };
+                    let accepted = binding.accept(&line);
+                    accepted.unwrap_or_else(|e| panic!("{}/{}: {e}: {line:?}", builtin.version, builtin.name));
+                    running &= !matches!(line.event, CliEvent::Result(_));
+                }
+                _ => {}
+            }
+            if !running && let Some(work) = asked.pop_front() {
+                binding.ask(work);
+                running = true;
+            }
+        }
+    }
+}
+
+#[test]
 fn deltas_and_result_of_a_recorded_turn_are_the_same_text() {
     for version in ["2.1.330", "2.1.19"] {
         let session = recording::load(&format!("{version}/ten-turns")).unwrap();
         let (mut text, mut turns) = (String::new(), 0);
         for event in &session.events {
             let What::Out(line) = &event.what else { continue };
-            match event::parse(line.as_bytes()).unwrap() {
+            match event::parse(line.as_bytes()).unwrap().event {
                 CliEvent::TextDelta(delta) => text.push_str(&delta),
                 CliEvent::Result(result) => {
                     assert!(result.is_success() && result.usage().output > 0, "{line}");
@@ -58,7 +89,7 @@ fn a_tool_that_the_cli_asks_for_is_refused_and_the_turn_goes_on() {
 #[test]
 fn text_that_is_not_ascii_survives_both_ways() {
     let expected = recording::load("unicode").unwrap().events.iter().rev().find_map(|e| match &e.what {
-        What::Out(line) => match event::parse(line.as_bytes()) {
+        What::Out(line) => match event::parse(line.as_bytes()).map(|line| line.event) {
             Ok(CliEvent::Result(result)) => result.result,
             _ => None,
         },
