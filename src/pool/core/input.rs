@@ -11,7 +11,7 @@ impl Core {
         member.phase = Phase::Idle;
         (member.wear.rss, member.first_rss, member.wear.idle_since) = (rss, rss, now);
         let (took, slot) = (now.saturating_duration_since(member.wear.started), member.slot);
-        fx.emit(LifeEvent::Ready { invoker: id, took });
+        fx.emit(LifeEvent::Ready { invoker: id, took, rss });
         if self.suspension.take().is_some() {
             self.intensity.clear();
         }
