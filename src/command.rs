@@ -82,9 +82,9 @@ fn refuse(refusal: Refusal) -> ExitCode {
     };
     // Whoever asked for the help reads all of it, at leisure.
     if exit == Exit::Clean {
-        print()
+        print();
     } else {
-        logging::within_last_words(print)
+        logging::within_last_words(print);
     }
     if let Some(variable) = variable {
         logging::notify(&format!("the value is that of the variable {variable}"));

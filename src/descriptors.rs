@@ -17,7 +17,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// be executed, the keeper's pidfd, and a look into `/proc`. Afterwards four of them.
 const PER_INVOKER: u64 = 10;
 
-/// For the runtime and its signals (6), the listener, and the connection that is just being refused.
+/// For the runtime and its signals (6), the listener, and the connection that just waits for its place.
 const SERVER: u64 = 8;
 
 /// For looks into `/proc`, files that are read or swept, and whatever else is short.

@@ -4,8 +4,8 @@
 //! is a 503 with `Retry-After`, and the connection closes after one request. So a supervisor still reaches a server
 //! that is full. A client can't take these places for long: when all are taken, the oldest connection that has not sent
 //! its header yet, or does not take its reply, is closed to make room for the next. A probe sends its request at once,
-//! and so has its answer before it is the oldest. Only where each of them is being answered just then, a connection above
-//! the reserve is closed with a 503 that nobody waits to see delivered; no task is spawned.
+//! and so has its answer before it is the oldest. Where each of them is being answered just then, the next connection waits
+//! a moment to be accepted.
 //!
 //! Told to stop, the server goes on accepting until the requests that it took have ended: probes say so, anything else is
 //! a 503, one request a connection. Then it closes the door. Told to hurry, it drops whatever has not ended in a moment.
@@ -31,7 +31,7 @@ use tower::ServiceExt;
 
 use super::Limits;
 use super::stream::{Phase, TimedStream};
-use super::trace::{GivenUp, REQUEST_ID, RequestId, Until};
+use super::trace::{GivenUp, Until};
 use crate::config::Config;
 use crate::shutdown::Tasks;
 
@@ -43,7 +43,10 @@ pub const EXTRA_CONNECTIONS: usize = 2 * RESERVE;
 
 /// Above the limit, how long a client may take over its reply when others want its place. Probes are answered in
 /// milliseconds.
-const SLOW: Duration = Duration::from_millis(500);
+const SLOW: Duration = Duration::from_millis(200);
+
+/// How often it is looked at whether one of them has become idle.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// Above any system's limit of open files, and far below what a semaphore can count.
 const MOST_CONNECTIONS: usize = 1 << 20;
@@ -76,9 +79,8 @@ pub(super) async fn run(listener: TcpListener, doors: Doors, config: &Config, li
             () = tasks.stopped() => break,
             socket = accept(&listener) => match take(&all) {
                 Some(seat) => connection.serve_in(socket, doors.all.clone(), seat),
-                None => match reserve.admit().await {
-                    Some(guest) => connection.serve_above(socket, doors.reserve.clone(), guest),
-                    None => turn_away(&socket),
+                None => if let Some(guest) = reserve.admit().await {
+                    connection.serve_above(socket, doors.reserve.clone(), guest);
                 },
             },
         }
@@ -89,9 +91,8 @@ pub(super) async fn run(listener: TcpListener, doors: Doors, config: &Config, li
         tokio::select! {
             biased;
             () = left.as_mut() => break,
-            socket = accept(&listener) => match late.admit().await {
-                Some(guest) => connection.serve_late(socket, doors.late.clone(), guest),
-                None => turn_away(&socket),
+            socket = accept(&listener) => if let Some(guest) = late.admit().await {
+                connection.serve_late(socket, doors.late.clone(), guest);
             },
         }
     }
@@ -164,16 +165,23 @@ impl Reserve {
 
     /// A seat; if need be that of a connection which keeps it without using it.
     async fn admit(&mut self) -> Option<GuestSeat> {
-        self.guests.retain(|guest| !guest.close.is_closed());
-        let permit = match take(&self.seats) {
-            Some(permit) => permit,
-            None => {
-                let is_idle = |guest: &Guest| guest.phase.is_half_open() || guest.since.elapsed() > SLOW;
-                let idle = self.guests.iter().position(is_idle)?;
+        let permit = loop {
+            self.guests.retain(|guest| !guest.close.is_closed());
+            let is_idle = |guest: &Guest| guest.phase.is_half_open() || guest.since.elapsed() > SLOW;
+            let patience = if let Some(permit) = take(&self.seats) {
+                break permit;
+            } else if let Some(idle) = self.guests.iter().position(is_idle) {
                 // If it has just ended by itself, its seat is free as well.
                 let _ = self.guests.remove(idle)?.close.send(());
-                // Its task does nothing but close it. Nobody closes the semaphore.
-                Arc::clone(&self.seats).acquire_owned().await.ok()?
+                // Its task does nothing but close it.
+                SLOW
+            } else {
+                // Each of them is being answered, which takes no time, or turns out to be idle.
+                LOOK
+            };
+            if let Ok(permit) = timeout(patience, Arc::clone(&self.seats).acquire_owned()).await {
+                // Nobody closes the semaphore.
+                break permit.ok()?;
             }
         };
         let (close, closed) = oneshot::channel();
@@ -185,20 +193,6 @@ impl Reserve {
 
 fn take(seats: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     Arc::clone(seats).try_acquire_owned().ok()
-}
-
-fn turn_away(socket: &TcpStream) {
-    const BODY: &str = r#"{"error":{"message":"too many connections are open; reuse one, or come back","type":"server_error","param":null,"code":"too_many_connections"}}"#;
-    let reply = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\nretry-after: 5\r\n\
-         x-should-retry: true\r\n{REQUEST_ID}: {}\r\nconnection: close\r\n\r\n{BODY}",
-        BODY.len(),
-        RequestId::new()
-    );
-    // A new socket has room for it; where it has not, closing says enough.
-    if let Err(error) = socket.try_write(reply.as_bytes()) {
-        tracing::debug!(%error, "a connection above the limit was closed without a reply");
-    }
 }
 
 /// How long a connection that comes while the server stops may take in all: it is told at once, and must not hold the end.

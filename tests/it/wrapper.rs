@@ -2,10 +2,12 @@
 
 mod check;
 mod config;
+mod crowds;
 mod faults;
 mod keys;
 mod life;
 mod limits;
+mod logging;
 mod metrics;
 mod models;
 mod protocol;
