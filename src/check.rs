@@ -16,6 +16,8 @@ use tokio::time::timeout;
 use crate::cli::{Cli, CliSpec, account, endpoint};
 use crate::config::file::{ConfigFile, Origin, Setting};
 use crate::config::{Config, Key, Keyring, Standby};
+use crate::descriptors::{self, Plan};
+use crate::http;
 use crate::invoker::Factory;
 use crate::pool::{Pool, Turn};
 use crate::runtime::RuntimeFolder;
@@ -62,6 +64,7 @@ pub async fn run(subject: &Subject<'_>, out: &mut (dyn Write + Send)) -> io::Res
     let config = subject.config;
     options(subject, &mut report)?;
     keys(config, &mut report)?;
+    files(config, &mut report)?;
     address(config, &mut report).await?;
     let runtime = runtime(config, &mut report)?;
     let cli = cli(config, runtime.as_ref(), &mut report).await?;
@@ -144,6 +147,18 @@ fn keys(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
         report.note("keys", format!("everybody on this machine can read {}; chmod 600 it", path.display()))?;
     }
     Ok(())
+}
+
+/// Whether so many files can be open as the connections and the CLIs of `serve` take.
+fn files(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
+    let (limit, open) = (descriptors::hard_limit(), descriptors::open_files());
+    match Plan::new(limit, open, config.slots, config.max_connections, http::EXTRA_CONNECTIONS) {
+        Ok(plan) => match plan.shortage() {
+            Some(shortage) => report.note("files", shortage),
+            None => report.ok("files", format!("enough can be open for {} connections", plan.connections())),
+        },
+        Err(error) => report.wrong("files", error.to_string()),
+    }
 }
 
 /// Another server of ours on the address is no failure: then this checks what it would be restarted with.

@@ -14,6 +14,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 use crate::allocator;
 use crate::config::Config;
+use crate::descriptors;
 use crate::keeper;
 use crate::runtime::MARK;
 
@@ -110,6 +111,9 @@ impl CliSpec {
         #[expect(clippy::disallowed_methods, reason = "the keeper is what ends a tree; it ends itself when we die")]
         let mut command = Command::new("/proc/self/exe");
         command.arg0("cc-openai-wrapper").arg(keeper::VERB);
+        if let Some(limit) = descriptors::inherited_limit() {
+            command.arg("--open-files").arg(limit.to_string());
+        }
         command.arg("--parent").arg(std::process::id().to_string());
         command.arg("--scratch").arg(scratch).arg("--").arg(&self.program).args(&self.args);
         for name in &self.withheld {

@@ -1,7 +1,7 @@
 //! The command line: verbs, logging, signals, exit codes.
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -13,14 +13,17 @@ use crate::allocator;
 use crate::check::{self, Subject};
 use crate::config::Config;
 use crate::config::file::ConfigFile;
+use crate::descriptors::{self, Plan};
+use crate::http;
 use crate::keeper;
+use crate::logging::{self, LogGuard};
 use crate::pool::observer::Observer;
 use crate::process_tree;
 use crate::server::Server;
 
 mod arguments;
 
-use arguments::{LogFormat, Options, Order, OrderVerb, Refusal};
+use arguments::{Options, Order, OrderVerb, Refusal};
 
 /// The exit codes of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +53,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
     let order = match arguments::parse(std::iter::once(name).chain(args)) {
         Ok(order) => order,
-        Err(refusal) => return refuse(&refusal),
+        Err(refusal) => return refuse(refusal),
     };
     if order.verb == OrderVerb::Serve {
         allocator::set_up(std::env::args_os());
@@ -62,54 +65,47 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     match result {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(error) => {
-            tell(&format!("{error:#}"));
+            logging::notify(&format!("{error:#}"));
             ExitCode::from(Exit::Failed as u8)
         }
     }
 }
 
 /// Says why, or gives the help that was asked for.
-fn refuse(refusal: &Refusal) -> ExitCode {
+fn refuse(refusal: Refusal) -> ExitCode {
     let Refusal::Usage { error, variable } = refusal else {
         return ExitCode::from(wrong_option(&refusal.to_string()) as u8);
     };
-    let _ = error.print();
-    if let Some(variable) = variable {
-        tell(&format!("the value is that of the variable {variable}"));
+    let exit = if error.use_stderr() { Exit::Usage } else { Exit::Clean };
+    let print = move || {
+        let _ = error.print();
+    };
+    // Whoever asked for the help reads all of it, at leisure.
+    if exit == Exit::Clean {
+        print();
+    } else {
+        logging::within_last_words(print);
     }
-    ExitCode::from(if error.use_stderr() { Exit::Usage } else { Exit::Clean } as u8)
+    if let Some(variable) = variable {
+        logging::notify(&format!("the value is that of the variable {variable}"));
+    }
+    ExitCode::from(exit as u8)
 }
 
 fn wrong_option(what: &str) -> Exit {
-    tell(what);
+    logging::notify(what);
     Exit::Usage
 }
 
-/// Says something to whoever started the program.
-fn tell(message: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "cc-openai-wrapper: {message}");
-}
-
-fn start_log(options: &Options) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&options.log).context("reading --log")?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    match options.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
-    }
-    Ok(())
+fn start_log(options: &Options) -> anyhow::Result<LogGuard> {
+    logging::start(&options.log, options.log_format).context("starting the thread that writes the log")
 }
 
 /// The exit is a failure if anything that was checked is not well.
 fn check(order: &Order) -> anyhow::Result<Exit> {
     // Its own lines say it all; the log is for whoever asks for it.
-    if order.settings.iter().any(|setting| setting.name == "log") {
-        start_log(&order.options)?;
-    }
+    let asked = order.settings.iter().any(|setting| setting.name == "log");
+    let _log = asked.then(|| start_log(&order.options)).transpose()?;
     adopt_orphans();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     let Order { settings, file, strays, .. } = order;
@@ -129,30 +125,46 @@ fn check(order: &Order) -> anyhow::Result<Exit> {
 
 fn serve(order: Order) -> anyhow::Result<Exit> {
     let Order { options, file, strays, .. } = order;
-    start_log(&options)?;
+    let log = start_log(&options)?;
     for stray in strays {
         tracing::warn!("{stray}");
     }
     let keys = match options.server.keys() {
         Ok(keys) => keys,
-        Err(error) => return Ok(wrong_option(&error.to_string())),
+        Err(error) => {
+            // First what the log has: it came first.
+            drop(log);
+            return Ok(wrong_option(&error.to_string()));
+        }
     };
     let shows_key = file.as_ref().filter(|file| file.shows_key()).map(ConfigFile::path);
     for file in shows_key.into_iter().chain(keys.shown_by.as_deref()) {
         tracing::warn!(file = %file.display(), "everybody on this machine can read the keys in this file; chmod 600 it");
     }
     adopt_orphans();
+    let mut config = options.server;
+    config.max_connections = allow_connections(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {
         // Before anything is started: a signal that comes earlier would end this process on the spot.
         let signals = StopSignals::listen().context("listening for signals")?;
-        let config = options.server;
         let listener = bind(&config).await?;
         let address = listener.local_addr().context("reading the address of the listener")?;
         let server = Server::start(listener, config, keys.keys, Vec::<Arc<dyn Observer>>::new())?;
         tracing::info!(%address, "serving; POST to http://{address}/v1/chat/completions");
         Ok(stop_on_signal(server, signals).await)
     })
+}
+
+/// As many connections as `config` asks for, or as there are descriptors for, and says so.
+fn allow_connections(config: &Config) -> anyhow::Result<NonZeroUsize> {
+    let limit = descriptors::raise_limit().context("raising the limit of open files")?;
+    let plan =
+        Plan::new(limit, descriptors::open_files(), config.slots, config.max_connections, http::EXTRA_CONNECTIONS)?;
+    if let Some(shortage) = plan.shortage() {
+        tracing::warn!("{shortage}");
+    }
+    Ok(plan.connections())
 }
 
 /// Makes this process a child subreaper: should a keeper be killed, what it kept becomes ours to end and to reap.

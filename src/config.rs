@@ -123,7 +123,7 @@ pub struct Config {
     #[arg(long, env = "CCW_STRICT_PARAMS")]
     pub strict_params: bool,
 
-    /// Log the text of prompts and replies.
+    /// Log the text of prompts and replies, the first 256 KiB of each.
     #[arg(long, env = "CCW_LOG_BODIES")]
     pub log_bodies: bool,
 
@@ -213,9 +213,11 @@ pub struct Config {
     #[arg(long, env = "CCW_MAX_CONNECTIONS", default_value = "1024", value_parser = parse_count)]
     pub max_connections: NonZeroUsize,
 
-    /// `/health` raises an alert when the whole process tree holds more than this, in MB (10^6 bytes of RSS).
-    #[arg(long, env = "CCW_MEMORY_ALERT_MB", default_value = "500")]
-    pub memory_alert_mb: u64,
+    /// `/health` raises an alert when the whole process tree holds more than this, in MB (10^6 bytes of RSS). By default
+    /// it follows from the slots and from what the CLI holds when it is ready: 30 MB and --max-bodies-bytes for the
+    /// server, and one and a half times that for each slot and for one CLI more.
+    #[arg(long, env = "CCW_MEMORY_ALERT_MB")]
+    pub memory_alert_mb: Option<u64>,
 
     /// A private folder for the CLI's temporary files and for what the next start needs to clean up after a crash.
     #[arg(long, env = "CCW_RUNTIME_DIR")]
@@ -259,7 +261,30 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// What the server itself may hold beside bodies, in bytes: the gate's cap for it.
+const SERVER_RSS: u64 = 30_000_000;
+
+/// What a CLI holds when it is ready, in bytes, before one was measured: the largest of those that were looked at (375 MB for
+/// 2.1.19, 177 MB for 2.1.330).
+const TYPICAL_CLI_RSS: u64 = 400_000_000;
+
 impl Config {
+    /// The memory of the whole tree above which there is an alert, in bytes. `ready_rss` is what the CLI holds when it is
+    /// ready, in bytes, as far as one was measured.
+    ///
+    /// As it is given; otherwise for each slot, and for the standby, one and a half times what a fresh CLI holds, because a
+    /// CLI grows while it serves (2.1.330 by a third in 10 turns, by a half in 100), and for the server what it may hold.
+    /// With one slot, the third CLI that restarts leave behind is above it; with three slots the fourth, with eight the sixth.
+    #[must_use]
+    pub fn memory_alert(&self, ready_rss: Option<u64>) -> u64 {
+        if let Some(mb) = self.memory_alert_mb {
+            return mb.saturating_mul(1_000_000);
+        }
+        let cli = ready_rss.unwrap_or(TYPICAL_CLI_RSS);
+        let clis = (self.slots.get() as u64).saturating_add(1).saturating_mul(cli.saturating_add(cli / 2));
+        clis.saturating_add(SERVER_RSS).saturating_add(self.max_bodies_bytes)
+    }
+
     /// Clients have to send a key.
     #[must_use]
     pub fn has_key(&self) -> bool {
@@ -294,6 +319,40 @@ impl Default for Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MB: u64 = 1_000_000;
+
+    /// The alert of so many slots whose CLIs became ready with so many MB, in MB.
+    fn alert(slots: usize, fresh: u64) -> u64 {
+        let config = Config { slots: slots.try_into().unwrap(), ..Config::default() };
+        config.memory_alert(Some(fresh * MB)) / MB
+    }
+
+    #[test]
+    fn busy_clis_of_every_size_are_no_alert() {
+        // After 100 turns the CLI of 177 MB holds 272; its successor is ready beside it.
+        for (slots, fresh, grown) in [(1, 177, 272), (3, 400, 400), (8, 177, 272), (8, 272, 272), (3, 375, 400)] {
+            let tree = 10 + slots as u64 * grown + fresh;
+            assert!(tree <= alert(slots, fresh), "{slots} slots of {grown} MB: {tree} > {}", alert(slots, fresh));
+        }
+    }
+
+    #[test]
+    fn a_cli_that_is_left_behind_at_each_restart_is_an_alert_soon() {
+        for (slots, fresh, expected) in [(1, 177, 3), (1, 400, 3), (3, 177, 4), (3, 400, 4), (8, 272, 6)] {
+            let tree = |leaked: u64| 10 + (slots as u64 + leaked) * fresh;
+            let restarts = (0..100).find(|leaked| tree(*leaked) > alert(slots, fresh)).unwrap();
+            assert_eq!(restarts, expected, "{slots} slots of {fresh} MB");
+        }
+        assert!(alert(1, 400) < 9_700, "the night that this server was written for");
+    }
+
+    #[test]
+    fn an_alert_that_is_given_is_taken_as_it_is() {
+        let config = Config { memory_alert_mb: Some(123), ..Config::default() };
+        assert_eq!(config.memory_alert(Some(400 * MB)), 123 * MB);
+        assert_eq!(Config::default().memory_alert(None), 2 * 600 * MB + 30 * MB + (64 << 20));
+    }
 
     /// Runs itself in a process that has a variable set.
     #[test]

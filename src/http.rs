@@ -38,10 +38,12 @@ use crate::shutdown::Tasks;
 use crate::translate::models::Catalogue;
 use crate::turn::{Model, Prompt, TurnError};
 
+pub use listener::EXTRA_CONNECTIONS;
 use metered::Metered;
 
 mod answering;
 mod body;
+mod budget;
 mod chat;
 mod error;
 mod guard;
@@ -119,6 +121,8 @@ struct Limits {
     idle: Duration,
     /// For a whole request body.
     body: Duration,
+    /// The time in which a request body has to bring [`body::SLOW`] bytes, or it is slow.
+    body_window: Duration,
     /// Without the client taking a single byte.
     write: Duration,
     /// Silence in a stream before a comment is sent, so that nobody between takes it for dead.
@@ -131,6 +135,7 @@ impl Default for Limits {
             header: Duration::from_secs(5),
             idle: Duration::from_mins(2),
             body: Duration::from_mins(1),
+            body_window: Duration::from_secs(2),
             write: Duration::from_mins(1),
             keep_alive: Duration::from_secs(15),
         }

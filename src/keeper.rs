@@ -24,7 +24,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, getpid, getppid, pidfd_open, pidfd_send_signal, wait};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-use crate::process_tree;
+use crate::{descriptors, process_tree};
 
 /// The verb under which a program has to call [`main`].
 pub const VERB: &str = "keep";
@@ -57,7 +57,7 @@ struct Task {
     command: Vec<OsString>,
 }
 
-/// Runs the keeper: `--parent PID --scratch FOLDER -- CLI ARGS…`. Ends with the CLI's exit status, once no process
+/// Runs the keeper: `[--open-files LIMIT] --parent PID --scratch FOLDER -- CLI ARGS…`. Ends with the CLI's exit status, once no process
 /// of its tree is left.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let result = parse(args).and_then(|task| {
@@ -88,7 +88,11 @@ fn tell(message: &str) {
 
 fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Task, Failure> {
     let usage = || {
-        (exit::KEEPER, "usage: keep --parent PID --scratch FOLDER -- CLI [ARG …]; only the server calls it".to_owned())
+        (
+            exit::KEEPER,
+            "usage: keep [--open-files LIMIT] --parent PID --scratch FOLDER -- CLI [ARG …]; only the server calls it"
+                .to_owned(),
+        )
     };
     let (mut parent, mut scratch) = (None, None);
     while let Some(flag) = args.next() {
@@ -96,6 +100,11 @@ fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Task, Failure> {
             Some("--parent") => {
                 let pid = args.next().and_then(|p| p.to_str()?.parse().ok());
                 parent = pid.and_then(Pid::from_raw);
+            }
+            // The soft limit that the CLI is to have, where it is not the server's.
+            Some("--open-files") => {
+                let limit = args.next().and_then(|limit| limit.to_str()?.parse().ok()).ok_or_else(usage)?;
+                descriptors::lower_limit(limit).map_err(|error| failure("limiting open files", error))?;
             }
             Some("--scratch") => scratch = args.next().map(PathBuf::from),
             Some("--") => break,

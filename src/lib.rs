@@ -17,11 +17,12 @@
 //!
 //! | file | has |
 //! | --- | --- |
-//! | `src/command.rs` | verbs, logging, signals, exit codes; `src/command/arguments.rs` puts flags, variables and file together |
+//! | `src/command.rs` | verbs, signals, exit codes; `src/command/arguments.rs` puts flags, variables and file together |
 //! | `src/check.rs` | whether what is configured works, step by step |
 //! | `src/server.rs` | pool and HTTP together, from start to stop |
 //! | `src/http.rs` | the routes and layers; what it needs of the pool is the trait [`http::Backend`] |
-//! | `src/http/listener.rs` | the accept loop: limits on connections, headers, idle time |
+//! | `src/http/listener.rs` | the accept loop: limits on connections, headers, idle time; places that are kept for probes |
+//! | `src/http/body.rs` `src/http/budget.rs` | reads bodies; the memory that all of them share |
 //! | `src/http/guard.rs` `src/http/keys.rs` | who may ask, and how much |
 //! | `src/http/chat.rs` `src/http/responses.rs` `src/http/models.rs` | OpenAI's routes |
 //! | `src/http/answering.rs` | runs the turns that an answer takes |
@@ -54,6 +55,8 @@
 //! | `src/keeper.rs` | the process that ends the tree |
 //! | `src/config.rs` | every option and its default; `src/config/file.rs` and `src/config/keys.rs` read files |
 //! | `src/openai.rs` | the shapes of OpenAI's API; `src/openai/reading.rs` reads them strictly, and says in plain words what is wrong |
+//! | `src/logging.rs` | the log's queue and its thread; what is logged (`src/logging/filter.rs`) |
+//! | `src/descriptors.rs` | the limit of open files, and who gets how many |
 //! | `src/turn.rs` `src/process_tree.rs` `src/shutdown.rs` `src/allocator.rs` | leaves |
 //!
 //! # A request's path
@@ -86,6 +89,7 @@
 //! - The task of an invoker is never aborted. Every task belongs to a [`shutdown::Tasks`] and is joined.
 //! - A reply has no byte of another turn, in any isolation mode: a line that does not fit the running turn ends its process.
 //! - An ending always has room: two places of a turn's queue are kept for it, however slowly its client reads.
+//! - Serving and stopping never wait for whoever reads stderr. Only the log's own thread writes there.
 //! - `http` knows nothing of processes, `pool` nothing of HTTP, `invoker` nothing of slots.
 //!
 //! # Choices
@@ -110,9 +114,11 @@ pub mod check;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod descriptors;
 pub mod http;
 pub mod invoker;
 pub mod keeper;
+pub mod logging;
 pub mod metrics;
 pub mod openai;
 pub mod pool;

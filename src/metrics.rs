@@ -8,6 +8,7 @@
 //! This module knows nothing of HTTP: its caller says which route and which status.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
@@ -135,6 +136,8 @@ pub struct Metrics {
     start_seconds: Histogram,
     restart_seconds: Fixed<1, Histogram>,
     failures: Counter,
+    /// The largest RSS with which an invoker's tree became ready, in bytes; 0 before the first one.
+    ready_rss: AtomicU64,
     /// When this was made, in seconds since 1970.
     since: f64,
 }
@@ -158,6 +161,7 @@ impl Metrics {
             start_seconds: seconds(),
             restart_seconds: Fixed::new(["kind"], RESTARTS.map(|kind| [kind]), seconds),
             failures: Counter::default(),
+            ready_rss: AtomicU64::new(0),
             since: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
         };
         metrics.register();
@@ -249,6 +253,12 @@ impl Metrics {
         }
     }
 
+    /// The largest RSS with which an invoker's process tree became ready, in bytes; none before the first one.
+    #[must_use]
+    pub fn ready_rss(&self) -> Option<u64> {
+        Some(self.ready_rss.load(Ordering::Relaxed)).filter(|rss| *rss > 0)
+    }
+
     /// Everything as text, with the facts of this moment.
     pub fn text(&self, snapshot: &Snapshot) -> Result<String, fmt::Error> {
         let mut text = String::with_capacity(64 * 1024);
@@ -262,7 +272,10 @@ impl Metrics {
 impl Observer for Metrics {
     fn event(&self, event: &LifeEvent, _factory: &Factory) {
         match event {
-            LifeEvent::Ready { took, .. } => self.start_seconds.observe(took.as_secs_f64()),
+            LifeEvent::Ready { took, rss, .. } => {
+                self.start_seconds.observe(took.as_secs_f64());
+                self.ready_rss.fetch_max(*rss, Ordering::Relaxed);
+            }
             LifeEvent::Switched { reason, vacant, .. } => {
                 let kind = if *reason == "recovery" { "recovery" } else { "planned" };
                 self.restart_seconds.with([kind], |seconds| seconds.observe(vacant.as_secs_f64()));

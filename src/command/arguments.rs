@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::file::{self, ConfigFile, Setting};
 use crate::config::{Config, FileError};
+use crate::logging::{LogFilter, LogFormat};
 use crate::runtime;
 
 /// An OpenAI-compatible server in front of the Claude Code CLI that restarts it without ever leaking a process.
@@ -41,28 +42,14 @@ pub(super) struct Options {
     #[command(flatten)]
     pub(super) server: Config,
 
-    /// What is logged, for example `info` or `cc_openai_wrapper=debug`.
-    #[arg(long, env = "CCW_LOG", default_value = "info", value_parser = parse_filter)]
-    pub(super) log: String,
+    /// What is logged: a level (error, warn, info, debug, trace, off), or MODULE=LEVEL; several are separated by commas,
+    /// for example `info,cc_openai_wrapper::http=debug`.
+    #[arg(long, env = "CCW_LOG", value_name = "FILTER", default_value = "info")]
+    pub(super) log: LogFilter,
 
     /// How it is logged, on stderr.
     #[arg(long, env = "CCW_LOG_FORMAT", value_enum, default_value = "text")]
     pub(super) log_format: LogFormat,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum LogFormat {
-    /// One readable line an event.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-fn parse_filter(text: &str) -> Result<String, String> {
-    tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|_| {
-        "expected a level (error, warn, info, debug, trace), or MODULE=LEVEL; several are separated by commas"
-            .to_owned()
-    })
 }
 
 /// What is to be done.

@@ -15,6 +15,7 @@ use super::trace::RequestId;
 use super::{App, Backend};
 use crate::answer::exchange::{Exchange, Next};
 use crate::answer::{AnswerEvent, Ask};
+use crate::logging;
 use crate::pool::Turn;
 use crate::turn::{Prompt, TurnError, TurnEvent};
 
@@ -110,7 +111,7 @@ impl Answering {
                 Some(TurnEvent::Done(completion)) => {
                     self.now = Now::Over;
                     if self.log_bodies {
-                        tracing::info!(id = %self.id, reply = completion.text, "reply");
+                        tracing::info!(id = %self.id, reply = &*logging::shorten(&completion.text), "reply");
                     }
                     match self.exchange.turn_done(completion) {
                         Next::Done(tail, answer) if tail.is_empty() => return Ok(AnswerEvent::Done(answer)),
@@ -146,7 +147,7 @@ impl Answering {
 
     fn ask(&mut self, prompt: Prompt) {
         if self.log_bodies {
-            tracing::info!(id = %self.id, prompt = prompt.text, "prompt");
+            tracing::info!(id = %self.id, prompt = &*logging::shorten(&prompt.text), "prompt");
         }
         self.now = Now::Queued((self.queue)(prompt));
     }

@@ -1,5 +1,5 @@
-//! Reading a request's body: the right type, not too much by itself nor together with others, not too long, and then
-//! JSON with the place of what is wrong.
+//! Reading a request's body: the right type, not too much by itself nor together with others, not too long nor too slowly,
+//! and then JSON with the place of what is wrong.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,35 +8,37 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::Limits;
+use super::budget::{BodyBudget, BodyPermit, NoRoom};
 use super::error::ApiError;
 use crate::config::Config;
 use crate::openai::reading;
 use crate::turn::TurnError;
 
-/// Room for the bodies of all requests together. A request takes its part before its body is read, in the order of
-/// arrival, and gives it back when its reply has ended: until then what was in the body is held in one form or another.
+/// Reads bodies into the memory that all requests share ([`BodyBudget`]). A request takes its part as its body arrives, and
+/// gives it back when its reply has ended: until then what was in the body is held in one form or another.
 #[derive(Debug)]
 pub(super) struct Room {
-    /// In units of [`UNIT`].
-    left: Arc<Semaphore>,
+    budget: Arc<BodyBudget>,
     /// The longest body.
     most: u64,
     /// How long a request may wait for its part.
     wait: Duration,
     /// How long a body may take to arrive.
     arrival: Duration,
+    /// How often it is looked at whether a body is slow.
+    window: Duration,
 }
 
 /// A request's part of the [`Room`]; dropping it gives it back.
 #[derive(Debug)]
 pub(super) struct Held {
-    _part: OwnedSemaphorePermit,
+    _permit: BodyPermit,
 }
 
 /// A body that was read before its handler asked for it: an extension of its request.
@@ -46,17 +48,21 @@ pub(super) struct Early(Arc<Mutex<Option<Read>>>);
 /// A body, and the room that it takes.
 type Read = (Vec<u8>, Held);
 
-/// What a semaphore counts has to fit into 32 bits.
-const UNIT: u64 = 1024;
+/// A body is slow if it brings less than this in a window ([`Limits::body_window`]), in bytes. With windows of two seconds,
+/// one of the longest body would take a quarter of an hour at this rate, and is given up after a minute anyway.
+pub(super) const SLOW: u64 = 32 * 1024;
+
+/// A body's memory grows by as much again, within these bounds, in bytes.
+const STEPS: std::ops::RangeInclusive<u64> = 8 * 1024..=1024 * 1024;
 
 impl Room {
     pub(super) fn new(config: &Config, limits: Limits) -> Self {
-        let units = usize::try_from(config.max_bodies_bytes.div_ceil(UNIT)).unwrap_or(usize::MAX);
         Self {
-            left: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
+            budget: BodyBudget::new(config.max_bodies_bytes, config.max_body_bytes, config.max_connections),
             most: config.max_body_bytes,
             wait: config.queue_timeout,
             arrival: limits.body,
+            window: limits.body_window,
         }
     }
 
@@ -81,45 +87,85 @@ impl Room {
     }
 
     async fn read(&self, declared: Option<u64>, mut body: Body) -> Result<Read, ApiError> {
-        if declared.is_some_and(|length| length > self.most) {
+        // One whose length is not known may become as long as any.
+        let most = declared.unwrap_or(self.most);
+        if most > self.most {
             return Err(self.too_large());
         }
-        // One whose length is not known may become as long as any.
-        let mut part = self.enter(declared.unwrap_or(self.most)).await?;
-        let bytes = timeout(self.arrival, self.collect(declared.unwrap_or(0), &mut body)).await;
-        let mut bytes = bytes.map_err(|_elapsed| ApiError::body_timeout(self.arrival))??;
-        let needless = part.num_permits().saturating_sub(units(bytes.len() as u64) as usize);
-        drop(part.split(needless));
-        // One whose length was not known has grown by doubling: what is held is what it takes.
-        bytes.shrink_to_fit();
-        Ok((bytes, Held { _part: part }))
-    }
-
-    async fn enter(&self, bytes: u64) -> Result<OwnedSemaphorePermit, ApiError> {
-        match timeout(self.wait, Arc::clone(&self.left).acquire_many_owned(units(bytes))).await {
-            Ok(Ok(part)) => Ok(part),
-            // Nobody closes the semaphore.
-            Ok(Err(_)) => Err(ApiError::internal()),
-            Err(_elapsed) => Err(TurnError::QueueTimeout(self.wait).into()),
-        }
-    }
-
-    /// Into one piece of memory, because many small ones that live as long leave holes between them.
-    async fn collect(&self, declared: u64, body: &mut Body) -> Result<Vec<u8>, ApiError> {
-        let mut bytes = Vec::with_capacity(usize::try_from(declared).unwrap_or(0));
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| {
-                let cause = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
-                let message = format!("the body could not be read: {error}{cause}");
-                ApiError::invalid(StatusCode::BAD_REQUEST, "unreadable_body", message)
-            })?;
-            let Ok(data) = frame.into_data() else { continue };
-            if (bytes.len() + data.len()) as u64 > self.most {
+        let mut permit = BodyPermit::new(&self.budget);
+        let mut pace = Pace { left: self.arrival, window: self.window, arrived: 0 };
+        // Into one piece of memory, because many small ones that live as long leave holes between them.
+        let mut bytes = Vec::new();
+        while let Some(data) = self.next_piece(&mut body, &mut pace, &mut permit).await? {
+            let size = (bytes.len() + data.len()) as u64;
+            if size > self.most {
                 return Err(self.too_large());
+            }
+            if size > bytes.capacity() as u64 {
+                let step = (bytes.len() as u64).clamp(*STEPS.start(), *STEPS.end());
+                let enough = if size <= permit.covered() { permit.covered() } else { bytes.len() as u64 + step };
+                let capacity = size.max(enough.min(most));
+                self.enlarge(&mut bytes, capacity, most.max(size), &mut permit).await?;
+                // The client was not asked for anything meanwhile.
+                pace.begin_window(self.window);
             }
             bytes.extend_from_slice(&data);
         }
-        Ok(bytes)
+        bytes.shrink_to_fit();
+        permit.complete(bytes.len() as u64);
+        Ok((bytes, Held { _permit: permit }))
+    }
+
+    /// Gives `bytes` room for `capacity`, once the budget has it.
+    async fn enlarge(
+        &self,
+        bytes: &mut Vec<u8>,
+        capacity: u64,
+        most: u64,
+        permit: &mut BodyPermit,
+    ) -> Result<(), ApiError> {
+        permit.grow(capacity, most, self.wait).await.map_err(|no_room| match no_room {
+            NoRoom::TimedOut => TurnError::QueueTimeout(self.wait).into(),
+            NoRoom::TooSlow => ApiError::body_too_slow(),
+        })?;
+        bytes.reserve_exact(usize::try_from(capacity).unwrap_or(usize::MAX) - bytes.len());
+        Ok(())
+    }
+
+    /// What arrives next; none at the end. Fails if the body takes too long, or holds others up.
+    async fn next_piece(
+        &self,
+        body: &mut Body,
+        pace: &mut Pace,
+        permit: &mut BodyPermit,
+    ) -> Result<Option<Bytes>, ApiError> {
+        loop {
+            let (begun, limit) = (Instant::now(), pace.left.min(pace.window));
+            let frame = timeout(limit, body.frame()).await;
+            pace.spend(begun.elapsed());
+            let piece = match frame {
+                Ok(None) => return Ok(None),
+                // What is no data is a trailer.
+                Ok(Some(frame)) => frame.map_err(|error| unreadable(&error))?.into_data().ok(),
+                Err(_elapsed) => None,
+            };
+            pace.arrived += piece.as_ref().map_or(0, |data| data.len() as u64);
+            if pace.left.is_zero() {
+                return Err(ApiError::body_timeout(self.arrival));
+            }
+            if pace.window.is_zero() {
+                if pace.arrived < SLOW {
+                    permit.lose_claim();
+                    if self.budget.is_wanted() {
+                        return Err(ApiError::body_too_slow());
+                    }
+                }
+                pace.begin_window(self.window);
+            }
+            if piece.is_some() {
+                return Ok(piece);
+            }
+        }
     }
 
     fn too_large(&self) -> ApiError {
@@ -128,8 +174,31 @@ impl Room {
     }
 }
 
-fn units(bytes: u64) -> u32 {
-    u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
+/// How fast a body comes.
+struct Pace {
+    /// How long it may still take.
+    left: Duration,
+    /// What is left of the window.
+    window: Duration,
+    /// Bytes that have come within the window.
+    arrived: u64,
+}
+
+impl Pace {
+    fn spend(&mut self, time: Duration) {
+        self.left = self.left.saturating_sub(time);
+        self.window = self.window.saturating_sub(time);
+    }
+
+    fn begin_window(&mut self, window: Duration) {
+        (self.window, self.arrived) = (window, 0);
+    }
+}
+
+fn unreadable(error: &axum::Error) -> ApiError {
+    let cause = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+    let message = format!("the body could not be read: {error}{cause}");
+    ApiError::invalid(StatusCode::BAD_REQUEST, "unreadable_body", message)
 }
 
 /// JSON only. This is also what keeps a web page from sending a request without asking the browser's leave first.

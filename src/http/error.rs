@@ -118,6 +118,12 @@ impl ApiError {
         Self::transient(StatusCode::REQUEST_TIMEOUT, "request_timeout", message)
     }
 
+    /// The body came so slowly that others had to wait for the memory that it held.
+    pub(super) fn body_too_slow() -> Self {
+        let message = "the request body arrived too slowly while other requests waited for its memory; send it again";
+        Self::transient(StatusCode::REQUEST_TIMEOUT, "request_timeout", message)
+    }
+
     /// The key is good, and not for this.
     pub(super) fn not_an_operator(key: &str) -> Self {
         let message = format!("the key `{key}` is no operator's: this takes one with `admin = true` in the key file");

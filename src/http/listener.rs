@@ -2,11 +2,15 @@
 //!
 //! `max_connections` are served in full. [`RESERVE`] more get an answer, but only probes get a good one: anything else
 //! is a 503 with `Retry-After`, and the connection closes after one request. So a supervisor still reaches a server
-//! that is full. Above that a connection is closed with a 503 that nobody waits to see delivered; no task is spawned.
+//! that is full. A client can't take these places for long: when all are taken, the oldest connection that has not sent
+//! its header yet, or does not take its reply, is closed to make room for the next. A probe sends its request at once,
+//! and so has its answer before it is the oldest. Where each of them is being answered just then, the next connection waits
+//! a moment to be accepted.
 //!
 //! Told to stop, the server goes on accepting until the requests that it took have ended: probes say so, anything else is
 //! a 503, one request a connection. Then it closes the door. Told to hurry, it drops whatever has not ended in a moment.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
@@ -14,24 +18,35 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{Instant, sleep, timeout};
 use tower::ServiceExt;
 
 use super::Limits;
 use super::stream::{Phase, TimedStream};
-use super::trace::{GivenUp, REQUEST_ID, RequestId, Until};
+use super::trace::{GivenUp, Until};
 use crate::config::Config;
 use crate::shutdown::Tasks;
 
 /// Connections above the limit that still get an answer.
 const RESERVE: usize = 32;
+
+/// Connections that can be open above the limit: the reserve, and as many while the server stops.
+pub const EXTRA_CONNECTIONS: usize = 2 * RESERVE;
+
+/// Above the limit, how long a client may take over its reply when others want its place. Probes are answered in
+/// milliseconds.
+const SLOW: Duration = Duration::from_millis(200);
+
+/// How often it is looked at whether one of them has become idle.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// Above any system's limit of open files, and far below what a semaphore can count.
 const MOST_CONNECTIONS: usize = 1 << 20;
@@ -55,24 +70,29 @@ pub(super) struct Doors {
 /// Accepts connections until `tasks` is told to stop; returns when the last one has ended.
 pub(super) async fn run(listener: TcpListener, doors: Doors, config: &Config, limits: Limits, tasks: &Tasks) {
     let most = config.max_connections.get().min(MOST_CONNECTIONS);
-    let seats = Seats { all: Arc::new(Semaphore::new(most)), reserve: Arc::new(Semaphore::new(RESERVE)) };
+    let all = Arc::new(Semaphore::new(most));
+    let mut reserve = Reserve::new();
     let connection = Connection { limits, tasks: tasks.clone(), stop_timeout: config.stop_timeout };
     loop {
         tokio::select! {
             biased;
             () = tasks.stopped() => break,
-            socket = accept(&listener) => seats.place(socket, &doors, &connection),
+            socket = accept(&listener) => match take(&all) {
+                Some(seat) => connection.serve_in(socket, doors.all.clone(), seat),
+                None => if let Some(guest) = reserve.admit().await {
+                    connection.serve_above(socket, doors.reserve.clone(), guest);
+                },
+            },
         }
     }
-    let late = Arc::new(Semaphore::new(RESERVE));
-    let mut left = std::pin::pin!(seats.all_left(most));
+    let mut late = Reserve::new();
+    let mut left = std::pin::pin!(all_left(&all, most, &reserve.seats));
     loop {
         tokio::select! {
             biased;
             () = left.as_mut() => break,
-            socket = accept(&listener) => match take(&late) {
-                Some(seat) => connection.serve_late(socket, doors.late.clone(), seat),
-                None => turn_away(&socket),
+            socket = accept(&listener) => if let Some(guest) = late.admit().await {
+                connection.serve_late(socket, doors.late.clone(), guest);
             },
         }
     }
@@ -80,12 +100,22 @@ pub(super) async fn run(listener: TcpListener, doors: Doors, config: &Config, li
 
 /// The next connection.
 async fn accept(listener: &TcpListener) -> TcpStream {
+    let mut failures = 0_u64;
     loop {
         match listener.accept().await {
-            Ok((socket, _)) => return socket,
+            Ok((socket, _)) => {
+                if failures > 0 {
+                    tracing::info!(failures, "connections can be accepted again");
+                }
+                return socket;
+            }
             Err(error) if concerns_one_client(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "no connection can be accepted");
+                // Said once: it may go on for long.
+                if failures == 0 {
+                    tracing::warn!(%error, "no connection can be accepted; they wait");
+                }
+                failures += 1;
                 sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -97,52 +127,72 @@ fn concerns_one_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-struct Seats {
-    all: Arc<Semaphore>,
-    reserve: Arc<Semaphore>,
+/// Waits until no connection has a seat any more.
+async fn all_left(all: &Arc<Semaphore>, most: usize, reserve: &Arc<Semaphore>) {
+    for (seats, count) in [(all, most), (reserve, RESERVE)] {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        // An error means that the semaphore was closed, and nobody closes it.
+        drop(seats.acquire_many(count).await);
+    }
 }
 
-impl Seats {
-    fn place(&self, socket: TcpStream, doors: &Doors, connection: &Connection) {
-        let (seat, router, kept) = match take(&self.all) {
-            Some(seat) => (seat, doors.all.clone(), true),
-            None => match take(&self.reserve) {
-                Some(seat) => (seat, doors.reserve.clone(), false),
-                None => return turn_away(&socket),
-            },
-        };
-        let connection = connection.clone();
-        drop(connection.tasks.clone().spawn(async move {
-            connection.serve(socket, router, kept).await;
-            drop(seat);
-        }));
+/// Places for connections that are let in for one request although there is no room.
+struct Reserve {
+    seats: Arc<Semaphore>,
+    /// Those that have a seat, the oldest first, with some that have left.
+    guests: VecDeque<Guest>,
+}
+
+/// A connection with a seat in the reserve, as the accept loop knows it.
+struct Guest {
+    phase: Phase,
+    since: Instant,
+    /// Has it closed; itself closed once the connection has ended.
+    close: oneshot::Sender<()>,
+}
+
+/// A seat in the reserve, as its connection has it.
+struct GuestSeat {
+    _permit: OwnedSemaphorePermit,
+    phase: Phase,
+    closed: oneshot::Receiver<()>,
+}
+
+impl Reserve {
+    fn new() -> Self {
+        Self { seats: Arc::new(Semaphore::new(RESERVE)), guests: VecDeque::with_capacity(RESERVE) }
     }
 
-    async fn all_left(&self, most: usize) {
-        for (seats, count) in [(&self.all, most), (&self.reserve, RESERVE)] {
-            let count = u32::try_from(count).unwrap_or(u32::MAX);
-            // An error means that the semaphore was closed, and nobody closes it.
-            drop(seats.acquire_many(count).await);
-        }
+    /// A seat; if need be that of a connection which keeps it without using it.
+    async fn admit(&mut self) -> Option<GuestSeat> {
+        let permit = loop {
+            self.guests.retain(|guest| !guest.close.is_closed());
+            let is_idle = |guest: &Guest| guest.phase.is_half_open() || guest.since.elapsed() > SLOW;
+            let patience = if let Some(permit) = take(&self.seats) {
+                break permit;
+            } else if let Some(idle) = self.guests.iter().position(is_idle) {
+                // If it has just ended by itself, its seat is free as well.
+                let _ = self.guests.remove(idle)?.close.send(());
+                // Its task does nothing but close it.
+                SLOW
+            } else {
+                // Each of them is being answered, which takes no time, or turns out to be idle.
+                LOOK
+            };
+            if let Ok(permit) = timeout(patience, Arc::clone(&self.seats).acquire_owned()).await {
+                // Nobody closes the semaphore.
+                break permit.ok()?;
+            }
+        };
+        let (close, closed) = oneshot::channel();
+        let phase = Phase::new();
+        self.guests.push_back(Guest { phase: phase.clone(), since: Instant::now(), close });
+        Some(GuestSeat { _permit: permit, phase, closed })
     }
 }
 
 fn take(seats: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     Arc::clone(seats).try_acquire_owned().ok()
-}
-
-fn turn_away(socket: &TcpStream) {
-    const BODY: &str = r#"{"error":{"message":"too many connections are open; reuse one, or come back","type":"server_error","param":null,"code":"too_many_connections"}}"#;
-    let reply = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\nretry-after: 5\r\n\
-         x-should-retry: true\r\n{REQUEST_ID}: {}\r\nconnection: close\r\n\r\n{BODY}",
-        BODY.len(),
-        RequestId::new()
-    );
-    // A new socket has room for it; where it has not, closing says enough.
-    if let Err(error) = socket.try_write(reply.as_bytes()) {
-        tracing::debug!(%error, "a connection above the limit was closed without a reply");
-    }
 }
 
 /// How long a connection that comes while the server stops may take in all: it is told at once, and must not hold the end.
@@ -167,13 +217,19 @@ impl<S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible
 
 impl Connection {
     /// A connection whose requests `router` answers.
-    fn open(&self, socket: TcpStream, router: Router, kept: bool) -> (Open<impl Answers + use<>>, Phase, GivenUp) {
+    fn open(
+        &self,
+        socket: TcpStream,
+        router: Router,
+        kept: bool,
+        phase: Phase,
+    ) -> (Open<impl Answers + use<>>, GivenUp) {
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
         let given_up = GivenUp::default();
-        let (stream, phase) = TimedStream::new(socket, self.limits);
-        let (mark, requests) = (given_up.clone(), phase.clone());
+        let stream = TimedStream::new(socket, self.limits, phase.clone());
+        let (mark, requests) = (given_up.clone(), phase);
         let service = service_fn(move |mut request: Request<Incoming>| {
             let end = requests.request();
             request.extensions_mut().insert(mark.clone());
@@ -186,28 +242,55 @@ impl Connection {
             .keep_alive(kept)
             .max_buf_size(BUFFER)
             .serve_connection(TokioIo::new(stream), service);
-        (connection, phase, given_up)
+        (connection, given_up)
     }
 
-    /// Answers one request, as what comes while the server stops.
-    fn serve_late(&self, socket: TcpStream, router: Router, seat: OwnedSemaphorePermit) {
-        let (connection, _, given_up) = self.open(socket, router, false);
+    /// Serves a connection within the limit.
+    fn serve_in(&self, socket: TcpStream, router: Router, seat: OwnedSemaphorePermit) {
+        let connection = self.clone();
         drop(self.tasks.spawn(async move {
-            let mut connection = std::pin::pin!(connection);
-            // Whatever it was, it has had its answer, or is too late for one.
-            if timeout(LATE, connection.as_mut()).await.is_err() {
-                given_up.set();
-            }
+            let phase = Phase::new();
+            let (open, given_up) = connection.open(socket, router, true, phase.clone());
+            connection.serve(open, &phase, &given_up).await;
             drop(seat);
         }));
     }
 
-    async fn serve(self, socket: TcpStream, router: Router, kept: bool) {
-        let (connection, phase, given_up) = self.open(socket, router, kept);
-        let mut connection = std::pin::pin!(connection);
+    /// Answers one request of a connection above the limit.
+    fn serve_above(&self, socket: TcpStream, router: Router, guest: GuestSeat) {
+        let connection = self.clone();
+        drop(self.tasks.spawn(async move {
+            let GuestSeat { _permit, phase, closed } = guest;
+            let (open, given_up) = connection.open(socket, router, false, phase.clone());
+            // Said before the connection is dropped: then its request ends.
+            let closed = closed.map(|_| given_up.set());
+            tokio::select! {
+                () = connection.serve(open, &phase, &given_up) => {}
+                () = closed => {}
+            }
+        }));
+    }
+
+    /// Answers one request, as what comes while the server stops.
+    fn serve_late(&self, socket: TcpStream, router: Router, guest: GuestSeat) {
+        let GuestSeat { _permit: permit, phase, closed } = guest;
+        let (open, given_up) = self.open(socket, router, false, phase);
+        drop(self.tasks.spawn(async move {
+            let mut open = std::pin::pin!(open);
+            tokio::select! {
+                // Whatever it was, it has had its answer, or is too late for one.
+                ended = timeout(LATE, open.as_mut()) => if ended.is_err() { given_up.set() },
+                _ = closed => given_up.set(),
+            }
+            drop(permit);
+        }));
+    }
+
+    async fn serve(&self, open: Open<impl Answers>, phase: &Phase, given_up: &GivenUp) {
+        let mut connection = std::pin::pin!(open);
         let outcome = tokio::select! {
             outcome = connection.as_mut() => Some(outcome),
-            () = self.stopped(&phase) => {
+            () = self.stopped(phase) => {
                 connection.as_mut().graceful_shutdown();
                 let hurried = async {
                     self.tasks.hurried().await;

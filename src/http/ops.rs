@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::error::{ApiError, SOON, whole_seconds};
 use super::keys::KeyName;
 use super::{App, Backend};
+use crate::logging;
 use crate::metrics::Snapshot;
 use crate::pool::status::{LastRestart, PoolState, PoolStatus, Recovery, RestartCounts};
 use crate::turn::TurnError;
@@ -38,6 +39,7 @@ struct Health {
     /// What pays for turns; null to whoever is not trusted.
     auth: Option<String>,
     containment: &'static str,
+    log: Log,
     uptime_seconds: u64,
     version: &'static str,
 }
@@ -74,6 +76,12 @@ struct Queue {
 }
 
 #[derive(Debug, Serialize)]
+struct Log {
+    /// Could not be written to stderr, or not soon enough, since the start.
+    lost_lines: u64,
+}
+
+#[derive(Debug, Serialize)]
 struct Restarts {
     total: u64,
     #[serde(flatten)]
@@ -88,7 +96,8 @@ pub(super) async fn health<B: Backend>(State(app): State<Arc<App<B>>>, caller: E
     let (status, memory) = (app.backend.status(), app.backend.memory());
     let is_trusted = app.keys.is_empty() || caller.get::<KeyName>().is_some();
     let reason = status.offline_reason.clone();
-    let alert = memory.tree_rss > app.config.memory_alert_mb.saturating_mul(1_000_000);
+    let alert_at = app.config.memory_alert(app.metrics.ready_rss());
+    let alert = memory.tree_rss > alert_at;
     let health = Health {
         status: match status.state {
             PoolState::Ready if status.quota_in.is_some() => "rate_limited",
@@ -105,7 +114,7 @@ pub(super) async fn health<B: Backend>(State(app): State<Arc<App<B>>>, caller: E
         memory: Memory {
             rss_mb: megabytes(memory.rss),
             tree_rss_mb: megabytes(memory.tree_rss),
-            alert_mb: app.config.memory_alert_mb,
+            alert_mb: alert_at / 1_000_000,
             alert,
         },
         invokers: Invokers {
@@ -123,6 +132,7 @@ pub(super) async fn health<B: Backend>(State(app): State<Arc<App<B>>>, caller: E
         turns: status.turns,
         auth: is_trusted.then(|| app.backend.account().to_string()),
         containment: memory.containment,
+        log: Log { lost_lines: logging::lost_lines() },
         uptime_seconds: app.started.elapsed().as_secs(),
         version: env!("CARGO_PKG_VERSION"),
     };
@@ -184,7 +194,8 @@ pub(super) async fn metrics<B: Backend>(State(app): State<Arc<App<B>>>) -> Resul
     let snapshot = Snapshot {
         status: app.backend.status(),
         memory: app.backend.memory(),
-        memory_alert: app.config.memory_alert_mb.saturating_mul(1_000_000),
+        memory_alert: app.config.memory_alert(app.metrics.ready_rss()),
+        lost_log_lines: logging::lost_lines(),
     };
     let text = app.metrics.text(&snapshot).map_err(|error| {
         tracing::error!(%error, "the metrics could not be written");

@@ -23,9 +23,17 @@ use super::Limits;
 pub(super) struct Phase(Arc<AtomicU8>);
 
 impl Phase {
-    const HEADER: u8 = 0;
-    const REQUEST: u8 = 1;
-    const IDLE: u8 = 2;
+    /// Nothing has been read yet.
+    const NEW: u8 = 0;
+    /// A header is awaited, or a part of it has come.
+    const HEADER: u8 = 1;
+    const REQUEST: u8 = 2;
+    const IDLE: u8 = 3;
+
+    /// That of a connection that was just accepted.
+    pub(super) fn new() -> Self {
+        Self(Arc::new(AtomicU8::new(Self::NEW)))
+    }
 
     /// A header has been read whole; what comes back ends the request when it is dropped.
     pub(super) fn request(&self) -> RequestEnd {
@@ -35,6 +43,11 @@ impl Phase {
 
     /// No request's header has been read yet.
     pub(super) fn is_new(&self) -> bool {
+        self.is(Self::NEW) || self.is(Self::HEADER)
+    }
+
+    /// It has had its chance to send a header, and there is none, or half of one.
+    pub(super) fn is_half_open(&self) -> bool {
         self.is(Self::HEADER)
     }
 
@@ -64,10 +77,9 @@ pub(super) struct TimedStream {
 
 impl TimedStream {
     /// The clock of the first header starts now.
-    pub(super) fn new(socket: TcpStream, limits: Limits) -> (Self, Phase) {
-        let phase = Phase(Arc::new(AtomicU8::new(Phase::HEADER)));
+    pub(super) fn new(socket: TcpStream, limits: Limits, phase: Phase) -> Self {
         let header = Box::pin(sleep(limits.header));
-        (Self { socket, limits, phase: phase.clone(), header, write: None }, phase)
+        Self { socket, limits, phase, header, write: None }
     }
 
     /// Passes a write's outcome on; fails once writes have waited too long without one succeeding.
@@ -101,7 +113,8 @@ impl AsyncRead for TimedStream {
                 }
                 Poll::Ready(outcome)
             }
-            Poll::Pending if self.phase.is(Phase::HEADER) => {
+            Poll::Pending if self.phase.is_new() => {
+                self.phase.0.store(Phase::HEADER, Ordering::Relaxed);
                 self.header.as_mut().poll(context).map(|()| Err(late("the header did not arrive in time")))
             }
             Poll::Pending => Poll::Pending,

@@ -21,6 +21,8 @@ pub struct Snapshot {
     pub memory: TreeMemory,
     /// The tree's memory above which there is an alert, in bytes.
     pub memory_alert: u64,
+    /// Lines of the log that were lost since the start.
+    pub lost_log_lines: u64,
 }
 
 const STATES: [(PoolState, &str); 4] = [
@@ -45,6 +47,11 @@ impl Snapshot {
             "containment",
             "What keeps CLI processes from outliving the server",
             Info::new([("tier", self.memory.containment)]),
+        );
+        registry.register(
+            "log_lines_lost",
+            "Lines of the log that nobody will read: stderr could not be written to, or not soon enough",
+            ConstCounter::new(self.lost_log_lines),
         );
         self.pool(&mut registry);
         self.processes(&mut registry);

@@ -23,6 +23,8 @@ pub enum LifeEvent {
         invoker: u64,
         /// From the start until then.
         took: Duration,
+        /// RSS of its process tree, in bytes.
+        rss: u64,
     },
     /// A slot has a new invoker: one restart.
     Switched {
@@ -78,7 +80,7 @@ impl Observer for Log {
     fn event(&self, event: &LifeEvent, _factory: &Factory) {
         match event {
             LifeEvent::Started { invoker, slot, standby } => tracing::info!(invoker, slot, standby, "invoker started"),
-            LifeEvent::Ready { invoker, took } => tracing::info!(invoker, ?took, "invoker ready"),
+            LifeEvent::Ready { invoker, took, rss } => tracing::info!(invoker, ?took, rss, "invoker ready"),
             LifeEvent::Switched { slot, old, new, reason, memory_before, memory_after, vacant } => {
                 tracing::info!(
                     slot,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The server's modules from top to bottom: each may use those below it, and itself.
-const WRAPPER: [&str; 20] = [
+const WRAPPER: [&str; 22] = [
     "main",
     "command",
     "check",
@@ -22,6 +22,8 @@ const WRAPPER: [&str; 20] = [
     "openai",
     "turn",
     "process_tree",
+    "descriptors",
+    "logging",
     "shutdown",
     "allocator",
     "lib",

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -9,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use cc_openai_wrapper::process_tree::{self, ProcessId};
 use cc_openai_wrapper::runtime::MARK;
+use procfs::net::{TcpNetEntry, TcpState};
+use procfs::process::{FDTarget, Process};
 use serde_json::{Value, json};
 
 /// Longer than any protocol timer: a test that waits this long has failed.
@@ -39,6 +42,8 @@ pub(crate) struct Options {
     cli: PathBuf,
     env: Vec<(String, Option<String>)>,
     under: Vec<String>,
+    plant: Option<String>,
+    stderr: Option<OwnedFd>,
 }
 
 impl Options {
@@ -47,6 +52,8 @@ impl Options {
             args: Vec::new(),
             env: Vec::new(),
             under: Vec::new(),
+            plant: None,
+            stderr: None,
             cli: PathBuf::from(env!("CARGO_BIN_EXE_mock-claude")),
         }
     }
@@ -75,6 +82,18 @@ impl Options {
         self
     }
 
+    /// A leak to plant. The server then has no log.
+    pub(crate) fn plant(mut self, name: &str) -> Self {
+        self.plant = Some(name.to_owned());
+        self.stderr(std::fs::File::create("/dev/null").unwrap())
+    }
+
+    /// Where it logs to, instead of to the test.
+    pub(crate) fn stderr(mut self, to: impl Into<OwnedFd>) -> Self {
+        self.stderr = Some(to.into());
+        self
+    }
+
     pub(crate) fn cli(mut self, cli: &Path) -> Self {
         self.cli = cli.to_owned();
         self
@@ -89,8 +108,11 @@ impl Options {
 impl Server {
     fn start(options: &Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let words: Vec<&str> =
-            options.under.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_sut"), "wrapper", "serve"]).collect();
+        let words: Vec<&str> = options.under.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_sut")]).collect();
+        let verb: &[&str] = match &options.plant {
+            Some(plant) => &["serve", "--no-channel", "--plant", plant],
+            None => &["wrapper", "serve", "--log-format", "json"],
+        };
         #[expect(clippy::disallowed_methods, reason = "the test's own server; Server::drop ends it")]
         let mut command = Command::new(words[0]);
         for (name, value) in &options.env {
@@ -101,7 +123,8 @@ impl Server {
         }
         let mut child = command
             .args(&words[1..])
-            .args(["--listen", "127.0.0.1:0", "--log-format", "json", "--cli"])
+            .args(verb)
+            .args(["--listen", "127.0.0.1:0", "--cli"])
             .arg(&options.cli)
             .args(&options.args)
             .env("CCW_RUNTIME_DIR", folder.path().join("runtime"))
@@ -109,9 +132,19 @@ impl Server {
             .env("TMPDIR", folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            .stderr(options.stderr.as_ref().map_or_else(Stdio::piped, |to| to.try_clone().unwrap().into()))
             .spawn()
             .unwrap();
+        let id = ProcessId::of(child.id().try_into().unwrap()).unwrap();
+        if options.stderr.is_some() {
+            let mut address = None;
+            until("the server listens", || {
+                address = listening(id.pid);
+                address.is_some()
+            });
+            let address = address.unwrap();
+            return Self { child, id, address, log: Arc::default(), folder };
+        }
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut early = String::new();
         let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
@@ -129,7 +162,6 @@ impl Server {
                 kept.push('\n');
             }
         });
-        let id = ProcessId::of(child.id().try_into().unwrap()).unwrap();
         Self { child, id, address, log, folder }
     }
 
@@ -224,6 +256,17 @@ impl Server {
         }
         (stream, read)
     }
+}
+
+/// Where a process listens, once it does.
+fn listening(pid: i32) -> Option<SocketAddr> {
+    let files = Process::new(pid).ok()?.fd().ok()?;
+    let sockets: Vec<u64> = files
+        .flatten()
+        .filter_map(|file| if let FDTarget::Socket(inode) = file.target { Some(inode) } else { None })
+        .collect();
+    let listens = |entry: &TcpNetEntry| entry.state == TcpState::Listen && sockets.contains(&entry.inode);
+    procfs::net::tcp().ok()?.into_iter().find(listens).map(|entry| entry.local_address)
 }
 
 impl Drop for Server {

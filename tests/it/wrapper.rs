@@ -3,10 +3,12 @@
 mod binding;
 mod check;
 mod config;
+mod crowds;
 mod faults;
 mod keys;
 mod life;
 mod limits;
+mod logging;
 mod metrics;
 mod models;
 mod protocol;

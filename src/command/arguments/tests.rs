@@ -8,7 +8,12 @@ use crate::config::file::Origin;
 /// A value that the option takes, as it is on a command line and as it is in a file: its default, where it has one.
 fn sample(arg: &clap::Arg) -> (String, String) {
     let default = arg.get_default_values().first().map(|text| text.to_string_lossy().into_owned());
-    let text = default.unwrap_or_else(|| if arg.get_id() == "model_alias" { "x=y" } else { "x" }.to_owned());
+    let without_default = match arg.get_id().as_str() {
+        "model_alias" => "x=y",
+        "memory_alert_mb" => "600",
+        _ => "x",
+    };
+    let text = default.unwrap_or_else(|| without_default.to_owned());
     let is_bare = text.parse::<f64>().is_ok() || text.parse::<bool>().is_ok();
     let toml = if is_bare { text.clone() } else { format!("{text:?}") };
     (text, toml)

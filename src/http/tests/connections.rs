@@ -84,17 +84,63 @@ async fn a_full_server_answers_probes_and_turns_the_rest_away() {
     soon(async { while server.complete(&ask("x", false)).await.status != 200 {} }).await;
 }
 
+/// What clients do to keep a connection without using it.
+const HALF_OPEN: [&str; 2] = ["", "GET /livez HTTP/1.1\r\nhost: 127.0.0.1\r\nx-a"];
+
 #[tokio::test]
-async fn above_the_reserve_a_connection_gets_no_task() {
-    let server = Setup::echo().config(|config| config.max_connections = 1.try_into().unwrap()).start().await;
-    let mut waiting = Vec::new();
-    for _ in 0..33 {
-        waiting.push(Client::connect(server.address).await);
+async fn a_full_reserve_closes_its_oldest_half_open_connection_for_the_next() {
+    for start in HALF_OPEN {
+        let server = Setup::echo().config(|config| config.max_connections = 1.try_into().unwrap()).start().await;
+        let mut waiting = Vec::new();
+        for _ in 0..40 {
+            waiting.push(Client::connect(server.address).await);
+            waiting.last_mut().unwrap().send(start).await;
+            // Each has its turn, or it would not be known for half open.
+            sleep(Duration::from_millis(1)).await;
+        }
+        for path in ["/livez", "/readyz", "/health"] {
+            assert_eq!(server.exchange(&get(path, "")).await.status, 200, "{path}");
+        }
+        assert!(waiting[1].rest().await.is_empty(), "the first in the reserve was the second");
+        assert!(server.tasks.running() <= 34, "33 connections and the accept loop");
     }
-    let mut above = Client::connect(server.address).await;
-    let reply = above.receive().await;
-    assert_eq!((reply.status, reply.headers["retry-after"].as_str()), (503, "5"));
-    assert_eq!(reply.error_code(), "too_many_connections");
-    assert!(above.rest().await.is_empty());
-    assert_eq!(server.tasks.running(), 34, "33 connections and the accept loop");
+}
+
+#[tokio::test]
+async fn a_probe_is_answered_while_the_reserve_is_stormed() {
+    let server = Setup::echo().config(|config| config.max_connections = 1.try_into().unwrap()).start().await;
+    let address = server.address;
+    let storm = server.tasks.spawn(async move {
+        let mut held = std::collections::VecDeque::new();
+        loop {
+            held.push_back(Client::connect(address).await);
+            if held.len() > 200 {
+                held.pop_front();
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    for _ in 0..20 {
+        let started = tokio::time::Instant::now();
+        assert_eq!(server.exchange(&get("/livez", "")).await.status, 200);
+        assert!(started.elapsed() < Duration::from_secs(1));
+    }
+    storm.abort();
+}
+
+#[tokio::test]
+async fn half_open_connections_do_not_keep_probes_out_while_the_server_stops() {
+    let mut server = Setup::by_hand().start().await;
+    let mut client = Client::connect(server.address).await;
+    client.send(&post("/v1/chat/completions", "", &ask("x", false))).await;
+    let turn = server.turn().await;
+    server.tasks.stop();
+    let mut waiting = Vec::new();
+    for _ in 0..40 {
+        waiting.push(Client::connect(server.address).await);
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(server.exchange(&get("/livez", "")).await.status, 200);
+    turn.send(super::support::done("end", "")).await.unwrap();
+    assert_eq!(client.receive().await.status, 200);
 }

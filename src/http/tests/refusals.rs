@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::support::{Answer, Client, Reply, Setup, ask, get, post};
+use super::support::{Answer, Client, Reply, Server, Setup, ask, get, post};
 use crate::pool::status::PoolState;
 use crate::turn::TurnError;
 
@@ -125,6 +125,81 @@ async fn a_body_that_does_not_come_is_given_up() {
     assert_eq!(verdict(&client.receive().await), verdict_of(408, "request_timeout", true));
 }
 
+/// Clients that declare as much as a body may have and send `part` of it, or that much in chunks. Four such bodies are all
+/// that there is room for.
+async fn slow_clients(server: &Server, count: usize, part: usize, chunked: bool) -> Vec<Client> {
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        let mut client = Client::connect(server.address).await;
+        let length = format!("content-length: {MOST}");
+        let length = if chunked { "transfer-encoding: chunked" } else { &length };
+        client.send(&post(PATH, "", "").replace("content-length: 0", length)).await;
+        let piece = "x".repeat(part);
+        client.send(&if chunked { format!("{part:x}\r\n{piece}\r\n") } else { piece }).await;
+        clients.push(client);
+    }
+    clients
+}
+
+const MOST: usize = 1024 * 1024;
+
+fn with_room_for_four() -> Setup {
+    Setup::echo().config(|config| {
+        config.max_body_bytes = MOST as u64;
+        config.max_bodies_bytes = 4 * MOST as u64;
+    })
+}
+
+#[tokio::test]
+async fn what_slow_clients_declare_holds_nobody_up() {
+    for chunked in [false, true] {
+        let server = with_room_for_four().start().await;
+        let slow = slow_clients(&server, 100, 1, chunked).await;
+        assert_eq!(server.complete(&ask("small", false)).await.status, 200);
+        let large = ask(&"x".repeat(MOST - 1000), false);
+        assert_eq!(server.complete(&large).await.status, 200);
+        drop(slow);
+    }
+}
+
+#[tokio::test]
+async fn clients_that_stop_before_the_end_lose_their_place_to_those_that_wait() {
+    for (part, chunked) in [(MOST * 99 / 100, false), (MOST * 99 / 100, true), (MOST / 2, false)] {
+        let server =
+            with_room_for_four().limits(|limits| limits.body_window = Duration::from_millis(100)).start().await;
+        let mut slow = slow_clients(&server, 10, part, chunked).await;
+        let large = ask(&"x".repeat(MOST - 1000), false);
+        for _ in 0..2 {
+            assert_eq!(server.complete(&ask("small", false)).await.status, 200);
+            assert_eq!(server.complete(&large).await.status, 200, "{part} {chunked}");
+        }
+        let reply = slow[0].receive().await;
+        assert_eq!(verdict(&reply), verdict_of(408, "request_timeout", true));
+        assert!(reply.body.contains("too slowly"), "{reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_body_that_is_in_nobodys_way_arrives() {
+    let server = with_room_for_four().limits(|limits| limits.body_window = Duration::from_millis(20)).start().await;
+    let body = ask(&"x".repeat(100_000), false);
+    let mut client = Client::connect(server.address).await;
+    let whole = post(PATH, "", &body);
+    for piece in whole.as_bytes().chunks(20_000) {
+        client.send(std::str::from_utf8(piece).unwrap()).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(client.receive().await.status, 200);
+}
+
+#[tokio::test]
+async fn many_large_bodies_at_once_are_all_answered() {
+    let server = with_room_for_four().start().await;
+    let large = ask(&"x".repeat(MOST - 1000), false);
+    let replies = futures_util::future::join_all((0..20).map(|_| server.complete(&large))).await;
+    assert!(replies.iter().all(|reply| reply.status == 200));
+}
+
 #[tokio::test]
 async fn malformed_chunks_are_refused() {
     let server = Setup::echo().start().await;
@@ -219,12 +294,12 @@ async fn health_tells_of_the_tree_and_not_just_of_the_server() {
         json,
         json!({
             "status": "ok", "state": "ready", "offline_reason": null, "rate_limit": null,
-            "memory": {"rss_mb": 73.0, "tree_rss_mb": 400.0, "alert_mb": 500, "alert": false},
+            "memory": {"rss_mb": 73.0, "tree_rss_mb": 400.0, "alert_mb": 1297, "alert": false},
             "invokers": {"live": 1, "high_water": 2, "limit": 2, "standby": 0, "busy": 0},
             "slots": 1, "cli_processes": 2, "queue": {"waiting": 4},
             "restarts": {"total": 8, "turns": 7, "tokens": 0, "age": 0, "idle": 0, "memory": 0, "isolation": 0,
                 "admin": 0, "recovery": 1},
-            "last_restart": null, "turns": 80, "auth": "subscription", "containment": "subreaper", "uptime_seconds": null, "version": null,
+            "last_restart": null, "turns": 80, "auth": "subscription", "containment": "subreaper", "log": {"lost_lines": 0}, "uptime_seconds": null, "version": null,
         })
     );
 }
@@ -232,7 +307,7 @@ async fn health_tells_of_the_tree_and_not_just_of_the_server() {
 #[tokio::test]
 async fn probes_follow_the_pool() {
     let mut setup = Setup::echo();
-    setup.tree_rss = 500_100_000;
+    setup.tree_rss = 1_300_000_000;
     let server = setup.start().await;
     for (state, status, health, ready) in [
         (PoolState::Ready, "degraded", 200, 200),

@@ -64,7 +64,12 @@ async fn what_does_not_finish_is_dropped_at_the_deadline() {
     server.tasks.stop();
     soon(server.served).await.unwrap();
     soon(turn.closed()).await;
-    let snapshot = Snapshot { status: status(PoolState::Stopping), memory: server.fake.memory(), memory_alert: 0 };
+    let snapshot = Snapshot {
+        status: status(PoolState::Stopping),
+        memory: server.fake.memory(),
+        memory_alert: 0,
+        lost_log_lines: 0,
+    };
     let counted = server.counted.text(&snapshot).unwrap();
     assert!(counted.contains(&format!("{{route=\"{PATH}\",status=\"503\"}} 1")), "{counted}");
     assert!(!counted.contains(&format!("{{route=\"{PATH}\",status=\"499\"}} 1")), "{counted}");

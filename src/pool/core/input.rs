@@ -1,8 +1,8 @@
 //! What each report of an invoker changes.
 
 use super::{
-    Cause, Core, Duration, Effects, Id, Instant, LastRestart, LifeEvent, Phase, Previous, Probe, Quota, QuotaHold, Suspension, Usage,
-    backoff,
+    Cause, Core, Duration, Effects, Id, Instant, LastRestart, LifeEvent, Phase, Previous, Probe, Quota, QuotaHold,
+    Suspension, Usage, backoff,
 };
 
 /// For so long requests wait while nobody can serve them and starts fail. It is what one start may take by default.
@@ -17,7 +17,7 @@ impl Core {
         member.phase = Phase::Idle;
         (member.wear.rss, member.first_rss, member.wear.idle_since) = (rss, rss, now);
         let (took, slot) = (now.saturating_duration_since(member.wear.started), member.slot);
-        fx.emit(LifeEvent::Ready { invoker: id, took });
+        fx.emit(LifeEvent::Ready { invoker: id, took, rss });
         if let Some(suspension) = &mut self.suspension
             && !matches!(suspension.probe, Probe::OnTrial(_))
         {

@@ -43,7 +43,6 @@ fn a_flag_goes_before_a_variable_and_a_variable_before_the_file() {
         server.stop();
         alert
     };
-    assert_eq!(alert(Options::new()), 500);
     assert_eq!(alert(Options::new().flags(&["--config", file])), 600);
     assert_eq!(alert(Options::new().env("CCW_CONFIG", Some(file))), 600);
     let both = || Options::new().flags(&["--config", file]).env("CCW_MEMORY_ALERT_MB", Some("700"));
@@ -111,6 +110,44 @@ fn options_that_make_no_sense_together_are_refused() {
         writeln!(said, "{}\n=> {}: {words}", args.join(" "), output.status.code().unwrap()).unwrap();
     }
     insta::assert_snapshot!(said);
+}
+
+#[test]
+fn a_log_filter_that_is_not_known_is_refused_wherever_it_comes_from() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file.toml"), "slots = 1\nlog = \"warning\"").unwrap();
+    let levels = "expected a level (error, warn, info, debug, trace, off)";
+    for verb in ["serve", "check"] {
+        let refused = |args: &[&str]| wrapper(folder.path(), &[&[verb], args].concat()).assert().code(2);
+        for filter in ["warning", "err", "all", "", " ", ",", "info,loud", "cc_openai_wrapper=loud", "info,[x]=debug"] {
+            refused(&["--log", filter]).stderr(contains("--log").and(contains(levels)));
+        }
+        for filter in ["=debug", "cc_openai_wrapper::htp=debug", "hyper=debug"] {
+            refused(&["--log", filter]).stderr(contains("is no module that logs; there are cc_openai_wrapper"));
+        }
+        refused(&["--log", "cc-openai-wrapper=debug"]).stderr(contains("did you mean `cc_openai_wrapper`?"));
+        refused(&["--config", "file.toml"]).stderr(contains("file.toml:2").and(contains("did you mean `warn`?")));
+        let variable = wrapper(folder.path(), &[verb]).env("CCW_LOG", "warning").assert().code(2);
+        variable.stderr(contains("did you mean `warn`?").and(contains("that of the variable CCW_LOG")));
+    }
+}
+
+#[test]
+fn a_log_filter_chooses_by_level_and_by_module() {
+    for (filter, has_requests, has_invokers) in
+        [("warn", false, false), ("INFO,", true, true), ("cc_openai_wrapper::http=info", true, false)]
+    {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let server = Options::new().flags(&["--log", filter]).stderr(writer).start();
+        server.ask("hello").text();
+        server.stop();
+        let log = std::io::read_to_string(reader).unwrap();
+        assert_eq!(
+            (log.contains("\"request\""), log.contains("invoker started")),
+            (has_requests, has_invokers),
+            "{log}"
+        );
+    }
 }
 
 #[test]

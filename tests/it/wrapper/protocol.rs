@@ -131,7 +131,7 @@ fn the_shapes_that_clients_see_stay_as_they_are() {
     });
     until("it is at rest", || server.health()["invokers"]["busy"] == 0);
     insta::assert_json_snapshot!("health", server.health(), {
-        ".memory.rss_mb" => "[MB]", ".memory.tree_rss_mb" => "[MB]", ".uptime_seconds" => "[s]", ".version" => "[version]",
+        ".memory.rss_mb" => "[MB]", ".memory.alert_mb" => "[MB]", ".memory.tree_rss_mb" => "[MB]", ".uptime_seconds" => "[s]", ".version" => "[version]",
     });
     let refused = server.post("/v1/chat/completions", &json!({"messages": []}));
     insta::assert_json_snapshot!("refusal", refused.json());
