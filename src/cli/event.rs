@@ -101,9 +101,6 @@ pub struct TurnResult {
     /// The API's stop reason for the last message.
     #[serde(default)]
     pub stop_reason: Option<String>,
-    /// Counts the results of the process, from 0. Older versions (2.1.19) do not send it.
-    #[serde(default)]
-    pub result_index: Option<u64>,
     #[serde(default, rename = "usage")]
     pub(crate) tokens: Tokens,
 }

@@ -6,7 +6,6 @@
 //!   a `conversation_reset` comes first. Nothing of a turn comes before its `init` or after its `result`.
 //! - The lines of a turn carry the `session_id` of its `init`, and each `/clear` begins a new session.
 //! - Text comes after the `message_start` of its own turn.
-//! - `result_index`, where there is one, counts the results of the process.
 //!
 //! A line that breaks one of these belongs to another turn, and then the lines after it may as well: the process has to
 //! be replaced. A result also has to have the text of its turn: [`super::reply`].
@@ -35,7 +34,7 @@ pub enum Misplaced {
     /// Text before the turn began, after it ended, or before its first message.
     #[error("text came that belongs to no running turn")]
     Text,
-    /// `result` before the turn began or after it ended, or one that was sent before.
+    /// `result` before the turn began or after it ended.
     #[error("a result came that belongs to no running turn")]
     Result,
     /// `conversation_reset` without a `/clear`.
@@ -67,21 +66,13 @@ pub struct TurnBinding {
     in_message: bool,
     /// The CLI announces its messages.
     frames_messages: bool,
-    last_index: Option<u64>,
 }
 
 impl TurnBinding {
     /// A process that has been given nothing to do.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            stage: Stage::Idle,
-            is_reset: false,
-            session: None,
-            in_message: false,
-            frames_messages: false,
-            last_index: None,
-        }
+        Self { stage: Stage::Idle, is_reset: false, session: None, in_message: false, frames_messages: false }
     }
 
     /// The CLI is given something to do. Only when its work before has had a result.
@@ -110,7 +101,11 @@ impl TurnBinding {
             CliEvent::TextDelta(_) | CliEvent::BlockText(_) | CliEvent::StopReason(_) => {
                 self.check_is_running(session, Misplaced::Text)
             }
-            CliEvent::Result(result) => self.end(session, result.result_index),
+            CliEvent::Result(_) => {
+                self.check_is_running(session, Misplaced::Result)?;
+                self.stage = Stage::Idle;
+                Ok(())
+            }
             CliEvent::ConversationReset => self.reset(),
             CliEvent::ApiRetry { .. }
             | CliEvent::RateLimit { .. }
@@ -139,16 +134,6 @@ impl TurnBinding {
             (Some(own), Some(current)) if own != current => Err(Misplaced::Session),
             _ => Ok(()),
         }
-    }
-
-    fn end(&mut self, session: Option<&str>, index: Option<u64>) -> Result<(), Misplaced> {
-        self.check_is_running(session, Misplaced::Result)?;
-        if index.is_some() && index <= self.last_index {
-            return Err(Misplaced::Result);
-        }
-        self.last_index = index.or(self.last_index);
-        self.stage = Stage::Idle;
-        Ok(())
     }
 
     fn reset(&mut self) -> Result<(), Misplaced> {

@@ -210,7 +210,11 @@ mod tests {
         let began: [(&[&str], &[&str]); 5] =
             [(&[], &[]), (&["a"], &[]), (&["a"], &["a"]), (&["a", "b"], &["a"]), (&["late", "own"], &["own"])];
         for (deltas, blocks) in began {
-            assert_eq!(reply(deltas, blocks).finish(success(Some("other"))), Err(ForeignResult), "{deltas:?} {blocks:?}");
+            assert_eq!(
+                reply(deltas, blocks).finish(success(Some("other"))),
+                Err(ForeignResult),
+                "{deltas:?} {blocks:?}"
+            );
         }
         assert_eq!(reply(&["late", "own"], &["own"]).finish(success(Some("own"))), Err(ForeignResult));
     }
@@ -227,7 +231,9 @@ mod tests {
     fn an_api_error_is_never_a_reply() {
         let result =
             TurnResult { is_error: true, api_error_status: Some(529), ..success(Some("API Error: overloaded")) };
-        let TurnError::Api { status, retry_after, .. } = finish(Reply::default(), result).outcome.unwrap_err() else { panic!() };
+        let TurnError::Api { status, retry_after, .. } = finish(Reply::default(), result).outcome.unwrap_err() else {
+            panic!()
+        };
         assert_eq!((status, retry_after), (Some(529), Some(RETRY_AFTER)));
     }
 
@@ -248,7 +254,9 @@ mod tests {
             [("API Error: 529 {\"type\":\"error\"}", Some(529)), ("API Error: 7", None), ("no", None)]
         {
             let result = TurnResult { is_error: true, ..success(Some(words)) };
-            let Err(TurnError::Api { status: found, .. }) = finish(Reply::default(), result).outcome else { panic!("{words}") };
+            let Err(TurnError::Api { status: found, .. }) = finish(Reply::default(), result).outcome else {
+                panic!("{words}")
+            };
             assert_eq!(found, status);
         }
     }

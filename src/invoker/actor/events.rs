@@ -4,8 +4,8 @@ use std::process::ExitStatus;
 
 use super::{
     Actor, Assignment, BytesMut, CliEvent, Command, ControlError, DRAIN, Duration, EXIT_AFTER_EOF, Ending, EventError,
-    INITIALIZE, Input, LineError, MAX_WAITING_ANSWERS, Phase, QuotaHold, RESERVED, Reply, Report, Running, SET_MODEL, STDERR_KEPT,
-    STDERR_SHOWN, SystemTime, TurnError, TurnEvent, TurnResult, VecDeque, event, mpsc, now, reply,
+    INITIALIZE, Input, LineError, MAX_WAITING_ANSWERS, Phase, QuotaHold, RESERVED, Reply, Report, Running, SET_MODEL,
+    STDERR_KEPT, STDERR_SHOWN, SystemTime, TurnError, TurnEvent, TurnResult, VecDeque, event, mpsc, now, reply,
 };
 
 type Line = Result<BytesMut, LineError>;

@@ -16,9 +16,9 @@ fn init() -> CliEvent {
     CliEvent::Init { model: None }
 }
 
-fn result(text: &str, index: Option<u64>) -> CliEvent {
+fn result(text: &str) -> CliEvent {
     let (subtype, result) = ("success".to_owned(), Some(text.to_owned()));
-    CliEvent::Result(TurnResult { subtype, result, result_index: index, ..TurnResult::default() })
+    CliEvent::Result(TurnResult { subtype, result, ..TurnResult::default() })
 }
 
 fn delta(text: &str) -> CliEvent {
@@ -38,12 +38,12 @@ fn nothing_of_a_turn_comes_before_it_begins_or_after_it_ends() {
     let mut asked = TurnBinding::new();
     asked.ask(Work::Prompt);
     let mut over = begun();
-    over.accept(&line(Some("s-1"), result("a", None))).unwrap();
+    over.accept(&line(Some("s-1"), result("a"))).unwrap();
     for binding in [&mut TurnBinding::new(), &mut asked, &mut over] {
         assert_eq!(binding.accept(&line(None, delta("a"))), Err(Misplaced::Text));
         assert_eq!(binding.accept(&line(None, CliEvent::BlockText("a".to_owned()))), Err(Misplaced::Text));
         assert_eq!(binding.accept(&line(None, CliEvent::MessageStart)), Err(Misplaced::Text));
-        assert_eq!(binding.accept(&line(None, result("a", None))), Err(Misplaced::Result));
+        assert_eq!(binding.accept(&line(None, result("a"))), Err(Misplaced::Result));
         assert_eq!(binding.accept(&line(None, CliEvent::ConversationReset)), Err(Misplaced::Reset));
         assert_eq!(binding.accept(&line(None, CliEvent::Other)), Ok(()));
     }
@@ -57,21 +57,9 @@ fn a_turn_begins_once_and_only_when_it_was_asked_for() {
 
 #[test]
 fn a_line_of_an_earlier_conversation_is_no_part_of_the_turn() {
-    for event in [delta("a"), CliEvent::MessageStart, result("a", None)] {
+    for event in [delta("a"), CliEvent::MessageStart, result("a")] {
         assert_eq!(begun().accept(&line(Some("s-0"), event.clone())), Err(Misplaced::Session));
         assert_eq!(begun().accept(&line(None, event)), Ok(()), "it does not say whose it is");
-    }
-}
-
-#[test]
-fn a_result_index_never_comes_again() {
-    let mut binding = begun();
-    binding.accept(&line(None, result("a", Some(4)))).unwrap();
-    for index in [4, 3] {
-        binding.ask(Work::Prompt);
-        binding.accept(&line(None, init())).unwrap();
-        assert_eq!(binding.accept(&line(None, result("a", Some(index)))), Err(Misplaced::Result));
-        binding.accept(&line(None, result("a", None))).unwrap();
     }
 }
 
@@ -82,7 +70,7 @@ fn text_needs_a_message_of_its_own_turn_where_the_cli_announces_messages() {
     assert!(!binding.detects_late_text());
     binding.accept(&line(None, CliEvent::MessageStart)).unwrap();
     binding.accept(&line(None, delta("a"))).unwrap();
-    binding.accept(&line(None, result("aa", None))).unwrap();
+    binding.accept(&line(None, result("aa"))).unwrap();
     assert!(binding.detects_late_text());
     binding.ask(Work::Prompt);
     binding.accept(&line(None, init())).unwrap();
@@ -92,13 +80,13 @@ fn text_needs_a_message_of_its_own_turn_where_the_cli_announces_messages() {
 #[test]
 fn a_clear_has_one_reset_and_a_result_that_comes_before_its_turn_is_not_its_own() {
     let mut binding = begun();
-    binding.accept(&line(None, result("a", None))).unwrap();
+    binding.accept(&line(None, result("a"))).unwrap();
     binding.ask(Work::Clear);
     binding.accept(&line(Some("s-1"), CliEvent::ConversationReset)).unwrap();
     assert_eq!(binding.accept(&line(Some("s-1"), CliEvent::ConversationReset)), Err(Misplaced::Reset));
-    assert_eq!(binding.accept(&line(Some("s-1"), result("a", None))), Err(Misplaced::Result));
+    assert_eq!(binding.accept(&line(Some("s-1"), result("a"))), Err(Misplaced::Result));
     binding.accept(&line(Some("s-2"), init())).unwrap();
-    binding.accept(&line(Some("s-2"), result("", None))).unwrap();
+    binding.accept(&line(Some("s-2"), result(""))).unwrap();
     assert_eq!(binding.accept(&line(Some("s-2"), CliEvent::ConversationReset)), Err(Misplaced::Reset));
 }
 
@@ -107,7 +95,6 @@ fn a_clear_has_one_reset_and_a_result_that_comes_before_its_turn_is_not_its_own(
 struct Dialect {
     announces_messages: bool,
     repeats_blocks: bool,
-    numbers_results: bool,
     clears: bool,
 }
 
@@ -118,11 +105,7 @@ fn text(turn: usize) -> String {
 
 /// Every line of some turns, with the number of the work that it belongs to: turns are even, resets odd.
 fn talk(turns: usize, dialect: Dialect) -> Vec<(usize, Line<'static>)> {
-    let (mut lines, mut session, mut index) = (Vec::new(), 1, 0);
-    let mut numbered = |text: &str| {
-        index += 1;
-        result(text, dialect.numbers_results.then_some(index))
-    };
+    let (mut lines, mut session) = (Vec::new(), 1);
     for turn in 0..turns {
         let id = format!("s-{session}");
         let text = text(turn);
@@ -137,13 +120,13 @@ fn talk(turns: usize, dialect: Dialect) -> Vec<(usize, Line<'static>)> {
         if dialect.repeats_blocks {
             say(CliEvent::BlockText(text.clone()));
         }
-        say(numbered(&text));
+        say(result(&text));
         if dialect.clears {
             lines.push((2 * turn + 1, line(Some(&id), CliEvent::ConversationReset)));
             session += 1;
             let id = format!("s-{session}");
             lines.push((2 * turn + 1, line(Some(&id), init())));
-            lines.push((2 * turn + 1, line(Some(&id), numbered(""))));
+            lines.push((2 * turn + 1, line(Some(&id), result(""))));
         }
     }
     lines
@@ -189,10 +172,9 @@ fn read(lines: &[(usize, Line<'static>)], turns: usize) -> Vec<Seen> {
 }
 
 fn dialects() -> impl Strategy<Value = Dialect> {
-    any::<(bool, bool, bool, bool)>().prop_map(|(announces_messages, repeats_blocks, numbers_results, clears)| Dialect {
+    any::<(bool, bool, bool)>().prop_map(|(announces_messages, repeats_blocks, clears)| Dialect {
         announces_messages,
         repeats_blocks,
-        numbers_results,
         clears,
     })
 }

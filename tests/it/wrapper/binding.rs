@@ -120,7 +120,8 @@ fn a_clear_that_is_answered_oddly_once_costs_a_process_and_no_reply() {
         assert_believed_again(&server, todo);
     }
     let restarts = server.health()["restarts"].clone();
-    assert_eq!(restarts["isolation"], 1, "the CLI that did not know /clear: {restarts}");
+    // The CLI that did not know /clear, and perhaps its successor, if the next one was ready before it had shown that it does.
+    assert!(matches!(restarts["isolation"].as_u64(), Some(1 | 2)), "{restarts}");
     assert_eq!(restarts["recovery"], 3, "{restarts}");
     server.stop();
 }
@@ -158,9 +159,7 @@ fn a_cli_that_asks_and_does_not_read_is_replaced_before_the_answers_fill_the_mem
     let folder = tempfile::tempdir().unwrap();
     let cli = folder.path().join("claude");
     let id = "x".repeat(60_000);
-    let asks = format!(
-        r#"{{"type":"control_request","request_id":"{id}","request":{{"subtype":"can_use_tool"}}}}"#
-    );
+    let asks = format!(r#"{{"type":"control_request","request_id":"{id}","request":{{"subtype":"can_use_tool"}}}}"#);
     let ready =
         r#"{"type":"control_response","response":{"subtype":"success","request_id":"initialize","response":{}}}"#;
     script(&cli, &format!("echo '{ready}'; exec yes '{asks}'"));
