@@ -234,8 +234,7 @@ impl Look {
         let outside = run.plan.outside.as_ref().map(|outside| outside.memory_floor);
         match (run.plan.doubled, outside) {
             // A bound that somebody chose has room in it.
-            (_, Some(Some(_))) => Self::Last,
-            (DOUBLED_AT_MOST.., _) => Self::Last,
+            (_, Some(Some(_))) | (DOUBLED_AT_MOST.., _) => Self::Last,
             // A runtime with a garbage collector may grow for hundreds of restarts before it first collects.
             (0, _) | (_, Some(None)) => Self::First,
             _ => Self::Again,
