@@ -31,7 +31,7 @@ pub enum Event<'a> {
         /// How long it took, in seconds.
         seconds: f64,
     },
-    /// A target grows, but more slowly, and the same is measured for twice as long in a fresh process.
+    /// A run cannot tell whether a target leaks, and the same is measured for twice as long in a fresh process.
     Doubled {
         /// Which, with what it is to reach now.
         subject: Subject<'a>,

@@ -145,7 +145,7 @@ fn ended_line(subject: Subject<'_>, outcome: &Outcome, seconds: f64) -> String {
 }
 
 fn doubled_line(subject: Subject<'_>) -> String {
-    format!("{}: grows, but more slowly; measured for twice as long", title(subject))
+    format!("{}: not conclusive yet; measured again for twice as long", title(subject))
 }
 
 fn repeated_line(subject: Subject<'_>) -> String {

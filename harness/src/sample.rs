@@ -129,11 +129,17 @@ fn megabytes(bytes: u64) -> f64 {
 }
 
 impl TargetRun {
-    /// Whether `next`, the run that was stored after this one, measured the same for twice as long.
+    /// Whether `next`, the run that was stored after this one, measured the same for longer. One that was to take twice as
+    /// long and was cut short says nothing that this one has not said.
     #[must_use]
     pub fn is_continued_by(&self, next: &Self) -> bool {
         let is_same = self.scenario == next.scenario && self.target == next.target && self.seed == next.seed;
-        is_same && next.plan.doubled == self.plan.doubled + 1
+        is_same && next.plan.doubled == self.plan.doubled + 1 && next.reached() > self.reached()
+    }
+
+    /// Restarts and requests at the last checkpoint.
+    fn reached(&self) -> (u64, u64) {
+        self.checkpoints.last().map_or((0, 0), |point| (point.restarts, point.requests))
     }
 }
 

@@ -3,7 +3,7 @@
 //! It does no IO, reads no clock and draws no numbers. Each class of signal has its own rule, in its own file:
 //! - [`exact`]: settled counts, which have no variance: any growth between the first and the last checkpoint is a leak.
 //! - [`heap`]: dhat's blocks and bytes, where caches fill and vectors double: growth that does not slow down is a leak.
-//! - [`trend`]: memory seen from outside, which is noisy: a growth that lasts over four windows is a leak.
+//! - [`trend`]: memory seen from outside, which is noisy: a growth that lasts over four `windows` is a leak.
 //! - [`bounds`]: what holds at every instant (invokers, memory caps) and what is counted after the stop.
 //! - `exceptions`: growth that somebody answers for until a day is no leak until then.
 //!
@@ -21,6 +21,7 @@ mod summary;
 pub mod target;
 pub mod trend;
 pub mod validity;
+mod windows;
 pub mod words;
 
 use std::fmt;
@@ -45,7 +46,8 @@ pub enum Finding {
     Pass,
     /// The measurements do not decide.
     Inconclusive,
-    /// Grows, but ever more slowly: a cache that fills, or a leak in disguise. Only a longer run tells.
+    /// Grows ever more slowly, in steps or only lately, or is too noisy to judge: a cache that fills, or a leak in disguise.
+    /// Only a longer run tells.
     Saturating,
     /// The server's memory grows while its exact heap does not: kept by the allocator, or beyond dhat's sight.
     Retention,
@@ -106,7 +108,8 @@ pub struct SignalVerdict {
     pub growth_per_restart: Option<f64>,
     /// Growth for each restart up to which it is no leak, in units.
     pub tolerance: f64,
-    /// The smallest steady leak, in units for each restart, that this run would have called a leak.
+    /// The smallest steady leak, in units for each restart, that this run would have called a leak. A row that passes has no
+    /// growth above it.
     pub smallest_detectable: Option<f64>,
     /// The first reading.
     pub first: Option<u64>,

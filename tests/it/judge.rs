@@ -1,5 +1,6 @@
 //! The rules, one fact a test. What holds for all runs is in `properties`.
 
+mod claims;
 pub(crate) mod properties;
 
 use leakgate::exit::Exit;
@@ -394,17 +395,18 @@ mod noisy {
 
     /// Memory that grows by 4 kB in each restart, but for half a page or nothing between the second and the third window.
     #[test]
-    fn a_leak_of_which_one_window_shows_little_is_looked_at_again_and_passes_at_last() {
+    fn a_leak_of_which_one_window_shows_little_is_looked_at_again_and_never_passes() {
         let of = |rise: u64| {
             move |at: u64| {
                 let between = if at < 262 { 0 } else { rise };
                 40_000_000 + at.min(230) * 4_000 + between + at.saturating_sub(300) * 4_000
             }
         };
-        assert_eq!(memory(350, of(2_000)), Finding::Saturating);
-        assert_eq!(memory(350, of(0)), Finding::Pass, "one window shows nothing");
-        let found = |doubled| look(doubled, 350, of(2_000));
-        assert_eq!([0, 1, 2].map(found), [Finding::Saturating, Finding::Saturating, Finding::Pass]);
+        for rise in [2_000, 0] {
+            let found = |doubled| look(doubled, 350, of(rise));
+            let undecided = [Finding::Saturating, Finding::Saturating, Finding::Inconclusive];
+            assert_eq!([0, 1, 2].map(found), undecided, "one window shows {rise}");
+        }
     }
 
     #[test]

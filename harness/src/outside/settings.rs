@@ -59,8 +59,8 @@ pub struct Settings {
     pub server_rss_mb: Option<u64>,
     /// Cap on the RSS of its whole tree, in MB (10^6 bytes).
     pub tree_rss_mb: Option<u64>,
-    /// Growth of memory for each restart or turn that is no leak, in bytes.
-    pub memory_floor: u64,
+    /// Growth of memory for each restart or turn that is no leak, in bytes; else the run's own noise decides.
+    pub memory_floor: Option<u64>,
     /// Share of requests that may end in an error, 0 to 1.
     pub errors_allowed: f64,
     /// Growth that is known.
@@ -183,7 +183,7 @@ struct Limits {
     cli_processes: Option<u64>,
     server_rss_mb: Option<u64>,
     tree_rss_mb: Option<u64>,
-    memory_per_restart_kb: u64,
+    memory_per_restart_kb: Option<u64>,
     errors: f64,
 }
 
@@ -215,7 +215,7 @@ impl Default for Limits {
             cli_processes: None,
             server_rss_mb: None,
             tree_rss_mb: None,
-            memory_per_restart_kb: 256,
+            memory_per_restart_kb: None,
             errors: 0.0,
         }
     }
@@ -266,7 +266,7 @@ impl Settings {
             cli_processes: limits.cli_processes,
             server_rss_mb: limits.server_rss_mb,
             tree_rss_mb: limits.tree_rss_mb,
-            memory_floor: limits.memory_per_restart_kb * 1000,
+            memory_floor: limits.memory_per_restart_kb.map(|kb| kb.saturating_mul(1000)),
             errors_allowed: limits.errors,
             exceptions: file.exception,
             origin: origin(file.server, folder, flags, &words)?,

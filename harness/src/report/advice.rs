@@ -14,13 +14,13 @@ pub fn meaning(verdict: Finding) -> &'static str {
         }
         Finding::Leak => "Something is kept at every restart, or now and then, and never given back.",
         Finding::Saturating => {
-            "Something grows, but ever more slowly: a cache that is still filling, or a slow leak. This run is too short to tell."
+            "Something grows ever more slowly, in steps or only lately, or is too noisy: a cache that is still filling, or a leak. This run is too short to tell."
         }
         Finding::Retention => {
             "The server's memory grows while its exact heap does not: the allocator keeps freed memory, or it is taken with mmap or by C code."
         }
         Finding::Inconclusive => {
-            "A signal could not be judged: the run is too short, its readings are missing, or it still grows, though ever more slowly, at four times the restarts."
+            "A signal could not be judged: the run is too short or too noisy, its readings are missing, or at four times the restarts it still grows, though not steadily."
         }
         Finding::Invalid => "The run proves nothing, neither a leak nor the absence of one. It is not a pass.",
     }

@@ -71,9 +71,10 @@ pub struct Outside {
     pub per: Per,
     /// The most CLI processes that it may have at once; without a number nothing is held against one.
     pub cli_processes_allowed: Option<u64>,
-    /// Growth of memory for each restart up to which it is no leak, in bytes. Runtimes with a garbage collector need
-    /// more room than the calibrated bound leaves.
-    pub memory_floor: u64,
+    /// Growth of memory for each restart or turn up to which it is no leak, in bytes, where somebody chose it; else it
+    /// comes from the run's length and its own noise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_floor: Option<u64>,
     /// Growth that is known and allowed for a while.
     pub exceptions: Vec<Exception>,
     /// What could not be measured and why, in words.

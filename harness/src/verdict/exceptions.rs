@@ -5,10 +5,11 @@ use super::words::{amount, float};
 use super::{Finding, SignalVerdict};
 use crate::sample::{Exception, TargetRun};
 
-/// Takes back the leaks that an exception allows.
+/// Takes back the leaks that an exception allows, and asks for no longer run about growth that is allowed.
 pub(super) fn apply(run: &TargetRun, rows: &mut [SignalVerdict]) {
     for exception in run.plan.exceptions() {
-        let named = |row: &&mut SignalVerdict| row.name == exception.signal && row.verdict == Finding::Leak;
+        let grows = |row: &SignalVerdict| matches!(row.verdict, Finding::Leak | Finding::Saturating);
+        let named = |row: &&mut SignalVerdict| row.name == exception.signal && grows(row);
         if let Some(row) = rows.iter_mut().find(named) {
             excuse(row, exception);
         }

@@ -90,7 +90,8 @@ pub(super) fn bounds(runs: &[TargetRun]) -> BoundsVerdict {
 pub(super) fn false_alarms(runs: &[TargetRun]) -> Vec<FalseAlarms> {
     let claim = |class, bound: &str| FalseAlarms { class, bound: bound.to_owned() };
     let noisy = if runs.iter().any(|run| run.plan.outside.is_some()) {
-        "not known for a server that is not ours: its bound is chosen, not calibrated (limits.memory-per-restart-kb)"
+        "none in 66 runs of sound example servers in Python, Node and bash; the tolerance comes from the run's own length, \
+         noise and warm-up, or is limits.memory-per-restart-kb"
             .to_owned()
     } else {
         let runs = trend::CLEAN_RUNS;

@@ -119,7 +119,7 @@ fn outside() -> impl Strategy<Value = Option<Outside>> {
     });
     let exceptions = proptest::collection::vec(exception, 0..2);
     let per = select(vec![Per::Restart, Per::Turn]);
-    proptest::option::of((per, proptest::option::of(number()), number(), exceptions).prop_map(
+    proptest::option::of((per, proptest::option::of(number()), proptest::option::of(number()), exceptions).prop_map(
         |(per, cli_processes_allowed, memory_floor, exceptions)| Outside {
             per,
             cli_processes_allowed,
@@ -237,7 +237,7 @@ fn length() -> impl Strategy<Value = (u64, f64)> {
 }
 
 /// A number from −1 to 1 that is different at each restart and the same in each test.
-fn jitter(seed: u64, at: u64) -> f64 {
+pub(super) fn jitter(seed: u64, at: u64) -> f64 {
     let mut state = (seed ^ at.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_add(0x9e37_79b9_7f4a_7c15);
     state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -83,7 +83,7 @@ fn outside() -> Run {
     server.plan.outside = Some(Outside {
         per: Per::Turn,
         cli_processes_allowed: Some(3),
-        memory_floor: 256_000,
+        memory_floor: Some(256_000),
         exceptions: vec![],
         unmeasured: vec!["files: its HOME is its caller's".into()],
     });
@@ -130,6 +130,28 @@ fn html_of_a_leak() {
     insta::with_settings!({ filters => vec![(r"(?s)<style>.*</style>", "<style>[style]</style>")] }, {
         insta::assert_snapshot!(lines(&text(Format::Html, &run)));
     });
+}
+
+/// 9 MB at every 90th restart: two of the windows do not rise.
+fn in_steps() -> Run {
+    let mut run = healthy();
+    run.targets[0].trace = trace(350, |at| 40_000_000 + at / 90 * 9_000_000);
+    run
+}
+
+#[test]
+fn terminal_of_memory_that_grew_in_steps() {
+    insta::assert_snapshot!(text(Format::Terminal, &in_steps()));
+}
+
+#[test]
+fn no_format_says_pass_of_memory_that_grew_in_steps() {
+    // The last has numbers alone.
+    for format in FORMATS.into_iter().filter(|format| *format != Format::Bencher) {
+        let text = text(format, &in_steps());
+        assert!(text.contains("SATURATING"), "{format:?}: {text}");
+        assert!(!text.contains("no leak in"), "{format:?}: {text}");
+    }
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn saying(word: &str) -> Run {
     run.targets[1].plan.outside = Some(Outside {
         per: Per::Restart,
         cli_processes_allowed: Some(3),
-        memory_floor: 0,
+        memory_floor: Some(0),
         exceptions: vec![exception],
         unmeasured: vec![word()],
     });
