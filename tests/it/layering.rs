@@ -28,7 +28,7 @@ const WRAPPER: [&str; 20] = [
 ];
 
 /// The harness's modules from top to bottom. Measuring (`scenario` and below) knows nothing of verdicts.
-const HARNESS: [&str; 37] = [
+const HARNESS: [&str; 38] = [
     "bin",
     "cli",
     "power",
@@ -61,6 +61,7 @@ const HARNESS: [&str; 37] = [
     "strays",
     "probe",
     "real_cli",
+    "secrets",
     "isolation",
     "event",
     "sample",
