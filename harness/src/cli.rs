@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 
 use crate::event::Listener;
 use crate::exit::Exit;
@@ -150,16 +151,31 @@ fn listener() -> Arc<dyn Listener> {
 /// Runs what measures until its end, or until somebody interrupts it. Whatever it started is ended then; also if this
 /// process is killed.
 fn measure<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    check_temporary_folder()?;
     let cannot = |what: &str, error: &dyn Display| Failure::harness(&format!("cannot {what}: {error}"));
     strays::adopt().map_err(|error| cannot("adopt orphans, for which leakgate needs Linux", &error))?;
     guard::post().map_err(|error| cannot("start a second process of leakgate", &error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| cannot("start leakgate's runtime", &error))?;
-    let done = runtime.block_on(unless_interrupted(work));
+    let done = runtime.block_on(async {
+        let mut reaper = JoinSet::new();
+        reaper.spawn(strays::reap_orphans());
+        unless_interrupted(work).await
+    });
     // This drops every target that still runs, and so kills it.
     drop(runtime);
     strays::end_all();
     done
+}
+
+/// What is started there is told of it in words, which have to be UTF-8.
+fn check_temporary_folder() -> Result<(), Failure> {
+    let folder = std::env::temp_dir();
+    if folder.to_str().is_some() {
+        return Ok(());
+    }
+    let folder = folder.display();
+    Err(Failure::usage(&format!("TMPDIR is {folder}, which is not UTF-8: set it to a folder whose path is")))
 }
 
 async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
@@ -175,12 +191,27 @@ async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Result<T, Failu
 
 /// Writes to stdout, with colours where they can be seen. A reader that has seen enough is no failure.
 fn print(text: &str) -> Result<(), Failure> {
-    match anstream::stdout().write_all(text.as_bytes()) {
+    match write(text) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::harness(&format!("cannot write the report to stdout: {error}")))
         }
         _ => Ok(()),
     }
+}
+
+/// Writes to stdout what is stored by now, or decided, so that it does not depend on it: where stdout cannot take it, a line
+/// on stderr says so and `instead`, and the verb ends as it would.
+fn print_stored(text: &str, instead: &str) {
+    if let Err(error) = write(text).map_err(|error| error.to_string()) {
+        // Nobody is left to be told that stderr is closed, too.
+        let _ = writeln!(io::stderr(), "leakgate: cannot write to stdout ({error}); {instead}");
+    }
+}
+
+fn write(text: &str) -> io::Result<()> {
+    let mut stdout = anstream::stdout();
+    // What stays in the buffer would fail when nobody looks any more.
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
 }
 
 #[cfg(test)]

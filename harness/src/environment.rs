@@ -1,24 +1,28 @@
 //! Where and with what a run is made.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::env;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 use std::thread::available_parallelism;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::sample::Environment;
+use crate::strays;
 
 /// Describes this process and its machine; `cli_versions` are those of the recordings. The command is the one that
 /// repeats the run, so it always has its seed.
 #[must_use]
 pub fn describe(cli_versions: BTreeSet<String>, seed: u64) -> Environment {
-    let mut command: Vec<String> = env::args().collect();
-    if !command.iter().any(|argument| argument == "--seed" || argument.starts_with("--seed=")) {
-        command.extend(["--seed".to_owned(), seed.to_string()]);
+    let mut command: Vec<OsString> = env::args_os().collect();
+    let is_seed = |argument: &OsString| argument == "--seed" || argument.as_bytes().starts_with(b"--seed=");
+    if !command.iter().any(is_seed) {
+        command.extend(["--seed".into(), seed.to_string().into()]);
     }
     Environment {
-        // No argument of a process holds a zero byte, which is all that cannot be quoted.
-        command: shlex::try_join(command.iter().map(String::as_str)).unwrap_or_else(|_| command.join(" ")),
+        command: command.iter().map(|argument| quote(argument)).collect::<Vec<_>>().join(" "),
         started_unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         leakgate: env!("CARGO_PKG_VERSION").to_owned(),
         commit: commit().or_else(built_from),
@@ -28,6 +32,13 @@ pub fn describe(cli_versions: BTreeSet<String>, seed: u64) -> Environment {
         cpus: available_parallelism().map_or(1, |cpus| cpus.get() as u64),
         allocator: allocator(),
     }
+}
+
+/// An argument as a shell takes it; bytes that are no UTF-8 as bash and POSIX write them.
+fn quote(argument: &OsStr) -> String {
+    // No argument of a process holds a zero byte, which is all that cannot be quoted.
+    let quoted = |text| shlex::try_quote(text).map_or_else(|_| text.to_owned(), Cow::into_owned);
+    argument.to_str().map_or_else(|| format!("$'{}'", argument.as_bytes().escape_ascii()), quoted)
 }
 
 /// The commit that an image was built from: there is no git in one.
@@ -51,6 +62,18 @@ pub fn commit() -> Option<String> {
 /// What a command prints, where it succeeds.
 fn said(program: &str, args: &[&str]) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "it is waited for right here")]
-    let output = Command::new(program).args(args).output().ok()?;
+    let output = strays::output(Command::new(program).args(args)).ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_argument_can_be_given_to_a_shell_again() {
+        assert_eq!(quote(OsStr::new("a b")), "'a b'");
+        assert_eq!(quote(OsStr::new("--out")), "--out");
+        assert_eq!(quote(OsStr::from_bytes(b"x\xff'y")), "$'x\\xff\\'y'");
+    }
 }

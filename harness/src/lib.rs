@@ -32,6 +32,7 @@
 //! | `harness/src/replay.rs` | the recorded conversations, held again with the mock and a real CLI |
 //! | `harness/src/fake_api.rs` | a stand-in for the Messages API, for a real CLI |
 //! | `harness/src/real_cli.rs` | the real CLI: where it is, and its environment |
+//! | `harness/src/secrets.rs` | which variables of the environment may open an account |
 //! | `harness/src/isolation.rs` | a network namespace with loopback alone, in which a real CLI may run |
 //! | `harness/src/record.rs` | stands in the CLI's place, passes every byte on and records the session |
 //! | `harness/src/recordings.rs` | what can be done with a recording: check, show, trim |
@@ -72,6 +73,7 @@ pub mod run;
 pub mod sample;
 pub mod scenario;
 pub mod scrub;
+pub mod secrets;
 pub mod siblings;
 pub mod store;
 pub mod strays;

@@ -11,13 +11,15 @@ use tokio::task::JoinSet;
 
 use crate::load::client::Client;
 use crate::load::endpoint::Endpoint;
+use crate::load::reply::Kind as ReplyKind;
 use crate::load::script::Script;
 use crate::load::want::{Kind, Manner, Mix, Want};
-use crate::sample::Proof;
+use crate::sample::{Proof, ReplyKinds};
 
 pub mod check;
 pub mod client;
 pub mod endpoint;
+pub mod reply;
 pub mod script;
 pub mod sse;
 pub mod want;
@@ -65,6 +67,8 @@ pub struct Counts {
     pub bytes: u64,
     /// Replies without any mark, among those that are complete.
     pub unmarked: u64,
+    /// Replies that are no text, among those that are complete.
+    pub kinds: ReplyKinds,
     /// The first errors and oddities, in words.
     pub notes: Vec<String>,
 }
@@ -85,6 +89,7 @@ impl Counts {
             checkpoints,
             bytes_replayed: self.bytes,
             unmarked: self.unmarked,
+            kinds: self.kinds,
         }
     }
 }
@@ -96,6 +101,8 @@ pub enum Ending {
     Complete(u64),
     /// With a reply of this many bytes that carries no mark: it may be anybody's.
     Unmarked(u64),
+    /// With a reply of another kind than a text, of this many bytes, in which no mark is another request's.
+    NoText(ReplyKind, u64),
     /// With an error.
     Error(String),
     /// The client left, as planned.
@@ -193,6 +200,12 @@ impl Load {
         self.shape = Shape { connections: self.shape.connections, ..shape };
     }
 
+    /// Requests that were sent or are about to be, those of a batch that was given up included.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+
     /// How the requests have ended until now.
     #[must_use]
     pub fn counts(&self) -> &Counts {
@@ -268,6 +281,11 @@ impl Counts {
                 self.unmarked += 1;
                 self.bytes += bytes;
             }
+            Ending::NoText(kind, bytes) => {
+                self.complete += 1;
+                self.bytes += bytes;
+                reply::count(&mut self.kinds, kind);
+            }
             Ending::Cancelled => self.cancelled += 1,
             Ending::Error(what) => {
                 self.errors += 1;
@@ -299,6 +317,7 @@ impl Counts {
         self.mixed_up += other.mixed_up;
         self.bytes += other.bytes;
         self.unmarked += other.unmarked;
+        self.kinds.add(other.kinds);
         other.notes.into_iter().for_each(|note| self.note(note));
     }
 }

@@ -11,10 +11,14 @@ use std::process::{Command, Stdio};
 
 use thiserror::Error;
 
+use crate::secrets;
+
 /// The mock is known by its name: to ask a program what it is would be to run it.
 const MOCK: &str = "mock-claude";
 /// What the CLI needs to ask the API at all. It opens nothing.
 const KEY: &str = "sk-ant-fake-for-a-stand-in-on-loopback";
+/// The discard port, which only root could listen on and nobody does.
+const NOBODY: &str = "http://127.0.0.1:9";
 /// Variables of the caller that a CLI must not see: keys, other addresses, the marks of an enclosing CLI.
 pub const WITHHELD: [&str; 3] = ["CLAUDE", "ANTHROPIC_", "CCW_"];
 
@@ -65,7 +69,7 @@ pub fn version(cli: &Path) -> Result<String, CliError> {
     for name in callers_variables() {
         command.env_remove(name);
     }
-    command.arg("--version").envs(variables("http://127.0.0.1:9")).env("HOME", home.path()).env("TMPDIR", home.path());
+    command.arg("--version").envs(variables(NOBODY)).env("HOME", home.path()).env("TMPDIR", home.path());
     let output = command.stdin(Stdio::null()).output().map_err(|error| broken(format!("cannot be run: {error}")))?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let version = said.split_whitespace().next().filter(|word| word.starts_with(|first: char| first.is_ascii_digit()));
@@ -88,10 +92,22 @@ pub fn variables(api: &str) -> [(&'static str, String); 6] {
     ]
 }
 
+/// Sends every request to the API, whichever way the CLI reaches it, to a port of this machine that nobody listens on: also a
+/// real CLI that has a key can spend nothing. For a server whose CLI is meant to be the mock, which asks nobody.
+#[must_use]
+pub fn dead_end() -> [(&'static str, &'static str); 4] {
+    [
+        ("ANTHROPIC_BASE_URL", NOBODY),
+        ("ANTHROPIC_BEDROCK_BASE_URL", NOBODY),
+        ("ANTHROPIC_VERTEX_BASE_URL", NOBODY),
+        ("ANTHROPIC_FOUNDRY_BASE_URL", NOBODY),
+    ]
+}
+
 /// The variables of this process that a CLI must not see.
 pub fn callers_variables() -> impl Iterator<Item = OsString> {
-    let names = env::vars_os().map(|(name, _)| name);
-    names.filter(|name| WITHHELD.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes())))
+    let named = |name: &OsStr| WITHHELD.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()));
+    env::vars_os().filter(move |(name, value)| named(name) || secrets::is_secret(name, value)).map(|(name, _)| name)
 }
 
 fn is_program(path: &Path) -> bool {

@@ -174,8 +174,8 @@ impl Job {
 
     async fn drive(&self, listener: &dyn Listener) -> TargetRun {
         match self {
-            Self::Ours(assignment) => drive(assignment, listener).await,
-            Self::Outside(assignment) => outside::drive::drive(assignment, listener).await,
+            Self::Ours(assignment) => Box::pin(drive(assignment, listener)).await,
+            Self::Outside(assignment) => Box::pin(outside::drive::drive(assignment, listener)).await,
         }
     }
 }
@@ -347,8 +347,17 @@ impl Program {
         let environment = environment::describe(self.versions, self.seed);
         let all = self.controls.iter().map(|(_, job)| job).chain(&self.targets).map(Job::subject);
         listener.event(Event::Planned { restarts: all.map(|subject| subject.goal).sum() });
-        let controls = controls(self.controls, &listener).await;
         let mut targets = Vec::new();
+        // A server that cannot be measured is told before the controls have taken their time.
+        for job in self.targets.iter().filter(|_| !self.controls.is_empty()) {
+            if let Job::Outside(assignment) = job {
+                targets.extend(Box::pin(outside::drive::check_start(assignment, &*listener)).await);
+            }
+        }
+        if !targets.is_empty() {
+            return Run { format: FORMAT, seed: self.seed, environment, controls: Vec::new(), targets, suite: None };
+        }
+        let controls = controls(self.controls, &listener).await;
         let profiles = profile::OfLeaks { folder: self.profiles, planted: self.planted, environment: &environment };
         for job in self.targets {
             let (job, mut run) = job.drive_until_it_decides(&mut targets, &*listener).await;

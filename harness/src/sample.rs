@@ -229,6 +229,65 @@ pub struct Proof {
     /// that marks nothing.
     #[serde(default, skip_serializing_if = "plan::is_zero")]
     pub unmarked: u64,
+    /// Replies that are no text.
+    #[serde(default, skip_serializing_if = "ReplyKinds::is_none")]
+    pub kinds: ReplyKinds,
+}
+
+/// Replies of a server that is not ours that the API allows and that are no text, by kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReplyKinds {
+    /// The model refused.
+    pub refusals: u64,
+    /// Calls of tools.
+    pub tool_calls: u64,
+    /// Calls of functions in their older form.
+    pub function_calls: u64,
+    /// Audio.
+    pub audio: u64,
+    /// Nothing, for a limit on the length.
+    pub truncated: u64,
+    /// Nothing, for a filter.
+    pub filtered: u64,
+    /// Nothing, for no such reason.
+    pub empty: u64,
+}
+
+impl ReplyKinds {
+    /// All of them, with their names for a report.
+    #[must_use]
+    pub fn named(&self) -> [(u64, &'static str); 7] {
+        [
+            (self.refusals, "refusals"),
+            (self.tool_calls, "tool calls"),
+            (self.function_calls, "function calls"),
+            (self.audio, "audio"),
+            (self.truncated, "empty at a length limit"),
+            (self.filtered, "empty by a content filter"),
+            (self.empty, "empty"),
+        ]
+    }
+
+    /// Adds those of another load.
+    pub fn add(&mut self, other: Self) {
+        let sum = u64::saturating_add;
+        *self = Self {
+            refusals: sum(self.refusals, other.refusals),
+            tool_calls: sum(self.tool_calls, other.tool_calls),
+            function_calls: sum(self.function_calls, other.function_calls),
+            audio: sum(self.audio, other.audio),
+            truncated: sum(self.truncated, other.truncated),
+            filtered: sum(self.filtered, other.filtered),
+            empty: sum(self.empty, other.empty),
+        };
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How long requests took that got their own reply. Nobody judges it.

@@ -1,14 +1,23 @@
 //! Processes that outlived their server: leakgate adopts them, ends them and reaps them.
+//!
+//! On any other machine init reaps an orphan that ends. Leakgate is the child subreaper, so here it has to: an orphan that it
+//! left unreaped would be counted as a zombie of the server. Its own children must be left to those who wait for them, so
+//! each is started through [`spawn`] or [`output`], which note it under the same lock that the reaper holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cc_openai_wrapper::process_tree;
 use procfs::process::Process;
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, waitpid};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, getpid, pidfd_open, pidfd_send_signal, waitpid};
 
-use tokio::time::sleep;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{sleep, timeout};
 
 use crate::probe::Probe;
 use crate::probe::tree::{Identity, identity};
@@ -18,9 +27,62 @@ const CLEAR_DEADLINE: Duration = Duration::from_secs(2);
 /// How long a killed process may take to be gone.
 const KILL_DEADLINE: Duration = Duration::from_secs(5);
 
+/// A signal that is lost delays a reaping by no more than this.
+const REAP_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Leakgate's own children, which others wait for.
+static OWN: Mutex<BTreeSet<Identity>> = Mutex::new(BTreeSet::new());
+
 /// Makes this process the parent of every descendant whose own parent ends, so that none can hide.
 pub fn adopt() -> Result<(), Errno> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+}
+
+/// Starts a child that its owner waits for: the reaper of orphans leaves it alone.
+pub fn spawn(command: &mut tokio::process::Command) -> io::Result<tokio::process::Child> {
+    let mut own = own();
+    let child = command.spawn()?;
+    own.extend(child.id().and_then(identity));
+    Ok(child)
+}
+
+/// The same for one that is waited for at once, and whose output is what is wanted of it.
+pub fn output(command: &mut Command) -> io::Result<Output> {
+    let child = {
+        let mut own = own();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        own.extend(identity(child.id()));
+        child
+    };
+    child.wait_with_output()
+}
+
+/// Reaps orphans as init would, for as long as it is polled: each as soon as it has ended.
+pub async fn reap_orphans() -> io::Result<()> {
+    let mut ended = signal(SignalKind::child())?;
+    loop {
+        reap();
+        // The time is over, or a child has ended.
+        let _ = timeout(REAP_INTERVAL, ended.recv()).await;
+    }
+}
+
+/// Reaps every child that has ended and is not leakgate's own.
+fn reap() {
+    // Nothing can be started meanwhile, so that what is not noted yet is nobody's.
+    let mut own = own();
+    own.retain(|id| identity(id.pid) == Some(*id));
+    for pid in process_tree::children(getpid().as_raw_nonzero().get()) {
+        let is_own = identity(pid.unsigned_abs()).is_none_or(|id| own.contains(&id));
+        if let Some(pid) = Pid::from_raw(pid).filter(|_| !is_own) {
+            // One that runs on is not touched, and one that is gone already needs nothing.
+            let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+        }
+    }
+}
+
+fn own() -> MutexGuard<'static, BTreeSet<Identity>> {
+    OWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits until the tree is gone, and ends what is not. Returns the command lines of those that had to be ended.

@@ -11,6 +11,8 @@ use thiserror::Error;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use crate::secrets;
+use crate::strays;
 use crate::target::channel::{Channel, ChannelError};
 use crate::target::folder::Folder;
 use crate::target::stats::Stats;
@@ -87,6 +89,12 @@ pub enum TargetError {
         /// The end of its stderr.
         stderr: String,
     },
+    /// Its CLI is not the one that it should run.
+    #[error("{what}")]
+    OwnCli {
+        /// Which one, how that is known, and what to do.
+        what: String,
+    },
     /// The system does not let it be observed.
     #[error("cannot list the system's processes: {what}; leakgate needs a readable /proc")]
     Probe {
@@ -117,8 +125,7 @@ impl Target {
 
     /// The same in folders that another server had.
     pub async fn start_in(launch: &Launch, folder: Folder) -> Result<Self, TargetError> {
-        let mut child = command(launch, &folder)
-            .spawn()
+        let mut child = strays::spawn(&mut command(launch, &folder))
             .map_err(|source| TargetError::Spawn { program: launch.program.clone(), source })?;
         let stderr = Tail::drain(child.stderr.take());
         let lost = |what: &str| TargetError::Start { what: what.to_owned(), stderr: String::new() };
@@ -232,6 +239,10 @@ fn command(launch: &Launch, folder: &Folder) -> Command {
         if WITHHELD.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             command.env_remove(name);
         }
+    }
+    // The program that is started as its CLI may be anything that is called mock-claude.
+    for name in secrets::variables() {
+        command.env_remove(name);
     }
     command.envs(folder.env());
     command.envs(launch.env.iter().map(|(name, value)| (name, value)));

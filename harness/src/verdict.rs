@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::exit::Exit;
 use crate::sample::suite::Suite;
-use crate::sample::{Environment, Run, Signal};
+use crate::sample::{Environment, ReplyKinds, Run, Signal};
 use target::TargetVerdict;
 
 /// The version of `verdict.json` that this build writes.
@@ -165,6 +165,9 @@ pub struct ProofVerdict {
     /// Replies without any mark, of a server that is not ours.
     #[serde(default)]
     pub unmarked: u64,
+    /// Replies that are no text, of a server that is not ours.
+    #[serde(default, skip_serializing_if = "ReplyKinds::is_none")]
+    pub kinds: ReplyKinds,
 }
 
 /// The highest values seen at any time in the scenarios.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use assert_cmd::Command;
 use leakgate::sample::Signal;
 use leakgate::verdict::{Finding, Verdict};
+use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use tempfile::TempDir;
 
@@ -157,7 +158,110 @@ fn a_cli_that_is_missing_or_broken_is_told_before_or_instead_of_a_verdict() {
 fn reports_that_cannot_be_written_are_told_before_anything_runs() {
     let bench = Bench::new();
     fs::write(bench.path().join("out"), "a file").unwrap();
-    bench.run(&[]).assert().code(5).stderr(contains("choose another with --out"));
+    bench.run(&[]).assert().code(2).stderr(contains("choose another with --out"));
+    fs::remove_file(bench.path().join("out")).unwrap();
+    for name in ["run.json", "verdict.json", "junit.xml"] {
+        fs::create_dir_all(bench.path().join("out").join(name)).unwrap();
+        let refused = bench.run(&["--report", "junit"]).assert().code(2);
+        refused.stderr(contains(format!("out/{name}: it is a folder")));
+        fs::remove_dir(bench.path().join("out").join(name)).unwrap();
+    }
+    bench.is_clean();
+}
+
+/// `leakgate` with its stdout and stderr going wherever `redirected` says.
+fn redirected(bench: &Bench, redirected: &str, args: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("\"$0\" \"$@\" {redirected}"), LEAKGATE]).args(args);
+    command.env("TMPDIR", bench.path()).env_remove("CARGO").timeout(Duration::from_mins(3));
+    command
+}
+
+#[test]
+fn a_run_is_stored_and_judged_whether_or_not_its_report_can_be_printed() {
+    let bench = Bench::new();
+    let out = bench.path().join("out");
+    let run = ["run", "--no-controls", "--restarts", "24", "--target", "sut", "--out", out.to_str().unwrap()];
+    let leaky = [&run[..], &["--plant", "zombie"]].concat();
+    for (to, args, code) in [(">/dev/full", &run[..], 0), (">/dev/full 2>/dev/full", &leaky, 1), (">&- 2>&-", &run, 0)]
+    {
+        let ended = redirected(&bench, to, args).assert().code(code);
+        if to == ">/dev/full" {
+            ended.stderr(
+                contains("cannot write to stdout").and(contains(out.join("verdict.json").display().to_string())),
+            );
+        }
+        for name in ["run.json", "verdict.json", "report.html", "report.md"] {
+            fs::remove_file(out.join(name)).unwrap_or_else(|error| panic!("{to}: {name}: {error}"));
+        }
+    }
+    bench.is_clean();
+}
+
+#[test]
+fn a_run_whose_reader_has_gone_ends_as_its_verdict_says() {
+    let bench = Bench::new();
+    let out = bench.path().join("out");
+    #[expect(clippy::disallowed_methods, reason = "it is waited for below")]
+    let mut child = Process::new(LEAKGATE)
+        .args(["run", "--no-controls", "--restarts", "24", "--target", "sut", "--plant", "zombie", "--out"])
+        .arg(&out)
+        .env("TMPDIR", bench.path())
+        .env_remove("CARGO")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop((child.stdout.take(), child.stderr.take()));
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_eq!(bench.verdict().verdict, Finding::Leak);
+    bench.leakgate(&["judge", out.join("run.json").to_str().unwrap()]).assert().code(1);
+    redirected(&bench, ">/dev/full", &["judge", out.join("run.json").to_str().unwrap()]).assert().code(1);
+    bench.is_clean();
+}
+
+#[test]
+fn a_profile_is_stored_whether_or_not_it_can_be_printed() {
+    let bench = Bench::new();
+    let out = bench.path().join("out");
+    let args = ["profile", "--restarts", "8", "--out", out.to_str().unwrap()];
+    redirected(&bench, ">/dev/full", &args).assert().code(0).stderr(contains("the profile is in"));
+    assert!(out.join("profile.json").is_file() && out.join("dhat-heap.json").is_file());
+    bench.is_clean();
+}
+
+#[test]
+fn a_path_that_is_no_utf_8_works_or_is_refused_before_anything_runs() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let bench = Bench::new();
+    let odd = OsStr::from_bytes(b"out-\xff");
+    let out = bench.path().join("out").join(odd);
+    let mut run = bench.leakgate(&["run", "--no-controls", "--restarts", "24", "--target", "sut", "--out"]);
+    run.arg(&out).env("HOME", bench.path().join(odd)).assert().code(0);
+    let run: leakgate::sample::Run = serde_json::from_slice(&fs::read(out.join("run.json")).unwrap()).unwrap();
+    assert!(run.environment.command.contains(r"out-\xff'"), "{}", run.environment.command);
+    let refused = bench.run(&["--no-controls"]).env("TMPDIR", bench.path().join("out").join(odd)).assert().code(2);
+    refused.stderr(contains("TMPDIR is"));
+    bench.is_clean();
+}
+
+#[test]
+fn a_folder_that_is_removed_while_the_run_goes_on_is_made_again() {
+    let bench = Bench::new();
+    let (out, started) = (bench.path().join("out"), Instant::now());
+    let mut run = bench.run(&["--no-controls", "--restarts", "24"]);
+    let ended = thread::scope(|scope| {
+        let ended = scope.spawn(move || run.assert());
+        while bench.processes().is_empty() {
+            assert!(started.elapsed() < Duration::from_mins(1));
+            thread::sleep(Duration::from_millis(5));
+        }
+        fs::remove_dir(&out).unwrap();
+        ended.join().unwrap()
+    });
+    ended.code(0);
+    assert_eq!(bench.verdict().verdict, Finding::Pass);
     bench.is_clean();
 }
 

@@ -30,7 +30,7 @@ const WRAPPER: [&str; 22] = [
 ];
 
 /// The harness's modules from top to bottom. Measuring (`scenario` and below) knows nothing of verdicts.
-const HARNESS: [&str; 37] = [
+const HARNESS: [&str; 38] = [
     "bin",
     "cli",
     "power",
@@ -63,6 +63,7 @@ const HARNESS: [&str; 37] = [
     "strays",
     "probe",
     "real_cli",
+    "secrets",
     "isolation",
     "event",
     "sample",

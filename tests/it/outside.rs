@@ -16,6 +16,11 @@ use tempfile::TempDir;
 
 use crate::support::{Options, until};
 
+mod environment;
+mod orphans;
+mod own_cli;
+mod replies;
+
 /// The first lines of a `leakgate.toml` whose run is short.
 const SHORT: &str = "[limits]\nwarm-up = 8\nrestarts = 40\nturns = 60\n";
 
@@ -58,6 +63,56 @@ impl Repository {
     fn leaks(&self) -> Vec<Signal> {
         let leaks = self.verdict().signals.into_iter().filter(|row| row.verdict == Finding::Leak);
         leaks.map(|row| row.name).collect()
+    }
+}
+
+/// A server in Python that knows nothing of leakgate, in a repository of its own.
+struct Foreign(Repository);
+
+impl std::ops::Deref for Foreign {
+    type Target = Repository;
+
+    fn deref(&self) -> &Repository {
+        &self.0
+    }
+}
+
+impl Foreign {
+    /// It does with a prompt what `answer` says: Python that sets `message`. None where there is no Python. What `toml` has
+    /// under `[server]` comes first in it.
+    fn new(answer: &str, toml: &str) -> Option<Self> {
+        let (python, toml) = (python()?, toml.strip_prefix("[server]\n").unwrap_or(&format!("\n{toml}")).to_owned());
+        let server = format!(
+            "[server]\ncommand = [\"{python}\", \"-B\", \"server.py\", \"{{port}}\"]\nurl = \"http://127.0.0.1:{{port}}\"\n"
+        );
+        let foreign = Self(Repository::new(&(server + &toml)));
+        fs::write(foreign.path().join("server.py"), include_str!("outside/server.py")).unwrap();
+        foreign.replace("# ANSWER", answer);
+        Some(foreign)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.folder.path()
+    }
+
+    /// Puts a line of Python in the place of a mark.
+    fn replace(&self, mark: &str, line: &str) {
+        let path = self.path().join("server.py");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(mark), "{mark}");
+        fs::write(path, text.replace(mark, line)).unwrap();
+    }
+
+    fn leakgate(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_leakgate"));
+        command.args(args).current_dir(self.path()).env_remove("CARGO").timeout(Duration::from_mins(5));
+        command
+    }
+
+    /// `leakgate run` with these variables.
+    fn run(&self, args: &[&str], variables: &[(&str, &str)]) -> Assert {
+        let mut command = self.leakgate(&["run", "--no-controls", "--out", "out"]);
+        command.args(args).envs(variables.iter().copied()).assert()
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cli::trend::HISTORY;
-use crate::cli::{Failure, print, trend};
+use crate::cli::{Failure, print, print_stored, trend};
 use crate::environment;
 use crate::exit::Exit;
 use crate::nightly::Night;
@@ -75,7 +75,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
         Verb::Accept(accept) => {
             let (history, id) = accepted(accept, &args.history, &builds)?;
             trend::renew(&history, &trend::beside(&args.history))?;
-            print(&format!("Baseline {id}: later nights are compared with it\n"))?;
+            print_stored(&format!("Baseline {id}: later nights are compared with it\n"), "the baseline is accepted");
         }
         Verb::List => print(&baselines::list(&all(&existing(&args.history)?)?))?,
         Verb::Show { id } => show(&existing(&args.history)?, *id, &builds)?,

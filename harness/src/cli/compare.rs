@@ -1,22 +1,25 @@
 //! `leakgate compare`: is the mock like the real CLI? And, with `--record`, the recordings that make it so.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use crate::cli::{Failure, measure, print};
+use crate::cli::run::check_out;
+use crate::cli::{Failure, measure, print_stored};
 use crate::exit::Exit;
 use crate::recording::{self, Session};
 use crate::replay::{self, Heard, ReplayError, scrub};
 use crate::siblings::Siblings;
-use crate::{isolation, real_cli};
+use crate::{isolation, real_cli, store};
 
 /// Conversations that are held at the same time: most of a conversation is waiting.
 const AT_ONCE: usize = 2;
 /// A recording of more than this, in milliseconds, is slow.
 const SLOW: u64 = 20_000;
+
+/// What is told where stdout cannot be written: the comparison does not depend on it.
+const GOES_ON: &str = "the exit code tells whether all conversations are the same";
 
 /// Options of `compare`.
 #[derive(Debug, clap::Args)]
@@ -50,6 +53,9 @@ pub struct Args {
 /// Holds every conversation with both, and prints what differs.
 pub fn run(args: &Args) -> Result<Exit, Failure> {
     let cli = real_cli::find(&args.cli).map_err(|error| Failure::usage(&error))?;
+    if let Some(folder) = &args.record {
+        check_out("--record", folder, None)?;
+    }
     let siblings = Siblings::find().map_err(|error| Failure::harness(&error))?;
     isolation::enter().map_err(|error| Failure::usage(&error))?;
     let version = real_cli::version(&cli).map_err(|error| Failure::usage(&error))?;
@@ -105,15 +111,18 @@ async fn compare(
         let (expected, found) = (mocked.messages(), real.messages());
         let titles = (format!("mock {}/{name}", session.header.cli), format!("real {version}/{name}"));
         match replay::difference((&titles.0, &expected), (&titles.1, &found)) {
-            None => print(&format!("{name}: the same {} messages\n", found.len()))?,
+            None => print_stored(&format!("{name}: the same {} messages\n", found.len()), GOES_ON),
             Some(diff) => {
                 different += 1;
-                print(&format!("{name}: different\n{diff}\n"))?;
+                print_stored(&format!("{name}: different\n{diff}\n"), GOES_ON);
             }
         }
     }
     let all = sessions.len();
-    print(&format!("{} of {all} conversations are the same with CLI {version} and the mock\n", all - different))?;
+    print_stored(
+        &format!("{} of {all} conversations are the same with CLI {version} and the mock\n", all - different),
+        GOES_ON,
+    );
     Ok(if different == 0 { Exit::Pass } else { Exit::Invalid })
 }
 
@@ -125,13 +134,11 @@ async fn both(session: &Session, cli: &Path, mock: &Path) -> Result<(Heard, Hear
 fn write(folder: &Path, session: &Session, real: &Heard, version: &str) -> Result<(), Failure> {
     let name = &session.header.name;
     if let Some(stuck) = &real.stuck {
-        return print(&format!("{name}: not recorded, it did not get to its end: {stuck}\n"));
+        print_stored(&format!("{name}: not recorded, it did not get to its end: {stuck}\n"), GOES_ON);
+        return Ok(());
     }
-    let folder = folder.join(version);
-    let path = folder.join(format!("{name}.jsonl"));
+    let path = folder.join(version).join(format!("{name}.jsonl"));
     let text = scrub::recording(real, &session.header, version);
     recording::parse(&path.display().to_string(), &text).map_err(|error| Failure::harness(&error))?;
-    fs::create_dir_all(&folder).and_then(|()| fs::write(&path, text)).map_err(|error| {
-        Failure::harness(&format!("cannot write {}: {error}; choose another folder with --record", path.display()))
-    })
+    store::save_text(&path, &text).map_err(|error| Failure::harness(&error).with("--record names the folder"))
 }

@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
-use crate::cli::{Failure, print};
+use crate::cli::{Failure, print_stored};
 use crate::exit::Exit;
 use crate::report::terminal::{Style, WIDEST, render};
 use crate::{store, verdict};
+
+/// What is told where stdout cannot be written.
+const JUDGED: &str = "the exit code is that of the verdict";
 
 /// Options of `judge`.
 #[derive(Debug, clap::Args)]
@@ -22,9 +25,9 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
         let run = store::load(path).map_err(|error| Failure::usage(&error))?;
         let verdict = verdict::judge(&run);
         if args.runs.len() > 1 {
-            print(&format!("{}\n", path.display()))?;
+            print_stored(&format!("{}\n", path.display()), JUDGED);
         }
-        print(&render(&verdict, &run, Style { width: WIDEST, colour: true }))?;
+        print_stored(&render(&verdict, &run, Style { width: WIDEST, colour: true }), JUDGED);
         if worst.as_ref().is_none_or(|worst| worst.verdict < verdict.verdict) {
             worst = Some(verdict);
         }

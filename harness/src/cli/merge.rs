@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::cli::Failure;
-use crate::cli::run::{check_out, told};
+use crate::cli::run::{FILES, check_out, report_files, told};
 use crate::exit::Exit;
 use crate::report::Format;
 use crate::store;
@@ -36,7 +36,7 @@ pub struct Args {
 
 /// Merges, judges and stores.
 pub fn run(args: &Args) -> Result<Exit, Failure> {
-    check_out(&args.out)?;
+    check_out("--out", &args.out, FILES.into_iter().chain(report_files(&args.report)))?;
     let mut runs = Vec::new();
     for path in files(&args.shards)? {
         let run = store::load(&path).map_err(|error| Failure::usage(&error))?;

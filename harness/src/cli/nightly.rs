@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::cli::report::{names, write_all};
-use crate::cli::run::{check_out, examined, find, scenario, seed};
+use crate::cli::run::{FILES, check_out, examined, find, report_files, scenario, seed};
 use crate::cli::trend::HISTORY;
-use crate::cli::{Failure, listener, measure, print, trend};
+use crate::cli::{Failure, listener, measure, print_stored, trend};
 use crate::event::Listener;
 use crate::exit::Exit;
 use crate::nightly::baseline::Baseline;
@@ -29,6 +29,9 @@ use crate::siblings::{NAMES, Siblings};
 use crate::verdict::trend::BOUNDS;
 use crate::verdict::{self, Verdict};
 use crate::{isolation, store};
+
+/// Both builds' processes, where they were compared.
+const COMPARISON: &str = "comparison.json";
 
 /// Options of `nightly`.
 #[derive(Debug, clap::Args)]
@@ -120,10 +123,16 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     night.build = Some(tonight.build.clone());
     night.folder = tonight.out.display().to_string();
     night.id = tonight.history.add(&night).map_err(|error| tonight.not_kept(&error))?;
-    print(&night::render(&night, tonight.baseline.as_ref()))?;
-    let page = tonight.tidied()?;
-    print(&format!("\nStored: {}; all nights: {}\n", names(&stored), page.display()))?;
-    Ok(night.conclusion().exit())
+    let tidied = tonight.tidied();
+    let page = tidied.as_ref().map_or_else(|_| "not written".to_owned(), |page| page.display().to_string());
+    let report = night::render(&night, tonight.baseline.as_ref());
+    let report = format!("{report}\nStored: {}; all nights: {page}\n", names(&stored));
+    let (id, out) = (night.id, tonight.out.display());
+    print_stored(
+        &report,
+        &format!("the night is number {id} of {}, and its reports are in {out}", args.history.display()),
+    );
+    tidied.map(|_| night.conclusion().exit())
 }
 
 impl<'a> Tonight<'a> {
@@ -137,7 +146,7 @@ impl<'a> Tonight<'a> {
         let builds = Builds::beside(&args.history);
         let build = builds.keep(&siblings.paths()).map_err(|error| Failure::harness(&error))?;
         let out = args.out.clone().unwrap_or_else(|| folder(&args.history));
-        check_out(&out)?;
+        check_out("--out", &out, FILES.into_iter().chain([COMPARISON]).chain(report_files(&args.report)))?;
         if args.offline {
             isolation::enter().map_err(|error| Failure::usage(&error))?;
         }
@@ -207,7 +216,7 @@ impl<'a> Tonight<'a> {
             return remark(Conclusion::NotConclusive, what);
         }
         let pairs = self.pairs(baseline)?;
-        store::save_json(&self.out.join("comparison.json"), &pairs).map_err(|error| Failure::harness(&error))?;
+        store::save_json(&self.out.join(COMPARISON), &pairs).map_err(|error| Failure::harness(&error))?;
         Ok((Some(compare(baseline.id, &pairs)), None))
     }
 
@@ -259,10 +268,18 @@ impl<'a> Tonight<'a> {
 
 /// Opens or makes a history, with the folder that it is in.
 pub(super) fn opened(path: &Path) -> Result<History, Failure> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(|error| {
-        Failure::harness(&format!("cannot make the folder of the history {}: {error}", path.display()))
-    })?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let page = trend::beside(path);
+    check_out("--history", folder, page.file_name().and_then(|name| name.to_str()))?;
+    // SQLite opens a file that it may only read, and fails at the end of the night.
+    if path.exists() {
+        fs::File::options().append(true).open(path).map_err(|error| {
+            Failure::usage(&format!(
+                "cannot write the history {}: {error}; choose another with --history",
+                path.display()
+            ))
+        })?;
+    }
     History::open(path).map_err(|error| Failure::usage(&error))
 }
 

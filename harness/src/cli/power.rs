@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::cli::{Failure, measure, print};
+use crate::cli::run::check_out;
+use crate::cli::{Failure, measure, print, print_stored};
 use crate::exit::Exit;
 use crate::power::cases::Case;
 use crate::power::kept::{Kept, KeptError};
@@ -14,7 +15,7 @@ use crate::power::text::markdown;
 use crate::power::{Agenda, Trial};
 use crate::run::RunError;
 use crate::siblings::Siblings;
-use crate::{environment, store};
+use crate::{environment, power, store};
 
 /// Options of `power`.
 #[derive(Debug, clap::Args)]
@@ -67,6 +68,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     if args.list {
         return listed(&cases);
     }
+    check_out("--out", &args.out, ["power.json", "power.md", power::kept::NAME])?;
     let (mut kept, mut trials) = Kept::open(&args.out).map_err(|error| Failure::harness(&error))?;
     if !args.no_run {
         let commit = environment::commit();
@@ -83,14 +85,13 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     let (data, text) = (args.out.join("power.json"), args.out.join("power.md"));
     store::save_json(&data, &power).map_err(|error| Failure::harness(&error))?;
     store::save_text(&text, &markdown(&power)).map_err(|error| Failure::harness(&error))?;
-    print(&markdown(&power))?;
-    print(&format!("\nStored: {}, {}\n", data.display(), text.display()))?;
     let broken = power.broken_promises();
-    if broken.is_empty() {
-        return Ok(Exit::Pass);
+    let mut report = vec![markdown(&power), format!("\nStored: {}, {}\n", data.display(), text.display())];
+    if !broken.is_empty() {
+        report.push(format!("Not kept:\n  {}\n", broken.join("\n  ")));
     }
-    print(&format!("Not kept:\n  {}\n", broken.join("\n  ")))?;
-    Ok(Exit::Invalid)
+    print_stored(&report.concat(), &format!("the table is in {}", text.display()));
+    Ok(if broken.is_empty() { Exit::Pass } else { Exit::Invalid })
 }
 
 fn chosen(args: &Args) -> Result<Vec<Case>, Failure> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cli::run::{check_out, plant, scenario, seed};
-use crate::cli::{Failure, listener, measure, print};
+use crate::cli::{Failure, listener, measure, print_stored};
 use crate::control::Control;
 use crate::event::{Event, Listener};
 use crate::exit::Exit;
@@ -46,19 +46,27 @@ pub struct Args {
     plant: Option<Control>,
 }
 
-/// Profiles, prints and stores. Whatever was started is gone when this returns. The exit code tells only whether there is
+/// Profiles, stores and prints. Whatever was started is gone when this returns. The exit code tells only whether there is
 /// a profile: `leakgate run` is what judges.
 pub fn run(args: &Args) -> Result<Exit, Failure> {
-    check_out(&args.out)?;
+    check_out("--out", &args.out, [profile::RAW, profile::SITES, profile::FOLDED, profile::PICTURE])?;
     let siblings = Siblings::find().map_err(|error| Failure::harness(&error))?;
     let program = request(args, siblings).profile(args.restarts).map_err(|error| Failure::usage(&error))?;
     let program = program.ok_or_else(|| Failure::usage(&"no scenario was named"))?;
     let found = measure(profiled(program, listener()))?;
     let found = found.map_err(|error| Failure::harness(&format!("no profile: {error}")))?;
-    print(&render(&found.profile, args.top))?;
-    found.save(&args.out).map_err(|error| Failure::harness(&error))?;
-    print(&stored(args, &found))?;
-    Ok(Exit::Pass)
+    let saved = found.save(&args.out);
+    let report = render(&found.profile, args.top);
+    match saved {
+        Ok(()) => {
+            print_stored(&(report + &stored(args, &found)), &format!("the profile is in {}", args.out.display()));
+            Ok(Exit::Pass)
+        }
+        Err(error) => {
+            print_stored(&report, "and the profile could not be stored either");
+            Err(Failure::harness(&error))
+        }
+    }
 }
 
 fn request(args: &Args, siblings: Siblings) -> Request {

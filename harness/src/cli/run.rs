@@ -1,6 +1,6 @@
 //! `leakgate run`: measures, stores, judges, reports.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::ValueEnum;
 
 use crate::cli::report::{names, write_all};
-use crate::cli::{Failure, listener, measure, print};
+use crate::cli::{Failure, listener, measure, print_stored};
 use crate::control::Control;
 use crate::exit::Exit;
 use crate::outside::settings::Settings;
@@ -105,7 +105,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     let scenarios = scenarios(args);
     let suite = args.suite.chosen(&scenarios, seed(), suite_options(args))?;
     let out = suite.folder().map_or_else(|| args.out.clone(), |folder| args.out.join(folder));
-    check_out(&out)?;
+    check_out("--out", &out, FILES.into_iter().chain(report_files(&args.report)))?;
     let cli = args.cli.as_deref().map(|name| find(name, args.offline)).transpose()?;
     let siblings = Siblings::find().map_err(|error| Failure::harness(&error))?;
     let outside = outside::settings(&args.outside, args.scenarios.is_empty(), args.restarts, &siblings.mock)?;
@@ -132,17 +132,49 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     told(&suite.told(measured), &out, &args.report)
 }
 
-/// Judges a run, prints what comes of it and stores everything in `out`.
+/// Judges a run, stores everything in `out`, and prints it then: what was measured must not depend on who reads stdout.
 pub(super) fn told(run: &Run, out: &Path, formats: &[Format]) -> Result<Exit, Failure> {
     let verdict = verdict::judge(run);
-    print(&render(&verdict, run, Style { width: WIDEST, colour: true }))?;
     let (raw, judged) = (out.join("run.json"), out.join("verdict.json"));
-    store::save(&raw, run).map_err(|error| Failure::harness(&error))?;
-    store::save_json(&judged, &verdict).map_err(|error| Failure::harness(&error))?;
-    let mut stored = vec![judged];
-    stored.extend(write_all(out, formats, &verdict, run)?);
-    print(&format!("\nStored: {} (judge it again with `leakgate judge`), {}\n", raw.display(), names(&stored)))?;
-    Ok(verdict.exit())
+    let stored = store_all(run, &verdict, [&raw, &judged], || write_all(out, formats, &verdict, run));
+    let report = render(&verdict, run, Style { width: WIDEST, colour: true });
+    match stored {
+        Ok(reports) => {
+            let stored = [vec![judged], reports].concat();
+            let (raw, names) = (raw.display(), names(&stored));
+            let stored = format!("\nStored: {raw} (judge it again with `leakgate judge`), {names}\n");
+            print_stored(
+                &(report + &stored),
+                &format!("the report is in {}, and the verdict in {names}", out.display()),
+            );
+            Ok(verdict.exit())
+        }
+        Err(failure) => {
+            // What could not be stored is told, at least.
+            print_stored(&report, "and the report could not be stored either");
+            Err(failure)
+        }
+    }
+}
+
+fn store_all(
+    run: &Run,
+    verdict: &verdict::Verdict,
+    [raw, judged]: [&Path; 2],
+    reports: impl FnOnce() -> Result<Vec<PathBuf>, Failure>,
+) -> Result<Vec<PathBuf>, Failure> {
+    store::save(raw, run).map_err(|error| Failure::harness(&error).with(&stored_elsewhere(run)))?;
+    store::save_json(judged, verdict).map_err(|error| Failure::harness(&error))?;
+    reports()
+}
+
+/// Puts a run that cannot go where it was meant to be into the temporary folder: it may have taken hours.
+fn stored_elsewhere(run: &Run) -> String {
+    let path = std::env::temp_dir().join(format!("leakgate-run-{}.json", std::process::id()));
+    match store::save(&path, run) {
+        Ok(()) => format!("what was measured is in {} instead: `leakgate judge` judges it", path.display()),
+        Err(error) => format!("nor can it be kept in the temporary folder: {error}"),
+    }
 }
 
 fn scenarios(args: &Args) -> Vec<Scenario> {
@@ -201,15 +233,40 @@ pub(super) fn seed() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| u64::from(since.subsec_nanos()))
 }
 
-/// Before anything is measured: a run whose result cannot be stored is a waste.
-pub(super) fn check_out(folder: &Path) -> Result<(), Failure> {
+/// What a run leaves in its folder beside the reports of the formats.
+pub(super) const FILES: [&str; 2] = ["run.json", "verdict.json"];
+
+/// Before anything is measured: a run whose result cannot be stored is a waste. `files` will be written into `folder`, which
+/// `option` names.
+pub(super) fn check_out<'a>(
+    option: &str,
+    folder: &Path,
+    files: impl IntoIterator<Item = &'a str>,
+) -> Result<(), Failure> {
     let tried = std::fs::create_dir_all(folder)
         .and_then(|()| tempfile::NamedTempFile::new_in(folder))
         .and_then(|mut file| file.write_all(&[0; 4096]).and_then(|()| file.as_file().sync_all()));
     tried.map_err(|error| {
-        let advice = "choose another with --out, or free some space there";
-        Failure::harness(&format!("cannot write reports into {}: {error}; {advice}", folder.display()))
-    })
+        let advice = format!("choose another with {option}, or free some space there");
+        let message = format!("cannot write reports into {}: {error}; {advice}", folder.display());
+        match error.kind() {
+            // There the folder is right, and the machine is not.
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Failure::harness(&message),
+            _ => Failure::usage(&message),
+        }
+    })?;
+    match files.into_iter().map(|name| folder.join(name)).find(|path| path.is_dir()) {
+        None => Ok(()),
+        Some(path) => {
+            let advice = format!("move it away, or choose another folder with {option}");
+            Err(Failure::usage(&format!("cannot write {}: it is a folder; {advice}", path.display())))
+        }
+    }
+}
+
+/// The files of these formats.
+pub(super) fn report_files(formats: &[Format]) -> impl Iterator<Item = &'static str> {
+    formats.iter().map(|format| format.file_name())
 }
 
 /// Finds the CLI that `name` means. A real one is not touched unless it will be isolated: it would ask the real API, with

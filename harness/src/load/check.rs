@@ -4,6 +4,7 @@
 //! last one. A piece of somebody else's reply shows by its mark, a missing end by the missing end mark, and anything
 //! changed by the text that remains, which has to be one of the recording's.
 
+use crate::load::reply::{Kind, Reply};
 use crate::load::script::Script;
 use crate::load::want::{Said, Want};
 use crate::load::{Ask, Ending};
@@ -26,16 +27,17 @@ pub fn said(said: &Said, ask: &Ask, script: &Script) -> Ending {
     }
 }
 
-/// Judges what the reply of a server said that is not ours: it may say anything, as long as every mark in it is its own.
+/// Judges the reply of a server that is not ours: it may be of any kind and say anything, as long as every mark in it is its
+/// own.
 #[must_use]
-pub fn marked(said: &Said, mark: &str) -> Ending {
-    let texts = || std::iter::once(said.text.as_str()).chain(said.calls.iter().map(|call| call.arguments.as_str()));
-    let found: Vec<&str> = texts().flat_map(marks).map(|name| name.trim_start_matches('/')).collect();
-    let bytes = texts().map(str::len).sum::<usize>() as u64;
-    match found.iter().find(|&&name| name != mark) {
-        Some(foreign) => Ending::MixedUp(format!("it carries the mark {foreign} of another request")),
-        None if found.is_empty() => Ending::Unmarked(bytes),
-        None => Ending::Complete(bytes),
+pub fn marked(reply: &Reply, mark: &str) -> Ending {
+    let found: Vec<&str> = reply.strings().flat_map(marks).map(|name| name.trim_start_matches('/')).collect();
+    let bytes = reply.content_bytes() as u64;
+    match (found.iter().find(|&&name| name != mark), reply.kind()) {
+        (Some(foreign), _) => Ending::MixedUp(format!("it carries the mark {foreign} of another request")),
+        (None, Kind::Text) if found.is_empty() => Ending::Unmarked(bytes),
+        (None, Kind::Text) => Ending::Complete(bytes),
+        (None, kind) => Ending::NoText(kind, bytes),
     }
 }
 
@@ -138,10 +140,23 @@ mod tests {
 
     #[test]
     fn a_reply_of_another_server_may_say_anything_but_another_mark() {
-        let said = |text: &str| marked(&Said { text: text.to_owned(), ..Said::default() }, MARK);
-        assert_eq!(said("Well: ⟦00c0ffee⟧one"), Ending::Complete(23));
-        assert_eq!(said("one"), Ending::Unmarked(3));
-        assert!(matches!(said("⟦00c0ffee⟧one⟦/deadbeef⟧"), Ending::MixedUp(_)));
+        let said = |message: serde_json::Value| {
+            let body = serde_json::json!({"choices": [{"message": message, "finish_reason": "stop"}]});
+            marked(&Reply::from_completion(&body).unwrap(), MARK)
+        };
+        let text = |text: &str| said(serde_json::json!({"content": text}));
+        assert_eq!(text("Well: ⟦00c0ffee⟧one"), Ending::Complete(23));
+        assert_eq!(text("one"), Ending::Unmarked(3));
+        assert!(matches!(text("⟦00c0ffee⟧one⟦/deadbeef⟧"), Ending::MixedUp(_)));
+        let refused = |refusal: &str| said(serde_json::json!({"content": null, "refusal": refusal}));
+        assert_eq!(refused("I can't."), Ending::NoText(Kind::Refusal, 8));
+        assert!(matches!(refused("⟦deadbeef⟧I can't."), Ending::MixedUp(_)));
+        let calls = |mark: &str| {
+            let arguments = format!("{{\"owner\": \"⟦{mark}⟧\"}}");
+            said(serde_json::json!({"tool_calls": [{"id": "a", "function": {"name": "f", "arguments": arguments}}]}))
+        };
+        assert!(matches!(calls(MARK), Ending::NoText(Kind::ToolCalls, _)));
+        assert!(matches!(calls("deadbeef"), Ending::MixedUp(_)));
     }
 
     #[test]

@@ -10,11 +10,13 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::load::endpoint::{Endpoint, Strictness};
+use crate::load::reply::Reply;
 use crate::load::script::Script;
 use crate::load::sse::Stream;
 use crate::load::want::{Call, Said};
@@ -111,7 +113,9 @@ impl Client {
             .headers()
             .get(header::CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-        if status == StatusCode::OK && ask.stream && is_stream {
+        // Some servers stream whatever they are asked for.
+        let may_stream = ask.stream || self.endpoint.strictness == Strictness::Marks;
+        if status == StatusCode::OK && may_stream && is_stream {
             return self.follow(response.into_body(), ask, script).await;
         }
         match Limited::new(response.into_body(), MAX_BODY).collect().await {
@@ -157,10 +161,13 @@ impl Client {
         if status != StatusCode::OK {
             return Ending::Error(format!("{status}: {}", check::shorten(&String::from_utf8_lossy(body))));
         }
+        if self.endpoint.strictness == Strictness::Marks {
+            return whole_of_any_kind(body, ask);
+        }
         let completion = serde_json::from_slice::<Completion>(body).ok();
         let choice = completion.and_then(|completion| completion.choices.into_iter().next());
         match choice.filter(|choice| choice.message.content.is_some() || choice.message.tool_calls.is_some()) {
-            Some(choice) => self.judge(&Said::from(choice), ask, script),
+            Some(choice) => check::said(&Said::from(choice), ask, script),
             None => Ending::MixedUp(format!("it is no completion: {}", check::shorten(&String::from_utf8_lossy(body)))),
         }
     }
@@ -187,18 +194,28 @@ impl Client {
                 return Ending::Cancelled;
             }
         }
+        stream.end();
         match stream {
             Stream { error: Some(error), .. } => Ending::Error(error),
             stream if !stream.has_ended() => Ending::MixedUp("the stream is cut: it ends without [DONE]".to_owned()),
-            Stream { said, .. } => self.judge(&said, ask, script),
+            Stream { said, reply, .. } => match self.endpoint.strictness {
+                Strictness::Exact => check::said(&said, ask, script),
+                Strictness::Marks => check::marked(&reply, &ask.mark),
+            },
         }
     }
+}
 
-    fn judge(&self, said: &Said, ask: &Ask, script: &Script) -> Ending {
-        match self.endpoint.strictness {
-            Strictness::Exact => check::said(said, ask, script),
-            Strictness::Marks => check::marked(said, &ask.mark),
-        }
+/// A whole reply in any form that the API allows. What is no JSON is a reply that was cut; what is JSON and no completion is
+/// an error, whatever its status says.
+fn whole_of_any_kind(body: &Bytes, ask: &Ask) -> Ending {
+    let start = || check::shorten(&String::from_utf8_lossy(body));
+    match serde_json::from_slice::<Value>(body) {
+        Err(error) => Ending::MixedUp(format!("it is cut, or no JSON ({error}): {}", start())),
+        Ok(value) => match Reply::from_completion(&value) {
+            Some(reply) => check::marked(&reply, &ask.mark),
+            None => Ending::Error(format!("it is no completion: {}", start())),
+        },
     }
 }
 

@@ -1,7 +1,9 @@
 //! Server-sent events of a streamed completion, put together from whatever pieces the network gives.
 
 use serde::Deserialize;
+use serde_json::Value;
 
+use crate::load::reply::Reply;
 use crate::load::want::{Call, Said};
 
 /// The longest event accepted, in bytes.
@@ -13,8 +15,10 @@ const MOST_CALLS: usize = 100;
 #[derive(Debug, Default)]
 pub struct Stream {
     pending: Vec<u8>,
-    /// What all pieces said.
+    /// What all pieces said, of a stream that is read strictly.
     pub said: Said,
+    /// The same of a lenient one, in whatever form it came.
+    pub reply: Reply,
     /// How many pieces carried text or arguments.
     pub pieces: u32,
     /// The server said `[DONE]`.
@@ -58,7 +62,8 @@ struct FunctionDelta {
 }
 
 impl Stream {
-    /// A stream that has not begun. A lenient one also ends with its `finish_reason`, and may repeat it.
+    /// A stream that has not begun. A lenient one may be of any form that the API allows; it also ends with its
+    /// `finish_reason`, and may repeat it.
     #[must_use]
     pub fn new(lenient: bool) -> Self {
         Self { lenient, ..Self::default() }
@@ -67,7 +72,7 @@ impl Stream {
     /// Whether it has come to its end.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.done || (self.lenient && self.said.finish.is_some())
+        self.done || (self.lenient && self.reply.has_finished())
     }
 
     /// Takes the next bytes of the body.
@@ -86,15 +91,50 @@ impl Stream {
         }
     }
 
+    /// Takes what came after the last blank line: some servers leave the very last one out.
+    pub fn end(&mut self) {
+        if self.lenient && !self.done {
+            let rest = std::mem::take(&mut self.pending);
+            self.event(&String::from_utf8_lossy(&rest));
+        }
+    }
+
     fn event(&mut self, event: &str) {
-        for data in event.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim_start) {
-            if self.done {
-                self.fail("it goes on after [DONE]".to_owned());
-            } else if data == "[DONE]" {
-                self.done = true;
-            } else {
-                self.chunk(data);
-            }
+        let lines: Vec<&str> =
+            event.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim_start).collect();
+        let is_error = |line: &str| line.strip_prefix("event:").is_some_and(|name| name.trim() == "error");
+        if self.lenient && event.lines().any(is_error) {
+            return self.fail(lines.join("\n"));
+        }
+        // The lines of one event are one text; some servers put several events into it instead.
+        let whole = lines.join("\n");
+        if self.lenient && lines.len() > 1 && serde_json::from_str::<Value>(&whole).is_ok() {
+            return self.data(&whole);
+        }
+        for data in lines {
+            self.data(data);
+        }
+    }
+
+    fn data(&mut self, data: &str) {
+        if self.done {
+            self.fail("it goes on after [DONE]".to_owned());
+        } else if data == "[DONE]" {
+            self.done = true;
+        } else if self.lenient {
+            self.chunk_of_any_kind(data);
+        } else {
+            self.chunk(data);
+        }
+    }
+
+    fn chunk_of_any_kind(&mut self, data: &str) {
+        match serde_json::from_str::<Value>(data) {
+            Err(error) => self.fail(format!("a chunk is not JSON: {error}")),
+            Ok(chunk) => match chunk.get("error").filter(|error| !error.is_null()) {
+                Some(error) => self.fail(error.to_string()),
+                None => self.pieces += u32::from(self.reply.add_chunk(&chunk) > 0),
+            },
         }
     }
 
@@ -107,7 +147,7 @@ impl Stream {
     }
 
     fn choice(&mut self, choice: Choice) {
-        if self.said.finish.is_some() && !self.lenient {
+        if self.said.finish.is_some() {
             self.fail("it goes on after its finish_reason".to_owned());
         }
         if let Some(content) = choice.delta.content {
@@ -221,5 +261,46 @@ mod tests {
         let mut stream = Stream::default();
         stream.feed(b"data: {\"error\":{\"message\":\"the CLI failed\"}}\n\n");
         assert!(stream.error.unwrap().contains("the CLI failed"));
+    }
+
+    fn lenient(body: &str) -> Stream {
+        let mut stream = Stream::new(true);
+        body.as_bytes().chunks(7).for_each(|bytes| stream.feed(bytes));
+        stream.end();
+        stream
+    }
+
+    #[test]
+    fn a_lenient_stream_takes_every_kind_of_reply() {
+        use crate::load::reply::Kind;
+        for (delta, kind) in [
+            (r#"{"role":"assistant","refusal":"I can't."}"#, Kind::Refusal),
+            (r#"{"tool_calls":[{"index":1,"id":"a","function":{"name":"f","arguments":"{}"}}]}"#, Kind::ToolCalls),
+            (r#"{"function_call":{"name":"f","arguments":"{}"}}"#, Kind::FunctionCall),
+            (r#"{"content":null,"refusal":null}"#, Kind::Empty),
+        ] {
+            let stream = lenient(&format!(
+                "data: {{\"choices\":[{{\"index\":0,\"delta\":{delta}}}]}}\n\n\
+                 data: {{\"choices\":[{{\"index\":0,\"delta\":{{}},\"finish_reason\":\"stop\"}}]}}\n\n\
+                 data: {{\"choices\":[],\"usage\":{{\"total_tokens\":2}}}}\n\ndata: [DONE]\n\n"
+            ));
+            assert_eq!((stream.error.as_deref(), stream.done, stream.reply.kind()), (None, true, kind), "{delta}");
+        }
+    }
+
+    #[test]
+    fn a_lenient_stream_may_lack_its_last_blank_line_and_break_its_json_into_lines() {
+        let stream = lenient("data: {\"choices\":\ndata: [{\"delta\":{\"content\":\"hi\"}}]}\n\ndata: [DONE]");
+        assert_eq!((stream.error.as_deref(), stream.done), (None, true));
+        assert_eq!(stream.reply.strings().collect::<Vec<_>>(), ["hi"]);
+    }
+
+    #[test]
+    fn an_error_in_a_lenient_stream_is_an_error_in_either_form() {
+        for body in ["data: {\"error\":{\"message\":\"no\"}}\n\n", "event: error\ndata: {\"message\":\"no\"}\n\n"] {
+            assert!(lenient(body).error.unwrap().contains("no"), "{body}");
+        }
+        let cut = lenient("data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n");
+        assert!(cut.error.is_none() && !cut.has_ended());
     }
 }

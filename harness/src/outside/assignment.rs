@@ -132,5 +132,5 @@ impl Assignment {
 /// Whether the mock plays the CLI, as far as leakgate knows.
 #[must_use]
 pub fn is_mocked(settings: &Settings) -> bool {
-    matches!(&settings.origin, Origin::Started(started) if started.mock == Mock::Mock)
+    settings.mock == Mock::Mock && matches!(settings.origin, Origin::Started(_))
 }

@@ -35,7 +35,33 @@ pub async fn drive(assignment: &Assignment, listener: &dyn Listener) -> TargetRu
     run
 }
 
+/// Proves that the server starts, and that its CLI is the mock, without any load. The result is what is stored when it does
+/// not.
+pub async fn check_start(assignment: &Assignment, listener: &dyn Listener) -> Option<TargetRun> {
+    let start = Instant::now();
+    let mut run = assignment.empty_run();
+    match Driver::start(assignment, listener).await {
+        Ok(mut driver) => {
+            driver.find_server();
+            let proved = driver.prove_mock().await;
+            driver.finish(&mut run).await;
+            run.outcome = proved.err()?;
+        }
+        Err(error) => run.outcome = Outcome::Failed { what: error.to_string() },
+    }
+    run.seconds = start.elapsed().as_secs_f64();
+    listener.event(Event::Ended { subject: assignment.subject(), outcome: &run.outcome, seconds: run.seconds });
+    Some(run)
+}
+
 impl Driver<'_> {
+    /// Finds the process that answers: it may be another one than was started.
+    fn find_server(&mut self) {
+        let tree = self.watch.look();
+        self.answers = listener::of(&tree, self.settings().url.address).unwrap_or(self.answers);
+        self.watch.probe.set_server(self.answers);
+    }
+
     async fn measure(&mut self) -> Outcome {
         match self.try_measure().await {
             Ok(()) => Outcome::Completed,
@@ -44,9 +70,8 @@ impl Driver<'_> {
     }
 
     async fn try_measure(&mut self) -> Result<(), Outcome> {
-        let tree = self.watch.look();
-        self.answers = listener::of(&tree, self.settings().url.address).unwrap_or(self.answers);
-        self.watch.probe.set_server(self.answers);
+        self.find_server();
+        self.prove_mock().await?;
         self.first_requests().await?;
         self.watch.begin();
         self.learn().await?;

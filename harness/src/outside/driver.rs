@@ -31,6 +31,8 @@ pub(super) struct Driver<'a> {
     pub(super) answers: u32,
     pub(super) watch: Watch,
     pub(super) load: Load,
+    /// Requests beside the load: the first of each form.
+    pub(super) asked: u64,
     pub(super) start: Instant,
     pub(super) per: Per,
     pub(super) turns_per_step: f64,
@@ -44,8 +46,7 @@ pub(super) struct Driver<'a> {
 
 impl<'a> Driver<'a> {
     pub(super) async fn start(assignment: &'a Assignment, listener: &'a dyn Listener) -> Result<Self, TargetError> {
-        let server = Server::start(&assignment.settings, &assignment.mock).await?;
-        let watch = Watch::new(server.probe()?, server.counter());
+        let (server, watch) = Server::start(&assignment.settings, &assignment.mock).await?;
         Ok(Self {
             assignment,
             listener,
@@ -53,6 +54,7 @@ impl<'a> Driver<'a> {
             server,
             watch,
             load: assignment.load(assignment.shape()),
+            asked: 0,
             start: Instant::now(),
             per: Per::Restart,
             turns_per_step: 1.0,
@@ -87,23 +89,32 @@ impl<'a> Driver<'a> {
         Outcome::Failed { what: what + &said }
     }
 
+    /// Which variables did not reach it, as the end of a sentence.
+    pub(super) fn withheld(&self) -> String {
+        self.server.withheld_note()
+    }
+
     pub(super) fn progress(&self) -> u64 {
         self.per.steps(self.watch.restarts(), self.load.counts().requests)
     }
 
     /// Requests, then a restart where one has to be asked for, then a reading of the memory.
     pub(super) async fn batch(&mut self, requests: u64) -> Result<(), Outcome> {
-        self.watch.during(self.load.batch(requests)).await;
+        if let Err(own) = self.watch.during(self.load.batch(requests)).await {
+            return Err(self.own_cli(&own));
+        }
         if let Some(what) = self.server.ended() {
             return Err(self.failed(what));
         }
         let (restarts, answers) = (self.watch.restarts(), self.answers);
-        if let Err(problem) = self.watch.during(self.server.restart(answers)).await {
+        let restarted = self.watch.during(self.server.restart(answers)).await;
+        if let Err(problem) = restarted.map_err(|own| self.own_cli(&own))? {
             return Err(self.failed(format!("it could not be told to restart its CLI: {problem}")));
         }
         if !matches!(self.settings().restart, Restart::Turns(_)) && self.watch.restarts() == restarts {
             // A server may restart after its answer, or only with the next request.
-            self.watch.during(tokio::time::sleep(Duration::from_millis(100))).await;
+            let pause = tokio::time::sleep(Duration::from_millis(100));
+            self.watch.during(pause).await.map_err(|own| self.own_cli(&own))?;
         }
         let point = self.watch.memory(self.load.counts().requests);
         self.trace.push(point);
@@ -177,6 +188,7 @@ impl<'a> Driver<'a> {
         run.checkpoints = self.checkpoints;
         run.trace = self.trace;
         run.grown = self.history.grown();
+        run.notes.extend(self.server.withheld());
         let Some(stopped) = self.server.stop().await else { return };
         let orphans = strays::clear(&mut self.watch.probe).await;
         let left = files::below(stopped.folder.path());

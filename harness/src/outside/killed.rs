@@ -1,11 +1,11 @@
 //! A second, short life, which SIGKILL ends: what is left of its tree then, nobody will ever end.
 
 use super::assignment::Assignment;
+use super::cli_check::OwnCli;
 use super::server::Server;
 use super::settings::Origin;
-use super::watch::Watch;
 use crate::probe::listener;
-use crate::sample::{Signal, TargetRun};
+use crate::sample::{Outcome, Signal, TargetRun};
 use crate::strays;
 use crate::target::TargetError;
 
@@ -20,6 +20,7 @@ pub(super) async fn killed(assignment: &Assignment, run: &mut TargetRun) {
             run.totals.insert(Signal::LeftByKill, left.len() as u64);
             run.notes.extend(left.iter().take(NOTED).map(|command| format!("left after SIGKILL: process {command}")));
         }
+        Err(error @ TargetError::OwnCli { .. }) => run.outcome = Outcome::Failed { what: error.to_string() },
         Err(error) => {
             let first = error.to_string().lines().next().unwrap_or_default().to_owned();
             let what = format!("what SIGKILL leaves was not counted, for it did not start again: {first}");
@@ -32,10 +33,11 @@ pub(super) async fn killed(assignment: &Assignment, run: &mut TargetRun) {
 
 /// The commands that were left, and are ended now.
 async fn left(assignment: &Assignment) -> Result<Vec<String>, TargetError> {
-    let server = Server::start(&assignment.settings, &assignment.mock).await?;
-    let mut watch = Watch::new(server.probe()?, server.counter());
+    let (server, mut watch) = Server::start(&assignment.settings, &assignment.mock).await?;
     let mut load = assignment.load(assignment.shape());
-    watch.during(load.batch(2 * assignment.settings.load.concurrency)).await;
+    let asked = 2 * assignment.settings.load.concurrency;
+    let own = |own: OwnCli| TargetError::OwnCli { what: own.message(asked) };
+    watch.during(load.batch(asked)).await.map_err(own)?;
     load.close().await;
     let tree = watch.look();
     let answers = listener::of(&tree, assignment.settings.url.address).unwrap_or(server.pid());

@@ -2,7 +2,6 @@
 
 use super::driver::{Driver, ratio};
 use super::settings::{Restart, Settings};
-use crate::load::Shape;
 use crate::sample::{Outcome, Per};
 
 /// So many requests without a restart: it restarts nothing, as far as can be seen.
@@ -15,32 +14,24 @@ const ONE_EACH: f64 = 0.75;
 const TURNS_TO_TELL: u64 = 30;
 
 impl Driver<'_> {
-    /// One request of each form. A form that the server refuses is left out of the load and named; a server that answers
-    /// not even a plain request can't be driven.
+    /// One request of each form but the plain one, which was the first. A form that the server refuses is left out of the
+    /// load and named.
     pub(super) async fn first_requests(&mut self) -> Result<(), Outcome> {
         let mut shape = self.assignment.shape();
-        let forms = [("plain", 0.0, 0.0), ("streamed", 1.0, 0.0), ("JSON", 0.0, 1.0)];
-        for (form, streamed, json) in forms {
-            let wanted = (streamed == 0.0 || shape.streamed > 0.0) && (json == 0.0 || shape.json > 0.0);
-            if !wanted {
-                continue;
-            }
-            let mut load = self.assignment.load(Shape { connections: 1, streamed, json, ..self.assignment.shape() });
-            self.watch.during(load.batch(1)).await;
-            load.close().await;
-            if load.counts().complete == 1 {
-                continue;
-            }
-            let problem = load.counts().notes.first().cloned().unwrap_or_default();
-            match form {
-                "plain" => return Err(self.failed(format!("the first request failed: {problem}"))),
-                "streamed" => shape.streamed = 0.0,
-                _ => shape.json = 0.0,
-            }
-            self.left_out.push(format!("{form} requests were left out, for the first one failed: {problem}"));
+        if shape.streamed > 0.0 && !self.takes("streamed", 1.0, 0.0).await? {
+            shape.streamed = 0.0;
+        }
+        if shape.json > 0.0 && !self.takes("JSON", 0.0, 1.0).await? {
+            shape.json = 0.0;
         }
         self.load.reshape(shape);
         Ok(())
+    }
+
+    async fn takes(&mut self, form: &str, streamed: f64, json: f64) -> Result<bool, Outcome> {
+        let Err(problem) = self.ask_once(streamed, json).await? else { return Ok(true) };
+        self.left_out.push(format!("{form} requests were left out, for the first one failed: {problem}"));
+        Ok(false)
     }
 
     /// Loads it until it is known what a step of the run is, and the warm-up is over.

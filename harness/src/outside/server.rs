@@ -1,5 +1,9 @@
 //! A server that is not ours, as a process: starting, readiness, restarts, the stop.
+//!
+//! It gets the caller's environment without what may open an account, and a CLI below it that is not the mock after all finds
+//! no way to the API.
 
+use std::ffi::OsString;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -10,11 +14,15 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
+use super::cli_check::CliCheck;
 use super::http::ask;
 use super::settings::{Home, Mock, Origin, Restart, Settings, Started};
+use super::watch::Watch;
 use crate::guard::Guarded;
 use crate::probe::Probe;
 use crate::probe::tree::Scope;
+use crate::real_cli;
+use crate::strays;
 use crate::target::TargetError;
 use crate::target::folder::Folder;
 use crate::target::tail::Tail;
@@ -41,6 +49,7 @@ struct Own {
     stdout: Tail,
     stderr: Tail,
     folder: Folder,
+    withheld: Vec<OsString>,
     /// Holds the mock under the CLI's name, for the PATH.
     _programs: Guarded,
 }
@@ -57,43 +66,72 @@ pub(super) struct Stopped {
 }
 
 impl<'a> Server<'a> {
-    /// Starts it, or finds it, and waits until it is ready.
-    pub(super) async fn start(settings: &'a Settings, mock: &Path) -> Result<Self, TargetError> {
+    /// Starts it, or finds it, and waits until it is ready. Its processes are watched from the start.
+    pub(super) async fn start(settings: &'a Settings, mock: &Path) -> Result<(Self, Watch), TargetError> {
         let (pid, own) = match &settings.origin {
             Origin::Started(started) => {
-                let own = Own::start(started, mock)?;
+                let own = Own::start(started, settings, mock)?;
                 (own.child.id().unwrap_or_default(), Some(own))
             }
             Origin::Process(pid) => (*pid, None),
             Origin::Cgroup(_) => (0, None),
         };
         let mut server = Self { settings, pid, own };
-        server.until_ready().await?;
-        Ok(server)
+        let has_to_be_mock = settings.mock == Mock::Mock;
+        let check = has_to_be_mock.then(|| (server.scope(), CliCheck::new(mock, &settings.cli, pid)));
+        let mut watch = Watch::new(server.probe()?, server.counter(), check);
+        server.until_ready(&mut watch).await?;
+        Ok((server, watch))
     }
 
-    async fn until_ready(&mut self) -> Result<(), TargetError> {
+    async fn until_ready(&mut self, watch: &mut Watch) -> Result<(), TargetError> {
         let start = Instant::now();
         let path = self.settings.ready.as_deref();
         loop {
             let (url, key) = (&self.settings.url, self.settings.load.key.as_deref());
-            let answer = ask(url, &Method::GET, path.unwrap_or("/"), key, ANSWER).await;
+            let question = async {
+                let answer = ask(url, &Method::GET, path.unwrap_or("/"), key, ANSWER).await;
+                if answer.is_err() {
+                    sleep(PAUSE).await;
+                }
+                answer
+            };
+            let answer = watch.during(question).await;
+            let answer = answer.map_err(|own| TargetError::OwnCli { what: own.message(0) })?;
             let problem = match answer {
                 Ok((status, _)) if path.is_none() || status.is_success() => return Ok(()),
                 Ok((status, _)) => format!("{} answers {status}", url.path(path.unwrap_or("/"))),
                 Err(problem) => problem,
             };
             if let Some(what) = self.ended() {
-                let what = format!("{what} before it was ready");
+                let what = format!("{what} before it was ready{}", self.withheld_note());
                 return Err(TargetError::Start { what, stderr: self.last_words().await });
             }
             if start.elapsed() > self.settings.start_deadline {
                 let seconds = self.settings.start_deadline.as_secs();
-                let what = format!("it was not ready at http://{} within {seconds} s: {problem}", url.host);
+                let withheld = self.withheld_note();
+                let what = format!("it was not ready at http://{} within {seconds} s: {problem}{withheld}", url.host);
                 return Err(TargetError::Start { what, stderr: self.said() });
             }
             sleep(PAUSE).await;
         }
+    }
+
+    /// Which variables of the caller it did not get.
+    pub(super) fn withheld(&self) -> Option<String> {
+        let withheld = &self.own.as_ref()?.withheld;
+        let names = || withheld.iter().map(|name| name.to_string_lossy()).collect::<Vec<_>>().join(", ");
+        (!withheld.is_empty()).then(|| {
+            format!(
+                "of your environment these were withheld from the server: {} (--keep-env NAME lets one through)",
+                names()
+            )
+        })
+    }
+
+    /// The same at the end of a sentence.
+    pub(super) fn withheld_note(&self) -> String {
+        self.withheld().map_or(String::new(), |withheld| format!("; {withheld}"))
     }
 
     /// The process that leakgate started or was told of; 0 for a control group.
@@ -102,22 +140,23 @@ impl<'a> Server<'a> {
     }
 
     /// Where the mock counts its processes, if it plays the CLI.
-    pub(super) fn counter(&self) -> Option<PathBuf> {
+    fn counter(&self) -> Option<PathBuf> {
         self.own.as_ref().map(|own| own.folder.counter())
     }
 
-    /// What watches it.
-    pub(super) fn probe(&self) -> Result<Probe, TargetError> {
+    fn scope(&self) -> Scope {
+        match (&self.settings.origin, &self.own) {
+            (Origin::Cgroup(path), _) => Scope::Cgroup(path.clone()),
+            (_, Some(own)) => Scope::Marked(self.pid, own.folder.path().to_owned()),
+            _ => Scope::Tree(self.pid),
+        }
+    }
+
+    fn probe(&self) -> Result<Probe, TargetError> {
         let cli = self.settings.cli.clone();
-        let (scope, folder) = match (&self.settings.origin, &self.own) {
-            (Origin::Cgroup(path), _) => (Scope::Cgroup(path.clone()), None),
-            (_, Some(own)) => {
-                let path = own.folder.path().to_owned();
-                (Scope::Marked(self.pid, path.clone()), Some(path))
-            }
-            _ => (Scope::Tree(self.pid), None),
-        };
-        Probe::outside(self.pid, scope, folder, cli).map_err(|error| TargetError::Probe { what: error.to_string() })
+        let folder = self.own.as_ref().map(|own| own.folder.path().to_owned());
+        Probe::outside(self.pid, self.scope(), folder, cli)
+            .map_err(|error| TargetError::Probe { what: error.to_string() })
     }
 
     /// How it ended, if it has.
@@ -191,11 +230,12 @@ impl<'a> Server<'a> {
 }
 
 impl Own {
-    fn start(started: &Started, mock: &Path) -> Result<Self, TargetError> {
+    fn start(started: &Started, settings: &Settings, mock: &Path) -> Result<Self, TargetError> {
         let folder = Folder::new().map_err(|source| TargetError::Folder { source })?;
         let programs = Guarded::new("leakgate-bin-").map_err(|source| TargetError::Folder { source })?;
         let mut path = std::env::var_os("PATH").unwrap_or_default();
-        if started.mock == Mock::Mock {
+        let withheld = settings.withheld();
+        if settings.mock == Mock::Mock {
             symlink(mock, programs.path().join("claude")).map_err(|source| TargetError::Folder { source })?;
             let mut first = programs.path().as_os_str().to_owned();
             first.push(":");
@@ -214,12 +254,21 @@ impl Own {
             .kill_on_drop(true)
             .env("PATH", path)
             .env("MOCK_CLAUDE_ECHO_MARK", "true");
+        for name in &withheld {
+            command.env_remove(name);
+        }
+        if settings.mock == Mock::Mock {
+            command.envs(
+                real_cli::dead_end().into_iter().filter(|(name, _)| !started.keep_env.iter().any(|kept| kept == name)),
+            );
+        }
         let keep = started.home == Home::Keep;
         command.envs(folder.env().filter(|(name, _)| !(keep && *name == "HOME")));
         command.envs(&started.environment);
-        let mut child = command.spawn().map_err(|source| TargetError::Spawn { program: program.into(), source })?;
+        let mut child =
+            strays::spawn(&mut command).map_err(|source| TargetError::Spawn { program: program.into(), source })?;
         let (stdout, stderr) = (Tail::drain(child.stdout.take()), Tail::drain(child.stderr.take()));
-        Ok(Self { child, stdout, stderr, folder, _programs: programs })
+        Ok(Self { child, stdout, stderr, folder, withheld, _programs: programs })
     }
 }
 

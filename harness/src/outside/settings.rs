@@ -1,6 +1,7 @@
 //! What to run and how: a `leakgate.toml`, over which flags win.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::sample::Exception;
+use crate::secrets;
 
 mod parts;
 
@@ -41,6 +43,8 @@ pub struct Settings {
     pub idle: Option<Idle>,
     /// File names of the CLI's program.
     pub cli: Vec<String>,
+    /// Which CLI it runs. Where that is the mock, any other ends the run.
+    pub mock: Mock,
     /// The requests.
     pub load: Load,
     /// What makes it restart its CLI.
@@ -89,8 +93,8 @@ pub struct Started {
     pub environment: BTreeMap<String, String>,
     /// Whose home it gets.
     pub home: Home,
-    /// Whether the mock CLI stands first on its PATH, as `claude`.
-    pub mock: Mock,
+    /// Variables of the caller that it gets although they may open an account.
+    pub keep_env: Vec<String>,
 }
 
 /// What flags say.
@@ -108,6 +112,10 @@ pub struct Flags {
     pub ready: Option<String>,
     /// `--cli-match`; empty without it.
     pub cli: Vec<String>,
+    /// `--server-cli`.
+    pub mock: Option<Mock>,
+    /// `--keep-env`; empty without it.
+    pub keep_env: Vec<String>,
     /// `--concurrency`.
     pub concurrency: Option<u64>,
     /// `--restart-http`.
@@ -168,6 +176,7 @@ struct Server {
     start_seconds: u64,
     stop_seconds: u64,
     idle: Option<Idle>,
+    keep_env: Vec<String>,
     home: Home,
     cli: Mock,
     cli_match: Vec<String>,
@@ -198,6 +207,7 @@ impl Default for Server {
             start_seconds: 60,
             stop_seconds: 30,
             idle: None,
+            keep_env: Vec::new(),
             home: Home::default(),
             cli: Mock::default(),
             cli_match: vec!["claude".to_owned(), "mock-claude".to_owned()],
@@ -234,7 +244,11 @@ impl Settings {
     }
 
     fn build(mut file: File, folder: &Path, flags: &Flags, mock: &Path) -> Result<Self, SettingsError> {
-        let words = Placeholders { port: free_port()?, mock: mock.display().to_string() };
+        let mock = mock.to_str().ok_or_else(|| {
+            let advice = "its path has to be UTF-8: install leakgate somewhere else";
+            wrong(format!("a server cannot be told of the mock CLI {}: {advice}", mock.display()))
+        })?;
+        let words = Placeholders { port: free_port()?, mock: mock.to_owned() };
         let restart = parts::restart(&file.restart, flags)?;
         let (load, limits) = (parts::load(file.load.clone(), flags.concurrency)?, file.limits.clone());
         let url = flags.url.clone().or(file.server.url.take());
@@ -257,6 +271,7 @@ impl Settings {
             stop_deadline: Duration::from_secs(file.server.stop_seconds),
             idle: file.server.idle.take(),
             cli,
+            mock: flags.mock.unwrap_or(file.server.cli),
             load,
             restart,
             warm_up,
@@ -287,6 +302,20 @@ impl Settings {
             ..File::default()
         };
         Self::build(table, Path::new("."), &flags, mock)
+    }
+
+    /// The caller's variables that the server does not get: what may open an account and was not named, and with a home of
+    /// its own also the folders of the caller's. Empty for a server that runs already.
+    #[must_use]
+    pub fn withheld(&self) -> Vec<OsString> {
+        let Origin::Started(started) = &self.origin else { return Vec::new() };
+        let mut names = secrets::variables();
+        if started.home == Home::Private {
+            names.extend(std::env::vars_os().map(|(name, _)| name).filter(|name| secrets::is_part_of_home(name)));
+        }
+        let passing = || started.keep_env.iter().chain(started.environment.keys()).chain(&self.load.key_env);
+        names.retain(|name| !passing().any(|passes| name == passes.as_str()));
+        names
     }
 
     /// Its name in a report.
@@ -363,9 +392,18 @@ fn origin(server: Server, folder: &Path, flags: &Flags, words: &Placeholders) ->
             directory: folder.join(server.directory),
             environment: server.environment.iter().map(|(name, value)| (name.clone(), words.fill(value))).collect(),
             home: server.home,
-            mock: server.cli,
+            keep_env: kept(server.keep_env, flags)?,
         })),
         _ => Err(wrong("say what to run: --server \"COMMAND\", or server.command in leakgate.toml")),
+    }
+}
+
+/// The variables that shall pass. `load.key-env` is named already: it holds the server's own key.
+fn kept(mut names: Vec<String>, flags: &Flags) -> Result<Vec<String>, SettingsError> {
+    names.extend(flags.keep_env.iter().cloned());
+    match names.iter().find(|name| name.is_empty() || name.contains('=')) {
+        Some(name) => Err(wrong(format!("keep-env {name:?}: name a variable, without its value"))),
+        None => Ok(names),
     }
 }
 

@@ -1,15 +1,18 @@
 //! Looks at a server's processes again and again while something else goes on: a CLI process that was not there before
-//! is a restart, and the highest counts are those of any moment.
+//! is a restart, the highest counts are those of any moment, and a CLI that is not the mock ends whatever goes on.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use crate::probe::tree::Identity;
+use super::cli_check::{CliCheck, OwnCli};
+use super::scout::{Pace, Scout, lock};
+use crate::probe::tree::{Identity, Scope};
 use crate::probe::{Probe, Tree};
 use crate::sample::{Bounds, TracePoint};
 
@@ -29,6 +32,9 @@ pub(super) struct Watch {
     counter: Option<PathBuf>,
     counted: u64,
     before: Started,
+    /// Where its CLI has to be the mock: what was seen of it, and where to look.
+    check: Option<(Scope, Arc<Mutex<CliCheck>>)>,
+    pub(super) pace: Pace,
 }
 
 /// CLI processes so far.
@@ -41,8 +47,10 @@ struct Started {
 }
 
 impl Watch {
-    pub(super) fn new(probe: Probe, counter: Option<PathBuf>) -> Self {
+    pub(super) fn new(probe: Probe, counter: Option<PathBuf>, check: Option<(Scope, CliCheck)>) -> Self {
         Self {
+            check: check.map(|(scope, check)| (scope, Arc::new(Mutex::new(check)))),
+            pace: Pace::Proof,
             probe,
             bounds: Bounds::default(),
             seen: BTreeSet::new(),
@@ -76,19 +84,47 @@ impl Watch {
         let count = self.counter.as_ref().and_then(|path| fs::read_to_string(path).ok()?.trim().parse().ok());
         self.counted = self.counted.max(count.unwrap_or_default());
         self.bounds.cli_processes_max = self.bounds.cli_processes_max.max(tree.cli.len() as u64);
+        if let Some((_, check)) = &self.check {
+            let mut check = lock(check);
+            tree.members.iter().filter(|member| !member.zombie).for_each(|member| check.see(member.id.pid));
+            check.review();
+        }
         tree
     }
 
-    /// Looks until `work` is done.
-    pub(super) async fn during<T>(&mut self, work: impl Future<Output = T>) -> T {
+    /// How many processes the mock has counted.
+    pub(super) fn counted(&mut self) -> u64 {
+        self.look();
+        self.counted
+    }
+
+    /// What is known of the server's CLI; nothing where it may be any.
+    pub(super) fn cli_check<T>(&self, ask: impl FnOnce(&mut CliCheck) -> T) -> Option<T> {
+        self.check.as_ref().map(|(_, check)| ask(&mut lock(check)))
+    }
+
+    fn own_cli(&self) -> Option<OwnCli> {
+        self.cli_check(|check| check.own().cloned()).flatten()
+    }
+
+    /// Looks until `work` is done. The error is a CLI of the server's own: `work` is dropped then.
+    pub(super) async fn during<T>(&mut self, work: impl Future<Output = T>) -> Result<T, OwnCli> {
         tokio::pin!(work);
         let mut pause = Duration::ZERO;
+        let pace = self.pace;
+        let scout = self.check.as_ref().map(|(scope, check)| Scout::start(scope.clone(), Arc::clone(check), pace));
         loop {
             tokio::select! {
-                done = &mut work => return done,
+                done = &mut work => {
+                    drop(scout);
+                    return self.own_cli().map_or(Ok(done), Err);
+                }
                 () = sleep(pause) => {
                     let start = Instant::now();
                     self.look();
+                    if let Some(own) = self.own_cli() {
+                        return Err(own);
+                    }
                     pause = PAUSE.max(start.elapsed() * REST);
                 }
             }

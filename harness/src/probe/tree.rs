@@ -93,8 +93,20 @@ impl Watcher {
                 found.insert(pid, member);
             }
         }
+        if self.adopts {
+            // An orphan that has ended is leakgate's to reap, as it would be init's, and is no zombie of the target.
+            let (root, own) = (self.root(), std::process::id());
+            found.retain(|&pid, member| !(member.zombie && member.parent == own && Some(pid) != root));
+        }
         self.seen = found.values().map(|m| m.id).collect();
         found.into_values().collect()
+    }
+
+    fn root(&self) -> Option<u32> {
+        match &self.scope {
+            Scope::Marked(root, _) | Scope::Tree(root) => Some(*root),
+            Scope::Cgroup(_) => None,
+        }
     }
 
     /// Where the target's trees begin: at the server, at every process seen before, and at every one that carries the
@@ -142,7 +154,8 @@ fn is_marked(pid: u32, mark: &[u8]) -> bool {
 }
 
 /// The processes of a control group and of all below it.
-fn cgroup(folder: &Path) -> Vec<u32> {
+#[must_use]
+pub fn cgroup(folder: &Path) -> Vec<u32> {
     let mut found = Vec::new();
     let mut open = vec![folder.to_owned()];
     while let Some(folder) = open.pop() {

@@ -22,6 +22,7 @@ use tokio::time::{Instant as Deadline, timeout_at};
 use super::Heard;
 use crate::real_cli::callers_variables;
 use crate::recording::{End, Event, Flaws, Session, What};
+use crate::strays;
 
 /// How long a CLI may take for the next thing that it is waited for. Between two of its own retries it was recorded to wait
 /// for 37 s.
@@ -188,7 +189,7 @@ impl Talk {
         command.args(&start.args).envs(start.env.iter().cloned()).current_dir(place.project());
         command.env("HOME", place.home()).env("TMPDIR", place.tmp()).env("XDG_RUNTIME_DIR", place.tmp());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn()?;
+        let mut child = strays::spawn(&mut command)?;
         let (sender, lines) = mpsc::channel(READ_AHEAD);
         let mut readers = JoinSet::new();
         if let Some(stdout) = child.stdout.take() {

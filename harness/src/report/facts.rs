@@ -176,6 +176,11 @@ pub(super) fn proof(proof: &ProofVerdict) -> Vec<String> {
             grouped(proof.unmarked)
         ));
     }
+    let kinds = proof.kinds.named().into_iter().filter(|(count, _)| *count > 0);
+    let kinds: Vec<String> = kinds.map(|(count, name)| format!("{} {name}", grouped(count))).collect();
+    if !kinds.is_empty() {
+        lines.push(format!("Replies that are no text, as the API allows: {}", kinds.join(", ")));
+    }
     lines
 }
 

@@ -5,7 +5,7 @@ use super::words::{float, plural};
 use super::{
     BoundsVerdict, Class, ControlVerdict, FalseAlarms, Finding, ProofVerdict, SignalVerdict, Verdict, suite, trend,
 };
-use crate::sample::{Run, TargetRun};
+use crate::sample::{ReplyKinds, Run, TargetRun};
 
 /// Everything that makes the run invalid, controls first, each reason with its place.
 pub(super) fn invalid(
@@ -71,6 +71,10 @@ pub(super) fn proof(runs: &[TargetRun]) -> ProofVerdict {
         checkpoints: sum(|run| u64::try_from(run.checkpoints.len()).unwrap_or(u64::MAX)),
         bytes_replayed: sum(|run| run.proof.bytes_replayed),
         unmarked: sum(|run| run.proof.unmarked),
+        kinds: runs.iter().fold(ReplyKinds::default(), |mut all, run| {
+            all.add(run.proof.kinds);
+            all
+        }),
     }
 }
 

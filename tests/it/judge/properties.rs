@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use leakgate::report::terminal::{Style, render};
 use leakgate::sample::suite::{Part, Suite, Unit};
 use leakgate::sample::{
-    Bounds, Checkpoint, Control, Environment, Exception, FORMAT, Outcome, Outside, Per, Plan, Proof, Run, Signal,
-    TargetRun, TracePoint,
+    Bounds, Checkpoint, Control, Environment, Exception, FORMAT, Outcome, Outside, Per, Plan, Proof, ReplyKinds, Run,
+    Signal, TargetRun, TracePoint,
 };
 use leakgate::verdict::{Finding, judge, trend};
 use proptest::prelude::*;
@@ -151,6 +151,7 @@ fn proof() -> impl Strategy<Value = Proof> {
             checkpoints,
             bytes_replayed,
             unmarked: errors,
+            kinds: ReplyKinds { refusals: lost, ..ReplyKinds::default() },
         },
     )
 }

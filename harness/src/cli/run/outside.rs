@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::cli::Failure;
-use crate::outside::settings::{FILE, Flags, Settings};
+use crate::outside::settings::{FILE, Flags, Mock, Settings};
 
 /// The options.
 #[derive(Debug, clap::Args)]
@@ -42,6 +42,16 @@ pub(super) struct Args {
     /// File name of the CLI's program: processes that run it are counted as CLI processes. May be repeated.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     cli_match: Vec<String>,
+
+    /// Which CLI it runs. With mock, its CLI is proved to be the mock before any load, and any other ends the run; with
+    /// theirs its PATH is left as it is and its CLI is its own affair, with all that it costs.
+    #[arg(long, value_enum, value_name = "CLI", conflicts_with = "scenarios")]
+    server_cli: Option<Mock>,
+
+    /// Let this variable of your environment reach the server. Keys, tokens, passwords and whatever else may open an account
+    /// are withheld from it (which ones is told), unless they are named here. May be repeated.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', conflicts_with_all = ["scenarios", "pid", "cgroup"])]
+    keep_env: Vec<String>,
 
     /// Requests at the same time.
     #[arg(long, value_name = "N")]
@@ -80,6 +90,8 @@ pub(super) fn settings(
         cgroup: args.cgroup.clone(),
         ready: args.ready.clone(),
         cli: args.cli_match.clone(),
+        mock: args.server_cli,
+        keep_env: args.keep_env.clone(),
         concurrency: args.concurrency,
         restart_http: args.restart_http.clone(),
         restart_signal: args.restart_signal.clone(),
@@ -87,5 +99,14 @@ pub(super) fn settings(
     };
     let today = Timestamp::now().strftime("%Y-%m-%d").to_string();
     let settings = Settings::read(file.as_deref(), &flags, mock, &today).map_err(|error| Failure::usage(&error))?;
+    let withheld: Vec<_> = settings.withheld().iter().map(|name| name.to_string_lossy().into_owned()).collect();
+    if !withheld.is_empty() {
+        // It is told again where the server fails.
+        let _ = writeln!(
+            std::io::stderr(),
+            "withheld from the server: {} (--keep-env NAME lets one through)",
+            withheld.join(", ")
+        );
+    }
     Ok(Some(Arc::new(settings)))
 }

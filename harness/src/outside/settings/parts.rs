@@ -27,18 +27,18 @@ pub enum Home {
     /// An empty one, so that every file in it is the server's or its CLI's.
     #[default]
     Private,
-    /// The caller's: its files are not counted.
+    /// The caller's, with the logins in it: its files are not counted.
     Keep,
 }
 
-/// Which CLI a server finds first on its PATH.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+/// Which CLI a server runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mock {
-    /// The mock, under the name `claude`.
+    /// The mock, first on its PATH as `claude`; any other ends the run.
     #[default]
     Mock,
-    /// Its own.
+    /// Its own, whichever that is.
     Theirs,
 }
 
@@ -63,6 +63,8 @@ pub struct Load {
     pub model: String,
     /// The bearer token.
     pub key: Option<String>,
+    /// The variable that holds it, if it came from one.
+    pub key_env: Option<String>,
     /// Requests at the same time.
     pub concurrency: u64,
     /// Share of streamed requests, 0 to 1.
@@ -191,7 +193,7 @@ pub(super) fn load(table: LoadTable, concurrency: Option<u64>) -> Result<Load, S
             wrong(format!("load.key-env names the variable {name}, which is not set: set it, or leave key-env out"))
         })?),
     };
-    Ok(Load { path, model, key, concurrency, streamed, json, deadline: Duration::from_secs(deadline_seconds) })
+    Ok(Load { path, model, key, key_env, concurrency, streamed, json, deadline: Duration::from_secs(deadline_seconds) })
 }
 
 pub(super) fn restart(table: &RestartTable, flags: &Flags) -> Result<Restart, SettingsError> {
