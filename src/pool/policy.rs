@@ -137,9 +137,10 @@ impl CircuitBreaker {
     pub fn fail(&mut self, now: Instant) -> bool {
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         self.latest(now).failures += 1;
-        let (successes, failures) = self.parts.iter().fold((0, 0), |(successes, failures), part| {
-            (successes + part.successes, failures + part.failures)
-        });
+        let (successes, failures) = self
+            .parts
+            .iter()
+            .fold((0, 0), |(successes, failures), part| (successes + part.successes, failures + part.failures));
         self.failures_in_a_row > self.max || failures > self.max && failures >= successes
     }
 

@@ -1,8 +1,8 @@
 //! Bringing the pool to where it should be, as far as the bounds allow.
 
 use super::{
-    Cause, Clear, Core, Duration, Effects, Id, Instant, Isolation, LifeEvent, Limits, Member, Phase, PoolState, Previous,
-    Probe, Recovery, STANDBY_AT, Standby, Stop, TurnError, Wear,
+    Cause, Clear, Core, Duration, Effects, Id, Instant, Isolation, LifeEvent, Limits, Member, Phase, PoolState,
+    Previous, Probe, Recovery, STANDBY_AT, Standby, Stop, TurnError, Wear,
 };
 
 /// How long after its start a probe has shown whether the CLI is well: who comes back then is served, if it is. A start
@@ -202,9 +202,8 @@ impl Core {
         }
         let idle = self.able(now).filter(|(_, member)| member.phase == Phase::Idle);
         let is_on_trial = |id| self.suspension.as_ref().is_some_and(|s| s.probe == Probe::OnTrial(id));
-        let best = idle.max_by_key(|(id, member)| {
-            (is_on_trial(*id), suits(*id), member.wear.turns, std::cmp::Reverse(*id))
-        });
+        let best =
+            idle.max_by_key(|(id, member)| (is_on_trial(*id), suits(*id), member.wear.turns, std::cmp::Reverse(*id)));
         best.map(|(id, _)| id)
     }
 

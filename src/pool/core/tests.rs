@@ -300,7 +300,11 @@ fn a_cli_that_starts_and_then_dies_costs_one_try_for_each_probe() {
         sim.advance(Duration::from_secs(30));
         let probe = *sim.world.starting.first().unwrap();
         sim.ready(probe);
-        assert_eq!(sim.core.status(sim.now).started, 2 + round, "nothing else is started before it has shown something");
+        assert_eq!(
+            sim.core.status(sim.now).started,
+            2 + round,
+            "nothing else is started before it has shown something"
+        );
         let waits = sim.request();
         sim.crash(probe, false);
         assert_eq!(sim.core.status(sim.now).state, PoolState::Offline);
