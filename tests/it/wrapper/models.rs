@@ -23,7 +23,12 @@ impl Cli {
             )
         };
         let refused = answer("error", "set_model", r#","error":"Model not found","error_code":"not_found""#);
-        let result = r#"{"type":"result","subtype":"success","is_error":false,"result":"'$model'","usage":{}}"#;
+        let result = |text: &str| {
+            let line = r#"{"type":"result","subtype":"success","is_error":false,"result":"TEXT","usage":{}}"#;
+            format!("echo '{}'", line.replace("TEXT", text))
+        };
+        let init = r#"echo '{"type":"system","subtype":"init"}'"#;
+        let delta = r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"'$model'"}}"#;
         script(
             &cli.path(),
             &format!(
@@ -40,13 +45,15 @@ impl Cli {
                                 claude-slow) while [ ! -e go ]; do sleep 0.01; done; {switched};;
                                 *) {switched};;
                             esac;;
-                        *'"/clear"'*) echo '{{"type":"conversation_reset"}}'; echo '{result}';;
-                        *'"role":"user"'*) echo '{result}';;
+                        *'"/clear"'*) echo '{{"type":"conversation_reset"}}'; {init}; {cleared};;
+                        *'"role":"user"'*) {init}; echo '{{"type":"stream_event","event":{delta}}}'; {replied};;
                     esac
                 done"#,
                 folder = cli.folder.path().display(),
                 ready = answer("success", "initialize", ""),
                 switched = answer("success", "set_model", ""),
+                cleared = result(""),
+                replied = result("'$model'"),
             ),
         );
         cli

@@ -14,12 +14,13 @@ struct Scripted {
 }
 
 impl Scripted {
-    /// A reply is what the CLI prints, a line each.
+    /// A reply is what the CLI prints once it has begun the turn, a line each.
     fn new(replies: &[Vec<Value>]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().display();
         for (n, lines) in replies.iter().enumerate() {
-            let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
+            let begun = json!({"type": "system", "subtype": "init"});
+            let lines: Vec<String> = std::iter::once(&begun).chain(lines).map(Value::to_string).collect();
             std::fs::write(folder.path().join(format!("reply-{n}")), lines.join("\n") + "\n").unwrap();
         }
         let ready = json!({"type": "control_response",
