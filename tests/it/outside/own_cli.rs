@@ -134,7 +134,8 @@ fn the_mock_behind_a_script_or_under_another_name_is_the_mock() {
 fn a_server_may_run_its_own_cli_where_that_is_said() {
     let answer = "message = run(HERE + '/_bundled/claude', '-p', prompt)";
     for (args, toml) in [(&["--server-cli", "theirs"][..], ""), (&[], "[server]\ncli = \"theirs\"\n")] {
-        let Some(server) = with_bundled(answer, &format!("{toml}{SHORT}[load]\nconcurrency = 8\n")) else { return };
+        let Some(server) = with_bundled(answer, &format!("{toml}{SHORT}")) else { return };
+        script(&server.path().join("_bundled/claude"), &REAL.replace("0.2", "0.05"));
         server.run(args, &[("ANTHROPIC_API_KEY", "any")]).code(0);
         let spent = lines(&server, "spent.log");
         assert!(spent.len() > 60 && spent.iter().all(|line| line == "paid with key '' at ''"), "{:?}", spent.first());
