@@ -25,7 +25,7 @@ pub enum Work {
     Clear,
 }
 
-/// A line that belongs to no work that the CLI has now.
+/// Why a line belongs to no work that the CLI has now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Misplaced {
     /// `system/init`, without a prompt or a second time.

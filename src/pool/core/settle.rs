@@ -178,11 +178,10 @@ impl Core {
             member.wear.turns += 1;
             member.phase = Phase::Busy;
             let clear = match self.rules.isolation {
-                Isolation::None => Clear::Never,
                 Isolation::Auto if self.cannot_clear => Clear::Always,
                 Isolation::Auto if member.wear.turns < limits.turns => Clear::IfKept,
                 // After its last turn nobody will see the conversation again.
-                Isolation::Auto => Clear::Never,
+                Isolation::None | Isolation::Auto => Clear::Never,
             };
             if !fx.assign(id, ticket, clear) {
                 self.waiting.push_front(ticket);

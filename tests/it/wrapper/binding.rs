@@ -6,7 +6,7 @@ use crate::support::{Options, Server, script, until};
 
 /// A CLI that answers a prompt with `[[mark:NAME]]` by `<NAME>`, and breaks its protocol as `[[do:…]]` says; a process
 /// that has answered nobody yet has nothing to repeat, and is sound.
-const CLI: &str = r##"
+const CLI: &str = r#"
 line() { printf '%s\n' "$1"; }
 init() { line '{"type":"system","subtype":"init","session_id":"s"}'; }
 delta() { line '{"type":"stream_event","session_id":"s","event":{"type":"content_block_delta","delta":{"type":"text_delta","text":"'"$1"'"}}}'; }
@@ -54,7 +54,7 @@ while read -r input; do
         case "$input" in *hang*) init; delta "$text" ;; *) turn ;; esac ;;
     esac
 done
-"##;
+"#;
 
 fn start(isolation: &str) -> (tempfile::TempDir, Server) {
     let folder = tempfile::tempdir().unwrap();

@@ -223,9 +223,9 @@ fn a_reset_of_the_quota_that_cannot_be_right_is_held_for_minutes_and_ended_by_a_
     ];
     let ready =
         r#"{"type":"control_response","response":{"subtype":"success","request_id":"initialize","response":{}}}"#;
-    let refuses = format!("read init; echo '{ready}'; read user; echo '{}'; read more", events.join("'; echo '"));
+    let refusing = format!("read init; echo '{ready}'; read user; echo '{}'; read more", events.join("'; echo '"));
     let mock = format!("exec {} \"$@\"", env!("CARGO_BIN_EXE_mock-claude"));
-    script(&cli, &format!("if test -e {}; then {refuses}; else {mock}; fi", used_up.display()));
+    script(&cli, &format!("if test -e {}; then {refusing}; else {mock}; fi", used_up.display()));
     let server = Options::new().cli(&cli).start();
     for _ in 0..2 {
         let refused = server.ask("hello");
