@@ -1,6 +1,6 @@
 //! The log, and everything else that this process says on stderr.
 //!
-//! Serving and stopping never wait for whoever reads it. Lines go into a bounded [`queue`], and one thread of its own writes
+//! Serving and stopping never wait for whoever reads it. Lines go into a bounded queue, and one thread of its own writes
 //! them; only that thread waits for a full pipe, a stopped terminal or a slow disk. A line that finds the queue full, or
 //! that can't be written (the reader is gone, the disk is full), is lost and counted ([`lost_lines`]); once lines can be
 //! written again, a line in the gap says how many were lost. At the end of the process the rest of the queue has

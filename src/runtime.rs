@@ -276,9 +276,9 @@ mod tests {
         let path = folder.keep("system-prompt", "Answer.").unwrap();
         for removed in [&root, &folder.path, &path] {
             if removed.is_dir() {
-                std::fs::remove_dir_all(removed).unwrap()
+                std::fs::remove_dir_all(removed).unwrap();
             } else {
-                std::fs::remove_file(removed).unwrap()
+                std::fs::remove_file(removed).unwrap();
             }
             folder.restore().unwrap();
             assert_eq!(std::fs::read_to_string(&path).unwrap(), "Answer.", "{} was removed", removed.display());

@@ -257,7 +257,7 @@ mod tests {
                 let count = |window: Duration, works: bool| {
                     history.iter().filter(|(at, w)| now.duration_since(*at) <= window && *w == works).count()
                 };
-                let (inner, outer) = (WINDOW - WINDOW / PARTS, WINDOW);
+                let (inner, outer) = (WINDOW * (PARTS - 1) / PARTS, WINDOW);
                 if opened {
                     prop_assert!(in_a_row > 5 || count(outer, false) > 5 && count(outer, false) >= count(inner, true));
                 } else if !works {
