@@ -143,6 +143,7 @@ mod tests {
         let plan = |limit| Plan::new(limit, 7, count(2), count(1024), 64);
         let reserved = plan(1 << 20).unwrap().reserved;
         assert_eq!(plan(reserved + 1024).unwrap().connections(), count(1024));
+        assert_eq!(plan(u64::MAX).unwrap().connections(), count(1024));
         assert_eq!(plan(u64::MAX).unwrap().shortage(), None);
         let short = plan(reserved + 10).unwrap();
         assert_eq!(short.connections(), count(10));

@@ -129,7 +129,7 @@ impl Actor {
             stdin: Some(cli.stdin),
             outbox: BytesMut::new(),
             answers: 0,
-            binding: TurnBinding::new(),
+            binding: TurnBinding::default(),
             stdout: FramedRead::new(cli.stdout, LineDecoder::new(max_line)),
             stdout_open: true,
             stderr: cli.stderr,

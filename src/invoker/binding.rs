@@ -45,8 +45,9 @@ pub enum Misplaced {
     Session,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Stage {
+    #[default]
     Idle,
     /// Written to the CLI, which has not begun it.
     Asked(Work),
@@ -54,8 +55,8 @@ enum Stage {
     Begun(Work),
 }
 
-/// Follows the lines of one process.
-#[derive(Debug)]
+/// Follows the lines of one process; by default of one that has been given nothing to do.
+#[derive(Debug, Default)]
 pub struct TurnBinding {
     stage: Stage,
     /// The conversation was reset for the `/clear` that is under way.
@@ -69,12 +70,6 @@ pub struct TurnBinding {
 }
 
 impl TurnBinding {
-    /// A process that has been given nothing to do.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { stage: Stage::Idle, is_reset: false, session: None, in_message: false, frames_messages: false }
-    }
-
     /// The CLI is given something to do. Only when its work before has had a result.
     pub fn ask(&mut self, work: Work) {
         self.stage = Stage::Asked(work);
@@ -143,12 +138,6 @@ impl TurnBinding {
         }
         self.is_reset = true;
         Ok(())
-    }
-}
-
-impl Default for TurnBinding {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -174,7 +174,7 @@ pub struct Core {
     told: PoolState,
     failures_in_a_row: u32,
     /// Each process works or fails once: by its first reply, or by its end before that.
-    starts: CircuitBreaker,
+    start_breaker: CircuitBreaker,
     /// The turns of processes that have worked.
     turn_breaker: CircuitBreaker,
     rng: fastrand::Rng,
@@ -203,7 +203,7 @@ impl Core {
             was_ready: false,
             told: PoolState::Starting,
             failures_in_a_row: 0,
-            starts: CircuitBreaker::new(rules.max_failures, rules.failure_window),
+            start_breaker: CircuitBreaker::new(rules.max_failures, rules.failure_window),
             turn_breaker: CircuitBreaker::new(rules.max_failures, rules.failure_window),
             rng: fastrand::Rng::with_seed(seed),
             high_water: 0,

@@ -283,6 +283,10 @@ impl Drop for Server {
     }
 }
 
+/// How a scripted CLI answers `initialize`.
+pub(crate) const READY: &str =
+    r#"{"type":"control_response","response":{"subtype":"success","request_id":"initialize","response":{}}}"#;
+
 /// Writes an executable shell script.
 pub(crate) fn script(path: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt;

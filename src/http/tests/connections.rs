@@ -87,10 +87,16 @@ async fn a_full_server_answers_probes_and_turns_the_rest_away() {
 /// What clients do to keep a connection without using it.
 const HALF_OPEN: [&str; 2] = ["", "GET /livez HTTP/1.1\r\nhost: 127.0.0.1\r\nx-a"];
 
+/// A server for one connection, where a header may take so long that nothing but its eviction ends a half-open one.
+fn patient() -> Setup {
+    let setup = Setup::echo().config(|config| config.max_connections = 1.try_into().unwrap());
+    setup.limits(|limits| limits.header = Duration::from_mins(5))
+}
+
 #[tokio::test]
 async fn a_full_reserve_closes_its_oldest_half_open_connection_for_the_next() {
     for start in HALF_OPEN {
-        let server = Setup::echo().config(|config| config.max_connections = 1.try_into().unwrap()).start().await;
+        let server = patient().start().await;
         let mut waiting = Vec::new();
         for _ in 0..40 {
             waiting.push(Client::connect(server.address).await);
@@ -108,18 +114,24 @@ async fn a_full_reserve_closes_its_oldest_half_open_connection_for_the_next() {
 
 #[tokio::test]
 async fn a_probe_is_answered_while_the_reserve_is_stormed() {
-    let server = Setup::echo().config(|config| config.max_connections = 1.try_into().unwrap()).start().await;
+    let server = patient().start().await;
     let address = server.address;
     let storm = server.tasks.spawn(async move {
-        let mut held = std::collections::VecDeque::new();
+        let mut held = Vec::new();
         loop {
-            held.push_back(Client::connect(address).await);
-            if held.len() > 200 {
-                held.pop_front();
+            if held.len() < 500 {
+                held.push(Client::connect(address).await);
             }
             sleep(Duration::from_millis(1)).await;
         }
     });
+    // Each place is taken: 33 connections, the accept loop, and the storm itself.
+    soon(async {
+        while server.tasks.running() < 35 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
     for _ in 0..20 {
         let started = tokio::time::Instant::now();
         assert_eq!(server.exchange(&get("/livez", "")).await.status, 200);
@@ -140,7 +152,9 @@ async fn half_open_connections_do_not_keep_probes_out_while_the_server_stops() {
         waiting.push(Client::connect(server.address).await);
         sleep(Duration::from_millis(1)).await;
     }
+    let started = tokio::time::Instant::now();
     assert_eq!(server.exchange(&get("/livez", "")).await.status, 200);
+    assert!(started.elapsed() < Duration::from_millis(700), "each would have a second");
     turn.send(super::support::done("end", "")).await.unwrap();
     assert_eq!(client.receive().await.status, 200);
 }

@@ -27,7 +27,7 @@ fn delta(text: &str) -> CliEvent {
 
 /// A process that has begun a turn in the session `s-1`.
 fn begun() -> TurnBinding {
-    let mut binding = TurnBinding::new();
+    let mut binding = TurnBinding::default();
     binding.ask(Work::Prompt);
     binding.accept(&line(Some("s-1"), init())).unwrap();
     binding
@@ -35,11 +35,11 @@ fn begun() -> TurnBinding {
 
 #[test]
 fn nothing_of_a_turn_comes_before_it_begins_or_after_it_ends() {
-    let mut asked = TurnBinding::new();
+    let mut asked = TurnBinding::default();
     asked.ask(Work::Prompt);
     let mut over = begun();
     over.accept(&line(Some("s-1"), result("a"))).unwrap();
-    for binding in [&mut TurnBinding::new(), &mut asked, &mut over] {
+    for binding in [&mut TurnBinding::default(), &mut asked, &mut over] {
         assert_eq!(binding.accept(&line(None, delta("a"))), Err(Misplaced::Text));
         assert_eq!(binding.accept(&line(None, CliEvent::BlockText("a".to_owned()))), Err(Misplaced::Text));
         assert_eq!(binding.accept(&line(None, CliEvent::MessageStart)), Err(Misplaced::Text));
@@ -51,7 +51,7 @@ fn nothing_of_a_turn_comes_before_it_begins_or_after_it_ends() {
 
 #[test]
 fn a_turn_begins_once_and_only_when_it_was_asked_for() {
-    assert_eq!(TurnBinding::new().accept(&line(None, init())), Err(Misplaced::Init));
+    assert_eq!(TurnBinding::default().accept(&line(None, init())), Err(Misplaced::Init));
     assert_eq!(begun().accept(&line(Some("s-1"), init())), Err(Misplaced::Init));
 }
 
@@ -141,7 +141,7 @@ struct Seen {
 
 /// Reads the lines of one process as an invoker does, until one is misplaced.
 fn read(lines: &[(usize, Line<'static>)], turns: usize) -> Vec<Seen> {
-    let (mut binding, mut reply, mut seen) = (TurnBinding::new(), Reply::default(), vec![Seen::default(); turns]);
+    let (mut binding, mut reply, mut seen) = (TurnBinding::default(), Reply::default(), vec![Seen::default(); turns]);
     let (mut work, mut clears) = (0, false);
     binding.ask(Work::Prompt);
     clears |= lines.iter().any(|(work, _)| work % 2 == 1);

@@ -42,7 +42,7 @@ impl Core {
             member.wear.tokens = usage.context();
             self.failures_in_a_row = 0;
             let was_proven = std::mem::replace(&mut member.is_proven, true);
-            if was_proven { &mut self.turn_breaker } else { &mut self.starts }.succeed(now);
+            if was_proven { &mut self.turn_breaker } else { &mut self.start_breaker }.succeed(now);
             self.end_suspension_by(id);
         }
     }
@@ -51,7 +51,7 @@ impl Core {
     fn end_suspension_by(&mut self, id: Id) {
         if self.suspension.as_ref().is_some_and(|s| s.probe == Probe::OnTrial(id)) {
             self.suspension = None;
-            self.starts.clear();
+            self.start_breaker.clear();
             self.turn_breaker.clear();
         }
     }
@@ -118,7 +118,7 @@ impl Core {
     fn failed(&mut self, id: Id, what: &str, was_standby: bool, now: Instant) {
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         let is_proven = self.members.get(&id).is_some_and(|member| member.is_proven);
-        let is_open = if is_proven { &mut self.turn_breaker } else { &mut self.starts }.fail(now);
+        let is_open = if is_proven { &mut self.turn_breaker } else { &mut self.start_breaker }.fail(now);
         let was_probe = self.suspension.as_ref().is_some_and(|s| s.is_probed_by(id));
         let is_unserved = self.unserved_since.is_some_and(|since| now.saturating_duration_since(since) >= MAX_UNSERVED);
         if was_probe || (self.suspension.is_none() && (is_open || is_unserved)) {

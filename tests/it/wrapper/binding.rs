@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use crate::support::{Options, Server, script, until};
+use crate::support::{Options, READY, Server, script, until};
 
 /// A CLI that answers a prompt with `[[mark:NAME]]` by `<NAME>`, and breaks its protocol as `[[do:…]]` says; a process
 /// that has answered nobody yet has nothing to repeat, and is sound.
@@ -160,9 +160,7 @@ fn a_cli_that_asks_and_does_not_read_is_replaced_before_the_answers_fill_the_mem
     let cli = folder.path().join("claude");
     let id = "x".repeat(60_000);
     let asks = format!(r#"{{"type":"control_request","request_id":"{id}","request":{{"subtype":"can_use_tool"}}}}"#);
-    let ready =
-        r#"{"type":"control_response","response":{"subtype":"success","request_id":"initialize","response":{}}}"#;
-    script(&cli, &format!("echo '{ready}'; exec yes '{asks}'"));
+    script(&cli, &format!("echo '{READY}'; exec yes '{asks}'"));
     let flags = ["--max-failures", "2", "--probe-interval", "3600"];
     let server = Options::new().flags(&flags).cli(&cli).start();
     let mut most = 0;

@@ -1,6 +1,6 @@
 //! A CLI that breaks, and what its clients see.
 
-use crate::support::{Options, script, until};
+use crate::support::{Options, READY, script, until};
 
 fn counter(folder: &tempfile::TempDir) -> String {
     format!("--mock-counter={}", folder.path().join("count").display())
@@ -10,9 +10,7 @@ fn counter(folder: &tempfile::TempDir) -> String {
 fn a_crash_before_any_output_is_retried_once_and_unseen() {
     let folder = tempfile::tempdir().unwrap();
     let (cli, crashed) = (folder.path().join("claude"), folder.path().join("crashed"));
-    let ready =
-        r#"{"type":"control_response","response":{"subtype":"success","request_id":"initialize","response":{}}}"#;
-    let first = format!("read init; echo '{ready}'; read user; exit 1");
+    let first = format!("read init; echo '{READY}'; read user; exit 1");
     let later = format!("exec {} \"$@\"", env!("CARGO_BIN_EXE_mock-claude"));
     script(&cli, &format!("if mkdir {} 2>/dev/null; then {first}; fi; {later}", crashed.display()));
     let server = Options::new().cli(&cli).start();
@@ -39,9 +37,7 @@ fn a_crash_in_a_reply_that_is_not_streamed_is_retried_once_and_unseen() {
 fn a_turn_that_crashes_twice_is_a_502_with_the_clis_words() {
     let folder = tempfile::tempdir().unwrap();
     let cli = folder.path().join("claude");
-    let ready =
-        r#"{"type":"control_response","response":{"subtype":"success","request_id":"initialize","response":{}}}"#;
-    script(&cli, &format!("read init; echo '{ready}'; read user; echo out of luck >&2; exit 3"));
+    script(&cli, &format!("read init; echo '{READY}'; read user; echo out of luck >&2; exit 3"));
     let server = Options::new().flags(&["--max-failures", "100"]).cli(&cli).start();
     let reply = server.ask("hello");
     assert_eq!(reply.status, 502, "{reply:?}");
@@ -174,17 +170,17 @@ fn a_runtime_folder_that_is_removed_is_made_again_with_what_was_in_it() {
 fn a_cli_that_dies_once_it_has_started_is_offline_until_a_turn_has_worked() {
     let folder = tempfile::tempdir().unwrap();
     let cli = folder.path().join("claude");
-    let ready =
-        r#"{"type":"control_response","response":{"subtype":"success","request_id":"initialize","response":{}}}"#;
-    let dies = |then: &str| script(&cli, &format!("read init; echo '{ready}'; {then} echo broken >&2; exit 3"));
+    let dies = |then: &str| script(&cli, &format!("read init; echo '{READY}'; {then} echo broken >&2; exit 3"));
     dies("");
-    let flags = ["--max-failures", "2", "--probe-interval", "0.2"];
+    let flags = ["--max-failures", "2", "--probe-interval", "3600"];
     let server = Options::new().flags(&flags).cli(&cli).start();
     until("it is offline", || server.health()["state"] == "offline");
+    let probe = || server.post("/admin/restart", &serde_json::json!({}));
     dies("read user;");
-    // Each probe starts a process that looks well; a request shows that it is not, and gets a reply all the same.
+    // Each probe starts a process that looks well, until a request shows that it is not.
     for _ in 0..3 {
-        until("a probe has started", || server.health()["state"] == "ready");
+        probe();
+        until("the probe has started", || server.health()["state"] == "ready");
         assert_eq!(server.health()["status"], "recovering");
         assert_eq!(server.get("/readyz").status, 200, "a request has to come, for it to show that it works");
         let refused = server.ask("hello");
@@ -192,6 +188,7 @@ fn a_cli_that_dies_once_it_has_started_is_offline_until_a_turn_has_worked() {
         assert!(refused.header("retry-after").is_some(), "{refused:?}");
     }
     replaceable_cli(&folder);
+    probe();
     until("it works", || server.ask("hello").status == 200);
     assert_eq!(server.health()["status"], "ok");
     server.stop();
@@ -221,9 +218,7 @@ fn a_reset_of_the_quota_that_cannot_be_right_is_held_for_minutes_and_ended_by_a_
         r#"{"type":"rate_limit_event","rate_limit_info":{"status":"rejected","resetsAt":1790000000000}}"#,
         r#"{"type":"result","subtype":"success","is_error":true,"api_error_status":429,"result":"API Error: 429"}"#,
     ];
-    let ready =
-        r#"{"type":"control_response","response":{"subtype":"success","request_id":"initialize","response":{}}}"#;
-    let refusing = format!("read init; echo '{ready}'; read user; echo '{}'; read more", events.join("'; echo '"));
+    let refusing = format!("read init; echo '{READY}'; read user; echo '{}'; read more", events.join("'; echo '"));
     let mock = format!("exec {} \"$@\"", env!("CARGO_BIN_EXE_mock-claude"));
     script(&cli, &format!("if test -e {}; then {refusing}; else {mock}; fi", used_up.display()));
     let server = Options::new().cli(&cli).start();

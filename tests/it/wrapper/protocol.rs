@@ -30,7 +30,7 @@ fn every_line_of_every_recording_is_understood() {
 fn every_line_of_every_recording_belongs_to_its_turn() {
     for builtin in recording::builtin() {
         let session = builtin.parse().unwrap();
-        let mut binding = TurnBinding::new();
+        let mut binding = TurnBinding::default();
         // The CLI begins a queued prompt by itself, once the one before it has ended.
         let (mut asked, mut running) = (VecDeque::new(), false);
         for event in &session.events {
