@@ -18,7 +18,6 @@ use crate::http;
 use crate::keeper;
 use crate::logging::{self, LogGuard};
 use crate::pool::observer::Observer;
-use crate::process_tree;
 use crate::server::Server;
 
 mod arguments;

@@ -10,7 +10,6 @@ use crate::cli::CliSpec;
 use crate::cli::account::Account;
 use crate::cli::quota::QuotaHold;
 use crate::config::Config;
-use crate::process_tree;
 use crate::runtime::RuntimeFolder;
 use crate::shutdown::Tasks;
 use crate::turn::{Model, Prompt, TurnEvent, Usage};

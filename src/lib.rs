@@ -57,7 +57,7 @@
 //! | `src/openai.rs` | the shapes of OpenAI's API; `src/openai/reading.rs` reads them strictly, and says in plain words what is wrong |
 //! | `src/logging.rs` | the log's queue and its thread; what is logged (`src/logging/filter.rs`) |
 //! | `src/descriptors.rs` | the limit of open files, and who gets how many |
-//! | `src/turn.rs` `src/process_tree.rs` `src/shutdown.rs` `src/allocator.rs` | leaves |
+//! | `src/turn.rs` `src/shutdown.rs` `src/allocator.rs` | leaves |
 //!
 //! # A request's path
 //!
@@ -122,7 +122,6 @@ pub mod logging;
 pub mod metrics;
 pub mod openai;
 pub mod pool;
-pub mod process_tree;
 pub mod runtime;
 pub mod server;
 pub mod shutdown;

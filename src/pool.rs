@@ -14,7 +14,6 @@ use crate::cli::account::Account;
 use crate::config::Config;
 use crate::invoker::life::Clear;
 use crate::invoker::{Assignment, Factory, Invoker, REPLY_QUEUE, Report};
-use crate::process_tree;
 use crate::shutdown::Tasks;
 use crate::turn::{Completion, Model, Prompt, TurnError, TurnEvent};
 

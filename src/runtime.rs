@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::process_tree::{self, ProcessId};
+use process_tree::ProcessId;
 
 /// The variable that marks every process below a server. Its value is `INSTANCE.N`: the server's folder, a dot, and
 /// the number of the invoker.

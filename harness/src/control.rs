@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::sample::Signal;
-use crate::scenario::{Scenario, restarts};
+use leakgate_drive::scenario::{Scenario, restarts};
+use leakgate_judge::sample::Signal;
 
 /// One of them.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,7 +80,7 @@ impl Control {
         ]
     }
 
-    /// The control of this name, which may carry what [`crate::plant::Spec`] takes, for the target.
+    /// The control of this name, which may carry what [`leakgate_sut::plant::Spec`] takes, for the target.
     #[must_use]
     pub fn named(plant: &str) -> Option<Self> {
         let (name, how) = plant.split_once(',').map_or((plant, None), |(name, how)| (name, Some(how)));

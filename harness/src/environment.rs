@@ -9,8 +9,8 @@ use std::process::Command;
 use std::thread::available_parallelism;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::sample::Environment;
-use crate::strays;
+use leakgate_drive::orphans;
+use leakgate_judge::sample::Environment;
 
 /// Describes this process and its machine; `cli_versions` are those of the recordings. The command is the one that
 /// repeats the run, so it always has its seed.
@@ -62,7 +62,7 @@ pub fn commit() -> Option<String> {
 /// What a command prints, where it succeeds.
 fn said(program: &str, args: &[&str]) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "it is waited for right here")]
-    let output = strays::output(Command::new(program).args(args)).ok()?;
+    let output = orphans::output(Command::new(program).args(args)).ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 

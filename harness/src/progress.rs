@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::event::{Event, Listener, Live, Subject};
-use crate::sample::Outcome;
+use leakgate_drive::event::{Event, Listener, Live, Subject};
+use leakgate_judge::sample::Outcome;
 
 /// How often the bar's clock moves while nothing else does.
 const TICK: Duration = Duration::from_millis(500);

@@ -12,19 +12,19 @@ use tokio::task::JoinSet;
 
 use crate::control::Control;
 use crate::environment;
-use crate::event::{Event, Listener, Subject};
-use crate::fake_api::tape::Tape;
-use crate::load::script::{NothingToReplay, Script};
-use crate::outside;
-use crate::outside::settings::{Origin, Settings, SettingsError};
-use crate::recording::{self, RecordingError};
-use crate::sample::{self, DOUBLED_AT_MOST, FORMAT, Outcome, Run, TargetRun};
-use crate::scenario::Scenario;
-use crate::scenario::drive::{Assignment, drive};
-use crate::scenario::schedule::Schedule;
-use crate::siblings::Siblings;
-use crate::target::Launch;
-use crate::verdict::{Finding, target};
+use crate::programs::Siblings;
+use leakgate_drive::event::{Event, Listener, Subject};
+use leakgate_drive::external;
+use leakgate_drive::external::settings::{Origin, Settings, SettingsError};
+use leakgate_drive::load::script::{NothingToReplay, Script};
+use leakgate_drive::scenario::Scenario;
+use leakgate_drive::scenario::drive::{Assignment, drive};
+use leakgate_drive::scenario::schedule::Schedule;
+use leakgate_drive::target::Launch;
+use leakgate_judge::sample::{self, DOUBLED_AT_MOST, FORMAT, Outcome, Run, TargetRun};
+use leakgate_judge::verdict::{Finding, target};
+use leakgate_mock::fake_api::tape::Tape;
+use leakgate_session::recording::{self, RecordingError};
 
 pub mod builds;
 pub mod profile;
@@ -115,7 +115,7 @@ pub struct Program {
 #[derive(Debug)]
 enum Job {
     Ours(Box<Assignment>),
-    Outside(outside::assignment::Assignment),
+    Outside(external::assignment::Assignment),
 }
 
 impl Job {
@@ -175,7 +175,7 @@ impl Job {
     async fn drive(&self, listener: &dyn Listener) -> TargetRun {
         match self {
             Self::Ours(assignment) => Box::pin(drive(assignment, listener)).await,
-            Self::Outside(assignment) => Box::pin(outside::drive::drive(assignment, listener)).await,
+            Self::Outside(assignment) => Box::pin(external::drive::drive(assignment, listener)).await,
         }
     }
 }
@@ -244,12 +244,12 @@ impl Request {
         settings: &Arc<Settings>,
         control: Option<&'static str>,
         versions: &mut BTreeSet<String>,
-    ) -> Result<outside::assignment::Assignment, RunError> {
+    ) -> Result<external::assignment::Assignment, RunError> {
         let session = recording::load(RECORDING)?;
-        if outside::assignment::is_mocked(settings) {
+        if external::assignment::is_mocked(settings) {
             versions.insert(session.header.cli.clone());
         }
-        Ok(outside::assignment::Assignment {
+        Ok(external::assignment::Assignment {
             settings: Arc::clone(settings),
             script: Arc::new(Script::of(&session)?),
             mock: self.siblings.mock.clone(),
@@ -351,7 +351,7 @@ impl Program {
         // A server that cannot be measured is told before the controls have taken their time.
         for job in self.targets.iter().filter(|_| !self.controls.is_empty()) {
             if let Job::Outside(assignment) = job {
-                targets.extend(Box::pin(outside::drive::check_start(assignment, &*listener)).await);
+                targets.extend(Box::pin(external::drive::check_start(assignment, &*listener)).await);
             }
         }
         if !targets.is_empty() {

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
-use leakgate::sample::Signal;
-use leakgate::verdict::{Finding, Verdict};
+use leakgate_judge::sample::Signal;
+use leakgate_judge::verdict::{Finding, Verdict};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use tempfile::TempDir;
@@ -239,7 +239,7 @@ fn a_path_that_is_no_utf_8_works_or_is_refused_before_anything_runs() {
     let out = bench.path().join("out").join(odd);
     let mut run = bench.leakgate(&["run", "--no-controls", "--restarts", "24", "--target", "sut", "--out"]);
     run.arg(&out).env("HOME", bench.path().join(odd)).assert().code(0);
-    let run: leakgate::sample::Run = serde_json::from_slice(&fs::read(out.join("run.json")).unwrap()).unwrap();
+    let run: leakgate_judge::sample::Run = serde_json::from_slice(&fs::read(out.join("run.json")).unwrap()).unwrap();
     assert!(run.environment.command.contains(r"out-\xff'"), "{}", run.environment.command);
     let refused = bench.run(&["--no-controls"]).env("TMPDIR", bench.path().join("out").join(odd)).assert().code(2);
     refused.stderr(contains("TMPDIR is"));

@@ -3,12 +3,12 @@
 use std::fs;
 use std::sync::LazyLock;
 
-use leakgate::power::Trial;
-use leakgate::power::cases::Case;
-use leakgate::power::table::Power;
-use leakgate::power::text::markdown;
-use leakgate::scenario::Scenario;
-use leakgate::verdict::trend::{BOUNDS, Bound, CLEAN_RUNS};
+use leakgate::calibration::Trial;
+use leakgate::calibration::cases::Case;
+use leakgate::calibration::table::Power;
+use leakgate::calibration::text::markdown;
+use leakgate_drive::scenario::Scenario;
+use leakgate_judge::verdict::trend::{BOUNDS, Bound, CLEAN_RUNS};
 use regex::{Captures, Regex};
 use serde::Deserialize;
 use serde_json::Value;

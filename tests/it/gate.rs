@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use leakgate::control::Control;
-use leakgate::event::Silent;
+use leakgate::programs::Siblings;
 use leakgate::run::{Kind, Request};
-use leakgate::sample::Signal;
-use leakgate::scenario::Scenario;
-use leakgate::siblings::Siblings;
-use leakgate::verdict::{self, Finding, Verdict};
+use leakgate_drive::event::Silent;
+use leakgate_drive::scenario::Scenario;
+use leakgate_judge::sample::Signal;
+use leakgate_judge::verdict::{self, Finding, Verdict};
 
 async fn measure(kind: Kind) -> Verdict {
     measure_scenario(Scenario::named("restarts").unwrap(), kind, None).await

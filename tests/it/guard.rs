@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use cc_openai_wrapper::process_tree::with_environment;
-use leakgate::guard::MARK;
+use leakgate_drive::watchdog::MARK;
+use process_tree::with_environment;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::support::until;

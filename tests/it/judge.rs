@@ -3,10 +3,10 @@
 mod claims;
 pub(crate) mod properties;
 
-use leakgate::exit::Exit;
-use leakgate::sample::{DOUBLED_AT_MOST, Outcome, Run, Signal, TargetRun};
-use leakgate::scenario::schedule::Schedule;
-use leakgate::verdict::{Finding, SignalVerdict, Verdict, judge};
+use leakgate_drive::scenario::schedule::Schedule;
+use leakgate_judge::exit::Exit;
+use leakgate_judge::sample::{DOUBLED_AT_MOST, Outcome, Run, Signal, TargetRun};
+use leakgate_judge::verdict::{Finding, SignalVerdict, Verdict, judge};
 
 use crate::runs::{RESTARTS, healthy, heap, set, set_last, sut, sut_heap, trace, with};
 
@@ -37,7 +37,7 @@ mod exact {
 
     #[test]
     fn one_more_after_three_hundred_restarts_is_a_leak() {
-        for signal in leakgate::verdict::exact::SIGNALS {
+        for signal in leakgate_judge::verdict::exact::SIGNALS {
             let verdict = change(sut(), |run| {
                 let first = run.checkpoints[0].values[&signal];
                 set_last(run, signal, first + 1);
@@ -59,7 +59,7 @@ mod exact {
     fn a_leak_that_strikes_once_is_not_asked_to_strike_at_every_step() {
         let verdict = change(sut(), |run| {
             let extra = run.checkpoints[0].clone();
-            run.checkpoints.insert(1, leakgate::sample::Checkpoint { restarts: 200, ..extra });
+            run.checkpoints.insert(1, leakgate_judge::sample::Checkpoint { restarts: 200, ..extra });
             set(run, Signal::FdsPipe, &[12, 12, 13]);
         });
         assert_eq!(verdict.verdict, Finding::Leak);
@@ -69,7 +69,7 @@ mod exact {
     fn what_comes_and_goes_between_is_no_leak() {
         let verdict = change(sut(), |run| {
             let extra = run.checkpoints[0].clone();
-            run.checkpoints.insert(1, leakgate::sample::Checkpoint { restarts: 200, ..extra });
+            run.checkpoints.insert(1, leakgate_judge::sample::Checkpoint { restarts: 200, ..extra });
             set(run, Signal::FdsPipe, &[12, 40, 12]);
         });
         assert_eq!(verdict.verdict, Finding::Pass);
@@ -80,7 +80,7 @@ mod exact {
     fn a_zombie_at_any_later_checkpoint_is_a_leak() {
         let verdict = change(sut(), |run| {
             let extra = run.checkpoints[0].clone();
-            run.checkpoints.insert(1, leakgate::sample::Checkpoint { restarts: 200, ..extra });
+            run.checkpoints.insert(1, leakgate_judge::sample::Checkpoint { restarts: 200, ..extra });
             set(run, Signal::Zombies, &[0, 1, 0]);
         });
         assert_eq!(row(&verdict, Signal::Zombies).verdict, Finding::Leak);

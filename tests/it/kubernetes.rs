@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use leakgate::exit::Exit;
+use leakgate_judge::exit::Exit;
 use serde_json::{Value, json};
 
 use crate::workflows::{accepted, root, yaml};
@@ -49,7 +49,7 @@ fn the_job_has_as_many_indexes_as_the_suite_has_shards() {
     assert_eq!(job["spec"]["completions"], json!(of));
     assert!(job["spec"]["parallelism"].as_u64().unwrap() <= of);
     for index in 0..of {
-        let shard: leakgate::suite::shard::Shard = format!("auto/{of}").parse().unwrap();
+        let shard: leakgate_judge::suite::shard::Shard = format!("auto/{of}").parse().unwrap();
         assert_eq!(shard.number(Some(&index.to_string())), Ok(index + 1));
     }
 }

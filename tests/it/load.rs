@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leakgate::load::endpoint::Endpoint;
-use leakgate::load::script::Script;
-use leakgate::load::want::{Kind, Mix};
-use leakgate::load::{Counts, Load, Shape};
+use leakgate_drive::load::endpoint::Endpoint;
+use leakgate_drive::load::script::Script;
+use leakgate_drive::load::want::{Kind, Mix};
+use leakgate_drive::load::{Counts, Load, Shape};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

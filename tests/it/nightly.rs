@@ -3,13 +3,13 @@
 mod command;
 mod page;
 
-use leakgate::nightly::baseline::Baseline;
-use leakgate::nightly::compare::{Beside, Change, Comparison};
-use leakgate::nightly::metric::Metric;
-use leakgate::nightly::{Conclusion, Night, Remark};
-use leakgate::report::night::render;
-use leakgate::sample::{Environment, Latency, LatencyOf, Run, Signal};
-use leakgate::verdict::judge;
+use leakgate_history::baseline::Baseline;
+use leakgate_history::compare::{Beside, Change, Comparison};
+use leakgate_history::metric::Metric;
+use leakgate_history::{Conclusion, Night, Remark};
+use leakgate_judge::sample::{Environment, Latency, LatencyOf, Run, Signal};
+use leakgate_judge::verdict::judge;
+use leakgate_report::night::render;
 
 use crate::runs::{healthy, set_last, trace};
 
@@ -152,16 +152,16 @@ fn the_worst_of_all_findings_is_what_a_night_comes_to() {
 fn what_a_night_was_made_with_is_told_from_what_it_was_made_of() {
     let before = night(1, 0, healthy()).environment;
     let newer = Environment { commit: Some("another".into()), started_unix: 1, command: "x".into(), ..before.clone() };
-    assert_eq!(leakgate::nightly::differences(&before, &newer), [""; 0]);
+    assert_eq!(leakgate_history::differences(&before, &newer), [""; 0]);
     let elsewhere = Environment { kernel: "7.0".into(), allocator: None, ..before.clone() };
-    let differences = leakgate::nightly::differences(&before, &elsewhere);
+    let differences = leakgate_history::differences(&before, &elsewhere);
     assert_eq!(differences, ["kernel 7.0, before 6.8.0-45-generic", "allocator unknown, before glibc 2.36"]);
 }
 
 /// Two builds as they would be measured: `baseline` and `candidate` are bytes for each restart.
-fn pairs(baseline: [u64; 5], candidate: [u64; 5]) -> leakgate::nightly::compare::Pairs {
+fn pairs(baseline: [u64; 5], candidate: [u64; 5]) -> leakgate_history::compare::Pairs {
     let runs = |of: [u64; 5]| of.map(|bytes| growing(bytes).targets.swap_remove(0)).to_vec();
-    leakgate::nightly::compare::Pairs {
+    leakgate_history::compare::Pairs {
         scenario: "restarts".into(),
         environment: Environment::default(),
         baseline: runs(baseline),
@@ -172,7 +172,7 @@ fn pairs(baseline: [u64; 5], candidate: [u64; 5]) -> leakgate::nightly::compare:
 #[test]
 fn only_a_difference_that_is_sure_and_large_enough_is_a_regression() {
     let change = |baseline, candidate| {
-        let comparison = leakgate::nightly::compare::compare(7, &pairs(baseline, candidate));
+        let comparison = leakgate_history::compare::compare(7, &pairs(baseline, candidate));
         (comparison.change, comparison.effect.unwrap(), comparison.p.unwrap())
     };
     let quiet = [10, 20, 30, 40, 50];
@@ -185,9 +185,9 @@ fn only_a_difference_that_is_sure_and_large_enough_is_a_regression() {
 
 #[test]
 fn a_process_that_failed_or_is_missing_makes_the_comparison_say_nothing() {
-    use leakgate::nightly::compare::compare;
+    use leakgate_history::compare::compare;
     let mut broken = pairs([1; 5], [900; 5]);
-    broken.baseline[2].outcome = leakgate::sample::Outcome::Failed { what: "it knows no such flag".into() };
+    broken.baseline[2].outcome = leakgate_judge::sample::Outcome::Failed { what: "it knows no such flag".into() };
     let comparison = compare(7, &broken);
     assert_eq!(comparison.change, Change::Unknown);
     assert!(comparison.reason.contains("process 3 of the baseline's build failed: it knows no such flag"));

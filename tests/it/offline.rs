@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use assert_cmd::Command;
-use leakgate::sample::{Run, Signal};
+use leakgate_judge::sample::{Run, Signal};
 use predicates::str::contains;
 use tempfile::TempDir;
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
-use leakgate::sample::{Per, Run, Signal, Thing};
-use leakgate::verdict::{Finding, Verdict};
+use leakgate_judge::sample::{Per, Run, Signal, Thing};
+use leakgate_judge::verdict::{Finding, Verdict};
 use predicates::str::contains;
 use rustix::process::Pid;
 use tempfile::TempDir;

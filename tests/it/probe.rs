@@ -8,10 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use leakgate::probe::Probe;
-use leakgate::sample::Signal;
-use leakgate::strays;
-use leakgate::target::folder::Folder;
+use leakgate_drive::orphans;
+use leakgate_drive::probe::Probe;
+use leakgate_drive::target::folder::Folder;
+use leakgate_judge::sample::Signal;
 
 /// A shell script as a target; whatever is left of it is ended with it.
 struct Script {
@@ -71,7 +71,7 @@ impl Drop for Script {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let left: Vec<_> = self.probe.orphans().iter().map(|m| m.id).collect();
-        let still = strays::end(&left);
+        let still = orphans::end(&left);
         assert!(still.is_empty() || thread::panicking(), "{still:?}");
     }
 }
@@ -102,7 +102,7 @@ fn a_process_that_dropped_its_environment_stays_known() {
     let mut script = Script::start("sh -c 'env -i sleep 60 & wait' & wait $!; exec sleep 60");
     script.wait_for(Signal::Processes, 3);
     let middle = script.probe.tree().members[1].id;
-    assert!(strays::end(&[middle]).len() <= 1);
+    assert!(orphans::end(&[middle]).len() <= 1);
     script.wait_for(Signal::Processes, 2);
 }
 
@@ -119,7 +119,7 @@ fn what_outlives_the_server_is_an_orphan_and_is_ended() {
     }
     let orphans = script.probe.orphans();
     assert_eq!(orphans.len(), 2);
-    assert!(strays::end(&orphans.iter().map(|o| o.id).collect::<Vec<_>>()).is_empty());
+    assert!(orphans::end(&orphans.iter().map(|o| o.id).collect::<Vec<_>>()).is_empty());
     assert!(script.probe.orphans().is_empty());
 }
 

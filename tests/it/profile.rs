@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use assert_cmd::Command;
-use leakgate::attribution::dhat;
-use leakgate::attribution::key;
-use leakgate::attribution::profile::Profile;
-use leakgate::sample::{Frame, Run, Site, Thing};
+use leakgate_judge::attribution::dhat;
+use leakgate_judge::attribution::key;
+use leakgate_judge::attribution::profile::Profile;
+use leakgate_judge::sample::{Frame, Run, Site, Thing};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 
 use crate::commands::Bench;
 
 /// Where the leaks are planted.
-const KEPT: &str = "harness/src/plant/kept.rs";
+const KEPT: &str = "harness/crates/sut/src/plant/kept.rs";
 
 /// The line of the source that plants this leak, found by what it says.
 fn line_of(kind: &str) -> u32 {
@@ -57,7 +57,9 @@ fn a_planted_block_is_first_with_its_line_and_everything_is_stored() {
     let site = &profile.sites[0];
     assert_eq!(place(site), (KEPT.to_owned(), line));
     assert_eq!((site.blocks_per_restart, site.bytes_per_restart), (1.0, 64.0), "{printed}");
-    assert!(printed.contains(&format!("1. {KEPT}:{line} in leakgate::plant::kept::Kept::take: +1.00 blocks, +64 B")));
+    assert!(
+        printed.contains(&format!("1. {KEPT}:{line} in leakgate_sut::plant::kept::Kept::take: +1.00 blocks, +64 B"))
+    );
     assert!(printed.contains("dh_view.html") && printed.contains("mmap"), "{printed}");
     let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
     let raw = dhat::read(read("dhat-heap.json").as_bytes()).unwrap();
@@ -126,7 +128,7 @@ fn a_run_whose_heap_leaks_names_the_line_by_itself() {
         .assert()
         .code(1)
         .stdout(contains("Where the heap grew"))
-        .stdout(contains(format!("1. {KEPT}:{line} in leakgate::plant::kept::Kept::take: +1.00 blocks")));
+        .stdout(contains(format!("1. {KEPT}:{line} in leakgate_sut::plant::kept::Kept::take: +1.00 blocks")));
     assert_eq!(place(&stored(&bench).targets[0].sites[0]), (KEPT.to_owned(), line));
     let profile = bench.path().join("out/profile-restarts");
     for name in ["dhat-heap.json", "profile.json", "growth.folded", "growth.svg"] {

@@ -5,9 +5,9 @@ mod formats;
 mod hostile;
 mod xml;
 
-use leakgate::report::terminal::{Style, render};
-use leakgate::sample::{Run, Signal};
-use leakgate::verdict::judge;
+use leakgate_judge::sample::{Run, Signal};
+use leakgate_judge::verdict::judge;
+use leakgate_report::terminal::{Style, render};
 
 use crate::runs::{healthy, heap, set, set_last, with};
 
@@ -66,7 +66,7 @@ fn verdict_json() {
 fn verdict_json_can_be_read_back() {
     let verdict = judge(&saturating());
     let text = serde_json::to_string(&verdict).unwrap();
-    assert_eq!(serde_json::from_str::<leakgate::verdict::Verdict>(&text).unwrap(), verdict);
+    assert_eq!(serde_json::from_str::<leakgate_judge::verdict::Verdict>(&text).unwrap(), verdict);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use leakgate::sample::{
+use leakgate_judge::sample::{
     Bounds, Checkpoint, Control, Environment, FORMAT, Outcome, Plan, Proof, Run, Signal, TargetRun, TracePoint,
 };
 

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use leakgate::report::{self, Format};
-use leakgate::sample::suite::{Part, Suite, Unit};
-use leakgate::sample::{Outcome, Run, Signal, TargetRun};
-use leakgate::suite::assigned;
-use leakgate::suite::merge::{MergeError, merge};
-use leakgate::verdict::{Finding, Verdict, judge};
+use leakgate_judge::sample::suite::{Part, Suite, Unit};
+use leakgate_judge::sample::{Outcome, Run, Signal, TargetRun};
+use leakgate_judge::suite::assigned;
+use leakgate_judge::suite::merge::{MergeError, merge};
+use leakgate_judge::verdict::{Finding, Verdict, judge};
+use leakgate_report::{self, Format};
 use predicates::str::contains;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -220,9 +220,9 @@ fn a_shard_with_nothing_to_do_passes_and_says_so() {
     assert_eq!((verdict.verdict, verdict.summary.as_str()), (Finding::Pass, "nothing was to be measured here"));
     assert!(verdict.warnings[0].contains("shard 2 of 2, with 0 of the suite's 1 units"), "{:?}", verdict.warnings);
     for &format in Format::value_variants() {
-        report::render(format, &verdict, &run).unwrap();
+        leakgate_report::render(format, &verdict, &run).unwrap();
     }
-    let xml = report::render(Format::Junit, &verdict, &run).unwrap();
+    let xml = leakgate_report::render(Format::Junit, &verdict, &run).unwrap();
     assert!(!xml.contains("<error") && !xml.contains("<failure"), "{xml}");
 }
 
@@ -253,7 +253,7 @@ fn every_report_tells_the_shards_and_the_seeds() {
     assert_eq!(lost.1.targets.len(), 2);
     let run = merge(shards).unwrap();
     let verdict = judge(&run);
-    let text = |format| report::render(format, &verdict, &run).unwrap();
+    let text = |format| leakgate_report::render(format, &verdict, &run).unwrap();
     for (format, says) in [
         (
             Format::Terminal,

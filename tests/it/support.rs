@@ -8,8 +8,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use cc_openai_wrapper::process_tree::{self, ProcessId};
 use cc_openai_wrapper::runtime::MARK;
+use process_tree::ProcessId;
 use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{FDTarget, Process};
 use serde_json::{Value, json};

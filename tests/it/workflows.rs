@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use leakgate::exit::Exit;
-use leakgate::scenario::Scenario;
+use leakgate_drive::scenario::Scenario;
+use leakgate_judge::exit::Exit;
 use serde_json::Value;
 
 pub(crate) fn root() -> PathBuf {
@@ -24,7 +24,7 @@ pub(crate) fn yaml(path: &Path) -> Vec<Value> {
 pub(crate) fn accepted(arguments: &[String], place: &str) {
     let words = ["leakgate".to_owned()].into_iter().chain(arguments.iter().cloned());
     // Help comes as an error that is none.
-    if let Err(error) = leakgate::cli::command().try_get_matches_from(words)
+    if let Err(error) = leakgate::commands::command().try_get_matches_from(words)
         && error.use_stderr()
     {
         panic!("{place}: leakgate does not take {arguments:?}:\n{error}");
@@ -168,7 +168,7 @@ fn a_command_that_leakgate_does_not_take_is_seen() {
     let script = "code=0\nif ! bin/leakgate run nights \\\n  --shard 1/4 >> log; then\n  echo leakgate run\nfi\n";
     let found: Vec<_> = commands(script).iter().filter_map(|command| of_leakgate(command)).collect();
     assert_eq!(found, [["run", "nights", "--shard", "1/4"]]);
-    assert!(leakgate::cli::command().try_get_matches_from(["leakgate", "run", "nights"]).is_err());
+    assert!(leakgate::commands::command().try_get_matches_from(["leakgate", "run", "nights"]).is_err());
     let run = commands("cargo run --release -p leakgate -- run tools --slots 4");
     assert_eq!(of_leakgate(&run[0]).unwrap(), ["run", "tools", "--slots", "4"]);
 }

@@ -1,7 +1,7 @@
-//! `leakgate`: see [`leakgate::cli`].
+//! `leakgate`: see [`leakgate::commands`].
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    leakgate::cli::main()
+    leakgate::commands::main()
 }

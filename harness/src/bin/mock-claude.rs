@@ -1,7 +1,7 @@
-//! `mock-claude`: stands in for the CLI, speaking from a recording. See [`leakgate::mock`].
+//! `mock-claude`: stands in for the CLI, speaking from a recording. See [`leakgate_mock`].
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    leakgate::mock::main()
+    leakgate_mock::main()
 }

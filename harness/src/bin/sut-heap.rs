@@ -7,5 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
 fn main() -> ExitCode {
-    leakgate::sut::main(true)
+    leakgate_sut::main(true)
 }

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    leakgate::sut::main(false)
+    leakgate_sut::main(false)
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use super::{Kind, Request, RunError};
 use crate::environment;
-use crate::event::{Event, Listener};
-use crate::nightly::compare::{PROCESSES, Pairs};
-use crate::sample::{Environment, Outcome, TargetRun};
-use crate::scenario::Scenario;
-use crate::scenario::drive::{Assignment, drive};
-use crate::siblings::Siblings;
+use crate::programs::Siblings;
+use leakgate_drive::event::{Event, Listener};
+use leakgate_drive::scenario::Scenario;
+use leakgate_drive::scenario::drive::{Assignment, drive};
+use leakgate_history::compare::{PROCESSES, Pairs};
+use leakgate_judge::sample::{Environment, Outcome, TargetRun};
 
 /// The processes to be driven.
 #[derive(Debug)]

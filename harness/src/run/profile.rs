@@ -5,15 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Job, Kind, Request, RunError};
-use crate::attribution::fold;
-use crate::attribution::profile::{FORMAT, Profile};
 use crate::environment;
-use crate::event::{Event, Listener, Subject};
-use crate::sample::{Environment, Frame, Signal, TargetRun};
-use crate::scenario::drive::Assignment;
-use crate::scenario::profile::{self, Length, ProfileError, Profiled};
-use crate::store::{self, StoreError};
-use crate::verdict::{Class, Finding, SignalVerdict};
+use leakgate_drive::event::{Event, Listener, Subject};
+use leakgate_drive::scenario::drive::Assignment;
+use leakgate_drive::scenario::profile::{self, Length, ProfileError, Profiled};
+use leakgate_judge::attribution::fold;
+use leakgate_judge::attribution::profile::{FORMAT, Profile};
+use leakgate_judge::sample::{Environment, Frame, Signal, TargetRun};
+use leakgate_judge::store::{self, StoreError};
+use leakgate_judge::verdict::{Class, Finding, SignalVerdict};
 
 /// dhat's own file, for its viewer.
 pub const RAW: &str = "dhat-heap.json";
@@ -189,8 +189,8 @@ fn ceil(restarts: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::{Checkpoint, Plan};
-    use crate::verdict::target;
+    use leakgate_judge::sample::{Checkpoint, Plan};
+    use leakgate_judge::verdict::target;
     use std::collections::BTreeMap;
 
     /// A run of `sut-heap` with these blocks at cumulative 50, 100 and 200 restarts.

@@ -6,8 +6,8 @@
     reason = "series are computed as floats and stored as counts; all are positive and far below 2^53"
 )]
 
-use leakgate::sample::{Exception, Outside, Per, Signal, TargetRun};
-use leakgate::verdict::{Finding, SignalVerdict, judge};
+use leakgate_judge::sample::{Exception, Outside, Per, Signal, TargetRun};
+use leakgate_judge::verdict::{Finding, SignalVerdict, judge};
 use proptest::prelude::*;
 
 use super::properties::jitter;
@@ -314,7 +314,7 @@ proptest! {
 /// Every other row too: what grew is not beside a claim that is smaller, in a healthy run and in one with a leak of each.
 #[test]
 fn counts_and_heaps_that_pass_do_not_grow_by_what_they_claim() {
-    for signal in leakgate::verdict::exact::SIGNALS {
+    for signal in leakgate_judge::verdict::exact::SIGNALS {
         let mut grown = healthy();
         let value = grown.targets[0].checkpoints[0].values[&signal] + 1;
         set_last(&mut grown.targets[0], signal, value);

@@ -8,13 +8,13 @@
 
 use std::collections::BTreeMap;
 
-use leakgate::report::terminal::{Style, render};
-use leakgate::sample::suite::{Part, Suite, Unit};
-use leakgate::sample::{
+use leakgate_judge::sample::suite::{Part, Suite, Unit};
+use leakgate_judge::sample::{
     Bounds, Checkpoint, Control, Environment, Exception, FORMAT, Outcome, Outside, Per, Plan, Proof, ReplyKinds, Run,
     Signal, TargetRun, TracePoint,
 };
-use leakgate::verdict::{Finding, judge, trend};
+use leakgate_judge::verdict::{Finding, judge, trend};
+use leakgate_report::terminal::{Style, render};
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::Value;
@@ -301,7 +301,7 @@ proptest! {
 
     #[test]
     fn any_growth_of_an_exact_signal_is_a_leak(
-        signal in select(&leakgate::verdict::exact::SIGNALS[..]), by in 1..1_000_000_u64,
+        signal in select(&leakgate_judge::verdict::exact::SIGNALS[..]), by in 1..1_000_000_u64,
     ) {
         let verdict = change(sut(), |run| { let first = run.checkpoints[0].values[&signal]; set_last(run, signal, first + by); });
         prop_assert_eq!(row(&verdict, signal).verdict, Finding::Leak);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use leakgate::recording::End;
+use leakgate_session::recording::End;
 use serde_json::{Value, json};
 
 use super::process::{Mock, command, deltas, output, result, texts};

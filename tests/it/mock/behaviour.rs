@@ -1,6 +1,6 @@
 //! What goes beyond a recording: looping, marks, `/clear`, control requests, options.
 
-use leakgate::recording::End;
+use leakgate_session::recording::End;
 use serde_json::json;
 
 use super::process::{Mock, command, deltas, output, recorded, result, texts, wait_until};

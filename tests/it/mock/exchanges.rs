@@ -7,7 +7,7 @@
 
 use std::path::PathBuf;
 
-use leakgate::recording::{self, End, Session, What};
+use leakgate_session::recording::{self, End, Session, What};
 use serde_json::{Value, json};
 
 use super::process::{Mock, bare};

@@ -1,6 +1,6 @@
 //! Every way to break, and the conditions that say when.
 
-use leakgate::recording::End;
+use leakgate_session::recording::End;
 use procfs::process::Process;
 use rustix::process::{Pid, Signal, kill_process};
 

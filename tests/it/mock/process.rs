@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
-use leakgate::recording::End;
+use leakgate_session::recording::End;
 use procfs::process::{Process, Status};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -209,9 +209,9 @@ pub(crate) fn result(turn: &[Value]) -> &str {
 
 /// The recorded lines of stdout, in order.
 pub(crate) fn recorded(spec: &str) -> VecDeque<String> {
-    let session = leakgate::recording::load(spec).expect("bundled");
+    let session = leakgate_session::recording::load(spec).expect("bundled");
     let lines = session.events.into_iter().filter_map(|event| match event.what {
-        leakgate::recording::What::Out(line) => Some(line),
+        leakgate_session::recording::What::Out(line) => Some(line),
         _ => None,
     });
     lines.collect()

@@ -3,7 +3,7 @@
 //! Nothing is normalised: the mock reads an input line only once everything recorded before it is written, and a
 //! recorded race (a delta between an interrupt and its acknowledgement) is played in the recorded order.
 
-use leakgate::recording::{self, Builtin, End, What};
+use leakgate_session::recording::{self, Builtin, End, What};
 use rustix::process::Signal;
 
 use super::process::{Mock, command, recorded};

@@ -7,11 +7,11 @@ use std::process::{Child, Command as Process, Stdio};
 use std::time::Duration;
 
 use assert_cmd::Command;
-use leakgate::nightly::builds::Builds;
-use leakgate::nightly::compare::{Change, Pairs};
-use leakgate::nightly::history::History;
-use leakgate::nightly::{Conclusion, Night};
-use leakgate::store;
+use leakgate_history::builds::Builds;
+use leakgate_history::compare::{Change, Pairs};
+use leakgate_history::history::History;
+use leakgate_history::{Conclusion, Night};
+use leakgate_judge::store;
 use predicates::prelude::*;
 use predicates::str::contains;
 use rustix::process::Signal;
@@ -229,7 +229,7 @@ fn only_a_night_that_proved_something_and_did_not_leak_is_accepted() {
     nights.add(night(0, 0, leaking()), None);
     nights.accept(&["--reason", "x"]).assert().code(2).stderr(contains("night 1 is a LEAK"));
     let mut blind = healthy();
-    crate::runs::set_last(&mut blind.controls[0].run, leakgate::sample::Signal::FdsPipe, 12);
+    crate::runs::set_last(&mut blind.controls[0].run, leakgate_judge::sample::Signal::FdsPipe, 12);
     nights.add(night(0, 1, blind), None);
     nights.accept(&["--reason", "x"]).assert().code(2).stderr(contains("night 2 is INVALID"));
     let mut without = healthy();

@@ -1,7 +1,6 @@
 //! The page over the nights.
 
-use leakgate::nightly::Night;
-use leakgate::report;
+use leakgate_history::Night;
 use proptest::prelude::*;
 
 use super::{baseline, night, nights};
@@ -22,12 +21,12 @@ fn text(page: &str) -> String {
 
 #[test]
 fn the_page_says_what_every_night_came_to_and_what_each_chart_shows() {
-    insta::assert_snapshot!(text(&report::nights(&nights(), &[baseline()])));
+    insta::assert_snapshot!(text(&leakgate_report::nights(&nights(), &[baseline()])));
 }
 
 #[test]
 fn a_line_breaks_where_a_night_is_missing_was_made_differently_or_has_no_value() {
-    let page = report::nights(&nights(), &[]);
+    let page = leakgate_report::nights(&nights(), &[]);
     let memory = page.split("data-signal=\"anon_pss\"").nth(1).unwrap();
     let path = memory.split("class=\"line\" d=\"").nth(1).unwrap().split('"').next().unwrap();
     // Three nights, then one is missing and the kernel another, and from there on four.
@@ -39,16 +38,16 @@ fn a_line_breaks_where_a_night_is_missing_was_made_differently_or_has_no_value()
 
 #[test]
 fn no_night_one_night_and_nights_at_the_same_second_are_pages_too() {
-    assert!(report::nights(&[], &[]).contains("No night yet"));
+    assert!(leakgate_report::nights(&[], &[]).contains("No night yet"));
     for nights in [vec![night(1, 0, healthy())], vec![night(1, 0, healthy()), night(2, 0, healthy())]] {
-        let page = report::nights(&nights, &[]);
+        let page = leakgate_report::nights(&nights, &[]);
         assert!(page.contains("class=\"line\" d=\"M") && !page.contains("NaN") && !page.contains("inf"), "{page}");
     }
 }
 
 #[test]
 fn the_page_loads_and_runs_nothing() {
-    let page = report::nights(&nights(), &[baseline()]);
+    let page = leakgate_report::nights(&nights(), &[baseline()]);
     for word in ["<script", "<link rel=\"stylesheet", "src=", "@import", "url(", "http-equiv=\"refresh"] {
         assert!(!page.contains(word), "{word}");
     }
@@ -77,8 +76,8 @@ proptest! {
     fn text_from_outside_is_shown_and_never_obeyed(word in "[a-z<>\"'&;/=!\\-\u{0}-\u{1f}\u{202e} ]{1,40}") {
         let mut accepted = baseline();
         accepted.by = word.clone();
-        let page = report::nights(&saying(&format!("x{word}x")), &[accepted]);
-        let harmless = report::nights(&saying("xyx"), &[baseline()]);
+        let page = leakgate_report::nights(&saying(&format!("x{word}x")), &[accepted]);
+        let harmless = leakgate_report::nights(&saying("xyx"), &[baseline()]);
         let tags = |page: &str| page.matches('<').count();
         prop_assert_eq!(tags(&page), tags(&harmless));
         let breaks_out = page.contains('\u{202e}') || page.contains('\u{0}');

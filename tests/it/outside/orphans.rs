@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use leakgate::sample::Signal;
+use leakgate_judge::sample::Signal;
 
 use super::{Foreign, SHORT};
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::process::Child;
 
-use leakgate::sample::Per;
+use leakgate_judge::sample::Per;
 use predicates::str::contains;
 
 use super::{Foreign, Repository, SHORT};

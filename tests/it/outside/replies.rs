@@ -1,6 +1,6 @@
 //! Replies of every kind that the API allows.
 
-use leakgate::sample::Signal;
+use leakgate_judge::sample::Signal;
 use predicates::str::contains;
 
 use super::{Foreign, SHORT};

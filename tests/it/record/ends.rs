@@ -1,6 +1,6 @@
 //! Signals, statuses, and sudden deaths.
 
-use leakgate::recording::{End, What};
+use leakgate_session::recording::{End, What};
 use rustix::process::Signal;
 
 use super::process::{Recorder, command, is_alive};

@@ -44,7 +44,7 @@ fn a_full_disk_ends_the_recording_after_its_last_whole_line_and_not_the_session(
     let path = std::fs::read_dir(folder.path().join("new")).unwrap().next().unwrap().unwrap().path();
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.ends_with('\n') && text.len() > 1024 && text.len() <= 128 * 1024, "{}", text.len());
-    leakgate::recording::parse("it", &text).unwrap();
+    leakgate_session::recording::parse("it", &text).unwrap();
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
-use cc_openai_wrapper::process_tree;
-use leakgate::recording::{self, End, Session};
+use leakgate_session::recording::{self, End, Session};
+use process_tree;
 use rustix::process::Signal;
 
 use crate::support::{signal_pid, until};

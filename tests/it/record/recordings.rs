@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use leakgate::recording::{self, Event, Session, What};
+use leakgate_session::recording::{self, Event, Session, What};
 
 use super::process::{command, recordings};
 use crate::mock::process::Mock;

@@ -1,6 +1,6 @@
 //! What a recording holds no more.
 
-use leakgate::recording::{Session, What};
+use leakgate_session::recording::{Session, What};
 use serde_json::json;
 
 use super::process::{Recorder, recordings};

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 
-use leakgate::recording::{End, What};
+use leakgate_session::recording::{End, What};
 use proptest::prelude::*;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use assert_cmd::Command;
-use leakgate::sample::Run;
-use leakgate::store;
+use leakgate_judge::sample::Run;
+use leakgate_judge::store;
 use predicates::prelude::*;
 use predicates::str::{contains, starts_with};
 use tempfile::TempDir;

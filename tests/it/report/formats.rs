@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use jsonschema::Validator;
-use leakgate::report::{Format, render};
-use leakgate::sample::{Frame, Grown, Latency, LatencyOf, Outside, Per, Run, Signal, Site, TargetRun, Thing};
-use leakgate::verdict::{Finding, judge};
+use leakgate_judge::sample::{Frame, Grown, Latency, LatencyOf, Outside, Per, Run, Signal, Site, TargetRun, Thing};
+use leakgate_judge::verdict::{Finding, judge};
+use leakgate_report::{Format, render};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -177,7 +177,10 @@ fn bencher_of_a_leak() {
 #[test]
 fn json_is_the_verdict_that_is_stored() {
     let run = leaking();
-    assert_eq!(serde_json::from_str::<leakgate::verdict::Verdict>(&text(Format::Json, &run)).unwrap(), judge(&run));
+    assert_eq!(
+        serde_json::from_str::<leakgate_judge::verdict::Verdict>(&text(Format::Json, &run)).unwrap(),
+        judge(&run)
+    );
 }
 
 /// What Cargo says; it reaches for nothing that is not on this machine already.
@@ -375,7 +378,7 @@ fn a_chart_shows_what_a_signal_is_held_against() {
 
 #[test]
 fn the_windows_that_are_drawn_are_the_last_half_in_four() {
-    let windows = leakgate::verdict::trend::windows_of(&sut()).unwrap();
+    let windows = leakgate_judge::verdict::trend::windows_of(&sut()).unwrap();
     let edges: Vec<f64> = windows.iter().map(|window| window.from).chain([windows[3].to]).collect();
     assert_eq!(edges, [175.0, 218.75, 262.5, 306.25, 350.0]);
     assert!(windows.iter().all(|window| (window.median - 40e6).abs() < 1.0));

@@ -1,8 +1,8 @@
 //! Text from outside is shown and never obeyed: whatever a target's name, a note or a command line holds, each format has
 //! the same structure as with a harmless one.
 
-use leakgate::report::Format;
-use leakgate::sample::{Exception, Outside, Per, Run, Signal};
+use leakgate_judge::sample::{Exception, Outside, Per, Run, Signal};
+use leakgate_report::Format;
 use proptest::prelude::*;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 

@@ -165,7 +165,7 @@ fn a_cli_that_asks_and_does_not_read_is_replaced_before_the_answers_fill_the_mem
     let server = Options::new().flags(&flags).cli(&cli).start();
     let mut most = 0;
     until("it is offline", || {
-        most = most.max(cc_openai_wrapper::process_tree::rss(server.pid()));
+        most = most.max(process_tree::rss(server.pid()));
         server.health()["state"] == "offline"
     });
     let reason = server.health()["offline_reason"].as_str().unwrap().to_owned();

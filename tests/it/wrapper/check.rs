@@ -4,9 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use assert_cmd::assert::Assert;
-use cc_openai_wrapper::process_tree;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
+use process_tree;
 
 use super::config::wrapper;
 use crate::support::{Options, script, signal_pid, until};

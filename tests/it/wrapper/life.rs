@@ -193,12 +193,12 @@ fn a_cli_that_ignores_sigterm_is_killed_by_the_ladder() {
 fn a_killed_keeper_leaves_nothing_and_the_next_request_is_served() {
     let server = Options::new().mock(&["--mock-fault=grandchild"]).start();
     server.ask("hello").text();
-    let keeper = cc_openai_wrapper::process_tree::children(server.pid())[0];
+    let keeper = process_tree::children(server.pid())[0];
     let before = server.below();
     signal_pid(keeper, Signal::KILL);
     until("what it kept is gone", || before.iter().all(|process| !process.is_running()));
     server.ask("hello").text();
-    until("the orphans are reaped", || cc_openai_wrapper::process_tree::children(server.pid()).len() == 1);
+    until("the orphans are reaped", || process_tree::children(server.pid()).len() == 1);
     server.stop();
 }
 
@@ -210,7 +210,7 @@ fn the_next_start_clears_what_a_killed_server_and_keeper_left() {
     let flags = [&flags[..], &["--isolation", "none"]].concat();
     let mut server = Options::new().flags(&flags).mock(&["--mock-fault=grandchild,ignore-sigterm"]).start();
     server.ask("hello").text();
-    let keeper = cc_openai_wrapper::process_tree::children(server.pid())[0];
+    let keeper = process_tree::children(server.pid())[0];
     // A server that is stopped cannot clear up after its keeper.
     server.signal(Signal::STOP);
     let state = || procfs::process::Process::new(server.pid()).unwrap().stat().unwrap().state;
@@ -230,8 +230,8 @@ fn the_next_start_clears_what_a_killed_server_and_keeper_left() {
 fn a_server_that_is_killed_while_its_cli_is_stopped_leaves_nothing() {
     let mut server = Options::new().mock(&["--mock-fault=grandchild"]).start();
     server.ask("hello").text();
-    let keeper = cc_openai_wrapper::process_tree::children(server.pid())[0];
-    let cli = cc_openai_wrapper::process_tree::children(keeper)[0];
+    let keeper = process_tree::children(server.pid())[0];
+    let cli = process_tree::children(keeper)[0];
     signal_pid(cli, Signal::STOP);
     server.signal(Signal::KILL);
     server.wait();

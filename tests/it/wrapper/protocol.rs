@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use cc_openai_wrapper::cli::event::{self, CliEvent};
 use cc_openai_wrapper::invoker::binding::{TurnBinding, Work};
-use leakgate::recording::{self, What};
+use leakgate_session::recording::{self, What};
 use serde_json::json;
 
 use crate::support::{Options, until};

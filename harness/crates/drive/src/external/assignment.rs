@@ -1,0 +1,136 @@
+//! One server and what is asked of it, as the load, the plan and the events need it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::settings::{Home, Mock, Origin, Restart, Settings};
+use crate::event::Subject;
+use crate::load::endpoint::{Endpoint, Strictness};
+use crate::load::script::Script;
+use crate::load::want::Mix;
+use crate::load::{Load, Shape};
+use leakgate_judge::sample::{Outside, Per, Plan, TargetRun};
+
+/// What it is called in a report.
+pub const NAME: &str = "outside";
+
+/// A server to be driven.
+#[derive(Debug, Clone)]
+pub struct Assignment {
+    /// What it is and what is asked of it.
+    pub settings: Arc<Settings>,
+    /// What is sent to it.
+    pub script: Arc<Script>,
+    /// The mock CLI.
+    pub mock: PathBuf,
+    /// The seed of the load.
+    pub seed: u64,
+    /// How often the settings' restarts were doubled.
+    pub doubled: u64,
+    /// Its name in the report.
+    pub name: String,
+    /// The name of the control that it is, if it is one.
+    pub control: Option<&'static str>,
+}
+
+impl Assignment {
+    /// What the events name it.
+    #[must_use]
+    pub fn subject(&self) -> Subject<'_> {
+        match self.control {
+            Some(name) => Subject { name, target: NAME, control: true, goal: self.goal() },
+            None => Subject { name: NAME, target: &self.name, control: false, goal: self.goal() },
+        }
+    }
+
+    /// Restarts that it is to reach.
+    #[must_use]
+    pub fn goal(&self) -> u64 {
+        self.settings.warm_up + self.settings.restarts
+    }
+
+    /// What is stored of a run that has measured nothing.
+    #[must_use]
+    pub fn empty_run(&self) -> TargetRun {
+        TargetRun::new(NAME, &self.name, self.plan())
+    }
+
+    /// The same for twice as many restarts or turns.
+    #[must_use]
+    pub fn doubled(&self) -> Self {
+        let mut settings = Settings::clone(&self.settings);
+        settings.restarts *= 2;
+        settings.turns = settings.turns.saturating_mul(2);
+        Self { settings: Arc::new(settings), doubled: self.doubled + 1, ..self.clone() }
+    }
+
+    fn plan(&self) -> Plan {
+        let settings = &self.settings;
+        let mut unmeasured = Vec::new();
+        match &settings.origin {
+            Origin::Started(started) if started.home == Home::Keep => {
+                unmeasured.push("files in its HOME were not counted: it kept the caller's".to_owned());
+            }
+            Origin::Started(_) => {}
+            Origin::Process(_) | Origin::Cgroup(_) => unmeasured.push(
+                "it ran before leakgate came: files, and what would be left after its end, were not counted".to_owned(),
+            ),
+        }
+        Plan {
+            slots: 0,
+            warm_up: settings.warm_up,
+            restarts: settings.restarts,
+            connections: settings.load.concurrency,
+            max_turns: if let Restart::Turns(Some(turns)) = settings.restart { turns } else { 0 },
+            server_rss_cap_mb: settings.server_rss_mb.unwrap_or(0),
+            tree_rss_cap_mb: settings.tree_rss_mb.unwrap_or(0),
+            memory_noise_mb: 0,
+            doubled: self.doubled,
+            errors_allowed: settings.errors_allowed,
+            exceptions: Vec::new(),
+            outside: Some(Outside {
+                per: Per::Restart,
+                cli_processes_allowed: settings.cli_processes,
+                memory_floor: settings.memory_floor,
+                exceptions: settings.exceptions.clone(),
+                unmeasured,
+            }),
+        }
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        let Settings { url, load, .. } = &*self.settings;
+        Endpoint {
+            address: url.address,
+            host: url.host.clone(),
+            path: url.path(&load.path),
+            model: load.model.clone(),
+            key: load.key.clone(),
+            strictness: Strictness::Marks,
+        }
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        let load = &self.settings.load;
+        Shape {
+            connections: load.concurrency,
+            mix: Mix::TEXT,
+            filler: 0,
+            json: load.json,
+            streamed: load.streamed,
+            leaving: 0.0,
+            deadline: load.deadline,
+            seed: self.seed,
+        }
+    }
+
+    pub(super) fn load(&self, shape: Shape) -> Load {
+        Load::new(self.endpoint(), Arc::clone(&self.script), shape)
+    }
+}
+
+/// Whether the mock plays the CLI, as far as leakgate knows.
+#[must_use]
+pub fn is_mocked(settings: &Settings) -> bool {
+    settings.mock == Mock::Mock && matches!(settings.origin, Origin::Started(_))
+}

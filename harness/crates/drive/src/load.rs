@@ -1,0 +1,366 @@
+//! Requests against a server: a fixed number of connections, each sending one request after another, every reply
+//! checked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use tokio::task::JoinSet;
+
+use crate::load::client::Client;
+use crate::load::endpoint::Endpoint;
+use crate::load::reply::Kind as ReplyKind;
+use crate::load::script::Script;
+use crate::load::want::{Kind, Manner, Mix, Want};
+use leakgate_judge::sample::{Proof, ReplyKinds};
+
+pub mod check;
+pub mod client;
+pub mod endpoint;
+pub mod reply;
+pub mod script;
+pub mod sse;
+pub mod want;
+
+/// How many oddities are kept in words.
+const NOTES_KEPT: usize = 5;
+
+/// What the load is like.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Shape {
+    /// Requests at the same time, each on a connection of its own.
+    pub connections: u64,
+    /// What is asked for.
+    pub mix: Mix,
+    /// Bytes of filler in each prompt.
+    pub filler: usize,
+    /// Share of requests that ask for JSON of a schema whatever the mix asks for, 0 to 1.
+    pub json: f64,
+    /// Share of requests that ask for a stream, 0 to 1.
+    pub streamed: f64,
+    /// Share of the streamed requests whose client leaves in the middle, 0 to 1.
+    pub leaving: f64,
+    /// A request without an ending after this long is lost.
+    pub deadline: Duration,
+    /// Chooses who streams and who leaves; the same seed gives the same requests.
+    pub seed: u64,
+}
+
+/// How the requests ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Requests that were sent or should have been.
+    pub requests: u64,
+    /// Replies that were exactly their own.
+    pub complete: u64,
+    /// Errors, in whatever shape.
+    pub errors: u64,
+    /// Given up by the client, as planned.
+    pub cancelled: u64,
+    /// No ending.
+    pub lost: u64,
+    /// Replies that were not exactly their own.
+    pub mixed_up: u64,
+    /// Bytes of text and arguments in the replies that were their own, without marks around them.
+    pub bytes: u64,
+    /// Replies without any mark, among those that are complete.
+    pub unmarked: u64,
+    /// Replies that are no text, among those that are complete.
+    pub kinds: ReplyKinds,
+    /// The first errors and oddities, in words.
+    pub notes: Vec<String>,
+}
+
+impl Counts {
+    /// What they prove, with as many checkpoints. Of the server's own counts they know nothing: no restart, and as many
+    /// turns as replies.
+    #[must_use]
+    pub fn proof(&self, checkpoints: u64) -> Proof {
+        Proof {
+            restarts: 0,
+            turns: self.complete,
+            requests: self.requests,
+            errors: self.errors,
+            cancelled: self.cancelled,
+            lost: self.lost,
+            mixed_up: self.mixed_up,
+            checkpoints,
+            bytes_replayed: self.bytes,
+            unmarked: self.unmarked,
+            kinds: self.kinds,
+        }
+    }
+}
+
+/// How one request ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// With its own reply, of this many bytes of text and arguments.
+    Complete(u64),
+    /// With a reply of this many bytes that carries no mark: it may be anybody's.
+    Unmarked(u64),
+    /// With a reply of another kind than a text, of this many bytes, in which no mark is another request's.
+    NoText(ReplyKind, u64),
+    /// With an error.
+    Error(String),
+    /// The client left, as planned.
+    Cancelled,
+    /// Not at all.
+    Lost(String),
+    /// With something that is not exactly its own reply.
+    MixedUp(String),
+}
+
+/// When a request was sent that got its own reply, and when the reply had come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// Just before it was sent.
+    pub start: Instant,
+    /// Just after the last byte.
+    pub end: Instant,
+}
+
+/// What one request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// Its number, from 0.
+    pub number: u64,
+    /// Its mark: hexadecimal, no other request's.
+    pub mark: String,
+    /// The reply shall come as a stream.
+    pub stream: bool,
+    /// Leave after this many pieces of the stream.
+    pub leave_after: Option<u32>,
+    /// Bytes of filler in its prompt.
+    pub filler: usize,
+    /// What the reply has to be.
+    pub want: Want,
+}
+
+/// A load that can be run in batches; its connections stay open between them.
+#[derive(Debug)]
+pub struct Load {
+    shape: Shape,
+    script: Arc<Script>,
+    clients: Vec<Client>,
+    next: Arc<AtomicU64>,
+    counts: Counts,
+    timings: Vec<Timing>,
+}
+
+impl Load {
+    /// A load against the server at `endpoint`. Nothing is opened yet.
+    #[must_use]
+    pub fn new(endpoint: Endpoint, script: Arc<Script>, shape: Shape) -> Self {
+        let endpoint = Arc::new(endpoint);
+        let client = || Client::new(Arc::clone(&endpoint), shape.deadline);
+        let clients = (0..shape.connections).map(|_| client()).collect();
+        let (next, counts, timings) = (Arc::new(AtomicU64::new(0)), Counts::default(), Vec::new());
+        Self { shape, script, clients, next, counts, timings }
+    }
+
+    /// Sends `requests` requests and waits for all their endings. A connection that cannot be opened ends its part of
+    /// the batch: the rest of it then falls to the others, or to nobody.
+    pub async fn batch(&mut self, requests: u64) {
+        let end = self.next.load(Ordering::Relaxed) + requests;
+        let mut workers = JoinSet::new();
+        for client in self.clients.drain(..) {
+            workers.spawn(work(client, Arc::clone(&self.script), self.shape, Arc::clone(&self.next), end));
+        }
+        while let Some(joined) = workers.join_next().await {
+            match joined {
+                Ok((client, counts, timings)) => {
+                    self.clients.push(client);
+                    self.counts.add(counts);
+                    self.timings.extend(timings);
+                }
+                Err(error) => self.counts.note(format!("a client of the harness failed: {error}")),
+            }
+        }
+        // Every worker has drawn one number that was too high.
+        self.next.store(end, Ordering::Relaxed);
+    }
+
+    /// Closes all connections; the next batch opens them anew.
+    pub async fn close(&mut self) {
+        for client in &mut self.clients {
+            client.close().await;
+        }
+    }
+
+    /// How long the requests took since the last time that this was asked.
+    pub fn take_timings(&mut self) -> Vec<Timing> {
+        std::mem::take(&mut self.timings)
+    }
+
+    /// Another load against the same server, with the same connections.
+    pub fn reshape(&mut self, shape: Shape) {
+        self.shape = Shape { connections: self.shape.connections, ..shape };
+    }
+
+    /// Requests that were sent or are about to be, those of a batch that was given up included.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    /// How the requests have ended until now.
+    #[must_use]
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+}
+
+async fn work(
+    mut client: Client,
+    script: Arc<Script>,
+    shape: Shape,
+    next: Arc<AtomicU64>,
+    end: u64,
+) -> (Client, Counts, Vec<Timing>) {
+    let mut counts = Counts::default();
+    let mut timings = Vec::new();
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        if number >= end {
+            return (client, counts, timings);
+        }
+        let start = Instant::now();
+        let ending = client.request(&ask(shape, number), &script).await;
+        let refused = client.is_refused();
+        if matches!(ending, Ending::Complete(_)) {
+            timings.push(Timing { start, end: Instant::now() });
+        }
+        counts.count(ending, number);
+        if refused {
+            return (client, counts, timings);
+        }
+    }
+}
+
+/// What request `number` of a load of this shape asks for: a function of the seed and the number alone, whichever
+/// connection sends it.
+fn ask(shape: Shape, number: u64) -> Ask {
+    let mut random = ChaCha8Rng::seed_from_u64(shape.seed);
+    random.set_stream(number);
+    let stream = chance(&mut random, shape.streamed);
+    let leaves = stream && chance(&mut random, shape.leaving);
+    let leave_after = leaves.then(|| 1 + random.next_u32() % 8);
+    let mark = format!("{:08x}{number:08x}", random.next_u32());
+    let want = want(shape, &mut random);
+    Ask { number, mark, stream, leave_after, filler: shape.filler, want }
+}
+
+fn want(shape: Shape, random: &mut ChaCha8Rng) -> Want {
+    let mix = shape.mix;
+    let manner = Manner { fenced: chance(random, mix.fenced), wrong: chance(random, mix.wrong) };
+    let kind = if chance(random, shape.json) { Kind::Json } else { mix.kind };
+    match kind {
+        Kind::Text => Want::Text,
+        Kind::Json => Want::Json { manner },
+        Kind::Calls => Want::Calls { manner, required: chance(random, 0.5) },
+    }
+}
+
+fn chance(random: &mut ChaCha8Rng, share: f64) -> bool {
+    f64::from(random.next_u32()) < share * 4_294_967_296.0
+}
+
+impl Counts {
+    fn count(&mut self, ending: Ending, number: u64) {
+        self.requests += 1;
+        match ending {
+            Ending::Complete(bytes) => {
+                self.complete += 1;
+                self.bytes += bytes;
+            }
+            Ending::Unmarked(bytes) => {
+                self.complete += 1;
+                self.unmarked += 1;
+                self.bytes += bytes;
+            }
+            Ending::NoText(kind, bytes) => {
+                self.complete += 1;
+                self.bytes += bytes;
+                reply::count(&mut self.kinds, kind);
+            }
+            Ending::Cancelled => self.cancelled += 1,
+            Ending::Error(what) => {
+                self.errors += 1;
+                self.note(format!("request {number} ended in an error: {what}"));
+            }
+            Ending::Lost(what) => {
+                self.lost += 1;
+                self.note(format!("request {number} was lost: {what}"));
+            }
+            Ending::MixedUp(what) => {
+                self.mixed_up += 1;
+                self.note(format!("request {number} got a wrong reply: {what}"));
+            }
+        }
+    }
+
+    fn note(&mut self, note: String) {
+        if self.notes.len() < NOTES_KEPT {
+            self.notes.push(note);
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.complete += other.complete;
+        self.errors += other.errors;
+        self.cancelled += other.cancelled;
+        self.lost += other.lost;
+        self.mixed_up += other.mixed_up;
+        self.bytes += other.bytes;
+        self.unmarked += other.unmarked;
+        self.kinds.add(other.kinds);
+        other.notes.into_iter().for_each(|note| self.note(note));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(streamed: f64, leaving: f64) -> Shape {
+        Shape {
+            connections: 1,
+            mix: Mix::TEXT,
+            filler: 0,
+            json: 0.0,
+            streamed,
+            leaving,
+            deadline: Duration::from_secs(1),
+            seed: 7,
+        }
+    }
+
+    #[test]
+    fn the_same_number_asks_the_same_thing() {
+        assert_eq!(ask(shape(0.5, 0.5), 12), ask(shape(0.5, 0.5), 12));
+        assert_ne!(ask(shape(0.5, 0.5), 12).mark, ask(shape(0.5, 0.5), 13).mark);
+    }
+
+    #[test]
+    fn a_share_of_the_replies_is_fenced_or_wrong_and_half_of_the_calls_are_required() {
+        let mix = Mix { kind: Kind::Calls, fenced: 0.25, wrong: 0.5 };
+        let wants: Vec<Want> = (0..2000).map(|number| ask(Shape { mix, ..shape(0.0, 0.0) }, number).want).collect();
+        let count = |is: fn(&Want) -> bool| wants.iter().filter(|want| is(want)).count();
+        assert!((400..600).contains(&count(|want| matches!(want, Want::Calls { manner, .. } if manner.fenced))));
+        assert!((800..1200).contains(&count(|want| matches!(want, Want::Calls { manner, .. } if manner.wrong))));
+        assert!((800..1200).contains(&count(|want| matches!(want, Want::Calls { required: true, .. }))));
+    }
+
+    #[test]
+    fn a_fifth_of_the_streams_is_left() {
+        let asks: Vec<Ask> = (0..2000).map(|number| ask(shape(1.0, 0.2), number)).collect();
+        let leaving = asks.iter().filter(|ask| ask.leave_after.is_some()).count();
+        assert!(asks.iter().all(|ask| ask.stream));
+        assert!((320..480).contains(&leaving), "{leaving} of 2000 leave");
+        assert!((0..2000).all(|number| !ask(shape(0.0, 1.0), number).stream));
+    }
+}

@@ -1,0 +1,258 @@
+//! The server's heap profiled by stacks: the windows and the lives of [`leakgate_judge::attribution::growth`], one process each
+//! for the windows and for either life.
+
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use thiserror::Error;
+
+use super::drive::Assignment;
+use super::driver::Driver;
+use super::ending::{self, Ending};
+use super::settle::SettleError;
+use crate::event::{Event, Listener, Live, Subject};
+use crate::target::TargetError;
+use leakgate_judge::attribution::dhat::{self, DhatError};
+use leakgate_judge::attribution::growth::{self, Growth, Pair, Window};
+use leakgate_judge::attribution::profile::Windows;
+use leakgate_judge::sample::Outcome;
+
+/// What the events name the target.
+pub const TARGET: &str = "sut-heap, profiled";
+
+/// A profiled scenario.
+#[derive(Debug)]
+pub struct Profiled {
+    /// What grows.
+    pub growth: Growth,
+    /// How many restarts each profile saw.
+    pub windows: Windows,
+    /// dhat's own file of the longer window, for its viewer.
+    pub raw: Vec<u8>,
+}
+
+/// Why there is no profile.
+#[derive(Debug, Error)]
+pub enum ProfileError {
+    /// The server could not be driven.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// It did not come to rest where a profile begins or ends.
+    #[error("the server did not come to rest where a profile begins or ends: {moving}")]
+    Moving {
+        /// What kept moving.
+        moving: String,
+    },
+    /// The stand-in for the API, or the folder for the profiles.
+    #[error("cannot prepare the profile: {0}")]
+    Prepare(std::io::Error),
+    /// There is no file although the server said so.
+    #[error("the server wrote no profile to {}: {source}; is the disk full?", path.display())]
+    NotWritten {
+        /// Where it should be.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// The file is not what dhat writes.
+    #[error("cannot read the server's profile {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: DhatError,
+    },
+}
+
+impl From<SettleError> for ProfileError {
+    fn from(error: SettleError) -> Self {
+        match error {
+            SettleError::Moving { moving } => Self::Moving { moving },
+            SettleError::Target(error) => Self::Target(error),
+        }
+    }
+}
+
+/// How long the windows and the lives are, in restarts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Length {
+    warm_up: u64,
+    window: u64,
+}
+
+impl Length {
+    /// For a first window of `window` restarts. The warm-up is no longer than it: a vector that only grows does so within
+    /// the window only if that doubles the restarts.
+    #[must_use]
+    pub fn new(warm_up: u64, window: u64) -> Self {
+        Self { warm_up: warm_up.min(window), window }
+    }
+
+    fn life(self) -> u64 {
+        self.warm_up + self.window
+    }
+
+    /// Restarts of all three processes.
+    #[must_use]
+    pub fn total(self) -> u64 {
+        self.warm_up + 3 * self.window + 3 * self.life()
+    }
+}
+
+/// Profiles the scenario of `assignment`, which is one for `sut-heap`. It leaves no process behind, unless it is dropped
+/// before its end.
+pub async fn profile(
+    assignment: &Assignment,
+    length: Length,
+    listener: &dyn Listener,
+) -> Result<Profiled, ProfileError> {
+    let start = std::time::Instant::now();
+    let subject = Subject { target: TARGET, goal: length.total(), ..assignment.subject() };
+    listener.event(Event::Began { subject });
+    let result = Box::pin(three(assignment, length, listener, subject)).await;
+    let outcome = match &result {
+        Ok(_) => Outcome::Completed,
+        Err(error) => Outcome::Failed { what: error.to_string() },
+    };
+    listener.event(Event::Ended { subject, outcome: &outcome, seconds: start.elapsed().as_secs_f64() });
+    result
+}
+
+async fn three(
+    assignment: &Assignment,
+    length: Length,
+    listener: &dyn Listener,
+    subject: Subject<'_>,
+) -> Result<Profiled, ProfileError> {
+    // What becomes of the server at its end is another run's business.
+    let mut assignment = assignment.clone();
+    assignment.scenario.ending = Ending::Stopped;
+    let (assignment, _api) = assignment.with_api().await.map_err(ProfileError::Prepare)?;
+    let folder = tempfile::Builder::new().prefix("leakgate-profile-").tempdir().map_err(ProfileError::Prepare)?;
+    let part = |base| Part { inner: listener, subject, base };
+    let windows = Process { assignment: &assignment, folder: &folder, listener: &part(0) }.windows(length).await?;
+    let base = length.warm_up + 3 * length.window;
+    let short = Process { assignment: &assignment, folder: &folder, listener: &part(base) }.life(length.life()).await?;
+    // Twice what the shorter life came to, not twice what it was to come to.
+    let (base, goal) = (base + length.life(), 2 * short.restarts);
+    let long = Process { assignment: &assignment, folder: &folder, listener: &part(base) }.life(goal).await?;
+    let lives = Pair { short, long };
+    Ok(Profiled {
+        growth: growth::growing(&windows.pair, &lives),
+        windows: Windows {
+            warm_up: windows.warm_up,
+            short: windows.pair.short.restarts,
+            long: windows.pair.long.restarts,
+            short_life: lives.short.restarts,
+            long_life: lives.long.restarts,
+        },
+        raw: windows.raw,
+    })
+}
+
+/// One server process of a profile.
+struct Process<'a> {
+    assignment: &'a Assignment,
+    folder: &'a TempDir,
+    listener: &'a dyn Listener,
+}
+
+struct InOneProcess {
+    warm_up: u64,
+    pair: Pair,
+    raw: Vec<u8>,
+}
+
+impl Process<'_> {
+    /// The warm-up, and then two windows.
+    async fn windows(&self, length: Length) -> Result<InOneProcess, ProfileError> {
+        let mut driver = self.start().await?;
+        let result = async {
+            let warm_up = driver.rest_at(length.warm_up).await?;
+            let short = self.window(&mut driver, warm_up, length.window).await?.0;
+            let (long, raw) = self.window(&mut driver, warm_up + short.restarts, 2 * short.restarts).await?;
+            Ok(InOneProcess { warm_up, pair: Pair { short, long }, raw })
+        }
+        .await;
+        self.stop(driver, result).await
+    }
+
+    /// One profile of a process from its start until it has restarted `goal` times.
+    async fn life(&self, goal: u64) -> Result<Window, ProfileError> {
+        let mut driver = self.start().await?;
+        let result = async {
+            let begin = driver.rest_at(0).await?;
+            Ok(self.window(&mut driver, begin, goal.saturating_sub(begin)).await?.0)
+        }
+        .await;
+        self.stop(driver, result).await
+    }
+
+    async fn start(&self) -> Result<Driver<'_>, ProfileError> {
+        let mut driver = Driver::start(self.assignment, self.listener).await?;
+        match driver.until_ready().await {
+            Ok(()) => Ok(driver),
+            Err(error) => self.stop(driver, Err(error.into())).await,
+        }
+    }
+
+    /// A profile over at least `restarts` more than the `begin` that there have been.
+    async fn window(
+        &self,
+        driver: &mut Driver<'_>,
+        begin: u64,
+        restarts: u64,
+    ) -> Result<(Window, Vec<u8>), ProfileError> {
+        let path = self.folder.path().join("dhat-heap.json");
+        driver.target.begin_profile(&path).await?;
+        let end = driver.rest_at(begin + restarts).await?;
+        driver.target.end_profile().await?;
+        let raw = read(&path)?;
+        let heap = dhat::read(&raw).map_err(|source| ProfileError::Unreadable { path: path.clone(), source })?;
+        Ok((Window { heap, restarts: end.saturating_sub(begin) }, raw))
+    }
+
+    async fn stop<T>(&self, mut driver: Driver<'_>, result: Result<T, ProfileError>) -> Result<T, ProfileError> {
+        driver.load.close().await;
+        let Driver { target, mut probe, .. } = driver;
+        // What it leaves is ended, and is not what is asked here.
+        ending::end(target, &mut probe, self.assignment, 0).await;
+        result
+    }
+}
+
+/// Reads the file and removes it, so that the next profile is not taken for it.
+fn read(path: &Path) -> Result<Vec<u8>, ProfileError> {
+    let not_written = |source| ProfileError::NotWritten { path: path.to_owned(), source };
+    let raw = std::fs::read(path).map_err(not_written)?;
+    std::fs::remove_file(path).map_err(not_written)?;
+    Ok(raw)
+}
+
+/// The events of one process as those of a part of the profile.
+struct Part<'a> {
+    inner: &'a dyn Listener,
+    subject: Subject<'a>,
+    base: u64,
+}
+
+impl Listener for Part<'_> {
+    fn event(&self, event: Event<'_>) {
+        if let Event::Moved { live, .. } = event {
+            let live = Live { restarts: self.base + live.restarts, ..live };
+            self.inner.event(Event::Moved { subject: self.subject, live });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_never_shorter_than_the_warm_up() {
+        assert_eq!(Length::new(50, 20), Length { warm_up: 20, window: 20 });
+        assert_eq!(Length::new(50, 100), Length { warm_up: 50, window: 100 });
+        assert_eq!(Length::new(20, 20).total(), 20 + 60 + 40 + 80);
+    }
+}

@@ -1,0 +1,158 @@
+//! Two builds side by side: does the newer one's memory grow faster? A pure function of what was measured.
+//!
+//! Five processes of each build are driven in turn, on the same machine in the same hour, so that whatever disturbs them
+//! disturbs both. Each process gives one number, the Theil–Sen slope of its anonymous memory: readings of one process
+//! are not independent of each other, processes are. The two samples are compared by the exact test of Mann and Whitney,
+//! and a difference that is sure but too small to matter is none.
+
+use serde::{Deserialize, Serialize};
+
+use super::metric::Metric;
+use super::statistics::{mann_whitney, median, shift, theil_sen};
+use leakgate_judge::sample::{Environment, Outcome, TargetRun, TracePoint};
+use leakgate_judge::verdict::words::{bytes, float};
+
+/// Processes of each build.
+pub const PROCESSES: usize = 5;
+/// The largest p that is called a regression. With 5 and 5 processes the next smaller one that can come is 2 / 252: as
+/// often does it call two equal builds different, if their difference reaches [`EFFECT`] as well.
+pub const P: f64 = 0.015;
+/// The smallest difference of growth that is called a regression, in bytes for each restart.
+pub const EFFECT: f64 = 48.0;
+/// Readings that a slope needs: those that the trend of one run needs in its windows.
+const READINGS: usize = 12;
+
+/// What was measured of two builds, in the order in which it was measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Pairs {
+    /// The scenario.
+    pub scenario: String,
+    /// Where the night ran; both builds ran there.
+    pub environment: Environment,
+    /// The processes of the baseline's build.
+    pub baseline: Vec<TargetRun>,
+    /// Those of the night's build, each after one of the baseline's.
+    pub candidate: Vec<TargetRun>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// No growth beyond the baseline's that this comparison can see.
+    None,
+    /// The newer build's memory grows faster.
+    Regression,
+    /// The measurements do not tell.
+    Unknown,
+}
+
+/// One number of each build.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Beside {
+    /// What it is.
+    pub metric: Metric,
+    /// The median of the baseline's processes.
+    pub baseline: f64,
+    /// The median of the night's.
+    pub candidate: f64,
+}
+
+/// The night's build held against the baseline's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// The baseline's number in the history.
+    pub baseline: i64,
+    /// The scenario.
+    pub scenario: String,
+    /// Restarts of each process, about.
+    pub restarts: u64,
+    /// What came of it.
+    pub change: Change,
+    /// Why, in words.
+    pub reason: String,
+    /// The slope of each process of the baseline's build, in bytes for each restart.
+    pub baseline_slopes: Vec<f64>,
+    /// The same of the night's build.
+    pub candidate_slopes: Vec<f64>,
+    /// How much faster the night's build grows, in bytes for each restart.
+    pub effect: Option<f64>,
+    /// The one-sided p of that.
+    pub p: Option<f64>,
+    /// Shown, and judged by nobody unless there is a budget.
+    pub beside: Vec<Beside>,
+}
+
+/// Compares. `baseline` is the baseline's number.
+#[must_use]
+pub fn compare(baseline: i64, pairs: &Pairs) -> Comparison {
+    let all = || pairs.baseline.iter().chain(&pairs.candidate);
+    let mut result = Comparison {
+        baseline,
+        scenario: pairs.scenario.clone(),
+        restarts: all().map(|run| run.proof.restarts).min().unwrap_or(0),
+        change: Change::Unknown,
+        reason: String::new(),
+        baseline_slopes: pairs.baseline.iter().filter_map(slope).collect(),
+        candidate_slopes: pairs.candidate.iter().filter_map(slope).collect(),
+        effect: None,
+        p: None,
+        beside: Metric::ALL.into_iter().filter_map(|metric| beside(metric, pairs)).collect(),
+    };
+    result.effect = shift(&result.baseline_slopes, &result.candidate_slopes);
+    result.p = mann_whitney(&result.baseline_slopes, &result.candidate_slopes);
+    (result.change, result.reason) = match broken(pairs) {
+        Some(why) => (Change::Unknown, why),
+        None => decide(&result),
+    };
+    result
+}
+
+fn decide(of: &Comparison) -> (Change, String) {
+    let slopes = (of.baseline_slopes.len(), of.candidate_slopes.len());
+    let (Some(effect), Some(p), (PROCESSES, PROCESSES)) = (of.effect, of.p, slopes) else {
+        let few = format!("{} and {} of {PROCESSES} processes gave a slope", slopes.0, slopes.1);
+        return (Change::Unknown, format!("only {few}: too few restarts for {READINGS} readings in their last half"));
+    };
+    let Comparison { baseline, scenario, .. } = of;
+    if p <= P && effect >= EFFECT {
+        let faster = format!("anon_pss grows by {} per restart faster than in baseline {baseline}", bytes(effect));
+        (Change::Regression, format!("{faster} (scenario {scenario}, p = {p:.3})"))
+    } else if p <= P {
+        let small = format!("below the {} that would matter", bytes(EFFECT));
+        (Change::None, format!("anon_pss grows by {} per restart faster, {small} (p = {p:.3})", bytes(effect)))
+    } else {
+        (Change::None, format!("anon_pss grows no faster than in baseline {baseline} (p = {p:.3})"))
+    }
+}
+
+/// Why the processes are not what they should be: too few, or one that did not do its work.
+fn broken(pairs: &Pairs) -> Option<String> {
+    for (side, runs) in [("baseline's", &pairs.baseline), ("night's", &pairs.candidate)] {
+        for (at, run) in runs.iter().enumerate() {
+            let what = match &run.outcome {
+                Outcome::Completed => continue,
+                Outcome::NotSettled { moving } => format!("did not come to rest: {moving}"),
+                Outcome::Failed { what } => format!("failed: {what}"),
+            };
+            return Some(format!("process {} of the {side} build {what}", at + 1));
+        }
+    }
+    let wrong = pairs.baseline.len() != PROCESSES || pairs.candidate.len() != PROCESSES;
+    let few = || format!("{} and {} processes were driven", pairs.baseline.len(), pairs.candidate.len());
+    wrong.then(|| format!("{} instead of {PROCESSES} and {PROCESSES}", few()))
+}
+
+/// The slope of a process's anonymous memory over the last half of its restarts, in bytes for each. The first half is
+/// left out as in the trend of one run: caches fill in it, as fast in one process as in the other or not.
+fn slope(run: &TargetRun) -> Option<f64> {
+    let end = run.trace.last()?.restarts;
+    let late: Vec<&TracePoint> = run.trace.iter().filter(|at| at.restarts > end / 2 && at.anon_pss > 0).collect();
+    let points: Vec<(f64, f64)> = late.iter().map(|at| (float(at.restarts), float(at.anon_pss))).collect();
+    if points.len() < READINGS { None } else { theil_sen(&points) }
+}
+
+fn beside(metric: Metric, pairs: &Pairs) -> Option<Beside> {
+    let middle = |runs: &[TargetRun]| median(&runs.iter().filter_map(|run| metric.of(run)).collect::<Vec<_>>());
+    Some(Beside { metric, baseline: middle(&pairs.baseline)?, candidate: middle(&pairs.candidate)? })
+}

@@ -1,0 +1,127 @@
+//! What a verdict means and what to do next, for whoever reads it for the first time.
+
+use leakgate_judge::sample::{Run, Signal};
+use leakgate_judge::verdict::{Class, Finding, SignalVerdict, Verdict};
+
+/// Notes of a target that are repeated in a report; the rest is in `run.json`.
+pub const NOTES: usize = 5;
+
+/// One sentence on what the verdict means.
+pub fn meaning(verdict: Finding) -> &'static str {
+    match verdict {
+        Finding::Pass | Finding::Shown => {
+            "Nothing leaks faster than the smallest leak that this run would have caught (last column)."
+        }
+        Finding::Leak => "Something is kept at every restart, or now and then, and never given back.",
+        Finding::Saturating => {
+            "Something grows ever more slowly, in steps or only lately, or is too noisy: a cache that is still filling, or a leak. This run is too short to tell."
+        }
+        Finding::Retention => {
+            "The server's memory grows while its exact heap does not: the allocator keeps freed memory, or it is taken with mmap or by C code."
+        }
+        Finding::Inconclusive => {
+            "A signal could not be judged: the run is too short or too noisy, its readings are missing, or at four times the restarts it still grows, though not steadily."
+        }
+        Finding::Invalid => "The run proves nothing, neither a leak nor the absence of one. It is not a pass.",
+    }
+}
+
+/// The same of a verdict, which may be on nothing: a shard to which nothing falls.
+pub fn meaning_of(verdict: &Verdict) -> &'static str {
+    match verdict.verdict {
+        Finding::Pass if verdict.targets.is_empty() => "Nothing was measured, so nothing is said of any leak.",
+        finding => meaning(finding),
+    }
+}
+
+/// What to do next, in order.
+pub fn next_steps(verdict: &Verdict, run: &Run) -> Vec<String> {
+    let mut steps = match verdict.verdict {
+        Finding::Pass | Finding::Shown => return Vec::new(),
+        Finding::Leak => leaks(verdict, run),
+        Finding::Saturating => vec!["Run again with twice the restarts, twice at most: a cache stops, a leak does not.".into()],
+        Finding::Retention => vec![
+            "Compare a run with another allocator or with MALLOC_ARENA_MAX=1: if the growth goes, it was the allocator.".into(),
+        ],
+        Finding::Inconclusive => vec![
+            "Run again with more restarts (300 at least). What still grows at four times that is a cache without a limit, or a slow leak: `leakgate profile` names the lines of a heap.".into(),
+        ],
+        Finding::Invalid => invalid(verdict),
+    };
+    steps
+        .push("The raw series are in run.json beside this report; `leakgate judge run.json` judges them again.".into());
+    if !run.environment.command.is_empty() {
+        steps.push(format!("To measure again: {}", run.environment.command));
+    }
+    steps
+}
+
+/// The notes of the targets that did not pass: what was left, by name, and the first errors.
+pub fn notes<'a>(verdict: &Verdict, run: &'a Run) -> Vec<&'a str> {
+    let failed = run.targets.iter().zip(&verdict.targets).filter(|(_, judged)| judged.verdict > Finding::Pass);
+    failed.flat_map(|(target, _)| target.notes.iter().take(NOTES)).map(String::as_str).collect()
+}
+
+fn leaks(verdict: &Verdict, run: &Run) -> Vec<String> {
+    let leaking = || verdict.signals.iter().filter(|row| row.verdict == Finding::Leak);
+    let mut steps = Vec::new();
+    steps.extend(memory(run, leaking()));
+    if leaking().any(is_process) {
+        steps.push(
+            "An old CLI process outlives its restart: look at who still holds its handle, and at who reaps it.".into(),
+        );
+    }
+    if leaking().any(|row| matches!(row.name, Signal::FdsPipe | Signal::FdsSocket | Signal::FdsFile | Signal::FdsAnon))
+    {
+        steps
+            .push("A descriptor stays open: `ls -l /proc/PID/fd` of the running server shows what it leads to.".into());
+    }
+    if leaking().any(|row| matches!(row.name, Signal::Threads | Signal::Tasks)) {
+        steps.push(
+            "A thread or task does not end: look for one that is started at each restart and joined by nobody.".into(),
+        );
+    }
+    if leaking().any(|row| matches!(row.name, Signal::Lost | Signal::MixedUp)) {
+        steps.push("Requests are not answered as they should be: the notes name the first of them.".into());
+    }
+    steps
+}
+
+/// How to get from memory that leaks to the line that keeps it: by our own profiler, or by one of the server's language.
+fn memory<'a>(run: &Run, mut leaking: impl Iterator<Item = &'a SignalVerdict>) -> Option<String> {
+    let row = leaking.find(|row| matches!(row.class, Class::Heap | Class::Noisy))?;
+    let target = run.targets.get(row.run)?;
+    Some(if target.plan.outside.is_some() {
+        "`leakgate profile` sees our own server alone. Compare two heap snapshots of this one, some hundred restarts apart, \
+         with a profiler of its language: tracemalloc or memray, node --inspect, pprof, heaptrack or dhat."
+            .to_owned()
+    } else if !target.sites.is_empty() {
+        "Look at the lines under \"Where the heap grew\"; the flame graph and dhat's own file are where the notes say."
+            .to_owned()
+    } else if row.class == Class::Heap {
+        format!("`leakgate profile {}` names the lines of code that keep the memory.", row.scenario)
+    } else {
+        format!(
+            "`leakgate profile {}` names the lines of code if it is the server's heap: children, mmap and C code are not in it.",
+            row.scenario
+        )
+    })
+}
+
+fn is_process(row: &SignalVerdict) -> bool {
+    matches!(row.name, Signal::LiveInvokers | Signal::Processes | Signal::Zombies | Signal::Orphans)
+}
+
+fn invalid(verdict: &Verdict) -> Vec<String> {
+    if verdict.suite.as_ref().is_some_and(|suite| suite.merged) && verdict.controls.iter().all(|control| control.passed)
+    {
+        vec!["Run what is named above again and merge all shards of one suite; what one shard says, `leakgate judge` tells.".into()]
+    } else if verdict.controls.iter().any(|control| !control.passed) {
+        vec![
+            "A control failed, so the gate is blind or sees ghosts: mend the probe or the rule that it names first."
+                .into(),
+        ]
+    } else {
+        vec!["Mend what is named above, then run again.".into()]
+    }
+}

@@ -1,0 +1,68 @@
+//! What `leakgate diff` prints.
+
+use std::fmt::Write;
+
+use super::text::{clean, wrap};
+use leakgate_judge::diff::{Change, Diff, Kind, Row};
+use leakgate_judge::verdict::words::{bytes, count};
+
+const WIDTH: usize = 98;
+
+/// The changes by scope, what grew first.
+#[must_use]
+pub fn render(diff: &Diff) -> String {
+    let mut out = String::new();
+    // Writing to a String does not fail.
+    let _ = draw(&mut out, diff);
+    out
+}
+
+fn draw(out: &mut String, diff: &Diff) -> std::fmt::Result {
+    for note in &diff.notes {
+        writeln!(out, "{}", wrap(note, WIDTH, 2))?;
+    }
+    if diff.rows.is_empty() {
+        return writeln!(out, "no difference in {} quantities", diff.same);
+    }
+    let mut heading = None;
+    for row in &diff.rows {
+        if heading != Some((&row.scope, row.kind)) {
+            heading = Some((&row.scope, row.kind));
+            let scope = if row.scope.is_empty() { String::new() } else { format!("{}: ", clean(&row.scope)) };
+            writeln!(out, "\n{scope}{}", title(row.kind))?;
+        }
+        writeln!(out, "  {}", clean(&line(row)))?;
+    }
+    writeln!(out, "\n{} quantities are the same in both", diff.same)
+}
+
+fn title(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Signal => "signals",
+        Kind::Thing => "things kept",
+        Kind::Site => "sites",
+    }
+}
+
+fn line(row: &Row) -> String {
+    let per = if row.per_restart { " per restart" } else { "" };
+    let amounts = format!("{} -> {}{per}", amount(row, row.before), amount(row, row.after));
+    format!("{:<5}{amounts:<36} {}", word(row.change), row.name)
+}
+
+fn word(change: Change) -> &'static str {
+    match change {
+        Change::New => "new",
+        Change::Gone => "gone",
+        Change::More => "more",
+        Change::Less => "less",
+    }
+}
+
+fn amount(row: &Row, value: Option<f64>) -> String {
+    match value {
+        None => "-".to_owned(),
+        Some(value) if row.unit == "bytes" => bytes(value),
+        Some(value) => format!("{} {}", count(value), row.unit),
+    }
+}

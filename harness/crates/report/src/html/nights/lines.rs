@@ -1,0 +1,175 @@
+//! What the charts of nights show: values over time, and where the line between them breaks.
+
+use leakgate_history::baseline::Baseline;
+use leakgate_history::{Growth, Measured, Night, differences};
+use leakgate_judge::sample::Signal;
+use leakgate_judge::verdict::words::{float, name, unit};
+use leakgate_judge::verdict::{Class, Finding};
+
+/// Nights further apart than this have one missing between them, in seconds.
+const APART: u64 = 36 * 3600;
+
+/// One target of one scenario.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) scenario: String,
+    pub(super) target: String,
+    /// What the latest night found of it.
+    pub(super) latest: Finding,
+    pub(super) lines: Vec<Line>,
+    /// Signals that were 0 in every night.
+    pub(super) flat: Vec<&'static str>,
+}
+
+/// One chart.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) name: &'static str,
+    /// What is drawn, in words.
+    pub(super) what: &'static str,
+    pub(super) unit: Unit,
+    /// A dot for each night, in order; none where the night has no value.
+    pub(super) dots: Vec<Option<Dot>>,
+    /// The latest night's bound.
+    pub(super) limit: Option<f64>,
+    /// What the latest night found of it.
+    pub(super) latest: Finding,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unit {
+    Bytes,
+    Count,
+    Milliseconds,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Dot {
+    pub(super) value: f64,
+    pub(super) verdict: Finding,
+}
+
+/// When the nights were, and what lies between them.
+#[derive(Debug, PartialEq)]
+pub(super) struct Times {
+    /// The beginning of each night, in seconds since 1970-01-01 UTC, in order.
+    pub(super) nights: Vec<u64>,
+    /// Nights after which one is missing, by their place.
+    pub(super) gaps: Vec<usize>,
+    /// Nights that were made differently than the one before, by their place.
+    pub(super) changes: Vec<usize>,
+    /// Nights that were accepted, by their place.
+    pub(super) baselines: Vec<usize>,
+}
+
+impl Times {
+    pub(super) fn of(nights: &[Night], baselines: &[Baseline]) -> Self {
+        let began: Vec<u64> = nights.iter().map(|night| night.environment.started_unix).collect();
+        let pairs = || nights.iter().zip(nights.iter().skip(1)).enumerate();
+        let started = |night: &Night| night.environment.started_unix;
+        let is_gap = |before: &Night, after: &Night| started(after).saturating_sub(started(before)) > APART;
+        let is_change = |a: &Night, b: &Night| !differences(&a.environment, &b.environment).is_empty();
+        let is_accepted = |night: &Night| baselines.iter().any(|baseline| baseline.night == night.id);
+        Self {
+            gaps: pairs().filter(|(_, (a, b))| is_gap(a, b)).map(|(at, _)| at).collect(),
+            changes: pairs().filter(|(_, (a, b))| is_change(a, b)).map(|(at, _)| at + 1).collect(),
+            baselines: nights.iter().enumerate().filter(|(_, night)| is_accepted(night)).map(|(at, _)| at).collect(),
+            nights: began,
+        }
+    }
+
+    /// Whether the line goes on from the night before to this one.
+    pub(super) fn joined(&self, at: usize) -> bool {
+        at > 0 && !self.gaps.contains(&(at - 1)) && !self.changes.contains(&at)
+    }
+}
+
+/// Every target of every scenario that any night had, in the order in which they first came.
+pub(super) fn places(nights: &[Night]) -> Vec<Place> {
+    let mut keys: Vec<(&str, &str)> = Vec::new();
+    for target in nights.iter().flat_map(|night| &night.targets) {
+        let key = (target.scenario.as_str(), target.target.as_str());
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    keys.into_iter().map(|(scenario, target)| place(nights, scenario, target)).collect()
+}
+
+fn place(nights: &[Night], scenario: &str, target: &str) -> Place {
+    let here = |night| measured(night, scenario, target);
+    let runs: Vec<Option<&Measured>> = nights.iter().map(here).collect();
+    let latest = runs.iter().rev().flatten().next().map_or(Finding::Shown, |run| run.verdict);
+    let mut signals: Vec<Signal> =
+        runs.iter().flatten().flat_map(|run| run.signals.iter().map(|growth| growth.signal)).collect();
+    signals.sort_unstable();
+    signals.dedup();
+    let (mut lines, mut flat) = (Vec::new(), Vec::new());
+    for signal in signals {
+        match growth(&runs, signal) {
+            Some(line) if line.dots.iter().flatten().any(is_worth_drawing) => lines.push(line),
+            Some(line) => flat.push(line.name),
+            None => {}
+        }
+    }
+    lines.extend(memory(&runs));
+    Place { scenario: scenario.to_owned(), target: target.to_owned(), latest, lines, flat }
+}
+
+/// The worst where a night measured it more than once, because it leaked or was saturating; of equal ones the last, which
+/// is the longest.
+fn measured<'a>(night: &'a Night, scenario: &str, target: &str) -> Option<&'a Measured> {
+    let same = night.targets.iter().filter(|run| run.scenario == scenario && run.target == target);
+    same.max_by_key(|run| run.verdict)
+}
+
+fn is_worth_drawing(dot: &Dot) -> bool {
+    dot.value.abs() > 0.0 || dot.verdict > Finding::Pass
+}
+
+/// Of what is counted once after the stop, the count itself. The caps on RSS are in the lines of memory.
+fn growth(runs: &[Option<&Measured>], signal: Signal) -> Option<Line> {
+    let found = |run: &&Measured| run.signals.iter().find(|growth| growth.signal == signal).cloned();
+    let rows: Vec<Option<Growth>> = runs.iter().map(|run| run.as_ref().and_then(found)).collect();
+    let latest = rows.iter().rev().flatten().next()?.clone();
+    if latest.class == Class::Cap {
+        return None;
+    }
+    let is_total = latest.class == Class::Total;
+    let value = |row: &Growth| if is_total { row.last.map(float) } else { row.per_restart };
+    let dot = |row: &Growth| Some(Dot { value: value(row).filter(|value| value.is_finite())?, verdict: row.verdict });
+    Some(Line {
+        name: name(signal),
+        what: if is_total { "counted after the stop" } else { "growth per restart" },
+        unit: if unit(signal) == "bytes" { Unit::Bytes } else { Unit::Count },
+        dots: rows.iter().map(|row| row.as_ref().and_then(dot)).collect(),
+        limit: Some(latest.tolerance).filter(|tolerance| *tolerance > 0.0 && tolerance.is_finite()),
+        latest: latest.verdict,
+    })
+}
+
+/// What a night's run measured beside its signals.
+type Value = fn(&Measured) -> Option<f64>;
+
+/// The highest memory, and the latency.
+fn memory(runs: &[Option<&Measured>]) -> Vec<Line> {
+    let all: [(&str, &str, Unit, Value); 4] = [
+        ("server_rss", "the server's RSS, at most", Unit::Bytes, |run| Some(run.server_rss_mb * 1e6)),
+        ("tree_rss", "the whole tree's RSS, at most", Unit::Bytes, |run| Some(run.tree_rss_mb * 1e6)),
+        ("latency", "p95 of requests between restarts", Unit::Milliseconds, |run| {
+            run.latency.filter(|latency| latency.between.requests > 0).map(|latency| latency.between.p95_ms)
+        }),
+        ("latency in a restart", "p95 of requests that a restart touched", Unit::Milliseconds, |run| {
+            run.latency.filter(|latency| latency.during.requests > 0).map(|latency| latency.during.p95_ms)
+        }),
+    ];
+    let line = |(name, what, unit, value): (&'static str, &'static str, Unit, Value)| {
+        // A run that measured nothing has no memory of 0 bytes.
+        let value = |run: &&Measured| value(run).filter(|value| value.is_finite() && *value > 0.0);
+        let values = runs.iter().map(|run| run.as_ref().and_then(value));
+        let dots: Vec<Option<Dot>> = values.map(|value| Some(Dot { value: value?, verdict: Finding::Shown })).collect();
+        let any = dots.iter().any(Option::is_some);
+        any.then_some(Line { name, what, unit, dots, limit: None, latest: Finding::Shown })
+    };
+    all.into_iter().filter_map(line).collect()
+}

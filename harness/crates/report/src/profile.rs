@@ -1,0 +1,48 @@
+//! What `leakgate profile` prints.
+
+use std::fmt::Write;
+
+use super::sites::{headline, stack};
+use super::text::{clean, wrap};
+use leakgate_judge::attribution::profile::Profile;
+
+const WIDTH: usize = 98;
+
+/// What no profile of this kind can see.
+const BLIND: &str = "Not seen by dhat: memory taken with mmap or by C code, child processes, and whatever is given back \
+                     before a window ends.";
+
+/// The sites, the fastest first, `top` of them at most, and what they rest on.
+#[must_use]
+pub fn render(profile: &Profile, top: usize) -> String {
+    let mut out = String::new();
+    // Writing to a String does not fail.
+    let _ = draw(&mut out, profile, top);
+    out
+}
+
+fn draw(out: &mut String, profile: &Profile, top: usize) -> std::fmt::Result {
+    let windows = &profile.windows;
+    let planted = profile.planted.as_ref().map_or(String::new(), |name| format!(", with {name} planted"));
+    let sites = match profile.sites.len() {
+        0 => "nothing grows".to_owned(),
+        1 => "1 site grows".to_owned(),
+        number => format!("{number} sites grow"),
+    };
+    writeln!(out, "{sites}: scenario {} under dhat{planted}", clean(&profile.scenario))?;
+    for (number, site) in (1..).zip(profile.sites.iter().take(top)) {
+        writeln!(out, "\n{number}. {}", clean(&headline(site)))?;
+        for line in stack(site) {
+            writeln!(out, "   {}", clean(&line))?;
+        }
+    }
+    if profile.sites.len() > top {
+        writeln!(out, "\nand {} more: --top shows them, profile.json has all", profile.sites.len() - top)?;
+    }
+    let rests = format!(
+        "Compared: windows of {} and {} restarts in one process after {}, for blocks; two processes profiled over {} and {} \
+         restarts, for what grows without a block more.",
+        windows.short, windows.long, windows.warm_up, windows.short_life, windows.long_life
+    );
+    writeln!(out, "\n{}\n{}", wrap(&rests, WIDTH, 0), wrap(BLIND, WIDTH, 0))
+}

@@ -1,0 +1,28 @@
+//! Where the heap grew: the lines of code, fastest first.
+
+use std::fmt;
+
+use super::Page;
+use crate::sites::{headline, stack};
+use leakgate_judge::sample::TargetRun;
+
+/// Sites of a report; all are in `run.json`.
+const SHOWN: usize = 5;
+
+/// A few lines for each of the first sites; nothing where no heap was profiled.
+pub(super) fn draw(page: &mut Page, run: &TargetRun) -> fmt::Result {
+    if run.sites.is_empty() {
+        return Ok(());
+    }
+    page.heading("Where the heap grew")?;
+    for (number, site) in (1..).zip(run.sites.iter().take(SHOWN)) {
+        page.item(format_args!("{number}. {}", headline(site)))?;
+        for line in stack(site) {
+            page.line(&line)?;
+        }
+    }
+    match run.sites.len().saturating_sub(SHOWN) {
+        0 => Ok(()),
+        more => page.item(format_args!("and {more} more, in run.json")),
+    }
+}

@@ -1,0 +1,119 @@
+//! The table as Markdown, which is readable on a terminal as well.
+
+use super::interval::Interval;
+use super::table::{Bound, CALIBRATED_BY, Clean, Leak, Power, ROOM, Rate};
+use leakgate_judge::verdict::words::bytes;
+
+/// The whole table.
+#[must_use]
+pub fn markdown(power: &Power) -> String {
+    let mut text = String::from("# What this gate catches, and how often it cries wolf\n\n");
+    text += &source(power);
+    text += "\n\n";
+    text += "Each trial is a fresh process of the server under scenario `restarts`, or under each in turn where \
+             a row says so. *Caught* means that a signal in which the leak shows was called LEAK; where it strikes \
+             seldom, its first strike is spread evenly over the trials. *Measured again*: a run of this length could \
+             not tell, and one of two or four times the restarts was asked. Intervals are exact (Clopper and Pearson), 95 %.\n\n";
+    text += "| leak | restarts | caught | that is | measured again | not caught |\n\
+             | --- | ---: | ---: | --- | ---: | --- |\n";
+    for leak in &power.leaks {
+        text += &leak_row(leak);
+    }
+    text += "\n| nothing planted | restarts | called a leak | that is | measured again | not conclusive | invalid |\n\
+             | --- | ---: | ---: | --- | ---: | ---: | ---: |\n";
+    for clean in &power.clean {
+        text += &clean_row(clean);
+    }
+    text += &["| all | | ", &times(power.false_alarms), " | | | |\n"].concat();
+    for clean in &power.clean {
+        text.extend(clean.oddities.iter().map(|oddity| format!("\n- {}, {oddity}\n", clean.case)));
+    }
+    if !power.bounds.is_empty() {
+        text += &bounds_head();
+
+        for bound in &power.bounds {
+            text += &bound_row(bound);
+        }
+    }
+    text
+}
+
+fn bounds_head() -> String {
+    format!(
+        "\nThe bound on a rise of anonymous memory that lasts, from the runs with nothing planted: {ROOM} times the largest \
+         that one of at least {CALIBRATED_BY} showed. Above *twice* it is a leak where a second run, of twice the \
+         restarts, shows it as well; above *at once* it is one without that, which must not be below {ROOM} times the \
+         largest rise.\n\n\
+         | from restarts | runs | largest rise | {ROOM} times that | twice | at once |\n\
+         | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+    )
+}
+
+fn source(power: &Power) -> String {
+    let environment = &power.environment;
+    format!(
+        "`leakgate power`, commit {}, {}, {}.",
+        if power.commits.is_empty() { "unknown".to_owned() } else { power.commits.join(", ") },
+        environment.rustc,
+        environment.kernel
+    )
+}
+
+fn leak_row(leak: &Leak) -> String {
+    let missed = leak.caught.of - leak.caught.seen;
+    let mut how = Vec::new();
+    let passed = missed.saturating_sub(leak.not_conclusive + leak.invalid);
+    for (count, what) in [(passed, "passed"), (leak.not_conclusive, "not conclusive"), (leak.invalid, "invalid")] {
+        if count > 0 {
+            how.push(format!("{count} {what}"));
+        }
+    }
+    let promise = match leak.promised {
+        None => " (nothing is promised)",
+        Some(_) => "",
+    };
+    format!(
+        "| {}{promise} | {} | {} | {} | {} |\n",
+        leak.leak,
+        leak.restarts,
+        times(leak.caught),
+        leak.again,
+        how.join(", ")
+    )
+}
+
+fn clean_row(clean: &Clean) -> String {
+    let scenarios = match &clean.scenarios[..] {
+        [] | [_] => String::new(),
+        several => [" (", &several.join(", "), ")"].concat(),
+    };
+    format!(
+        "| on {}{scenarios} | {} | {} | {} | {} | {} |\n",
+        clean.target,
+        clean.restarts,
+        times(clean.alarms),
+        clean.again,
+        clean.not_conclusive,
+        clean.invalid
+    )
+}
+
+fn bound_row(bound: &Bound) -> String {
+    let calibrated = bound.calibrated.map_or_else(|| "too few runs".to_owned(), bytes);
+    format!(
+        "| {} | {} | {} | {calibrated} | {} | {} |\n",
+        bound.restarts,
+        bound.runs,
+        bytes(bound.largest_rise),
+        bytes(bound.twice),
+        bytes(bound.once)
+    )
+}
+
+fn times(rate: Rate) -> String {
+    format!("{} of {} | {}", rate.seen, rate.of, range(rate.interval))
+}
+
+fn range(Interval { low, high }: Interval) -> String {
+    format!("{:.1} to {:.1} %", 100.0 * low, 100.0 * high)
+}

@@ -1,0 +1,69 @@
+//! `leakgate record`: passes a CLI's streams on and records them.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::commands::Failure;
+use leakgate_session::record::{self, Plan, RecordError};
+use leakgate_session::scrub::Kind;
+
+/// The hidden verb of the second process.
+pub const BACK: &str = "record-back";
+
+const HELP: &str = "\
+To put it between a wrapper and its CLI, name this script as the CLI, or call it `claude` and put its folder first in PATH:
+
+    #!/bin/sh
+    exec leakgate record -o /path/to/recordings -- /path/to/the/real/claude \"$@\"
+
+The session comes first: where the recording cannot be written (no rights, a full or slow disk), the CLI works on, and a
+line on stderr tells so after the CLI has ended. What was removed is counted in the recording's last line, and
+`leakgate recordings show` shows it. A secret that no pattern knows, and that no field or variable with a telling name
+holds, cannot be found: read a recording before you share it.
+
+Exit code: that of the CLI, or its signal; 127 or 126 if it cannot be started, as from a shell.";
+
+/// Options of `record`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub struct Args {
+    /// The folder for the recordings, one file (0600) for each session; made (0700) if it is not there.
+    #[arg(short, long, value_name = "DIR", default_value = "leakgate-recordings")]
+    out: PathBuf,
+
+    /// One sentence on what happens in the session, for the file's first line.
+    #[arg(long, value_name = "TEXT", default_value = "recorded by leakgate record")]
+    about: String,
+
+    /// Leave this in instead of removing it; may be given more than once.
+    #[arg(long, value_name = "KIND", value_enum)]
+    keep: Vec<Kind>,
+
+    /// The CLI and its arguments.
+    #[arg(required = true, last = true, value_name = "CLI")]
+    command: Vec<OsString>,
+}
+
+/// The process in the CLI's place. It ends as the CLI does.
+pub fn front() -> Result<ExitCode, Failure> {
+    // The same arguments under the hidden verb.
+    let own = std::env::args_os().skip(2);
+    let arguments: Vec<OsString> = std::iter::once(BACK.into()).chain(own).collect();
+    record::front(&arguments).map_err(|error| Failure::harness(&error))
+}
+
+/// The process behind it.
+pub fn back(args: Args) -> Result<ExitCode, Failure> {
+    let plan = Plan { out: args.out, about: args.about, keep: args.keep, command: args.command };
+    record::back(&plan).or_else(|error| unstarted(&error))
+}
+
+/// A CLI that cannot be started gives the exit code that a shell would give.
+fn unstarted(error: &RecordError) -> Result<ExitCode, Failure> {
+    let Some(code) = error.code() else { return Err(Failure::harness(error)) };
+    // Nobody is left to be told that stderr is closed.
+    let _ = writeln!(std::io::stderr(), "leakgate: {error}");
+    Ok(ExitCode::from(code))
+}
