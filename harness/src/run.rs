@@ -13,14 +13,14 @@ use tokio::task::JoinSet;
 use crate::control::Control;
 use crate::environment;
 use crate::programs::Siblings;
-use leakgate_drive::event::{Event, Listener, Subject};
+use leakgate_drive::assignment::Assignment;
+use leakgate_drive::event::{Event, Listener};
 use leakgate_drive::external;
-use leakgate_drive::external::settings::{Origin, Settings, SettingsError};
+use leakgate_drive::external::assignment::ExternalAssignment;
+use leakgate_drive::external::settings::{Settings, SettingsError};
 use leakgate_drive::load::script::{NothingToReplay, Script};
+use leakgate_drive::own::{Launch, OwnAssignment, SUT, SUT_HEAP};
 use leakgate_drive::scenario::Scenario;
-use leakgate_drive::scenario::drive::{Assignment, drive};
-use leakgate_drive::scenario::schedule::Schedule;
-use leakgate_drive::target::Launch;
 use leakgate_judge::sample::{self, DOUBLED_AT_MOST, FORMAT, Outcome, Run, TargetRun};
 use leakgate_judge::verdict::{Finding, target};
 use leakgate_mock::fake_api::tape::Tape;
@@ -36,8 +36,6 @@ const OUTSIDE_AT_ONCE: usize = 4;
 
 /// What is said to a server that is not ours: what the mock CLI replays unless it is told otherwise.
 const RECORDING: &str = "ten-turns";
-const SUT: &str = "sut";
-const SUT_HEAP: &str = "sut-heap";
 
 /// Turns between two restarts of a control that is seen from outside: more than one, or each would be a turn's own.
 const OUTSIDE_TURNS: u64 = 2;
@@ -113,76 +111,40 @@ pub struct Program {
 
 /// One target to be measured.
 #[derive(Debug)]
-enum Job {
-    Ours(Box<Assignment>),
-    Outside(external::assignment::Assignment),
+struct Job {
+    assignment: Box<dyn Assignment>,
+    /// Our own server, whose heap can be profiled.
+    own: Option<OwnAssignment>,
+}
+
+impl From<OwnAssignment> for Job {
+    fn from(assignment: OwnAssignment) -> Self {
+        Self { own: Some(assignment.clone()), assignment: Box::new(assignment) }
+    }
+}
+
+impl From<ExternalAssignment> for Job {
+    fn from(assignment: ExternalAssignment) -> Self {
+        Self { own: None, assignment: Box::new(assignment) }
+    }
 }
 
 impl Job {
-    fn subject(&self) -> Subject<'_> {
-        match self {
-            Self::Ours(assignment) => assignment.subject(),
-            Self::Outside(assignment) => assignment.subject(),
-        }
-    }
-
-    fn empty_run(&self) -> TargetRun {
-        match self {
-            Self::Ours(assignment) => assignment.empty_run(),
-            Self::Outside(assignment) => assignment.empty_run(),
-        }
-    }
-
-    /// The same for twice as many restarts, in another fresh process.
-    fn doubled(&self) -> Self {
-        match self {
-            Self::Ours(assignment) => {
-                let mut longer = assignment.clone();
-                longer.doubled += 1;
-                longer.scenario.restarts *= 2;
-                longer.scenario.requests *= 2;
-                longer.schedule = schedule(longer.target, &longer.scenario);
-                Self::Ours(longer)
-            }
-            Self::Outside(assignment) => Self::Outside(assignment.doubled()),
-        }
-    }
-
-    /// Whether it can be measured once more in a fresh process.
-    fn can_repeat(&self) -> bool {
-        match self {
-            Self::Ours(_) => true,
-            Self::Outside(assignment) => matches!(assignment.settings.origin, Origin::Started(_)),
-        }
-    }
-
     /// Drives it, and where the result is saturating a longer one, as often as it is worth it. The shorter runs go to
     /// `shorter`; the last run is returned, with what it was asked.
     async fn drive_until_it_decides(self, shorter: &mut Vec<TargetRun>, listener: &dyn Listener) -> (Self, TargetRun) {
         let mut job = self;
-        let mut run = job.drive(listener).await;
-        while job.can_repeat()
+        let mut run = job.assignment.drive(listener).await;
+        while job.assignment.can_repeat()
             && run.plan.doubled < DOUBLED_AT_MOST
             && target::judge(&run).0.verdict == Finding::Saturating
         {
-            job = job.doubled();
-            listener.event(Event::Doubled { subject: job.subject() });
-            shorter.push(replace(&mut run, job.drive(listener).await));
+            job.assignment = job.assignment.doubled();
+            listener.event(Event::Doubled { subject: job.assignment.subject() });
+            shorter.push(replace(&mut run, job.assignment.drive(listener).await));
         }
         (job, run)
     }
-
-    async fn drive(&self, listener: &dyn Listener) -> TargetRun {
-        match self {
-            Self::Ours(assignment) => Box::pin(drive(assignment, listener)).await,
-            Self::Outside(assignment) => Box::pin(external::drive::drive(assignment, listener)).await,
-        }
-    }
-}
-
-fn schedule(target: &str, scenario: &Scenario) -> Schedule {
-    let schedule = if target == SUT_HEAP { Schedule::doubling } else { Schedule::exact };
-    schedule(scenario.warm_up, scenario.restarts)
 }
 
 impl Request {
@@ -205,17 +167,17 @@ impl Request {
         for control in Control::all().into_iter().filter(|_| self.controls) {
             let job = if self.outside.is_none() {
                 let kind = if control.profiled { Kind::SutHeap } else { Kind::Sut };
-                Job::Ours(Box::new(self.assignment(control.scenario(), kind, true, &mut program.versions)?))
+                self.assignment(control.scenario(), kind, true, &mut program.versions)?.into()
             } else if control.shows_outside() {
                 let settings = Arc::new(self.outside_control(&control)?);
-                Job::Outside(self.outside(&settings, Some(control.name), &mut program.versions)?)
+                self.outside(&settings, Some(control.name), &mut program.versions)?.into()
             } else {
                 continue;
             };
             program.controls.push((control, job));
         }
         if let Some(settings) = &self.outside {
-            program.targets.push(Job::Outside(self.outside(settings, None, &mut program.versions)?));
+            program.targets.push(self.outside(settings, None, &mut program.versions)?.into());
             return Ok(program);
         }
         for (scenario, own) in units {
@@ -228,7 +190,7 @@ impl Request {
                 [Kind::Sut, Kind::SutHeap].into_iter().filter(|kind| self.target.is_none_or(|only| only == *kind))
             {
                 let assignment = unit.assignment(scenario.clone(), kind, false, &mut program.versions)?;
-                program.targets.push(Job::Ours(Box::new(Assignment { own_seed: *own, ..assignment })));
+                program.targets.push(OwnAssignment { own_seed: *own, ..assignment }.into());
             }
         }
         Ok(program)
@@ -244,12 +206,12 @@ impl Request {
         settings: &Arc<Settings>,
         control: Option<&'static str>,
         versions: &mut BTreeSet<String>,
-    ) -> Result<external::assignment::Assignment, RunError> {
+    ) -> Result<ExternalAssignment, RunError> {
         let session = recording::load(RECORDING)?;
         if external::assignment::is_mocked(settings) {
             versions.insert(session.header.cli.clone());
         }
-        Ok(external::assignment::Assignment {
+        Ok(ExternalAssignment {
             settings: Arc::clone(settings),
             script: Arc::new(Script::of(&session)?),
             mock: self.siblings.mock.clone(),
@@ -278,7 +240,7 @@ impl Request {
         kind: Kind,
         control: bool,
         versions: &mut BTreeSet<String>,
-    ) -> Result<Assignment, RunError> {
+    ) -> Result<OwnAssignment, RunError> {
         let session = recording::load(&scenario.recording)?;
         let real = match &self.cli {
             // Its controls prove what the gate can see; that needs hundreds of restarts, and the mock.
@@ -293,7 +255,7 @@ impl Request {
             Kind::Sut => (SUT, &self.siblings.sut),
             Kind::SutHeap => (SUT_HEAP, &self.siblings.sut_heap),
         };
-        Ok(Assignment {
+        Ok(OwnAssignment {
             target,
             launch: Launch {
                 program: program.clone(),
@@ -302,7 +264,6 @@ impl Request {
             },
             cli: real.map_or_else(|| self.mock(), |(path, _)| path).clone(),
             api: real.map(|_| Tape::of(&session).replies()),
-            schedule: schedule(target, &scenario),
             script: Arc::new(Script::of(&session)?),
             seed: self.seed,
             own_seed: None,
@@ -345,13 +306,13 @@ impl Program {
     /// whether a leak has to be shown a second time.
     pub async fn run(self, listener: Arc<dyn Listener>) -> Run {
         let environment = environment::describe(self.versions, self.seed);
-        let all = self.controls.iter().map(|(_, job)| job).chain(&self.targets).map(Job::subject);
+        let all = self.controls.iter().map(|(_, job)| job).chain(&self.targets).map(|job| job.assignment.subject());
         listener.event(Event::Planned { restarts: all.map(|subject| subject.goal).sum() });
         let mut targets = Vec::new();
         // A server that cannot be measured is told before the controls have taken their time.
         for job in self.targets.iter().filter(|_| !self.controls.is_empty()) {
-            if let Job::Outside(assignment) = job {
-                targets.extend(Box::pin(external::drive::check_start(assignment, &*listener)).await);
+            if job.assignment.is_external() {
+                targets.extend(job.assignment.check_start(&*listener).await);
             }
         }
         if !targets.is_empty() {
@@ -363,11 +324,11 @@ impl Program {
             let (job, mut run) = job.drive_until_it_decides(&mut targets, &*listener).await;
             let (verdict, rows) = target::judge(&run);
             // One that ran before leakgate came has no fresh process.
-            let repeats = job.can_repeat() && verdict.verdict == Finding::Leak && profiles.planted.is_none();
+            let repeats = job.assignment.can_repeat() && verdict.verdict == Finding::Leak && profiles.planted.is_none();
             let mut again = None;
             if repeats {
-                listener.event(Event::Repeated { subject: job.subject() });
-                again = Some(job.drive(&*listener).await);
+                listener.event(Event::Repeated { subject: job.assignment.subject() });
+                again = Some(job.assignment.drive(&*listener).await);
             }
             profiles.of(&job, &mut run, &rows, &*listener).await;
             targets.push(run);
@@ -380,7 +341,7 @@ impl Program {
 /// Runs the controls, some at a time, and gives their results in the order in which they were listed. One that a
 /// defect of leakgate ends is a control that failed, not one that is missing.
 async fn controls(controls: Vec<(Control, Job)>, listener: &Arc<dyn Listener>) -> Vec<sample::Control> {
-    let outside = controls.iter().any(|(_, job)| matches!(job, Job::Outside(_)));
+    let outside = controls.iter().any(|(_, job)| job.assignment.is_external());
     let at_once = if outside { OUTSIDE_AT_ONCE } else { CONTROLS_AT_ONCE };
     let mut waiting = controls.into_iter().enumerate();
     let mut running = JoinSet::new();
@@ -389,9 +350,9 @@ async fn controls(controls: Vec<(Control, Job)>, listener: &Arc<dyn Listener>) -
     loop {
         while running.len() < at_once {
             let Some((at, (control, job))) = waiting.next() else { break };
-            let empty = job.empty_run();
+            let empty = job.assignment.empty_run();
             let listener = Arc::clone(listener);
-            let task = running.spawn(async move { job.drive(&*listener).await });
+            let task = running.spawn(async move { job.assignment.drive(&*listener).await });
             pending.insert(task.id(), (at, control, empty));
         }
         let (id, result) = match running.join_next_with_id().await {

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use super::{Kind, Request, RunError};
 use crate::environment;
 use crate::programs::Siblings;
+use leakgate_drive::assignment::Assignment;
 use leakgate_drive::event::{Event, Listener};
+use leakgate_drive::own::OwnAssignment;
 use leakgate_drive::scenario::Scenario;
-use leakgate_drive::scenario::drive::{Assignment, drive};
 use leakgate_history::compare::{PROCESSES, Pairs};
 use leakgate_judge::sample::{Environment, Outcome, TargetRun};
 
@@ -15,7 +16,7 @@ use leakgate_judge::sample::{Environment, Outcome, TargetRun};
 #[derive(Debug)]
 pub struct Program {
     /// Of each pair, the baseline's first.
-    pairs: Vec<[Assignment; 2]>,
+    pairs: Vec<[OwnAssignment; 2]>,
     scenario: &'static str,
     environment: Environment,
 }
@@ -46,7 +47,7 @@ impl Program {
         let mut done: [Vec<TargetRun>; 2] = Default::default();
         'pairs: for pair in &self.pairs {
             for (process, side) in pair.iter().zip(&mut done) {
-                let run = drive(process, listener).await;
+                let run = process.drive(listener).await;
                 let failed = run.outcome != Outcome::Completed;
                 side.push(run);
                 if failed {

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::{Job, Kind, Request, RunError};
 use crate::environment;
+use leakgate_drive::assignment::Assignment;
 use leakgate_drive::event::{Event, Listener, Subject};
-use leakgate_drive::scenario::drive::Assignment;
-use leakgate_drive::scenario::profile::{self, Length, ProfileError, Profiled};
+use leakgate_drive::own::OwnAssignment;
+use leakgate_drive::own::profile::{self, Length, ProfileError, Profiled};
 use leakgate_judge::attribution::fold;
 use leakgate_judge::attribution::profile::{FORMAT, Profile};
 use leakgate_judge::sample::{Environment, Frame, Signal, TargetRun};
@@ -34,7 +35,7 @@ const STRIKES: f64 = 10.0;
 /// One scenario to be profiled.
 #[derive(Debug)]
 pub struct Program {
-    assignment: Assignment,
+    assignment: OwnAssignment,
     length: Length,
     planted: Option<String>,
     environment: Environment,
@@ -67,7 +68,7 @@ impl Request {
 impl Program {
     /// A profile of this scenario, with a first window of so many restarts.
     #[must_use]
-    pub fn new(assignment: &Assignment, window: u64, planted: Option<String>, environment: Environment) -> Self {
+    pub fn new(assignment: &OwnAssignment, window: u64, planted: Option<String>, environment: Environment) -> Self {
         let length = Length::new(assignment.scenario.warm_up, window);
         Self { assignment: assignment.clone(), length, planted, environment }
     }
@@ -153,8 +154,8 @@ pub(super) struct OfLeaks<'a> {
 impl OfLeaks<'_> {
     /// Profiles what leaks in the heap, and puts the sites into its run.
     pub(super) async fn of(&self, job: &Job, run: &mut TargetRun, rows: &[SignalVerdict], listener: &dyn Listener) {
-        let (Some(out), Job::Ours(assignment)) = (&self.folder, job) else { return };
-        let Some(window) = asked_for(rows, assignment.scenario.restarts) else { return };
+        let (Some(out), Some(assignment)) = (&self.folder, &job.own) else { return };
+        let Some(window) = asked_for(rows, run.plan.restarts) else { return };
         let program = Program::new(assignment, window, self.planted.clone(), self.environment.clone());
         listener.event(Event::Profiled { subject: program.subject() });
         let folder = folder(out, assignment.scenario.name, assignment.own_seed);

@@ -2,23 +2,22 @@
 //!
 //! `settings` says what to run and how, from a `leakgate.toml` and flags. `server` starts it, knows when it is ready or
 //! idle, makes it restart its CLI and stops it. `proof` makes sure, before any load, that the CLI which it starts is the
-//! mock, by what `scout` sees of its processes and `cli_check` makes of it. `watch` looks at its processes while the load runs. `driver` has the steps
-//! (a batch, a reading, a checkpoint), `learn` finds out what kind of server it is, `killed` ends a second life of it, and
-//! `drive` brings them together into a [`leakgate_judge::sample::TargetRun`], which is judged as any other.
+//! mock, by what `scout` sees of its processes and `cli_check` makes of it. `watch` looks at its processes while the load
+//! runs. `detect` finds out what kind of server it is, `settle` waits until nothing moves, `sigkill` ends a second life of
+//! it, and `target` brings them together for the [`driver`](crate::driver).
 //!
 //! What counts as a restart is a CLI process that was not there before. A server that shows none, or one for each
 //! request, is judged by its turns.
 
 pub mod assignment;
-mod checkpoint;
 mod cli_check;
-pub mod drive;
-mod driver;
+mod detect;
 mod http;
-mod killed;
-mod learn;
 mod proof;
 mod scout;
 mod server;
 pub mod settings;
+mod settle;
+mod sigkill;
+mod target;
 mod watch;

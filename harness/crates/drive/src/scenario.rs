@@ -1,29 +1,31 @@
-//! What is asked of a server: the load, the faults, the limits and the readings, as data; and [`drive`], which does it.
+//! What is asked of our server: the load, the faults, the limits and the readings, as data.
 
 use std::time::Duration;
 
 use crate::load::want::Mix;
-use crate::scenario::ending::Ending;
 use leakgate_judge::sample::Exception;
 
 pub mod bodies;
 pub mod crashes;
-pub mod drive;
-mod driver;
-pub mod ending;
-mod latency;
 pub mod overnight;
-pub mod profile;
 pub mod real;
 pub mod restarts;
 pub mod schedule;
-pub mod settle;
 pub mod streams;
 pub mod structured;
 pub mod tools;
 
 /// Bytes of filler in each prompt that take as long as the restarts do: `bodies` takes six to seven times as long as `crashes`.
 const FILLER_OF_ONE: u64 = 500_000;
+
+/// How a server is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It is told to stop.
+    Stopped,
+    /// SIGKILL in the middle of a turn; then a second one starts in its folders, and is told to stop.
+    Killed,
+}
 
 /// A load plan, faults and limits.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,65 +1,151 @@
-//! The server under test, as a process of its own: starting it, asking it, stopping it.
+//! What the driver needs of a server under test: the same of our own server and of any other.
 
-use std::ffi::OsString;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::process::{Child, Command};
-use tokio::time::timeout;
 
-use crate::orphans;
-use crate::secrets;
-use crate::target::channel::{Channel, ChannelError};
-use crate::target::folder::Folder;
-use crate::target::tail::Tail;
-use leakgate_session::stats::Stats;
+use crate::assignment::Assignment;
+use crate::load::{Counts, Load};
+use crate::probe::details::Details;
+use crate::scenario::schedule::Schedule;
+use leakgate_judge::sample::{Bounds, Latency, Signal as Metric, Outcome, Per, TracePoint};
 
-pub mod channel;
 pub mod folder;
 pub mod tail;
 
-/// How long a server may take until it listens.
-const START_DEADLINE: Duration = Duration::from_secs(30);
-/// How long a server may take to stop; longer than its own ladder for a CLI that ignores everything.
-const STOP_DEADLINE: Duration = Duration::from_secs(15);
+/// Every count of a reading.
+pub(crate) type Values = BTreeMap<Metric, u64>;
 
-/// Variables of the caller that must not reach a target: they would change what is measured.
-const WITHHELD: [&str; 6] = ["CCW_", "CLAUDE", "ANTHROPIC_", "MOCK_CLAUDE_", "MALLOC_", "GLIBC_TUNABLES"];
+/// A server that has been started. Dropping it kills a server that leakgate started; what that server started is then
+/// left to the watchdog.
+pub(crate) trait Target: Sized + Send {
+    /// What it is started from.
+    type Assignment: Assignment;
 
-/// What to start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Launch {
-    /// The program.
-    pub program: PathBuf,
-    /// Its arguments.
-    pub args: Vec<OsString>,
-    /// Variables of its environment, beside those that every target gets.
-    pub env: Vec<(&'static str, String)>,
+    /// Starts the server, or finds a running one, and waits until it listens.
+    fn start(assignment: &Self::Assignment) -> impl Future<Output = Result<Self, TargetError>> + Send;
+
+    /// Waits until the server can serve, and makes sure before any load that it is what it should be.
+    fn prove(&mut self) -> impl Future<Output = Result<(), Outcome>> + Send;
+
+    /// Opens the load that the assignment asks for.
+    fn open_load(&self) -> Load;
+
+    /// Begins to count restarts. May change what the load asks for.
+    fn begin(&mut self, load: &mut Load) -> impl Future<Output = Result<(), Outcome>> + Send;
+
+    /// When to take checkpoints; none as long as more batches are needed to know. With `is_cut_short` there won't be more.
+    fn plan(&mut self, counts: &Counts, is_cut_short: bool) -> Result<Option<Schedule>, Outcome>;
+
+    /// How many requests to send next, with so many steps still `missing` until the next checkpoint.
+    fn batch_size(&self, missing: u64, schedule: &Schedule) -> u64;
+
+    /// How many requests the whole run needs at least.
+    fn min_requests(&self) -> u64 {
+        0
+    }
+
+    /// When to cut the run short; none where the scenario bounds it.
+    fn limits(&self) -> Option<Limits> {
+        None
+    }
+
+    /// Sends one batch of load, and restarts the CLI where the server does not do so by itself.
+    fn load(&mut self, load: &mut Load, requests: u64) -> impl Future<Output = Result<(), Outcome>> + Send;
+
+    /// Takes one sample between two batches.
+    fn sample(&mut self, counts: &Counts) -> impl Future<Output = Result<Sample, Outcome>> + Send;
+
+    /// How many readings a checkpoint takes the lowest of, and how many requests to send between two of them.
+    fn readings(&self) -> (u32, u64) {
+        (1, 0)
+    }
+
+    /// Waits until nothing moves and reads every count.
+    fn settle(&mut self) -> impl Future<Output = Result<Rest, Outcome>> + Send;
+
+    /// Steps of the run: restarts, or turns of a server that shows no restarts.
+    fn steps(&self, restarts: u64, requests: u64) -> u64;
+
+    /// Restarts so far.
+    fn restarts(&self) -> u64;
+
+    /// Why a server that makes no more steps can't be measured.
+    fn stuck(&mut self, counts: &Counts) -> Outcome;
+
+    /// Stops the server, counts and ends what it left. With `is_complete` a run that went to its end is also checked for
+    /// whether it exercised what it should, and for what a SIGKILL leaves.
+    fn stop(self, counts: &Counts, is_complete: bool) -> impl Future<Output = Ended> + Send;
 }
 
-/// A running server. Dropping it kills the server; whatever the server started is then on its own.
-#[derive(Debug)]
-pub struct Target {
-    child: Child,
-    pid: u32,
-    address: SocketAddr,
-    channel: Channel,
-    stderr: Tail,
-    folder: Folder,
+/// When a run is cut short.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// How long it may take.
+    pub(crate) time: Duration,
+    /// The most RSS of the server's tree, in bytes.
+    pub(crate) tree_rss: Option<u64>,
 }
 
-/// What a stopped server left.
+/// A sample under load.
 #[derive(Debug)]
-pub struct Stopped {
-    /// Its exit status; none when it had to be killed.
-    pub status: Option<ExitStatus>,
-    /// The end of its stderr.
-    pub stderr: String,
-    /// The folders that it was given, still there.
-    pub folder: Folder,
+pub(crate) struct Sample {
+    /// The memory of the server and its tree.
+    pub(crate) point: TracePoint,
+    /// Live invokers, as far as they can be seen.
+    pub(crate) invokers: u64,
+}
+
+/// A reading at rest.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    /// Restarts until then.
+    pub(crate) restarts: u64,
+    /// Every count.
+    pub(crate) values: Values,
+    /// What the counted things are.
+    pub(crate) details: Details,
+}
+
+impl Rest {
+    /// The lower of each count by itself; the restarts are those of the first reading.
+    pub(crate) fn lowest(self, other: &Self) -> Self {
+        let lower = |(metric, value): (_, u64)| (metric, value.min(*other.values.get(&metric).unwrap_or(&value)));
+        Self {
+            restarts: self.restarts,
+            values: self.values.into_iter().map(lower).collect(),
+            details: self.details.lowest(&other.details),
+        }
+    }
+}
+
+/// What a stopped server left, and what it told until then.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    /// Restarts.
+    pub(crate) restarts: u64,
+    /// Turns, where the server counts them.
+    pub(crate) turns: Option<u64>,
+    /// What a step of the run was.
+    pub(crate) per: Option<Per>,
+    /// The highest readings.
+    pub(crate) bounds: Bounds,
+    /// How long requests took, where that was watched.
+    pub(crate) latency: Option<Latency>,
+    /// Remarks for the report.
+    pub(crate) notes: Vec<String>,
+    /// What could not be measured, and why.
+    pub(crate) unmeasured: Vec<String>,
+    /// The command lines of processes that had to be ended after the stop; none where leakgate did not stop the server.
+    pub(crate) orphans: Option<Vec<String>>,
+    /// The command lines of processes that a SIGKILL of the server left.
+    pub(crate) by_kill: Option<Vec<String>>,
+    /// Files that nobody removed.
+    pub(crate) left: Option<Vec<PathBuf>>,
+    /// Why a run that went to its end is no good all the same.
+    pub(crate) failure: Option<String>,
 }
 
 /// Why a server could not be driven.
@@ -93,6 +179,12 @@ pub enum TargetError {
         /// Which one, how that is known, and what to do.
         what: String,
     },
+    /// The stand-in for the API could not be started.
+    #[error("cannot serve the stand-in for the API: {source}")]
+    Api {
+        /// The system's words.
+        source: std::io::Error,
+    },
     /// The system does not let it be observed.
     #[error("cannot list the system's processes: {what}; leakgate needs a readable /proc")]
     Probe {
@@ -114,135 +206,25 @@ fn said(stderr: &str) -> String {
     if end.is_empty() { String::new() } else { format!("; the end of its stderr:\n{end}") }
 }
 
-impl Target {
-    /// Starts the server and waits until it listens.
-    pub async fn start(launch: &Launch) -> Result<Self, TargetError> {
-        let folder = Folder::new().map_err(|source| TargetError::Folder { source })?;
-        Self::start_in(launch, folder).await
-    }
-
-    /// The same in folders that another server had.
-    pub async fn start_in(launch: &Launch, folder: Folder) -> Result<Self, TargetError> {
-        let mut child = orphans::spawn(&mut command(launch, &folder))
-            .map_err(|source| TargetError::Spawn { program: launch.program.clone(), source })?;
-        let stderr = Tail::drain(child.stderr.take());
-        let lost = |what: &str| TargetError::Start { what: what.to_owned(), stderr: String::new() };
-        let pid = child.id().ok_or_else(|| lost("it ended at once"))?;
-        let pipes = child.stdin.take().zip(child.stdout.take());
-        let mut channel = Channel::new(pipes.ok_or_else(|| lost("its pipes are missing"))?);
-        match timeout(START_DEADLINE, channel.listening()).await {
-            Ok(Ok(address)) => Ok(Self { child, pid, address, channel, stderr, folder }),
-            Ok(Err(error)) => {
-                // Its last words and its status come right after the end of its stdout.
-                let status = timeout(Duration::from_secs(2), child.wait()).await;
-                let what = match status {
-                    Ok(Ok(status)) => format!("it ended with {status}"),
-                    _ => error.to_string(),
-                };
-                Err(TargetError::Start { what, stderr: stderr.end().await })
-            }
-            Err(_) => {
-                let what = format!("it did not listen within {} s", START_DEADLINE.as_secs());
-                Err(TargetError::Start { what, stderr: stderr.now() })
-            }
-        }
-    }
-
-    /// The server's pid.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.pid
-    }
-
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// The folder that holds all the folders that it was given.
-    #[must_use]
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
-    /// The end of its stderr until now.
-    #[must_use]
-    pub fn stderr(&self) -> String {
-        self.stderr.now()
-    }
-
-    /// What the server tells about itself.
-    pub async fn stats(&mut self) -> Result<Stats, TargetError> {
-        let answer = self.channel.stats().await;
-        self.explain(answer)
-    }
-
-    /// Has every slot's invoker replaced, so that all are equally fresh.
-    pub async fn restart(&mut self) -> Result<(), TargetError> {
-        let answer = self.channel.restart().await;
-        self.explain(answer)
-    }
-
-    /// Has a profile of its heap begin, by stacks, which is written to `path` at its end.
-    pub async fn begin_profile(&mut self, path: &Path) -> Result<(), TargetError> {
-        let answer = self.channel.begin_profile(path).await;
-        self.explain(answer)
-    }
-
-    /// Has the profile end; it is written when this returns.
-    pub async fn end_profile(&mut self) -> Result<(), TargetError> {
-        let answer = self.channel.end_profile().await;
-        self.explain(answer)
-    }
-
-    /// Tells the server to stop and waits for it; kills it when it does not.
-    pub async fn stop(mut self) -> Stopped {
-        self.channel.close().await;
-        let status = timeout(STOP_DEADLINE, self.child.wait()).await;
-        let status = if let Ok(Ok(status)) = status {
-            Some(status)
-        } else {
-            // Killing fails only for a process that is gone already.
-            let _ = self.child.kill().await;
-            None
-        };
-        Stopped { status, stderr: self.stderr.end().await, folder: self.folder }
-    }
-
-    /// Kills the server and waits for its end.
-    pub async fn kill(mut self) -> Stopped {
-        // Killing fails only for a process that is gone already.
-        let _ = self.child.start_kill();
-        let status = self.child.wait().await.ok();
-        Stopped { status, stderr: self.stderr.end().await, folder: self.folder }
-    }
-
-    fn explain<T>(&mut self, answer: Result<T, ChannelError>) -> Result<T, TargetError> {
-        answer.map_err(|error| {
-            let what = match self.child.try_wait() {
-                Ok(Some(status)) => format!("it ended with {status}"),
-                _ => error.to_string(),
-            };
-            TargetError::Gone { what, stderr: self.stderr.now() }
-        })
+impl TargetError {
+    /// The outcome of a run that this error ends.
+    pub(crate) fn into_outcome(self) -> Outcome {
+        Outcome::Failed { what: self.to_string() }
     }
 }
 
-fn command(launch: &Launch, folder: &Folder) -> Command {
-    #[expect(clippy::disallowed_methods, reason = "Target owns the server: it stops, kills and reaps it")]
-    let mut command = Command::new(&launch.program);
-    command.args(&launch.args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    for (name, _) in std::env::vars_os() {
-        if WITHHELD.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
-            command.env_remove(name);
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_count_is_the_lowest_by_itself() {
+        let rest = |restarts, processes, threads| Rest {
+            restarts,
+            values: Values::from([(Metric::Processes, processes), (Metric::Threads, threads)]),
+            details: Details::default(),
+        };
+        let low = rest(1, 3, 7).lowest(&rest(2, 2, 9));
+        assert_eq!((low.restarts, low.values), (1, rest(1, 2, 7).values));
     }
-    // The program that is started as its CLI may be anything that is called mock-claude.
-    for name in secrets::variables() {
-        command.env_remove(name);
-    }
-    command.envs(folder.env());
-    command.envs(launch.env.iter().map(|(name, value)| (name, value)));
-    command
 }

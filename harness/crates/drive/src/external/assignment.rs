@@ -3,8 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+
 use super::settings::{Home, Mock, Origin, Restart, Settings};
-use crate::event::Subject;
+use super::target::ExternalTarget;
+use crate::assignment::Assignment;
+use crate::driver;
+use crate::event::{Listener, Subject};
 use crate::load::endpoint::{Endpoint, Strictness};
 use crate::load::script::Script;
 use crate::load::want::Mix;
@@ -16,7 +21,7 @@ pub const NAME: &str = "outside";
 
 /// A server to be driven.
 #[derive(Debug, Clone)]
-pub struct Assignment {
+pub struct ExternalAssignment {
     /// What it is and what is asked of it.
     pub settings: Arc<Settings>,
     /// What is sent to it.
@@ -33,37 +38,44 @@ pub struct Assignment {
     pub control: Option<&'static str>,
 }
 
-impl Assignment {
-    /// What the events name it.
-    #[must_use]
-    pub fn subject(&self) -> Subject<'_> {
+impl Assignment for ExternalAssignment {
+    fn subject(&self) -> Subject<'_> {
+        let goal = self.settings.warm_up + self.settings.restarts;
         match self.control {
-            Some(name) => Subject { name, target: NAME, control: true, goal: self.goal() },
-            None => Subject { name: NAME, target: &self.name, control: false, goal: self.goal() },
+            Some(name) => Subject { name, target: NAME, control: true, goal },
+            None => Subject { name: NAME, target: &self.name, control: false, goal },
         }
     }
 
-    /// Restarts that it is to reach.
-    #[must_use]
-    pub fn goal(&self) -> u64 {
-        self.settings.warm_up + self.settings.restarts
-    }
-
-    /// What is stored of a run that has measured nothing.
-    #[must_use]
-    pub fn empty_run(&self) -> TargetRun {
+    fn empty_run(&self) -> TargetRun {
         TargetRun::new(NAME, &self.name, self.plan())
     }
 
-    /// The same for twice as many restarts or turns.
-    #[must_use]
-    pub fn doubled(&self) -> Self {
+    fn doubled(&self) -> Box<dyn Assignment> {
         let mut settings = Settings::clone(&self.settings);
         settings.restarts *= 2;
         settings.turns = settings.turns.saturating_mul(2);
-        Self { settings: Arc::new(settings), doubled: self.doubled + 1, ..self.clone() }
+        Box::new(Self { settings: Arc::new(settings), doubled: self.doubled + 1, ..self.clone() })
     }
 
+    fn can_repeat(&self) -> bool {
+        matches!(self.settings.origin, Origin::Started(_))
+    }
+
+    fn is_external(&self) -> bool {
+        true
+    }
+
+    fn drive<'a>(&'a self, listener: &'a dyn Listener) -> BoxFuture<'a, TargetRun> {
+        Box::pin(driver::drive::<ExternalTarget>(self, listener))
+    }
+
+    fn check_start<'a>(&'a self, listener: &'a dyn Listener) -> BoxFuture<'a, Option<TargetRun>> {
+        Box::pin(driver::check_start::<ExternalTarget>(self, listener))
+    }
+}
+
+impl ExternalAssignment {
     fn plan(&self) -> Plan {
         let settings = &self.settings;
         let mut unmeasured = Vec::new();

@@ -8,10 +8,9 @@ use std::time::Duration;
 use procfs::process::Process;
 use tokio::time::sleep;
 
-use super::cli_check::OwnCli;
-use super::driver::Driver;
 use super::scout::Pace;
 use super::settings::{Home, Origin};
+use super::target::ExternalTarget;
 use crate::load::Shape;
 use leakgate_judge::sample::Outcome;
 
@@ -20,7 +19,7 @@ const TRIES: u32 = 3;
 /// Between two looks at a script that may still start the mock.
 const PAUSE: Duration = Duration::from_millis(20);
 
-impl Driver<'_> {
+impl ExternalTarget {
     /// Sends the first request and makes sure that what it started is the mock.
     pub(super) async fn prove_mock(&mut self) -> Result<(), Outcome> {
         self.until_scripts_are_resolved().await?;
@@ -32,7 +31,7 @@ impl Driver<'_> {
             let was_started = self.watch.counted() > counted;
             self.watch.cli_check(|check| check.conclude(was_started));
             if let Some(own) = self.watch.cli_check(|check| check.own().cloned()).flatten() {
-                return Err(self.own_cli(&own));
+                return Err(self.failed(own.message(self.asked)));
             }
             if let Err(problem) = answer {
                 let withheld = self.withheld();
@@ -52,22 +51,17 @@ impl Driver<'_> {
         let shape = Shape { connections: 1, streamed, json, ..self.assignment.shape() };
         let mut load = self.assignment.load(shape);
         self.asked += 1;
-        self.watch.during(load.batch(1)).await.map_err(|own| self.own_cli(&own))?;
+        self.watch.during(load.batch(1)).await.map_err(|own| self.failed(own.message(self.asked)))?;
         load.close().await;
         let counts = load.counts();
         let problem = || counts.notes.first().cloned().unwrap_or_default();
         Ok(if counts.complete == 1 { Ok(()) } else { Err(problem()) })
     }
 
-    /// The end of the run, for a CLI of the server's own.
-    pub(super) fn own_cli(&self, own: &OwnCli) -> Outcome {
-        self.failed(own.message(self.asked + self.load.sent()))
-    }
-
     /// Each turns out to be one thing or the other within seconds.
     async fn until_scripts_are_resolved(&mut self) -> Result<(), Outcome> {
         loop {
-            self.watch.during(sleep(PAUSE)).await.map_err(|own| self.own_cli(&own))?;
+            self.watch.during(sleep(PAUSE)).await.map_err(|own| self.failed(own.message(self.asked)))?;
             if !self.watch.cli_check(|check| check.is_open()).unwrap_or(false) {
                 return Ok(());
             }

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::Method;
@@ -36,8 +37,8 @@ const RESTART: Duration = Duration::from_mins(1);
 
 /// A server that answers. Dropping it kills a server that leakgate started.
 #[derive(Debug)]
-pub(super) struct Server<'a> {
-    settings: &'a Settings,
+pub(super) struct Server {
+    settings: Arc<Settings>,
     pid: u32,
     own: Option<Own>,
 }
@@ -65,9 +66,9 @@ pub(super) struct Stopped {
     pub(super) said: String,
 }
 
-impl<'a> Server<'a> {
+impl Server {
     /// Starts it, or finds it, and waits until it is ready. Its processes are watched from the start.
-    pub(super) async fn start(settings: &'a Settings, mock: &Path) -> Result<(Self, Watch), TargetError> {
+    pub(super) async fn start(settings: &Arc<Settings>, mock: &Path) -> Result<(Self, Watch), TargetError> {
         let (pid, own) = match &settings.origin {
             Origin::Started(started) => {
                 let own = Own::start(started, settings, mock)?;
@@ -76,7 +77,7 @@ impl<'a> Server<'a> {
             Origin::Process(pid) => (*pid, None),
             Origin::Cgroup(_) => (0, None),
         };
-        let mut server = Self { settings, pid, own };
+        let mut server = Self { settings: Arc::clone(settings), pid, own };
         let has_to_be_mock = settings.mock == Mock::Mock;
         let check = has_to_be_mock.then(|| (server.scope(), CliCheck::new(mock, &settings.cli, pid)));
         let mut watch = Watch::new(server.probe()?, server.counter(), check);
@@ -86,9 +87,10 @@ impl<'a> Server<'a> {
 
     async fn until_ready(&mut self, watch: &mut Watch) -> Result<(), TargetError> {
         let start = Instant::now();
-        let path = self.settings.ready.as_deref();
+        let settings = Arc::clone(&self.settings);
+        let path = settings.ready.as_deref();
         loop {
-            let (url, key) = (&self.settings.url, self.settings.load.key.as_deref());
+            let (url, key) = (&settings.url, settings.load.key.as_deref());
             let question = async {
                 let answer = ask(url, &Method::GET, path.unwrap_or("/"), key, ANSWER).await;
                 if answer.is_err() {
@@ -107,8 +109,8 @@ impl<'a> Server<'a> {
                 let what = format!("{what} before it was ready{}", self.withheld_note());
                 return Err(TargetError::Start { what, stderr: self.last_words().await });
             }
-            if start.elapsed() > self.settings.start_deadline {
-                let seconds = self.settings.start_deadline.as_secs();
+            if start.elapsed() > settings.start_deadline {
+                let seconds = settings.start_deadline.as_secs();
                 let withheld = self.withheld_note();
                 let what = format!("it was not ready at http://{} within {seconds} s: {problem}{withheld}", url.host);
                 return Err(TargetError::Start { what, stderr: self.said() });

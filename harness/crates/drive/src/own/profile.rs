@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use thiserror::Error;
 
-use super::drive::Assignment;
-use super::driver::Driver;
-use super::ending::{self, Ending};
-use super::settle::SettleError;
+use super::{OwnAssignment, OwnTarget};
+use crate::assignment::Assignment;
+use crate::driver::Driver;
 use crate::event::{Event, Listener, Live, Subject};
-use crate::target::TargetError;
+use crate::scenario::Ending;
+use crate::scenario::schedule::Schedule;
+use crate::target::{Target, TargetError};
 use leakgate_judge::attribution::dhat::{self, DhatError};
 use leakgate_judge::attribution::growth::{self, Growth, Pair, Window};
 use leakgate_judge::attribution::profile::Windows;
@@ -37,13 +38,16 @@ pub enum ProfileError {
     /// The server could not be driven.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// The same, found while it ran.
+    #[error("{0}")]
+    Failed(String),
     /// It did not come to rest where a profile begins or ends.
     #[error("the server did not come to rest where a profile begins or ends: {moving}")]
     Moving {
         /// What kept moving.
         moving: String,
     },
-    /// The stand-in for the API, or the folder for the profiles.
+    /// There is no folder for the profiles.
     #[error("cannot prepare the profile: {0}")]
     Prepare(std::io::Error),
     /// There is no file although the server said so.
@@ -64,11 +68,12 @@ pub enum ProfileError {
     },
 }
 
-impl From<SettleError> for ProfileError {
-    fn from(error: SettleError) -> Self {
-        match error {
-            SettleError::Moving { moving } => Self::Moving { moving },
-            SettleError::Target(error) => Self::Target(error),
+impl From<Outcome> for ProfileError {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::NotSettled { moving } => Self::Moving { moving },
+            Outcome::Failed { what } => Self::Failed(what),
+            Outcome::Completed => Self::Failed("it ended too soon".to_owned()),
         }
     }
 }
@@ -102,7 +107,7 @@ impl Length {
 /// Profiles the scenario of `assignment`, which is one for `sut-heap`. It leaves no process behind, unless it is dropped
 /// before its end.
 pub async fn profile(
-    assignment: &Assignment,
+    assignment: &OwnAssignment,
     length: Length,
     listener: &dyn Listener,
 ) -> Result<Profiled, ProfileError> {
@@ -119,7 +124,7 @@ pub async fn profile(
 }
 
 async fn three(
-    assignment: &Assignment,
+    assignment: &OwnAssignment,
     length: Length,
     listener: &dyn Listener,
     subject: Subject<'_>,
@@ -127,15 +132,14 @@ async fn three(
     // What becomes of the server at its end is another run's business.
     let mut assignment = assignment.clone();
     assignment.scenario.ending = Ending::Stopped;
-    let (assignment, _api) = assignment.with_api().await.map_err(ProfileError::Prepare)?;
     let folder = tempfile::Builder::new().prefix("leakgate-profile-").tempdir().map_err(ProfileError::Prepare)?;
     let part = |base| Part { inner: listener, subject, base };
-    let windows = Process { assignment: &assignment, folder: &folder, listener: &part(0) }.windows(length).await?;
+    let windows = Process::new(&assignment, &folder, &part(0)).windows(length).await?;
     let base = length.warm_up + 3 * length.window;
-    let short = Process { assignment: &assignment, folder: &folder, listener: &part(base) }.life(length.life()).await?;
+    let short = Process::new(&assignment, &folder, &part(base)).life(length.life()).await?;
     // Twice what the shorter life came to, not twice what it was to come to.
     let (base, goal) = (base + length.life(), 2 * short.restarts);
-    let long = Process { assignment: &assignment, folder: &folder, listener: &part(base) }.life(goal).await?;
+    let long = Process::new(&assignment, &folder, &part(base)).life(goal).await?;
     let lives = Pair { short, long };
     Ok(Profiled {
         growth: growth::growing(&windows.pair, &lives),
@@ -152,9 +156,11 @@ async fn three(
 
 /// One server process of a profile.
 struct Process<'a> {
-    assignment: &'a Assignment,
+    assignment: &'a OwnAssignment,
     folder: &'a TempDir,
     listener: &'a dyn Listener,
+    /// Sizes the batches: that of the whole run.
+    schedule: Schedule,
 }
 
 struct InOneProcess {
@@ -163,12 +169,16 @@ struct InOneProcess {
     raw: Vec<u8>,
 }
 
-impl Process<'_> {
+impl<'a> Process<'a> {
+    fn new(assignment: &'a OwnAssignment, folder: &'a TempDir, listener: &'a dyn Listener) -> Self {
+        Self { assignment, folder, listener, schedule: assignment.schedule() }
+    }
+
     /// The warm-up, and then two windows.
     async fn windows(&self, length: Length) -> Result<InOneProcess, ProfileError> {
         let mut driver = self.start().await?;
         let result = async {
-            let warm_up = driver.rest_at(length.warm_up).await?;
+            let warm_up = self.rest_at(&mut driver, length.warm_up).await?;
             let short = self.window(&mut driver, warm_up, length.window).await?.0;
             let (long, raw) = self.window(&mut driver, warm_up + short.restarts, 2 * short.restarts).await?;
             Ok(InOneProcess { warm_up, pair: Pair { short, long }, raw })
@@ -181,42 +191,52 @@ impl Process<'_> {
     async fn life(&self, goal: u64) -> Result<Window, ProfileError> {
         let mut driver = self.start().await?;
         let result = async {
-            let begin = driver.rest_at(0).await?;
+            let begin = self.rest_at(&mut driver, 0).await?;
             Ok(self.window(&mut driver, begin, goal.saturating_sub(begin)).await?.0)
         }
         .await;
         self.stop(driver, result).await
     }
 
-    async fn start(&self) -> Result<Driver<'_>, ProfileError> {
-        let mut driver = Driver::start(self.assignment, self.listener).await?;
-        match driver.until_ready().await {
+    async fn start(&self) -> Result<Driver<'_, OwnTarget>, ProfileError> {
+        let mut driver = Driver::new(OwnTarget::start(self.assignment).await?, self.assignment, self.listener);
+        match driver.target.prove().await {
             Ok(()) => Ok(driver),
-            Err(error) => self.stop(driver, Err(error.into())).await,
+            Err(outcome) => self.stop(driver, Err(outcome.into())).await,
         }
+    }
+
+    /// Load until the server has restarted `goal` times, and then rest. Returns the restarts that there were by then.
+    async fn rest_at(&self, driver: &mut Driver<'_, OwnTarget>, goal: u64) -> Result<u64, ProfileError> {
+        driver.load_until(goal, &self.schedule).await?;
+        Ok(driver.rest().await?.restarts)
     }
 
     /// A profile over at least `restarts` more than the `begin` that there have been.
     async fn window(
         &self,
-        driver: &mut Driver<'_>,
+        driver: &mut Driver<'_, OwnTarget>,
         begin: u64,
         restarts: u64,
     ) -> Result<(Window, Vec<u8>), ProfileError> {
         let path = self.folder.path().join("dhat-heap.json");
-        driver.target.begin_profile(&path).await?;
-        let end = driver.rest_at(begin + restarts).await?;
-        driver.target.end_profile().await?;
+        driver.target.server.begin_profile(&path).await?;
+        let end = self.rest_at(driver, begin + restarts).await?;
+        driver.target.server.end_profile().await?;
         let raw = read(&path)?;
         let heap = dhat::read(&raw).map_err(|source| ProfileError::Unreadable { path: path.clone(), source })?;
         Ok((Window { heap, restarts: end.saturating_sub(begin) }, raw))
     }
 
-    async fn stop<T>(&self, mut driver: Driver<'_>, result: Result<T, ProfileError>) -> Result<T, ProfileError> {
-        driver.load.close().await;
-        let Driver { target, mut probe, .. } = driver;
-        // What it leaves is ended, and is not what is asked here.
-        ending::end(target, &mut probe, self.assignment, 0).await;
+    async fn stop<T>(
+        &self,
+        driver: Driver<'_, OwnTarget>,
+        result: Result<T, ProfileError>,
+    ) -> Result<T, ProfileError> {
+        let Driver { target, mut load, .. } = driver;
+        load.close().await;
+        // What it leaves is ended; whether it leaves anything is judged by the run itself.
+        target.stop(load.counts(), false).await;
         result
     }
 }

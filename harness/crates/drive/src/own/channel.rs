@@ -23,7 +23,7 @@ const MAX_LINE: u64 = 1 << 20;
 
 /// Why there was no answer.
 #[derive(Debug, Error)]
-pub enum ChannelError {
+pub(super) enum ChannelError {
     /// The server closed it.
     #[error("it closed its stdout")]
     Closed,
@@ -43,7 +43,7 @@ pub enum ChannelError {
 
 /// The harness's end.
 #[derive(Debug)]
-pub struct Channel {
+pub(super) struct Channel {
     requests: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
     line: String,
@@ -51,33 +51,32 @@ pub struct Channel {
 
 impl Channel {
     /// A channel over a server's stdin and stdout.
-    #[must_use]
-    pub fn new((requests, answers): (ChildStdin, ChildStdout)) -> Self {
+    pub(super) fn new((requests, answers): (ChildStdin, ChildStdout)) -> Self {
         Self { requests: Some(requests), answers: BufReader::new(answers), line: String::with_capacity(4096) }
     }
 
     /// Waits for the first line.
-    pub async fn listening(&mut self) -> Result<SocketAddr, ChannelError> {
+    pub(super) async fn listening(&mut self) -> Result<SocketAddr, ChannelError> {
         self.answer::<Listening>().await.map(|line| line.listening)
     }
 
     /// Asks for the stats.
-    pub async fn stats(&mut self) -> Result<Stats, ChannelError> {
+    pub(super) async fn stats(&mut self) -> Result<Stats, ChannelError> {
         self.ask("stats\n").await
     }
 
     /// Asks for a restart of every slot.
-    pub async fn restart(&mut self) -> Result<(), ChannelError> {
+    pub(super) async fn restart(&mut self) -> Result<(), ChannelError> {
         self.ask::<Restarted>("restart\n").await.map(|_| ())
     }
 
     /// Has a profile of stacks begin, which will be written to `path` at its end.
-    pub async fn begin_profile(&mut self, path: &Path) -> Result<(), ChannelError> {
+    pub(super) async fn begin_profile(&mut self, path: &Path) -> Result<(), ChannelError> {
         self.profile(&format!("{PROFILE} {}\n", path.display()), true).await
     }
 
     /// Has it end, and be written.
-    pub async fn end_profile(&mut self) -> Result<(), ChannelError> {
+    pub(super) async fn end_profile(&mut self) -> Result<(), ChannelError> {
         self.profile(&format!("{PROFILE}\n"), false).await
     }
 
@@ -87,7 +86,7 @@ impl Channel {
     }
 
     /// Tells the server to stop.
-    pub async fn close(&mut self) {
+    pub(super) async fn close(&mut self) {
         if let Some(mut requests) = self.requests.take() {
             // A server that has closed its stdin is stopping already.
             let _ = requests.write_all(b"stop\n").await;
