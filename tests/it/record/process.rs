@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
 use leakgate_session::recording::{self, End, Session};
-use process_tree;
 use rustix::process::Signal;
 
 use crate::support::{signal_pid, until};

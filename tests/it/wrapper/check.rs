@@ -6,7 +6,6 @@ use std::path::Path;
 use assert_cmd::assert::Assert;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
-use process_tree;
 
 use super::config::wrapper;
 use crate::support::{Options, script, signal_pid, until};

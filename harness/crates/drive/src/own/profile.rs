@@ -198,8 +198,9 @@ impl<'a> Process<'a> {
         self.stop(driver, result).await
     }
 
-    async fn start(&self) -> Result<Driver<'_, OwnTarget>, ProfileError> {
-        let mut driver = Driver::new(OwnTarget::start(self.assignment).await?, self.assignment, self.listener);
+    async fn start(&self) -> Result<Box<Driver<'_, OwnTarget>>, ProfileError> {
+        let target = Box::pin(OwnTarget::start(self.assignment)).await?;
+        let mut driver = Box::new(Driver::new(target, self.assignment, self.listener));
         match driver.target.prove().await {
             Ok(()) => Ok(driver),
             Err(outcome) => self.stop(driver, Err(outcome.into())).await,
@@ -230,13 +231,13 @@ impl<'a> Process<'a> {
 
     async fn stop<T>(
         &self,
-        driver: Driver<'_, OwnTarget>,
+        driver: Box<Driver<'_, OwnTarget>>,
         result: Result<T, ProfileError>,
     ) -> Result<T, ProfileError> {
-        let Driver { target, mut load, .. } = driver;
+        let Driver { target, mut load, .. } = *driver;
         load.close().await;
         // What it leaves is ended; whether it leaves anything is judged by the run itself.
-        target.stop(load.counts(), false).await;
+        Box::pin(target.stop(load.counts(), false)).await;
         result
     }
 }
