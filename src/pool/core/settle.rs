@@ -88,6 +88,10 @@ impl Core {
                 if member.phase == Phase::Idle {
                     member.phase = Phase::Leaving;
                     member.why = Some(Cause::Planned(reason));
+                    // The trial goes on with the successor: the old invoker will never get the turn that ends it.
+                    if let Some(suspension) = self.suspension.as_mut().filter(|s| s.is_probed_by(old)) {
+                        suspension.probe = Probe::OnTrial(standby);
+                    }
                 }
                 fx.stop(old, reason, false);
             }

@@ -579,6 +579,21 @@ fn whoever_is_in_when_the_door_closes_is_served_and_so_is_the_turn_asked_after_i
     assert!(sim.world.ended[&late] == "refused" && sim.core.is_over());
 }
 
+#[test]
+fn an_invoker_on_trial_that_is_replaced_hands_the_trial_to_its_successor() {
+    let mut sim = Sim::new(&Config { max_turns: 1, ..config(1, Standby::Always) });
+    sim.crash(2, true);
+    sim.core.restart(sim.now, &mut sim.world);
+    // The invoker that was starting already is ready first, so it is on trial; then the standby takes its slot.
+    sim.ready(1);
+    sim.ready(3);
+    assert!(sim.core.is_on_trial());
+    let ticket = sim.request();
+    sim.run_out();
+    assert_eq!(sim.world.ended[&ticket], "served");
+    assert_eq!(sim.core.status(sim.now).state, PoolState::Ready);
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Request,
