@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 
@@ -10,6 +11,7 @@ use crate::cli::CliSpec;
 use crate::cli::account::Account;
 use crate::cli::quota::QuotaHold;
 use crate::config::Config;
+use crate::invoker::reason::StopReason;
 use crate::runtime::RuntimeFolder;
 use crate::shutdown::Tasks;
 use crate::turn::{Model, Prompt, TurnEvent, Usage};
@@ -17,6 +19,7 @@ use crate::turn::{Model, Prompt, TurnEvent, Usage};
 mod actor;
 pub mod binding;
 pub mod life;
+pub mod reason;
 pub mod reply;
 
 pub(crate) use actor::REPLY_QUEUE;
@@ -95,7 +98,7 @@ impl<T> Report<T> {
 #[derive(Debug)]
 enum Command {
     Turn { assignment: Assignment, clear: Clear },
-    Stop { cause: &'static str, now: bool },
+    Stop { cause: StopReason, now: bool },
     Kill,
 }
 
@@ -134,7 +137,7 @@ impl Invoker {
     }
 
     /// Ends it by the ladder: after the running turn, or `now`.
-    pub fn stop(&self, cause: &'static str, now: bool) {
+    pub fn stop(&self, cause: StopReason, now: bool) {
         let _ = self.commands.try_send(Command::Stop { cause, now });
     }
 
@@ -305,6 +308,14 @@ impl Drop for Live {
 /// RSS of what a keeper keeps, in bytes; the keeper itself, a few hundred kB of its own, included.
 fn kept_rss(keeper: Option<i32>) -> u64 {
     keeper.map_or(0, process_tree::tree_rss)
+}
+
+/// Sleeps until then; for ever without a time.
+pub(crate) async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@
 //! | `src/pool/policy.rs` | limits, backoff, circuit breaker. Pure |
 //! | `src/pool/observer.rs` | the public events of the pool's life |
 //! | `src/invoker.rs` | the factory that counts live invokers, and the handle |
-//! | `src/invoker/life.rs` | the state table of one invoker. Pure |
+//! | `src/invoker/life.rs` `src/invoker/reason.rs` | the state table of one invoker, and why it ends. Pure |
 //! | `src/invoker/actor.rs` | the task that owns process and pipes |
 //! | `src/invoker/binding.rs` | which turn a line of the CLI belongs to. Pure |
 //! | `src/invoker/reply.rs` | one reply out of its events. Pure |

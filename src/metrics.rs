@@ -16,7 +16,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::invoker::Factory;
+use crate::invoker::reason::RestartReason;
 use crate::pool::observer::{LifeEvent, Observer};
 use crate::turn::{TurnError, Usage};
 
@@ -270,14 +270,14 @@ impl Metrics {
 }
 
 impl Observer for Metrics {
-    fn event(&self, event: &LifeEvent, _factory: &Factory) {
+    fn event(&self, event: &LifeEvent) {
         match event {
             LifeEvent::Ready { took, rss, .. } => {
                 self.start_seconds.observe(took.as_secs_f64());
                 self.ready_rss.fetch_max(*rss, Ordering::Relaxed);
             }
             LifeEvent::Switched { reason, vacant, .. } => {
-                let kind = if *reason == "recovery" { "recovery" } else { "planned" };
+                let kind = if *reason == RestartReason::Recovery { "recovery" } else { "planned" };
                 self.restart_seconds.with([kind], |seconds| seconds.observe(vacant.as_secs_f64()));
             }
             LifeEvent::Stopped { failed: true, .. } => {

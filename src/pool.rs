@@ -13,7 +13,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use crate::cli::account::Account;
 use crate::config::Config;
 use crate::invoker::life::Clear;
-use crate::invoker::{Assignment, Factory, Invoker, REPLY_QUEUE, Report};
+use crate::invoker::reason::StopReason;
+use crate::invoker::{Assignment, Factory, Invoker, REPLY_QUEUE, Report, sleep_until};
 use crate::shutdown::Tasks;
 use crate::turn::{Completion, Model, Prompt, TurnError, TurnEvent};
 
@@ -187,6 +188,12 @@ impl Pool {
             Ok(Err(_)) => Err(TurnError::Stopping),
             Err(_) => Err(TurnError::QueueTimeout(self.shared.queue_timeout)),
         }
+    }
+
+    /// What the pool starts invokers with. Whatever is started through it counts as live.
+    #[must_use]
+    pub fn factory(&self) -> &Factory {
+        &self.shared.factory
     }
 
     /// A snapshot.
@@ -382,7 +389,7 @@ impl Effects for Carrier<'_> {
         }
     }
 
-    fn stop(&mut self, id: Id, cause: &'static str, now: bool) {
+    fn stop(&mut self, id: Id, cause: StopReason, now: bool) {
         if let Some(invoker) = self.invokers.get(&id) {
             invoker.stop(cause, now);
         }
@@ -411,7 +418,7 @@ async fn drive(shared: Arc<Shared>, observers: Vec<Arc<dyn Observer>>) {
         // Consumed, so that nothing of them is kept while nothing happens.
         for event in events {
             for observer in &observers {
-                observer.event(&event, &shared.factory);
+                observer.event(&event);
             }
         }
         if over {
@@ -421,12 +428,5 @@ async fn drive(shared: Arc<Shared>, observers: Vec<Arc<dyn Observer>>) {
             () = shared.driver.notified() => {}
             () = sleep_until(next) => shared.tell(Core::tick),
         }
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
     }
 }

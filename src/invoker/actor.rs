@@ -18,7 +18,7 @@ use tokio_util::codec::FramedRead;
 use super::binding::{TurnBinding, Work};
 use super::life::{Action, Cause, Ending, Input, Life, Message, Phase};
 use super::reply::{self, Finished, Reply};
-use super::{Assignment, Command, Live, Report, kept_rss};
+use super::{Assignment, Command, Live, Report, kept_rss, sleep_until};
 use crate::cli::codec::{LineDecoder, LineError};
 use crate::cli::event::{self, CliEvent, ControlError, EventError, TurnResult};
 use crate::cli::quota::QuotaHold;
@@ -167,7 +167,7 @@ impl Actor {
                 status = self.keeper.wait(), if self.exit.is_none() => self.on_exit(status),
                 command = self.commands.recv(), if self.commands_open => self.on_command(command),
                 () = ready(client.as_ref(), blocked), if client.is_some() => self.on_client(client.as_ref()),
-                () = sleep_until(deadline), if deadline.is_some() => self.on_deadline(blocked),
+                () = sleep_until(deadline) => self.on_deadline(blocked),
             }
             self.finish_exit();
         }
@@ -302,11 +302,5 @@ async fn ready(client: Option<&mpsc::Sender<TurnEvent>>, blocked: bool) {
         let _ = client.reserve_many(RESERVED + 1).await;
     } else {
         client.closed().await;
-    }
-}
-
-async fn sleep_until(deadline: Option<Instant>) {
-    if let Some(deadline) = deadline {
-        tokio::time::sleep_until(deadline.into()).await;
     }
 }

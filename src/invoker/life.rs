@@ -15,6 +15,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::invoker::reason::{RestartReason, StopReason};
 use crate::turn::TurnError;
 
 /// How long `set_model` may take. Measured: 4 to 60 ms; but for a name that it does not know, the CLI first asks the
@@ -53,7 +54,7 @@ pub enum Clear {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
     /// The pool wanted it so.
-    Planned(&'static str),
+    Planned(StopReason),
     /// The CLI could not prove that it forgot the last request; `unable` when it said so, and will never be able to.
     NotCleared {
         /// `/clear` was answered without a `conversation_reset`.
@@ -96,7 +97,7 @@ pub enum Input {
     /// Stop: a running turn may end first, unless `now`.
     Stop {
         /// Why.
-        cause: &'static str,
+        cause: StopReason,
         /// Give up a running turn.
         now: bool,
     },
@@ -204,7 +205,7 @@ pub enum Phase {
         /// Reset the conversation afterwards.
         clear: Clear,
         /// Stop afterwards.
-        stop_after: Option<&'static str>,
+        stop_after: Option<StopReason>,
     },
     /// A turn runs.
     Busy {
@@ -215,7 +216,7 @@ pub enum Phase {
         /// Reset the conversation afterwards.
         clear: Clear,
         /// Stop afterwards.
-        stop_after: Option<&'static str>,
+        stop_after: Option<StopReason>,
     },
     /// A turn that nobody wants is being ended.
     Interrupting {
@@ -233,7 +234,7 @@ pub enum Phase {
         /// The proof matters also when it stops.
         has_to_prove: bool,
         /// Stop afterwards.
-        stop_after: Option<&'static str>,
+        stop_after: Option<StopReason>,
     },
     /// On the ladder.
     Stopping {
@@ -325,7 +326,7 @@ impl Life {
         self.say(clear, None, now)
     }
 
-    fn say(&mut self, clear: Clear, stop_after: Option<&'static str>, now: Instant) -> Vec<Action> {
+    fn say(&mut self, clear: Clear, stop_after: Option<StopReason>, now: Instant) -> Vec<Action> {
         let (silence, total) = (now + self.deadlines.silence, now + self.deadlines.turn);
         self.phase = Phase::Busy { silence, total, clear, stop_after };
         vec![Action::Send(Message::User)]
@@ -361,7 +362,7 @@ impl Life {
             }
             // The next turn must not get what may still come of this one.
             Phase::Interrupting { .. } if !detects_late_text => {
-                self.leave(Vec::new(), Cause::Planned("isolation"), now)
+                self.leave(Vec::new(), Cause::Planned(StopReason::Restart(RestartReason::Isolation)), now)
             }
             Phase::Interrupting { clear, .. } => self.after_turn(Vec::new(), clear, None, now),
             Phase::Clearing { reset: true, stop_after: Some(cause), .. } => {
@@ -385,7 +386,7 @@ impl Life {
         &mut self,
         mut actions: Vec<Action>,
         clear: Clear,
-        stop_after: Option<&'static str>,
+        stop_after: Option<StopReason>,
         now: Instant,
     ) -> Vec<Action> {
         match (clear, stop_after) {
@@ -454,7 +455,7 @@ impl Life {
         }
     }
 
-    fn told_to_stop(&mut self, cause: &'static str, at_once: bool, now: Instant) -> Vec<Action> {
+    fn told_to_stop(&mut self, cause: StopReason, at_once: bool, now: Instant) -> Vec<Action> {
         match &mut self.phase {
             Phase::Busy { stop_after, .. } | Phase::Switching { stop_after, wanted: true, .. } if !at_once => {
                 *stop_after = Some(cause);
@@ -496,7 +497,7 @@ impl Life {
     }
 
     fn kill(&mut self, now: Instant) -> Vec<Action> {
-        let mut actions = self.stop(Cause::Planned("killed"), now);
+        let mut actions = self.stop(Cause::Planned(StopReason::Kill), now);
         if let Phase::Stopping { rung, deadline, .. } = &mut self.phase
             && *rung < Rung::Killed
         {

@@ -81,7 +81,7 @@ impl Snapshot {
         gauge(registry, "invokers_busy", "Invokers that run a turn", status.busy);
         gauge(registry, "invokers_standby", "Invokers that are ready or start to take a slot over", status.standby);
         registry.register("invoker_starts", "Invokers that were started", ConstCounter::new(status.started));
-        let restarts = status.restarts.by_reason().map(|(reason, count)| ([reason], ConstCounter::new(count)));
+        let restarts = status.restarts.by_reason().map(|(reason, count)| ([reason.as_str()], ConstCounter::new(count)));
         registry.register(
             "restarts",
             "Slots that have switched to a new invoker, by why",

@@ -11,6 +11,7 @@ use crate::cli::quota::QuotaHold;
 use crate::config::{Config, Isolation, Standby};
 use crate::invoker::Report;
 use crate::invoker::life::{Cause, Clear};
+use crate::invoker::reason::{RestartReason, StopReason};
 use crate::pool::observer::LifeEvent;
 use crate::pool::policy::{CircuitBreaker, Limits, STANDBY_AT, Wear, backoff};
 use crate::pool::status::{LastRestart, PoolState, PoolStatus, Recovery, RestartCounts};
@@ -32,7 +33,7 @@ pub trait Effects {
     /// Ends a waiting request with an error.
     fn refuse(&mut self, ticket: Ticket, error: TurnError);
     /// Stops an invoker: after its turn, or `now`.
-    fn stop(&mut self, id: Id, cause: &'static str, now: bool);
+    fn stop(&mut self, id: Id, cause: StopReason, now: bool);
     /// Kills an invoker's tree.
     fn kill(&mut self, id: Id);
     /// Tells the observers.
@@ -88,7 +89,7 @@ struct Member {
     /// A turn of it has had a reply: it was not only started, it works.
     is_proven: bool,
     /// It has to be replaced whatever it has used.
-    forced: Option<&'static str>,
+    forced: Option<RestartReason>,
     why: Option<Cause>,
 }
 
@@ -96,7 +97,7 @@ struct Member {
 #[derive(Debug, Clone, Copy)]
 struct Previous {
     id: Id,
-    reason: &'static str,
+    reason: RestartReason,
     rss: u64,
     /// When it served nobody any more.
     left: Instant,
@@ -262,7 +263,7 @@ impl Core {
         let serving: Vec<Id> = self.slots.iter().filter_map(|slot| slot.invoker).collect();
         for id in &serving {
             if let Some(member) = self.members.get_mut(id) {
-                member.forced = Some("admin");
+                member.forced = Some(RestartReason::Admin);
             }
         }
         for slot in &mut self.slots {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::invoker::Factory;
+use crate::invoker::reason::RestartReason;
 use crate::pool::status::PoolState;
 
 /// Something that happened to an invoker or to the pool.
@@ -34,8 +34,8 @@ pub enum LifeEvent {
         old: u64,
         /// The one that serves now.
         new: u64,
-        /// Why, as in [`RestartCounts`](crate::pool::status::RestartCounts).
-        reason: &'static str,
+        /// Why.
+        reason: RestartReason,
         /// RSS of the old invoker's process tree when it was told to stop, in bytes.
         memory_before: u64,
         /// RSS of the new invoker's process tree when it had become ready, in bytes.
@@ -67,9 +67,8 @@ pub enum LifeEvent {
 
 /// Watches the pool's life. Called from the pool's own task: it must return at once.
 pub trait Observer: Send + Sync + 'static {
-    /// Called once for each event, in order. `factory` is what the pool itself starts invokers with; whatever is
-    /// started through it counts as live.
-    fn event(&self, event: &LifeEvent, factory: &Factory);
+    /// Called once for each event, in order.
+    fn event(&self, event: &LifeEvent);
 }
 
 /// Writes every event to the log.
@@ -77,7 +76,7 @@ pub trait Observer: Send + Sync + 'static {
 pub struct Log;
 
 impl Observer for Log {
-    fn event(&self, event: &LifeEvent, _factory: &Factory) {
+    fn event(&self, event: &LifeEvent) {
         match event {
             LifeEvent::Started { invoker, slot, standby } => tracing::info!(invoker, slot, standby, "invoker started"),
             LifeEvent::Ready { invoker, took, rss } => tracing::info!(invoker, ?took, rss, "invoker ready"),
@@ -86,7 +85,7 @@ impl Observer for Log {
                     slot,
                     old,
                     new,
-                    reason,
+                    reason = reason.as_str(),
                     memory_before,
                     memory_after,
                     ?vacant,

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
+use crate::invoker::reason::RestartReason;
 
 /// From this share of a limit on, a standby is started while the old invoker goes on serving. A start takes 0.3 to
 /// 1.1 s, a turn seldom less: one fifth of ten turns is time enough.
@@ -52,22 +53,22 @@ pub struct Wear {
 }
 
 impl Wear {
-    /// The share of the limit that is used most, 1 being the limit, and that limit's name.
+    /// The share of the limit that is used most, 1 being the limit, and the reason that a restart would have.
     #[must_use]
-    pub fn share(&self, limits: &Limits, now: Instant) -> (f64, &'static str) {
+    pub fn share(&self, limits: &Limits, now: Instant) -> (f64, RestartReason) {
         #[expect(clippy::cast_precision_loss, reason = "a share needs no more digits than an f64 has")]
         let of = |used: u64, limit: u64| used as f64 / limit.max(1) as f64;
         let time = |since: Instant, limit: Duration| now.saturating_duration_since(since).div_duration_f64(limit);
         [
-            (of(self.turns.into(), limits.turns.into()), "turns"),
-            (of(self.tokens, limits.tokens), "tokens"),
-            (of(self.rss, limits.rss), "memory"),
-            (time(self.started, limits.age), "age"),
-            (time(self.idle_since, limits.idle), "idle"),
+            (of(self.turns.into(), limits.turns.into()), RestartReason::Turns),
+            (of(self.tokens, limits.tokens), RestartReason::Tokens),
+            (of(self.rss, limits.rss), RestartReason::Memory),
+            (time(self.started, limits.age), RestartReason::Age),
+            (time(self.idle_since, limits.idle), RestartReason::Idle),
         ]
         .into_iter()
         .max_by(|a, b| a.0.total_cmp(&b.0))
-        .unwrap_or((0.0, "turns"))
+        .unwrap_or((0.0, RestartReason::Turns))
     }
 
     /// When time alone brings [`Wear::share`] to [`STANDBY_AT`] or to 1, whichever comes next.
@@ -183,11 +184,14 @@ mod tests {
         let now = Instant::now();
         let fresh = Wear { turns: 0, tokens: 0, started: now, idle_since: now, rss: 0 };
         let share = |wear: Wear, after: u64| wear.share(&LIMITS, now + Duration::from_secs(after));
-        assert_eq!(share(Wear { turns: 8, tokens: 799, ..fresh }, 0), (0.8, "turns"));
-        assert_eq!(share(Wear { turns: 8, tokens: 900, ..fresh }, 0), (0.9, "tokens"));
-        assert_eq!(share(Wear { rss: 2_000_000, ..fresh }, 0), (2.0, "memory"));
-        assert_eq!(share(fresh, 90), (0.9, "idle"));
-        assert_eq!(share(Wear { idle_since: now + Duration::from_secs(950), ..fresh }, 950), (0.95, "age"));
+        assert_eq!(share(Wear { turns: 8, tokens: 799, ..fresh }, 0), (0.8, RestartReason::Turns));
+        assert_eq!(share(Wear { turns: 8, tokens: 900, ..fresh }, 0), (0.9, RestartReason::Tokens));
+        assert_eq!(share(Wear { rss: 2_000_000, ..fresh }, 0), (2.0, RestartReason::Memory));
+        assert_eq!(share(fresh, 90), (0.9, RestartReason::Idle));
+        assert_eq!(
+            share(Wear { idle_since: now + Duration::from_secs(950), ..fresh }, 950),
+            (0.95, RestartReason::Age)
+        );
     }
 
     #[test]

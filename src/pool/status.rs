@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::invoker::reason::RestartReason;
+
 /// Whether requests are served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -95,26 +97,31 @@ impl RestartCounts {
 
     /// Each count with its reason.
     #[must_use]
-    pub fn by_reason(&self) -> [(&'static str, u64); 8] {
-        let Self { turns, tokens, age, idle, memory, isolation, admin, recovery } = *self;
-        [
-            ("turns", turns),
-            ("tokens", tokens),
-            ("age", age),
-            ("idle", idle),
-            ("memory", memory),
-            ("isolation", isolation),
-            ("admin", admin),
-            ("recovery", recovery),
-        ]
+    pub fn by_reason(&self) -> [(RestartReason, u64); 8] {
+        let mut counts = *self;
+        RestartReason::ALL.map(|reason| (reason, *counts.of_mut(reason)))
+    }
+
+    /// The count of one reason.
+    pub(super) fn of_mut(&mut self, reason: RestartReason) -> &mut u64 {
+        match reason {
+            RestartReason::Turns => &mut self.turns,
+            RestartReason::Tokens => &mut self.tokens,
+            RestartReason::Age => &mut self.age,
+            RestartReason::Idle => &mut self.idle,
+            RestartReason::Memory => &mut self.memory,
+            RestartReason::Isolation => &mut self.isolation,
+            RestartReason::Admin => &mut self.admin,
+            RestartReason::Recovery => &mut self.recovery,
+        }
     }
 }
 
 /// The latest restart, with the memory of the replaced invoker's tree and of its successor's.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LastRestart {
-    /// Why: a field name of [`RestartCounts`].
-    pub reason: &'static str,
+    /// Why.
+    pub reason: RestartReason,
     /// RSS of the old invoker's process tree when it was told to stop, in MB (10^6 bytes).
     pub memory_before_mb: f64,
     /// RSS of the new invoker's process tree when it had become ready, in MB (10^6 bytes).

@@ -7,6 +7,7 @@ use super::{
     INITIALIZE, Input, LineError, MAX_WAITING_ANSWERS, Phase, QuotaHold, RESERVED, Reply, Report, Running, SET_MODEL,
     STDERR_KEPT, STDERR_SHOWN, SystemTime, TurnError, TurnEvent, TurnResult, VecDeque, event, mpsc, now, reply,
 };
+use crate::invoker::reason::StopReason;
 
 type Line = Result<BytesMut, LineError>;
 
@@ -176,7 +177,7 @@ impl Actor {
             Some(Command::Kill) => self.handle(Input::Kill),
             None => {
                 self.commands_open = false;
-                self.handle(Input::Stop { cause: "nobody holds it", now: false });
+                self.handle(Input::Stop { cause: StopReason::Dropped, now: false });
             }
         }
     }

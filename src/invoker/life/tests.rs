@@ -2,6 +2,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+const TURNS: StopReason = StopReason::Restart(RestartReason::Turns);
+const ISOLATION: StopReason = StopReason::Restart(RestartReason::Isolation);
+
 const DEADLINES: Deadlines =
     Deadlines { start: Duration::from_secs(30), silence: Duration::from_mins(2), turn: Duration::from_mins(10) };
 
@@ -69,15 +72,15 @@ fn a_clear_that_fails_does_not_show_that_the_cli_is_unable() {
 #[test]
 fn the_ladder_has_four_rungs_and_the_exit_ends_it() {
     let (mut life, mut now) = ready();
-    let first = life.handle(Input::Stop { cause: "turns", now: false }, now);
-    assert_eq!(first, [Action::ReportLeaving(Cause::Planned("turns")), Action::CloseStdin]);
+    let first = life.handle(Input::Stop { cause: TURNS, now: false }, now);
+    assert_eq!(first, [Action::ReportLeaving(Cause::Planned(TURNS)), Action::CloseStdin]);
     for action in [Action::Terminate, Action::KillTree, Action::Abandon] {
         assert_eq!(life.handle(Input::Tick, now), [], "before its time");
         now = life.deadline().unwrap();
         assert_eq!(life.handle(Input::Tick, now), [action]);
     }
     assert_eq!(life.deadline(), None);
-    assert_eq!(life.handle(Input::Exited(String::new()), now), [Action::ReportGone(Cause::Planned("turns"))]);
+    assert_eq!(life.handle(Input::Exited(String::new()), now), [Action::ReportGone(Cause::Planned(TURNS))]);
 }
 
 #[test]
@@ -124,16 +127,16 @@ fn a_second_result_ends_the_invoker() {
 #[test]
 fn told_to_stop_a_busy_invoker_ends_its_turn_first_and_does_not_clear() {
     let (mut life, now) = busy();
-    assert_eq!(life.handle(Input::Stop { cause: "turns", now: false }, now), []);
+    assert_eq!(life.handle(Input::Stop { cause: TURNS, now: false }, now), []);
     let actions = life.handle(turn_ended(true), now);
-    let leaving = Action::ReportLeaving(Cause::Planned("turns"));
+    let leaving = Action::ReportLeaving(Cause::Planned(TURNS));
     assert_eq!(actions, [Action::EndTurn(Ending::Completed), leaving, Action::CloseStdin]);
 }
 
 #[test]
 fn told_to_stop_now_it_gives_its_turn_up() {
     let (mut life, now) = busy();
-    let actions = life.handle(Input::Stop { cause: "stopping", now: true }, now);
+    let actions = life.handle(Input::Stop { cause: StopReason::Shutdown, now: true }, now);
     assert_eq!(actions[0], Action::EndTurn(Ending::Stopping));
 }
 
@@ -209,9 +212,9 @@ fn an_end_while_the_model_switches_is_the_turns_fault_and_at_any_other_time_the_
 #[test]
 fn told_to_stop_while_the_model_switches_it_serves_its_turn_first() {
     let (mut life, now) = switching();
-    assert_eq!(life.handle(Input::Stop { cause: "turns", now: false }, now), []);
+    assert_eq!(life.handle(Input::Stop { cause: TURNS, now: false }, now), []);
     assert_eq!(life.clone().handle(Input::Switched(Ok(())), now), [Action::Send(Message::User)]);
-    let leaving = [Action::ReportLeaving(Cause::Planned("turns")), Action::CloseStdin];
+    let leaving = [Action::ReportLeaving(Cause::Planned(TURNS)), Action::CloseStdin];
     let refused = life.clone().handle(Input::Switched(Err(refusal())), now);
     assert_eq!(refused, [&[Action::EndTurn(Ending::Refused(refusal()))], &leaving[..]].concat());
     let given_up = life.clone().handle(Input::GiveUp, now);
@@ -228,7 +231,7 @@ fn an_interrupted_turn_whose_late_text_could_not_be_told_from_the_next_ends_the_
         life.handle(Input::Lease { clear, switch: false }, now);
         life.handle(Input::GiveUp, now);
         let over = Input::TurnEnded { success: false, detects_late_text: false };
-        let leaving = Action::ReportLeaving(Cause::Planned("isolation"));
+        let leaving = Action::ReportLeaving(Cause::Planned(ISOLATION));
         assert_eq!(life.handle(over, now), [leaving, Action::CloseStdin]);
     }
 }
@@ -238,7 +241,7 @@ fn told_to_stop_an_invoker_in_doubt_shows_first_whether_it_can_clear() {
     for told_in_turn in [true, false] {
         let (mut life, now) = ready();
         life.handle(Input::Lease { clear: Clear::Always, switch: false }, now);
-        let stop = || Input::Stop { cause: "isolation", now: false };
+        let stop = || Input::Stop { cause: ISOLATION, now: false };
         if told_in_turn {
             life.handle(stop(), now);
         }
@@ -247,9 +250,9 @@ fn told_to_stop_an_invoker_in_doubt_shows_first_whether_it_can_clear() {
         if !told_in_turn {
             assert_eq!(life.handle(stop(), now), []);
         }
-        let leaving = [Action::ReportLeaving(Cause::Planned("isolation")), Action::CloseStdin];
+        let leaving = [Action::ReportLeaving(Cause::Planned(ISOLATION)), Action::CloseStdin];
         assert_eq!(life.clone().handle(turn_ended(true), now), leaving, "it can't");
-        assert_eq!(life.clone().handle(Input::Stop { cause: "isolation", now: true }, now), leaving, "no time for it");
+        assert_eq!(life.clone().handle(Input::Stop { cause: ISOLATION, now: true }, now), leaving, "no time for it");
         life.handle(Input::Reset, now);
         assert_eq!(life.handle(turn_ended(true), now), [&[Action::ReportCleared], &leaving[..]].concat());
     }
@@ -269,7 +272,7 @@ fn inputs() -> impl Strategy<Value = Input> {
         6 => any::<(bool, bool)>().prop_map(|(success, detects_late_text)| Input::TurnEnded { success, detects_late_text }),
         3 => Just(Input::Reset),
         2 => Just(Input::GiveUp),
-        1 => any::<bool>().prop_map(|now| Input::Stop { cause: "x", now }),
+        1 => any::<bool>().prop_map(|now| Input::Stop { cause: TURNS, now }),
         1 => Just(Input::Kill),
         1 => Just(Input::Broken("b".to_owned())),
         1 => Just(Input::Exited("e".to_owned())),
@@ -316,7 +319,7 @@ proptest! {
             now += Duration::from_secs(seconds);
             check(&mut life, input, now);
         }
-        check(&mut life, Input::Stop { cause: "end", now: false }, now);
+        check(&mut life, Input::Stop { cause: StopReason::Shutdown, now: false }, now);
         for _ in 0..12 {
             now = life.deadline().unwrap_or(now);
             check(&mut life, Input::Tick, now);

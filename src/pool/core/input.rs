@@ -2,7 +2,7 @@
 
 use super::{
     Cause, Core, Duration, Effects, Id, Instant, LastRestart, LifeEvent, Phase, Previous, Probe, Quota, QuotaHold,
-    Suspension, Usage, backoff,
+    RestartReason, StopReason, Suspension, Usage, backoff,
 };
 
 /// For so long requests wait while nobody can serve them and starts fail. It is what one start may take by default.
@@ -87,12 +87,14 @@ impl Core {
         let slot = member.slot.take();
         let rss = if rss > 0 { rss } else { member.wear.rss };
         let reason = match cause {
-            Cause::Planned(reason) => reason,
+            Cause::Planned(StopReason::Restart(reason)) => Some(*reason),
+            // No invoker follows.
+            Cause::Planned(StopReason::Shutdown | StopReason::Kill | StopReason::Dropped) => None,
             Cause::NotCleared { unable } => {
                 self.cannot_clear |= unable;
-                "isolation"
+                Some(RestartReason::Isolation)
             }
-            Cause::NotSwitched(_) | Cause::Failed(_) => "recovery",
+            Cause::NotSwitched(_) | Cause::Failed(_) => Some(RestartReason::Recovery),
         };
         let was_standby = slot.is_none();
         if let Some(slot) = slot {
@@ -100,7 +102,7 @@ impl Core {
             slot.invoker = None;
             // One that never served leaves the one before it as the one that is replaced.
             let served = self.members.get(&id).is_some_and(|m| m.first_rss > 0);
-            if served {
+            if let Some(reason) = reason.filter(|_| served) {
                 slot.previous = Some(Previous { id, reason, rss, left: now });
             }
         }
@@ -147,7 +149,7 @@ impl Core {
         let why = member.why.unwrap_or_else(|| cause.clone());
         let failed = matches!(why, Cause::NotSwitched(_) | Cause::Failed(_));
         let reason = match why {
-            Cause::Planned(reason) => reason.to_owned(),
+            Cause::Planned(reason) => reason.as_str().to_owned(),
             Cause::NotCleared { .. } => "its conversation could not be reset".to_owned(),
             Cause::NotSwitched(what) | Cause::Failed(what) => what,
         };
@@ -159,17 +161,7 @@ impl Core {
     pub(super) fn switched(&mut self, slot: usize, new: Id, now: Instant, fx: &mut dyn Effects) {
         let Some(previous) = self.slots[slot].previous.take() else { return };
         let memory_after = self.members.get(&new).map_or(0, |member| member.first_rss);
-        let counts = &mut self.restarts;
-        *match previous.reason {
-            "turns" => &mut counts.turns,
-            "tokens" => &mut counts.tokens,
-            "age" => &mut counts.age,
-            "idle" => &mut counts.idle,
-            "memory" => &mut counts.memory,
-            "isolation" => &mut counts.isolation,
-            "recovery" => &mut counts.recovery,
-            _ => &mut counts.admin,
-        } += 1;
+        *self.restarts.of_mut(previous.reason) += 1;
         #[expect(clippy::cast_precision_loss, reason = "megabytes need no more digits than an f64 has")]
         let mb = |bytes: u64| (bytes as f64 / 1e5).round() / 10.0;
         self.last_restart = Some(LastRestart {

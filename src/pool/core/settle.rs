@@ -2,7 +2,7 @@
 
 use super::{
     Cause, Clear, Core, Duration, Effects, Id, Instant, Isolation, LifeEvent, Limits, Member, Phase, PoolState,
-    Previous, Probe, Recovery, STANDBY_AT, Standby, Stop, TurnError, Wear,
+    Previous, Probe, Recovery, RestartReason, STANDBY_AT, Standby, Stop, StopReason, TurnError, Wear,
 };
 
 /// How long after its start a probe has shown whether the CLI is well: who comes back then is served, if it is. A start
@@ -48,11 +48,13 @@ impl Core {
     }
 
     /// What a member has used of its limits, with the reason that a restart would have.
-    fn share(&self, member: &Member, now: Instant) -> (f64, &'static str) {
+    fn share(&self, member: &Member, now: Instant) -> (f64, RestartReason) {
         match member.forced {
             Some(reason) => (f64::INFINITY, reason),
             None => match member.wear.share(&self.limits(), now) {
-                (share, "turns") if self.limits().turns < self.rules.limits.turns => (share, "isolation"),
+                (share, RestartReason::Turns) if self.limits().turns < self.rules.limits.turns => {
+                    (share, RestartReason::Isolation)
+                }
                 share => share,
             },
         }
@@ -64,7 +66,7 @@ impl Core {
     }
 
     /// The slot whose invoker is most in need of being replaced, with its share and reason.
-    fn most_worn(&self, now: Instant) -> Option<(usize, Id, f64, &'static str)> {
+    fn most_worn(&self, now: Instant) -> Option<(usize, Id, f64, RestartReason)> {
         let worn = self.slots.iter().enumerate().filter_map(|(slot, s)| {
             let id = s.invoker?;
             let member = self.members.get(&id).filter(|m| m.phase != Phase::Starting)?;
@@ -87,13 +89,13 @@ impl Core {
                 // It ends the turn that it may have; it gets no other.
                 if member.phase == Phase::Idle {
                     member.phase = Phase::Leaving;
-                    member.why = Some(Cause::Planned(reason));
+                    member.why = Some(Cause::Planned(StopReason::Restart(reason)));
                     // The trial goes on with the successor: the old invoker will never get the turn that ends it.
                     if let Some(suspension) = self.suspension.as_mut().filter(|s| s.is_probed_by(old)) {
                         suspension.probe = Probe::OnTrial(standby);
                     }
                 }
-                fx.stop(old, reason, false);
+                fx.stop(old, StopReason::Restart(reason), false);
             }
             slot
         };
@@ -114,8 +116,8 @@ impl Core {
             let Some(member) = self.members.get(&id).filter(|m| m.phase == Phase::Idle) else { continue };
             let ((share, reason), rss) = (self.share(member, now), member.wear.rss);
             if share >= 1.0 {
-                fx.stop(id, reason, false);
-                self.leaving(id, &Cause::Planned(reason), rss, now);
+                fx.stop(id, StopReason::Restart(reason), false);
+                self.leaving(id, &Cause::Planned(StopReason::Restart(reason)), rss, now);
             }
         }
     }
@@ -248,9 +250,9 @@ impl Core {
     /// Nothing is served any more: everybody goes, whatever runs.
     fn end_all(&mut self, fx: &mut dyn Effects) {
         for (id, member) in self.members.iter_mut().filter(|(_, member)| member.phase != Phase::Leaving) {
-            fx.stop(*id, "stopping", true);
+            fx.stop(*id, StopReason::Shutdown, true);
             member.phase = Phase::Leaving;
-            member.why = Some(Cause::Planned("stopping"));
+            member.why = Some(Cause::Planned(StopReason::Shutdown));
         }
     }
 

@@ -15,8 +15,8 @@ struct World {
     /// Whether the latest turn of each is followed by a reset.
     clears: BTreeMap<Id, Clear>,
     clearing: BTreeSet<Id>,
-    stopping: BTreeMap<Id, &'static str>,
-    stop_after: BTreeMap<Id, &'static str>,
+    stopping: BTreeMap<Id, StopReason>,
+    stop_after: BTreeMap<Id, StopReason>,
     /// Tickets that have ended: served, refused or withdrawn.
     ended: BTreeMap<Ticket, &'static str>,
     events: Vec<LifeEvent>,
@@ -57,7 +57,7 @@ impl Effects for World {
         self.end(ticket, "refused");
     }
 
-    fn stop(&mut self, id: Id, cause: &'static str, now: bool) {
+    fn stop(&mut self, id: Id, cause: StopReason, now: bool) {
         if self.busy.contains_key(&id) && !now {
             self.stop_after.insert(id, cause);
         } else if let Some(ticket) = self.busy.remove(&id) {
@@ -69,7 +69,7 @@ impl Effects for World {
     }
 
     fn kill(&mut self, id: Id) {
-        self.stop(id, "killed", true);
+        self.stop(id, StopReason::Kill, true);
     }
 
     fn emit(&mut self, event: LifeEvent) {
@@ -143,7 +143,7 @@ impl Sim {
                 self.world.idle.insert(id);
                 self.report(id, Report::Idle { cleared: true, rss: 1 });
             } else if self.world.clearing.remove(&id) {
-                self.world.stopping.insert(id, "isolation");
+                self.world.stopping.insert(id, StopReason::Restart(RestartReason::Isolation));
                 self.report(id, Report::Leaving { cause: Cause::NotCleared { unable: true }, rss: 1 });
             }
         }
@@ -157,7 +157,7 @@ impl Sim {
         if ticket.is_none() && !there {
             return;
         }
-        self.world.stopping.insert(id, "crash");
+        self.world.stopping.insert(id, StopReason::Kill);
         let cause = Cause::Failed("crash".to_owned());
         if let Some(ticket) = ticket {
             self.core.report(id, Report::TurnOver { usage: None }, self.now, &mut self.world);
@@ -440,7 +440,7 @@ fn an_invoker_that_breaks_over_a_model_is_replaced_at_once_and_never_counts() {
         let ticket = sim.request();
         assert_eq!(sim.world.busy.remove(&id), Some(ticket));
         sim.world.end(ticket, "refused");
-        sim.world.stopping.insert(id, "not switched");
+        sim.world.stopping.insert(id, StopReason::Kill);
         sim.report(id, Report::TurnOver { usage: None });
         let cause = Cause::NotSwitched("no answer".to_owned());
         sim.report(id, Report::Leaving { cause: cause.clone(), rss: 1 });

@@ -118,6 +118,9 @@ async fn until_stopped(serve: Serve, profiler: Option<Profiler>) -> anyhow::Resu
     let plant = serve.plant.map(|spec| Arc::new(Plant::new(spec)));
     let observers = plant.iter().map(|plant| Arc::clone(plant) as Arc<dyn Observer>).collect();
     let server = Server::start(listener, serve.config, keys, observers)?;
+    if let Some(plant) = &plant {
+        plant.use_factory(server.pool().factory().clone());
+    }
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut user = signal(SignalKind::user_defined1()).context("listening for SIGUSR1")?;
     let (stop, stopped) = oneshot::channel();

@@ -3,7 +3,7 @@
 //! They hang on the pool's public observer: the product holds no code for them. Each takes one thing at a restart and
 //! does not give it back before [`Plant::release`].
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use cc_openai_wrapper::invoker::Factory;
 use cc_openai_wrapper::pool::observer::{LifeEvent, Observer};
@@ -19,6 +19,8 @@ pub use self::spec::{Kind, Spec};
 #[derive(Debug)]
 pub struct Plant {
     spec: Spec,
+    /// Starts invokers that the pool does not know.
+    factory: OnceLock<Factory>,
     state: Mutex<State>,
 }
 
@@ -32,7 +34,13 @@ impl Plant {
     /// A leak that begins with the first restart.
     #[must_use]
     pub fn new(spec: Spec) -> Self {
-        Self { spec, state: Mutex::new(State { restarts: 0, kept: Kept::new() }) }
+        Self { spec, factory: OnceLock::new(), state: Mutex::new(State { restarts: 0, kept: Kept::new() }) }
+    }
+
+    /// Starts invokers with `factory` from now on. To be called once the server has started.
+    pub fn use_factory(&self, factory: Factory) {
+        // A second one would be the same.
+        let _ = self.factory.set(factory);
     }
 
     /// Where the planted tasks were spawned.
@@ -48,7 +56,7 @@ impl Plant {
 }
 
 impl Observer for Plant {
-    fn event(&self, event: &LifeEvent, factory: &Factory) {
+    fn event(&self, event: &LifeEvent) {
         if !matches!(event, LifeEvent::Switched { .. }) {
             return;
         }
@@ -56,7 +64,7 @@ impl Observer for Plant {
         state.restarts += 1;
         if self.spec.strikes(state.restarts) {
             let restart = state.restarts;
-            if let Err(error) = state.kept.take(self.spec, restart, factory) {
+            if let Err(error) = state.kept.take(self.spec, restart, self.factory.get()) {
                 // The control then finds nothing, and fails with what is on stderr.
                 tell(&format!("cannot plant {}: {error}", self.spec));
             }

@@ -64,9 +64,12 @@ impl Kept {
     }
 
     /// Takes one more of `kind`. Called within the runtime.
-    pub fn take(&mut self, spec: Spec, restart: u64, factory: &Factory) -> io::Result<()> {
+    pub fn take(&mut self, spec: Spec, restart: u64, factory: Option<&Factory>) -> io::Result<()> {
         match spec.kind {
-            Kind::KeptInvoker => self.invokers.push(factory.start()),
+            Kind::KeptInvoker => {
+                let factory = factory.ok_or_else(|| io::Error::other("the server has not started yet"))?;
+                self.invokers.push(factory.start());
+            }
             Kind::Process => self.children.push(sleeper(&[LIFETIME])?),
             Kind::Zombie => self.children.push(sleeper(&["0"])?),
             Kind::Fd => self.fds.push(File::open("/dev/null")?.into()),
