@@ -1,4 +1,4 @@
-//! README's figures are those of the runs that are checked in: `reports/figures.toml` says which comes from where.
+//! The figures of README and of the manuals are those of the runs that are checked in: `reports/figures.toml` says which comes from where.
 
 use std::fs;
 use std::sync::LazyLock;
@@ -15,7 +15,9 @@ use serde_json::Value;
 
 use crate::workflows::root;
 
-/// With this variable set, README gets the figures of the files.
+/// The pages whose figures come from files.
+const PAGES: [&str; 4] = ["README.md", "src/MANUAL.md", "harness/MANUAL.md", "harness/OTHER-SERVERS.md"];
+/// With this variable set, the pages get the figures of the files.
 const UPDATE: &str = "UPDATE_FIGURES";
 const RENEW: &str = "UPDATE_FIGURES=1 cargo test --release -p leakgate --test it figures";
 /// The folder of `leakgate power`.
@@ -34,6 +36,7 @@ struct Sources {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Block {
+    page: String,
     command: String,
     file: String,
 }
@@ -42,6 +45,7 @@ struct Block {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
+    page: String,
     header: String,
     file: String,
 }
@@ -50,6 +54,7 @@ struct Table {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Figure {
+    page: String,
     text: String,
     file: String,
     from: Vec<String>,
@@ -63,16 +68,16 @@ fn sources() -> Sources {
     toml::from_str(&read("reports/figures.toml")).unwrap()
 }
 
-/// README with the figures of the files, and what is wrong in it as it is.
-fn renewed(readme: &str, sources: &Sources) -> (String, Vec<String>) {
-    let (mut text, mut wrong) = (readme.to_owned(), Vec::new());
-    for block in &sources.block {
+/// A page with the figures of the files, and what is wrong in it as it is.
+fn renewed(page: &str, text: &str, sources: &Sources) -> (String, Vec<String>) {
+    let (mut text, mut wrong) = (text.to_owned(), Vec::new());
+    for block in sources.block.iter().filter(|block| block.page == page) {
         text = with_block(&text, block, &read(&block.file), &mut wrong);
     }
-    for table in &sources.table {
+    for table in sources.table.iter().filter(|table| table.page == page) {
         text = with_table(&text, table, &read(&table.file), &mut wrong);
     }
-    for figure in &sources.figure {
+    for figure in sources.figure.iter().filter(|figure| figure.page == page) {
         let file: Value = serde_json::from_str(&read(&figure.file)).unwrap();
         text = with_figure(&text, figure, &file, &mut wrong);
     }
@@ -80,11 +85,11 @@ fn renewed(readme: &str, sources: &Sources) -> (String, Vec<String>) {
 }
 
 /// The lines of a block that its command printed.
-fn with_block(readme: &str, block: &Block, file: &str, wrong: &mut Vec<String>) -> String {
+fn with_block(page: &str, block: &Block, file: &str, wrong: &mut Vec<String>) -> String {
     let begin = format!("```console\n$ {}\n", block.command);
-    let Some((before, rest)) = readme.split_once(&begin) else {
-        wrong.push(format!("README.md has no block that begins with `$ {}`", block.command));
-        return readme.to_owned();
+    let Some((before, rest)) = page.split_once(&begin) else {
+        wrong.push(format!("{} has no block that begins with `$ {}`", block.page, block.command));
+        return page.to_owned();
     };
     let end = rest.find("\n$ ").into_iter().chain(rest.find("\n```")).min().unwrap();
     let mut lines = file.lines().filter(|line| !line.trim().is_empty());
@@ -100,7 +105,7 @@ fn with_block(readme: &str, block: &Block, file: &str, wrong: &mut Vec<String>) 
         let wanted = found.map(|found| shortened(found, line));
         if wanted.as_deref() != Some(line) {
             let is = wanted.as_deref().unwrap_or("no line like it there");
-            wrong.push(format!("README.md has\n    {line}\n  and {}\n    {is}", block.file));
+            wrong.push(format!("{} has\n    {line}\n  and {}\n    {is}", block.page, block.file));
         }
         shown.push(wanted.unwrap_or_else(|| line.to_owned()));
         gap = false;
@@ -109,11 +114,11 @@ fn with_block(readme: &str, block: &Block, file: &str, wrong: &mut Vec<String>) 
 }
 
 /// Rows of a table, each told from the others by its first cell.
-fn with_table(readme: &str, table: &Table, file: &str, wrong: &mut Vec<String>) -> String {
+fn with_table(page: &str, table: &Table, file: &str, wrong: &mut Vec<String>) -> String {
     let begin = format!("\n{}\n", table.header);
-    let (Some((before, rest)), Some((_, all))) = (readme.split_once(&begin), file.split_once(&begin)) else {
-        wrong.push(format!("README.md or {} has no table with this header: {}", table.file, table.header));
-        return readme.to_owned();
+    let (Some((before, rest)), Some((_, all))) = (page.split_once(&begin), file.split_once(&begin)) else {
+        wrong.push(format!("{} or {} has no table with this header: {}", table.page, table.file, table.header));
+        return page.to_owned();
     };
     let rows =
         |text: &str| text.lines().take_while(|line| line.starts_with('|')).map(str::to_owned).collect::<Vec<_>>();
@@ -124,7 +129,7 @@ fn with_table(readme: &str, table: &Table, file: &str, wrong: &mut Vec<String>) 
             let found = all.iter().find(|other| other.split('|').nth(1) == row.split('|').nth(1));
             if found != Some(row) {
                 let is = found.map_or("no row of that name", String::as_str);
-                wrong.push(format!("README.md has\n    {row}\n  and {}\n    {is}", table.file));
+                wrong.push(format!("{} has\n    {row}\n  and {}\n    {is}", table.page, table.file));
             }
             found.unwrap_or(row).clone()
         })
@@ -156,7 +161,7 @@ fn shortened(line: &str, shown: &str) -> String {
 }
 
 /// The sentence with the numbers of the file.
-fn with_figure(readme: &str, figure: &Figure, file: &Value, wrong: &mut Vec<String>) -> String {
+fn with_figure(page: &str, figure: &Figure, file: &Value, wrong: &mut Vec<String>) -> String {
     let place = Regex::new(r"\{(\d?)\}").unwrap();
     let decimals: Vec<Option<usize>> = place.captures_iter(&figure.text).map(|found| found[1].parse().ok()).collect();
     assert_eq!(decimals.len(), figure.from.len(), "a pointer for each figure: {}", figure.text);
@@ -165,9 +170,9 @@ fn with_figure(readme: &str, figure: &Figure, file: &Value, wrong: &mut Vec<Stri
         words.collect::<Vec<_>>().join(r"\s+")
     });
     let pattern = Regex::new(&parts.collect::<Vec<_>>().join(r"(\d[\d.,]*)")).unwrap();
-    let Some(found) = pattern.captures(readme) else {
-        wrong.push(format!("README.md has no sentence like: {}", figure.text));
-        return readme.to_owned();
+    let Some(found) = pattern.captures(page) else {
+        wrong.push(format!("{} has no sentence like: {}", figure.page, figure.text));
+        return page.to_owned();
     };
     let (mut text, mut at) = (String::new(), 0);
     for (number, (pointer, decimals)) in figure.from.iter().zip(decimals).enumerate() {
@@ -175,13 +180,13 @@ fn with_figure(readme: &str, figure: &Figure, file: &Value, wrong: &mut Vec<Stri
         let value = file.pointer(pointer).unwrap_or_else(|| panic!("{} has nothing at {pointer}", figure.file));
         let wanted = written(value, decimals);
         if wanted != shown.as_str() {
-            wrong.push(format!("README.md has {}, and {} has {wanted} at {pointer}", shown.as_str(), figure.file));
+            wrong.push(format!("{} has {}, and {} has {wanted} at {pointer}", figure.page, shown.as_str(), figure.file));
         }
-        text.push_str(&readme[at..shown.start()]);
+        text.push_str(&page[at..shown.start()]);
         text.push_str(&wanted);
         at = shown.end();
     }
-    text + &readme[at..]
+    text + &page[at..]
 }
 
 fn written(value: &Value, decimals: Option<usize>) -> String {
@@ -200,33 +205,40 @@ fn grouped(digits: &str) -> String {
 }
 
 #[test]
-fn every_figure_of_the_readme_is_that_of_its_file() {
-    let readme = read("README.md");
-    let (text, wrong) = renewed(&readme, &sources());
-    if std::env::var_os(UPDATE).is_some() {
-        fs::write(root().join("README.md"), text).unwrap();
-        return;
+fn every_figure_of_the_readme_and_the_manuals_is_that_of_its_file() {
+    let sources = sources();
+    let pages = sources.block.iter().map(|block| &block.page).chain(sources.table.iter().map(|table| &table.page));
+    for page in pages.chain(sources.figure.iter().map(|figure| &figure.page)) {
+        assert!(PAGES.contains(&page.as_str()), "reports/figures.toml names {page}");
     }
-    assert!(wrong.is_empty(), "{}\n\nThis writes the figures of the files:\n  {RENEW}", wrong.join("\n"));
+    for page in PAGES {
+        let (text, wrong) = renewed(page, &read(page), &sources);
+        if std::env::var_os(UPDATE).is_some() {
+            fs::write(root().join(page), text).unwrap();
+            continue;
+        }
+        assert!(wrong.is_empty(), "{}\n\nThis writes the figures of the files:\n  {RENEW}", wrong.join("\n"));
+    }
 }
 
 #[test]
 fn a_figure_that_was_changed_is_seen_and_put_right() {
     // Where it is out of date another test says so, or renews it.
     let sources = sources();
-    let (readme, _) = renewed(&read("README.md"), &sources);
     let cases = [
-        (Regex::new("18 of 18 planted").unwrap(), "17 of 18 planted"),
-        (Regex::new(r"half of them took up to(\s+)").unwrap(), "half of them took up to${1}1"),
-        (Regex::new("1 site grows").unwrap(), "2 site grows"),
-        (Regex::new(r"each restart \| 300 \| 20 of 20").unwrap(), "each restart | 300 | 19 of 20"),
+        ("README.md", Regex::new("18 of 18 planted").unwrap(), "17 of 18 planted"),
+        ("harness/MANUAL.md", Regex::new(r"half of them took up to(\s+)").unwrap(), "half of them took up to${1}1"),
+        ("harness/MANUAL.md", Regex::new("1 site grows").unwrap(), "2 site grows"),
+        ("harness/MANUAL.md", Regex::new(r"each restart \| 300 \| 20 of 20").unwrap(), "each restart | 300 | 19 of 20"),
+        ("harness/OTHER-SERVERS.md", Regex::new("from 22 to 63").unwrap(), "from 22 to 64"),
     ];
-    for (from, to) in cases {
-        let changed = from.replace(&readme, to).into_owned();
-        assert_ne!(changed, readme, "{from}");
-        let (text, wrong) = renewed(&changed, &sources);
+    for (page, from, to) in cases {
+        let (right, _) = renewed(page, &read(page), &sources);
+        let changed = from.replace(&right, to).into_owned();
+        assert_ne!(changed, right, "{from}");
+        let (text, wrong) = renewed(page, &changed, &sources);
         assert!(!wrong.is_empty(), "{from} was changed to {to}");
-        assert_eq!(text, readme);
+        assert_eq!(text, right);
     }
 }
 
@@ -260,9 +272,10 @@ fn what_is_said_of_the_gates_power_is_what_its_trials_say() {
 
 /// A block with the output of a command that no file stands behind would be a figure that nobody checks.
 #[test]
-fn every_output_in_the_readme_has_a_file() {
-    let (readme, sources) = (read("README.md"), sources());
-    for block in readme.split("```console\n").skip(1) {
+fn every_output_in_the_readme_and_the_manuals_has_a_file() {
+    let sources = sources();
+    let pages = PAGES.map(read).join("\n");
+    for block in pages.split("```console\n").skip(1) {
         // A block in a list is set in, and so is its end.
         let lines: Vec<&str> = block.lines().take_while(|line| !line.trim_start().starts_with("```")).collect();
         let is_command = |line: &str| line.trim_start().starts_with("$ ");

@@ -11,6 +11,7 @@ mod guard;
 mod judge;
 mod kubernetes;
 mod layering;
+mod links;
 mod load;
 mod mock;
 mod nightly;
