@@ -15,7 +15,7 @@ use crate::programs::Siblings;
 use crate::run::{Request, RunError};
 use cases::{Case, Plan};
 use leakgate_drive::event::Silent;
-use leakgate_judge::sample::{Run, Signal, TargetRun};
+use leakgate_judge::sample::{Metric, Run, TargetRun};
 use leakgate_judge::verdict::{self, Finding, target, trend};
 
 pub mod cases;
@@ -41,9 +41,9 @@ pub struct Trial {
     pub plant: Option<String>,
     /// The verdict of the run.
     pub finding: Finding,
-    /// The signals that were called a leak.
-    pub called: Vec<Signal>,
-    /// Growth of the planted signal for each restart, in its units.
+    /// The metrics that were called a leak.
+    pub called: Vec<Metric>,
+    /// Growth of the planted metric for each restart, in its units.
     pub growth: Option<f64>,
     /// Restarts, all repetitions together.
     pub restarts: u64,
@@ -140,8 +140,8 @@ fn request(plan: &Plan, siblings: &Siblings) -> Request {
 /// What is kept of a run.
 fn observed(case: &Case, trial: u64, commit: Option<String>, plan: &Plan, run: &Run, seconds: f64) -> Trial {
     let verdict = verdict::judge(run);
-    let leaks = verdict.signals.iter().filter(|row| row.verdict == Finding::Leak);
-    let planted = verdict.signals.iter().rev().find(|row| case.signals.contains(&row.name));
+    let leaks = verdict.metrics.iter().filter(|row| row.verdict == Finding::Leak);
+    let planted = verdict.metrics.iter().rev().find(|row| case.metrics.contains(&row.name));
     Trial {
         case: case.name.to_owned(),
         trial,

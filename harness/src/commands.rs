@@ -37,7 +37,8 @@ pub mod trend;
     name = "leakgate",
     version,
     after_help = "Exit codes: 0 pass, 1 leak, 2 usage, 3 not conclusive, 4 invalid (the run proves nothing), \
-                  5 leakgate itself failed."
+                  5 leakgate itself failed.\n\
+                  Verbs for people who work on leakgate (power, compare, fake-api) are in .github/CONTRIBUTING.md."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -63,12 +64,15 @@ enum Verb {
     /// Profile a scenario's heap and name the lines of code that keep memory.
     Profile(Box<profile::Args>),
     /// Plant leaks of falling size many times, and none many times: what this gate catches, and how often it cries wolf.
+    #[command(hide = true)]
     Power(power::Args),
     /// Tell what grew between two runs or two profiles.
     Diff(diff::Args),
     /// Hold the recorded conversations with the mock and with a real CLI, and tell what differs.
+    #[command(hide = true)]
     Compare(compare::Args),
     /// Serve a stand-in for the Messages API on loopback, for a real CLI that may reach nothing else.
+    #[command(hide = true)]
     FakeApi(fake_api::Args),
     /// Stand in the CLI's place, pass every byte on and record the session, scrubbed. Ends as the CLI ends.
     Record(record::Args),
@@ -140,6 +144,14 @@ pub fn main() -> ExitCode {
             let _ = writeln!(io::stderr(), "leakgate: {message}");
             exit.into()
         }
+    }
+}
+
+/// Writes warnings to stderr.
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        // A closed stderr must not end the command.
+        let _ = writeln!(io::stderr(), "leakgate: warning: {warning}");
     }
 }
 

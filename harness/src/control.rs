@@ -1,17 +1,17 @@
-//! Runs with a leak planted on purpose, one for each signal, and a clean one: the gate proves that it can see.
+//! Runs with a leak planted on purpose, one for each metric, and a clean one: the gate proves that it can see.
 
 use std::time::Duration;
 
 use leakgate_drive::scenario::{Scenario, restarts};
-use leakgate_judge::sample::Signal;
+use leakgate_judge::sample::Metric;
 
 /// One of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Control {
     /// Its name; `--plant` takes it too.
     pub name: &'static str,
-    /// The signals of which at least one has to show the leak; empty for the clean one.
-    pub planted: Vec<Signal>,
+    /// The metrics of which at least one has to show the leak; empty for the clean one.
+    pub planted: Vec<Metric>,
     /// Under dhat.
     pub profiled: bool,
     /// What changes in a scenario.
@@ -46,37 +46,37 @@ impl Control {
     /// All controls, the longest first, so that none is left alone at the end.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        let planted = |name, signals: &[Signal]| Self {
+        let planted = |name, metrics: &[Metric]| Self {
             name,
-            planted: signals.to_vec(),
+            planted: metrics.to_vec(),
             profiled: false,
             change: Change { plant: Some(name.to_owned()), ..Change::default() },
             restarts: RESTARTS,
         };
-        let heap = |name, signals: &[Signal]| Self { profiled: true, ..planted(name, signals) };
-        let mut intermittent = heap("intermittent", &[Signal::HeapBlocks]);
+        let heap = |name, metrics: &[Metric]| Self { profiled: true, ..planted(name, metrics) };
+        let mut intermittent = heap("intermittent", &[Metric::HeapBlocks]);
         intermittent.change.plant = Some("heap-block,every=10".to_owned());
         intermittent.restarts = INTERMITTENT;
         vec![
-            Self { restarts: SLOW, ..planted("slow", &[Signal::AnonPss]) },
+            Self { restarts: SLOW, ..planted("slow", &[Metric::AnonPss]) },
             intermittent,
-            planted("kept-invoker", &[Signal::LiveInvokers, Signal::CliProcesses]),
-            lost(planted("lost", &[Signal::Lost])),
-            heap("heap-block", &[Signal::HeapBlocks]),
-            heap("heap-bytes", &[Signal::HeapBytes]),
+            planted("kept-invoker", &[Metric::LiveInvokers, Metric::CliProcesses]),
+            lost(planted("lost", &[Metric::Lost])),
+            heap("heap-block", &[Metric::HeapBlocks]),
+            heap("heap-bytes", &[Metric::HeapBytes]),
             Self { change: Change::default(), ..heap("clean", &[]) },
-            planted("process", &[Signal::Processes]),
-            planted("zombie", &[Signal::Zombies]),
-            planted("fd", &[Signal::FdsFile]),
-            planted("fd-pipe", &[Signal::FdsPipe]),
-            planted("fd-socket", &[Signal::FdsSocket]),
-            planted("fd-anon", &[Signal::FdsAnon]),
-            planted("thread", &[Signal::Threads]),
-            planted("task", &[Signal::Tasks]),
-            planted("file", &[Signal::Files]),
-            planted("file-left", &[Signal::FilesLeft]),
-            planted("orphan", &[Signal::Orphans]),
-            mixed_up(planted("mixed-up", &[Signal::MixedUp])),
+            planted("process", &[Metric::Processes]),
+            planted("zombie", &[Metric::Zombies]),
+            planted("fd", &[Metric::FdsFile]),
+            planted("fd-pipe", &[Metric::FdsPipe]),
+            planted("fd-socket", &[Metric::FdsSocket]),
+            planted("fd-anon", &[Metric::FdsAnon]),
+            planted("thread", &[Metric::Threads]),
+            planted("task", &[Metric::Tasks]),
+            planted("file", &[Metric::Files]),
+            planted("file-left", &[Metric::FilesLeft]),
+            planted("orphan", &[Metric::Orphans]),
+            mixed_up(planted("mixed-up", &[Metric::MixedUp])),
         ]
     }
 
@@ -100,20 +100,20 @@ impl Control {
     /// above the bound for a server that is not ours.
     #[must_use]
     pub fn shows_outside(&self) -> bool {
-        let seen = |signal: &Signal| {
+        let seen = |metric: &Metric| {
             matches!(
-                signal,
-                Signal::CliProcesses
-                    | Signal::Processes
-                    | Signal::Zombies
-                    | Signal::FdsPipe
-                    | Signal::FdsSocket
-                    | Signal::FdsFile
-                    | Signal::FdsAnon
-                    | Signal::Threads
-                    | Signal::Files
-                    | Signal::Orphans
-                    | Signal::MixedUp
+                metric,
+                Metric::CliProcesses
+                    | Metric::Processes
+                    | Metric::Zombies
+                    | Metric::FdsPipe
+                    | Metric::FdsSocket
+                    | Metric::FdsFile
+                    | Metric::FdsAnon
+                    | Metric::Threads
+                    | Metric::Files
+                    | Metric::Orphans
+                    | Metric::MixedUp
             )
         };
         self.planted.is_empty() || self.planted.iter().any(seen)
@@ -173,18 +173,18 @@ mod tests {
 
     #[test]
     fn every_signal_that_is_judged_has_a_control() {
-        let planted: Vec<Signal> = Control::all().into_iter().flat_map(|control| control.planted).collect();
+        let planted: Vec<Metric> = Control::all().into_iter().flat_map(|control| control.planted).collect();
         let others = [
-            Signal::HeapBlocks,
-            Signal::HeapBytes,
-            Signal::Orphans,
-            Signal::FilesLeft,
-            Signal::Lost,
-            Signal::MixedUp,
-            Signal::AnonPss,
+            Metric::HeapBlocks,
+            Metric::HeapBytes,
+            Metric::Orphans,
+            Metric::FilesLeft,
+            Metric::Lost,
+            Metric::MixedUp,
+            Metric::AnonPss,
         ];
-        for signal in Signal::COUNTED.into_iter().chain(others) {
-            assert!(planted.contains(&signal), "{signal:?}");
+        for metric in Metric::COUNTED.into_iter().chain(others) {
+            assert!(planted.contains(&metric), "{metric:?}");
         }
         assert!(Control::all().iter().any(|control| control.planted.is_empty()));
     }

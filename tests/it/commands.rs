@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
-use leakgate_judge::sample::Signal;
+use leakgate_judge::sample::Metric;
 use leakgate_judge::verdict::{Finding, Verdict};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
@@ -107,9 +107,9 @@ fn the_original_bug_is_a_leak_and_is_named() {
 fn a_leak_at_every_fifth_restart_is_a_leak() {
     let bench = Bench::new();
     bench.run(&["--plant", "fd,every=5", "--restarts", "24"]).assert().code(1);
-    let named: Vec<Signal> =
-        bench.verdict().signals.iter().filter(|row| row.verdict == Finding::Leak).map(|row| row.name).collect();
-    assert_eq!(named, [Signal::FdsFile]);
+    let named: Vec<Metric> =
+        bench.verdict().metrics.iter().filter(|row| row.verdict == Finding::Leak).map(|row| row.name).collect();
+    assert_eq!(named, [Metric::FdsFile]);
     bench.is_clean();
 }
 

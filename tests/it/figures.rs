@@ -180,7 +180,12 @@ fn with_figure(page: &str, figure: &Figure, file: &Value, wrong: &mut Vec<String
         let value = file.pointer(pointer).unwrap_or_else(|| panic!("{} has nothing at {pointer}", figure.file));
         let wanted = written(value, decimals);
         if wanted != shown.as_str() {
-            wrong.push(format!("{} has {}, and {} has {wanted} at {pointer}", figure.page, shown.as_str(), figure.file));
+            wrong.push(format!(
+                "{} has {}, and {} has {wanted} at {pointer}",
+                figure.page,
+                shown.as_str(),
+                figure.file
+            ));
         }
         text.push_str(&page[at..shown.start()]);
         text.push_str(&wanted);

@@ -8,7 +8,7 @@ use leakgate::programs::Siblings;
 use leakgate::run::{Kind, Request};
 use leakgate_drive::event::Silent;
 use leakgate_drive::scenario::Scenario;
-use leakgate_judge::sample::Signal;
+use leakgate_judge::sample::Metric;
 use leakgate_judge::verdict::{self, Finding, Verdict};
 
 async fn measure(kind: Kind) -> Verdict {
@@ -43,19 +43,19 @@ async fn a_leak_that_looks_like_a_cache_in_a_short_run_is_found_by_a_longer_one(
     let short = Scenario { warm_up: 4, restarts: 36, ..Scenario::named("restarts").unwrap() };
     let verdict = measure_scenario(short, Kind::SutHeap, Some("heap-block,every=22,from=15")).await;
     assert_eq!(verdict.verdict, Finding::Leak, "{}", verdict.summary);
-    let blocks = verdict.signals.iter().filter(|row| row.name == Signal::HeapBlocks).map(|row| row.verdict);
+    let blocks = verdict.metrics.iter().filter(|row| row.name == Metric::HeapBlocks).map(|row| row.verdict);
     let blocks: Vec<Finding> = blocks.collect();
     assert!(blocks.len() > 1 && blocks[0] == Finding::Shown && blocks.ends_with(&[Finding::Leak]), "{blocks:?}");
 }
 
-fn passes(verdict: &Verdict, needed: &[Signal]) {
+fn passes(verdict: &Verdict, needed: &[Metric]) {
     assert_eq!(verdict.verdict, Finding::Pass, "{} {:?}", verdict.summary, verdict.invalid);
     assert!(verdict.proof.restarts >= 350, "{:?}", verdict.proof);
     assert_eq!((verdict.proof.errors, verdict.proof.lost, verdict.proof.mixed_up), (0, 0, 0));
     assert!(verdict.bounds.live_invokers_max <= 2, "{:?}", verdict.bounds);
-    for signal in needed {
-        let row = verdict.signals.iter().find(|row| row.name == *signal);
-        assert!(row.is_some_and(|row| row.verdict == Finding::Pass), "{signal:?}: {row:?}");
+    for metric in needed {
+        let row = verdict.metrics.iter().find(|row| row.name == *metric);
+        assert!(row.is_some_and(|row| row.verdict == Finding::Pass), "{metric:?}: {row:?}");
     }
 }
 
@@ -63,20 +63,20 @@ fn passes(verdict: &Verdict, needed: &[Signal]) {
 async fn three_hundred_restarts_leave_processes_descriptors_and_memory_as_they_were() {
     let verdict = measure(Kind::Sut).await;
     let needed = [
-        Signal::LiveInvokers,
-        Signal::Processes,
-        Signal::Zombies,
-        Signal::FdsPipe,
-        Signal::FdsSocket,
-        Signal::FdsFile,
-        Signal::FdsAnon,
-        Signal::Threads,
-        Signal::Tasks,
-        Signal::Files,
-        Signal::AnonPss,
-        Signal::ServerRss,
-        Signal::Orphans,
-        Signal::FilesLeft,
+        Metric::LiveInvokers,
+        Metric::Processes,
+        Metric::Zombies,
+        Metric::FdsPipe,
+        Metric::FdsSocket,
+        Metric::FdsFile,
+        Metric::FdsAnon,
+        Metric::Threads,
+        Metric::Tasks,
+        Metric::Files,
+        Metric::AnonPss,
+        Metric::ServerRss,
+        Metric::Orphans,
+        Metric::FilesLeft,
     ];
     passes(&verdict, &needed);
 }
@@ -84,13 +84,13 @@ async fn three_hundred_restarts_leave_processes_descriptors_and_memory_as_they_w
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_hundred_restarts_leave_every_heap_block_and_byte_as_they_were() {
     let verdict = measure(Kind::SutHeap).await;
-    passes(&verdict, &[Signal::HeapBlocks, Signal::HeapBytes, Signal::Tasks, Signal::Orphans]);
-    for row in verdict.signals.iter().filter(|row| matches!(row.name, Signal::HeapBlocks | Signal::HeapBytes)) {
+    passes(&verdict, &[Metric::HeapBlocks, Metric::HeapBytes, Metric::Tasks, Metric::Orphans]);
+    for row in verdict.metrics.iter().filter(|row| matches!(row.name, Metric::HeapBlocks | Metric::HeapBytes)) {
         assert_eq!(row.first, row.last, "{}", row.reason);
     }
 }
 
-/// Under dhat every exact signal is read, the heap among them. The warm-up is the scenario's own: whatever a worker
+/// Under dhat every exact metric is read, the heap among them. The warm-up is the scenario's own: whatever a worker
 /// thread keeps from its first reply that was asked for again has to be there before the first reading.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn json_of_a_schema_and_calls_of_functions_leave_every_count_and_the_heap_as_they_were() {
@@ -105,16 +105,16 @@ async fn json_of_a_schema_and_calls_of_functions_leave_every_count_and_the_heap_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leaks_show_under_json_of_a_schema_and_calls_of_functions_too() {
-    for (name, kind, plant, signal) in [
-        ("structured", Kind::SutHeap, "heap-block", Signal::HeapBlocks),
-        ("structured", Kind::Sut, "mixed-up", Signal::MixedUp),
-        ("tools", Kind::Sut, "fd", Signal::FdsFile),
-        ("tools", Kind::Sut, "mixed-up", Signal::MixedUp),
+    for (name, kind, plant, metric) in [
+        ("structured", Kind::SutHeap, "heap-block", Metric::HeapBlocks),
+        ("structured", Kind::Sut, "mixed-up", Metric::MixedUp),
+        ("tools", Kind::Sut, "fd", Metric::FdsFile),
+        ("tools", Kind::Sut, "mixed-up", Metric::MixedUp),
     ] {
         // As few restarts as the controls have: a leak at each of them shows.
         let scenario = Scenario { warm_up: 10, restarts: 60, ..Scenario::named(name).unwrap() };
         let verdict = measure_scenario(scenario, kind, Some(plant)).await;
-        let row = verdict.signals.iter().find(|row| row.name == signal);
+        let row = verdict.metrics.iter().find(|row| row.name == metric);
         assert!(row.is_some_and(|row| row.verdict == Finding::Leak), "{name} {plant}: {row:?}");
     }
 }

@@ -5,13 +5,13 @@ pub(crate) mod properties;
 
 use leakgate_drive::scenario::schedule::Schedule;
 use leakgate_judge::exit::Exit;
-use leakgate_judge::sample::{DOUBLED_AT_MOST, Outcome, Run, Signal, TargetRun};
-use leakgate_judge::verdict::{Finding, SignalVerdict, Verdict, judge};
+use leakgate_judge::sample::{DOUBLED_AT_MOST, Metric, Outcome, Run, TargetRun};
+use leakgate_judge::verdict::{Finding, MetricVerdict, Verdict, judge};
 
 use crate::runs::{RESTARTS, healthy, heap, set, set_last, sut, sut_heap, trace, with};
 
-fn row(verdict: &Verdict, signal: Signal) -> &SignalVerdict {
-    verdict.signals.iter().find(|row| row.name == signal).unwrap()
+fn row(verdict: &Verdict, metric: Metric) -> &MetricVerdict {
+    verdict.metrics.iter().find(|row| row.name == metric).unwrap()
 }
 
 fn alone(run: TargetRun) -> Verdict {
@@ -37,22 +37,22 @@ mod exact {
 
     #[test]
     fn one_more_after_three_hundred_restarts_is_a_leak() {
-        for signal in leakgate_judge::verdict::exact::SIGNALS {
+        for metric in leakgate_judge::verdict::exact::SIGNALS {
             let verdict = change(sut(), |run| {
-                let first = run.checkpoints[0].values[&signal];
-                set_last(run, signal, first + 1);
+                let first = run.checkpoints[0].values[&metric];
+                set_last(run, metric, first + 1);
             });
-            assert_eq!(verdict.verdict, Finding::Leak, "{signal:?}");
+            assert_eq!(verdict.verdict, Finding::Leak, "{metric:?}");
             assert_eq!(verdict.exit(), Exit::Leak);
-            assert_eq!(row(&verdict, signal).verdict, Finding::Leak);
-            assert_eq!(row(&verdict, signal).growth_per_restart, Some(1.0 / 300.0));
-            assert_eq!(row(&verdict, signal).smallest_detectable, Some(1.0 / 300.0));
+            assert_eq!(row(&verdict, metric).verdict, Finding::Leak);
+            assert_eq!(row(&verdict, metric).growth_per_restart, Some(1.0 / 300.0));
+            assert_eq!(row(&verdict, metric).smallest_detectable, Some(1.0 / 300.0));
         }
     }
 
     #[test]
     fn fewer_than_at_first_is_no_leak() {
-        assert_eq!(change(sut(), |run| set_last(run, Signal::FdsPipe, 3)).verdict, Finding::Pass);
+        assert_eq!(change(sut(), |run| set_last(run, Metric::FdsPipe, 3)).verdict, Finding::Pass);
     }
 
     #[test]
@@ -60,7 +60,7 @@ mod exact {
         let verdict = change(sut(), |run| {
             let extra = run.checkpoints[0].clone();
             run.checkpoints.insert(1, leakgate_judge::sample::Checkpoint { restarts: 200, ..extra });
-            set(run, Signal::FdsPipe, &[12, 12, 13]);
+            set(run, Metric::FdsPipe, &[12, 12, 13]);
         });
         assert_eq!(verdict.verdict, Finding::Leak);
     }
@@ -70,10 +70,10 @@ mod exact {
         let verdict = change(sut(), |run| {
             let extra = run.checkpoints[0].clone();
             run.checkpoints.insert(1, leakgate_judge::sample::Checkpoint { restarts: 200, ..extra });
-            set(run, Signal::FdsPipe, &[12, 40, 12]);
+            set(run, Metric::FdsPipe, &[12, 40, 12]);
         });
         assert_eq!(verdict.verdict, Finding::Pass);
-        assert_eq!(row(&verdict, Signal::FdsPipe).max, Some(40));
+        assert_eq!(row(&verdict, Metric::FdsPipe).max, Some(40));
     }
 
     #[test]
@@ -81,9 +81,9 @@ mod exact {
         let verdict = change(sut(), |run| {
             let extra = run.checkpoints[0].clone();
             run.checkpoints.insert(1, leakgate_judge::sample::Checkpoint { restarts: 200, ..extra });
-            set(run, Signal::Zombies, &[0, 1, 0]);
+            set(run, Metric::Zombies, &[0, 1, 0]);
         });
-        assert_eq!(row(&verdict, Signal::Zombies).verdict, Finding::Leak);
+        assert_eq!(row(&verdict, Metric::Zombies).verdict, Finding::Leak);
     }
 }
 
@@ -93,14 +93,14 @@ mod instants {
     #[test]
     fn a_third_invoker_for_one_slot_is_a_leak_even_when_it_is_gone_at_the_checkpoint() {
         let verdict = change(sut(), |run| run.bounds.live_invokers_max = 3);
-        assert_eq!(row(&verdict, Signal::LiveInvokers).verdict, Finding::Leak);
+        assert_eq!(row(&verdict, Metric::LiveInvokers).verdict, Finding::Leak);
         assert!(verdict.summary.contains("reached 3"), "{}", verdict.summary);
     }
 
     #[test]
     fn the_systems_count_does_not_believe_the_target() {
         let verdict = change(sut(), |run| run.bounds.cli_processes_max = 3);
-        assert_eq!(row(&verdict, Signal::LiveInvokers).verdict, Finding::Leak);
+        assert_eq!(row(&verdict, Metric::LiveInvokers).verdict, Finding::Leak);
         assert!(verdict.summary.contains("the system showed 3"), "{}", verdict.summary);
     }
 
@@ -109,7 +109,7 @@ mod instants {
         let verdict = change(sut(), |run| {
             run.checkpoints
                 .iter_mut()
-                .for_each(|point| point.values.retain(|&signal, _| signal != Signal::LiveInvokers));
+                .for_each(|point| point.values.retain(|&metric, _| metric != Metric::LiveInvokers));
             (run.bounds.live_invokers_max, run.bounds.cli_processes_max) = (0, 3);
         });
         assert_eq!(verdict.verdict, Finding::Leak);
@@ -118,9 +118,9 @@ mod instants {
     #[test]
     fn memory_over_its_cap_is_a_leak_of_that_signal() {
         let server = change(sut(), |run| run.bounds.server_rss_max_mb = 150.1);
-        assert_eq!(row(&server, Signal::ServerRss).verdict, Finding::Leak);
+        assert_eq!(row(&server, Metric::ServerRss).verdict, Finding::Leak);
         let tree = change(sut(), |run| run.trace[60].tree_rss = 400_000_001);
-        assert_eq!(row(&tree, Signal::TreeRss).verdict, Finding::Leak);
+        assert_eq!(row(&tree, Metric::TreeRss).verdict, Finding::Leak);
         assert!(tree.summary.contains("over the cap"), "{}", tree.summary);
     }
 
@@ -136,10 +136,10 @@ mod totals {
 
     #[test]
     fn anything_left_lost_or_mixed_up_is_a_leak() {
-        for signal in [Signal::Orphans, Signal::FilesLeft, Signal::Lost, Signal::MixedUp] {
-            let verdict = change(sut(), |run| run.totals.extend([(signal, 1)]));
+        for metric in [Metric::Orphans, Metric::FilesLeft, Metric::Lost, Metric::MixedUp] {
+            let verdict = change(sut(), |run| run.totals.extend([(metric, 1)]));
             assert_eq!(verdict.verdict, Finding::Leak);
-            assert_eq!(row(&verdict, signal).verdict, Finding::Leak);
+            assert_eq!(row(&verdict, metric).verdict, Finding::Leak);
         }
     }
 
@@ -165,7 +165,7 @@ mod heap_rule {
 
     fn blocks(values: [u64; 3]) -> Finding {
         let [a, b, c] = values;
-        row(&alone(heap(&[(150, a, 9_000), (300, b, 9_000), (600, c, 9_000)])), Signal::HeapBlocks).verdict
+        row(&alone(heap(&[(150, a, 9_000), (300, b, 9_000), (600, c, 9_000)])), Metric::HeapBlocks).verdict
     }
 
     #[test]
@@ -259,8 +259,8 @@ mod heap_rule {
         let reading = |restarts| (restarts, 900, bytes(restarts));
         for from in [51, 75, 100, 128, 129, 150, 200] {
             let verdict = alone(heap(&[reading(from), reading(from * 2), reading(from * 4)]));
-            assert_eq!(row(&verdict, Signal::HeapBlocks).verdict, Finding::Pass);
-            assert_eq!(row(&verdict, Signal::HeapBytes).verdict, Finding::Leak, "from {from}");
+            assert_eq!(row(&verdict, Metric::HeapBlocks).verdict, Finding::Pass);
+            assert_eq!(row(&verdict, Metric::HeapBytes).verdict, Finding::Leak, "from {from}");
         }
     }
 
@@ -268,14 +268,14 @@ mod heap_rule {
     fn a_vector_that_hides_between_close_checkpoints_does_not_pass() {
         // 256 entries from restart 129 on, 512 from 257 on: 250 → 400 shows one doubling and 400 → 500 none.
         let verdict = alone(heap(&[(250, 900, 9_000), (400, 900, 9_000 + 8 * 512), (500, 900, 9_000 + 8 * 512)]));
-        assert_eq!(row(&verdict, Signal::HeapBytes).verdict, Finding::Saturating);
+        assert_eq!(row(&verdict, Metric::HeapBytes).verdict, Finding::Saturating);
     }
 
     #[test]
     fn intervals_of_other_lengths_are_compared_by_rate() {
         let even = |values: [u64; 3]| {
             let [a, b, c] = values;
-            row(&alone(heap(&[(100, a, 9), (400, b, 9), (700, c, 9)])), Signal::HeapBlocks).verdict
+            row(&alone(heap(&[(100, a, 9), (400, b, 9), (700, c, 9)])), Metric::HeapBlocks).verdict
         };
         assert_eq!(even([0, 300, 600]), Finding::Leak);
         assert_eq!(even([0, 300, 450]), Finding::Saturating);
@@ -285,14 +285,14 @@ mod heap_rule {
     fn the_checkpoints_at_t_2t_and_4t_are_chosen_among_more() {
         // Steep until 150, which is warm-up, and then flat.
         let readings = [(50, 100, 9), (150, 900, 9), (250, 900, 9), (450, 900, 9)];
-        assert_eq!(row(&alone(heap(&readings)), Signal::HeapBlocks).verdict, Finding::Pass);
+        assert_eq!(row(&alone(heap(&readings)), Metric::HeapBlocks).verdict, Finding::Pass);
         // From 100 on at one block a restart, whatever the warm-up did; and slowing, whatever the warm-up did.
         let at = |values: [u64; 4]| {
             let [a, b, c, d] = values;
-            alone(heap(&[(50, a, 9), (100, b, 9), (200, c, 9), (400, d, 9)])).signals
+            alone(heap(&[(50, a, 9), (100, b, 9), (200, c, 9), (400, d, 9)])).metrics
         };
         let found =
-            |rows: Vec<SignalVerdict>| rows.iter().find(|row| row.name == Signal::HeapBlocks).map(|row| row.verdict);
+            |rows: Vec<MetricVerdict>| rows.iter().find(|row| row.name == Metric::HeapBlocks).map(|row| row.verdict);
         assert_eq!(found(at([0, 500, 600, 800])), Some(Finding::Leak));
         assert_eq!(found(at([480, 500, 600, 700])), Some(Finding::Saturating));
     }
@@ -312,8 +312,8 @@ mod heap_rule {
     fn the_longer_run_says_what_a_slowing_one_was() {
         let full = judge(&with(vec![longer(0, SLOWING), longer(1, [1_150, 1_150, 1_150])]));
         assert_eq!((full.verdict, full.exit()), (Finding::Pass, Exit::Pass));
-        assert_eq!(row(&full, Signal::HeapBlocks).verdict, Finding::Shown);
-        assert!(row(&full, Signal::HeapBlocks).reason.contains("twice as long"));
+        assert_eq!(row(&full, Metric::HeapBlocks).verdict, Finding::Shown);
+        assert!(row(&full, Metric::HeapBlocks).reason.contains("twice as long"));
         assert_eq!(judge(&with(vec![longer(0, SLOWING), longer(1, [900, 1_000, 1_200])])).verdict, Finding::Leak);
         assert_eq!(judge(&with(vec![longer(0, SLOWING), longer(1, SLOWING)])).verdict, Finding::Saturating);
     }
@@ -357,7 +357,7 @@ mod noisy {
             run.trace = trace(restarts, of);
             run.plan.doubled = doubled;
         });
-        row(&verdict, Signal::AnonPss).verdict
+        row(&verdict, Metric::AnonPss).verdict
     }
 
     #[test]
@@ -446,7 +446,7 @@ mod noisy {
     #[test]
     fn a_bound_that_was_not_calibrated_is_said() {
         let verdict = change(sut(), |run| run.trace = trace(150, |_| 40_000_000));
-        assert!((row(&verdict, Signal::AnonPss).tolerance - 360.0).abs() < 1e-9);
+        assert!((row(&verdict, Metric::AnonPss).tolerance - 360.0).abs() < 1e-9);
         assert_eq!(verdict.verdict, Finding::Pass);
         assert!(verdict.warnings.iter().any(|text| text.contains("not calibrated")), "{:?}", verdict.warnings);
     }
@@ -499,9 +499,9 @@ mod noisy {
     #[test]
     fn growth_beside_another_leak_is_a_leak() {
         let mut run = growing_server();
-        set_last(&mut run, Signal::Tasks, 5);
+        set_last(&mut run, Metric::Tasks, 5);
         let verdict = judge(&with(vec![run, sut_heap()]));
-        assert_eq!(row(&verdict, Signal::AnonPss).verdict, Finding::Leak);
+        assert_eq!(row(&verdict, Metric::AnonPss).verdict, Finding::Leak);
     }
 }
 
@@ -517,8 +517,8 @@ mod controls {
     #[test]
     fn a_missed_control_makes_everything_invalid_even_a_leak() {
         let verdict = with_controls(|run| {
-            set_last(&mut run.controls[0].run, Signal::FdsPipe, 12);
-            set_last(&mut run.targets[0], Signal::Tasks, 99);
+            set_last(&mut run.controls[0].run, Metric::FdsPipe, 12);
+            set_last(&mut run.targets[0], Metric::Tasks, 99);
         });
         assert_eq!((verdict.verdict, verdict.exit()), (Finding::Invalid, Exit::Invalid));
         assert!(verdict.summary.contains("control fd was missed"), "{}", verdict.summary);
@@ -527,16 +527,16 @@ mod controls {
     #[test]
     fn a_control_seen_only_by_another_signal_is_missed() {
         let verdict = with_controls(|run| {
-            set_last(&mut run.controls[0].run, Signal::FdsPipe, 12);
-            set_last(&mut run.controls[0].run, Signal::Tasks, 99);
+            set_last(&mut run.controls[0].run, Metric::FdsPipe, 12);
+            set_last(&mut run.controls[0].run, Metric::Tasks, 99);
         });
         assert_eq!(verdict.verdict, Finding::Invalid);
-        assert_eq!(verdict.controls[0].named, [Signal::Tasks]);
+        assert_eq!(verdict.controls[0].named, [Metric::Tasks]);
     }
 
     #[test]
     fn a_clean_control_that_alarms_or_fails_makes_everything_invalid() {
-        let alarm = with_controls(|run| set_last(&mut run.controls[1].run, Signal::Tasks, 5));
+        let alarm = with_controls(|run| set_last(&mut run.controls[1].run, Metric::Tasks, 5));
         assert_eq!(alarm.verdict, Finding::Invalid);
         let failed = with_controls(|run| run.controls[1].run.outcome = Outcome::Failed { what: "no".into() });
         assert_eq!(failed.verdict, Finding::Invalid);
@@ -576,10 +576,10 @@ mod validity {
         invalid(|run| run.checkpoints[1].restarts = 50, "does not rise");
         invalid(|run| run.trace.reverse(), "does not rise");
         invalid(
-            |run| run.checkpoints[1].values.retain(|&signal, _| signal != Signal::Tasks),
+            |run| run.checkpoints[1].values.retain(|&metric, _| metric != Metric::Tasks),
             "restart 350 lacks tasks",
         );
-        invalid(|run| run.checkpoints.iter_mut().for_each(|point| point.values.clear()), "no signal could be read");
+        invalid(|run| run.checkpoints.iter_mut().for_each(|point| point.values.clear()), "no metric could be read");
     }
 
     #[test]
@@ -605,7 +605,7 @@ mod validity {
     #[test]
     fn a_leak_beside_a_target_that_failed_is_a_leak() {
         let mut leaking = sut();
-        set_last(&mut leaking, Signal::Tasks, 5);
+        set_last(&mut leaking, Metric::Tasks, 5);
         let mut failed = sut_heap();
         failed.outcome = Outcome::Failed { what: "killed".into() };
         let verdict = judge(&with(vec![failed, leaking]));

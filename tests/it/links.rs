@@ -42,7 +42,10 @@ fn anchors(text: &str) -> BTreeSet<String> {
 
 fn anchor(heading: &str) -> String {
     let kept = heading.to_lowercase();
-    kept.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c)).map(|c| if c == ' ' { '-' } else { c }).collect()
+    kept.chars()
+        .filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
 }
 
 fn links(text: &str) -> Vec<String> {
@@ -56,7 +59,8 @@ fn links(text: &str) -> Vec<String> {
 /// The links of a page that lead nowhere.
 fn broken(page: &Path, text: &str) -> Vec<String> {
     let is_broken = |link: &String| {
-        let (path, heading) = link.split_once('#').map_or((link.as_str(), None), |(path, heading)| (path, Some(heading)));
+        let (path, heading) =
+            link.split_once('#').map_or((link.as_str(), None), |(path, heading)| (path, Some(heading)));
         let target = if path.is_empty() { page.to_owned() } else { page.parent().unwrap().join(path) };
         let has = |heading: &str| fs::read_to_string(&target).is_ok_and(|text| anchors(&text).contains(heading));
         !target.exists() || heading.is_some_and(|heading| !has(heading))

@@ -5,9 +5,9 @@ mod page;
 
 use leakgate_history::baseline::Baseline;
 use leakgate_history::compare::{Beside, Change, Comparison};
-use leakgate_history::metric::Metric;
+use leakgate_history::figure::Figure;
 use leakgate_history::{Conclusion, Night, Remark};
-use leakgate_judge::sample::{Environment, Latency, LatencyOf, Run, Signal};
+use leakgate_judge::sample::{Environment, Latency, LatencyOf, Metric, Run};
 use leakgate_judge::verdict::judge;
 use leakgate_report::night::render;
 
@@ -40,7 +40,7 @@ fn growing(bytes: u64) -> Run {
 
 fn leaking() -> Run {
     let mut run = healthy();
-    set_last(&mut run.targets[0], Signal::FdsPipe, 312);
+    set_last(&mut run.targets[0], Metric::FdsPipe, 312);
     run
 }
 
@@ -69,9 +69,9 @@ fn regressed() -> Comparison {
         effect: Some(189.5),
         p: Some(1.0 / 252.0),
         beside: vec![
-            beside(Metric::ServerRssMb, 8.9, 9.1),
-            beside(Metric::TreeRssMb, 19.9, 20.2),
-            beside(Metric::P95Ms, 7.5, 7.25),
+            beside(Figure::ServerRssMb, 8.9, 9.1),
+            beside(Figure::TreeRssMb, 19.9, 20.2),
+            beside(Figure::P95Ms, 7.5, 7.25),
         ],
     }
 }
@@ -86,7 +86,7 @@ fn nights() -> Vec<Night> {
     let mut leaky = night(6, 7, leaking());
     leaky.environment.kernel = "6.9.0".into();
     let mut blind = healthy();
-    set_last(&mut blind.controls[0].run, Signal::FdsPipe, 12);
+    set_last(&mut blind.controls[0].run, Metric::FdsPipe, 12);
     blind.targets.truncate(1);
     let mut blind = night(7, 8, blind);
     blind.environment.kernel = "6.9.0".into();
@@ -144,7 +144,7 @@ fn the_worst_of_all_findings_is_what_a_night_comes_to() {
     assert_eq!(after(healthy(), Some(Change::Regression), &[OverBudget]), (Regression, 1));
     assert_eq!(after(leaking(), Some(Change::Regression), &[Expired]), (Leak, 1));
     let mut blind = healthy();
-    set_last(&mut blind.controls[0].run, Signal::FdsPipe, 12);
+    set_last(&mut blind.controls[0].run, Metric::FdsPipe, 12);
     assert_eq!(after(blind, Some(Change::Regression), &[OverBudget]), (Invalid, 4));
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use assert_cmd::Command;
-use leakgate_judge::sample::{Run, Signal};
+use leakgate_judge::sample::{Metric, Run};
 use predicates::str::contains;
 use tempfile::TempDir;
 
@@ -90,7 +90,7 @@ fn a_server_that_is_killed_in_the_middle_of_a_turn_leaves_nothing_and_latencies_
     leakgate(&folder, &["real", "--restarts", "24"]).assert().code(0).stdout(contains("during a restart"));
     let run: Run = serde_json::from_slice(&fs::read(folder.path().join("out/run.json")).unwrap()).unwrap();
     let target = &run.targets[0];
-    assert_eq!((target.totals[&Signal::LeftByKill], target.totals[&Signal::FilesLeft]), (0, 0));
+    assert_eq!((target.totals[&Metric::LeftByKill], target.totals[&Metric::FilesLeft]), (0, 0));
     let latency = target.latency.unwrap();
     assert_eq!(latency.during.requests + latency.between.requests, target.proof.requests);
     assert!(latency.during.requests > 0 && latency.during.p50_ms <= latency.during.max_ms, "{latency:?}");

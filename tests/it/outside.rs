@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
-use leakgate_judge::sample::{Per, Run, Signal, Thing};
+use leakgate_judge::sample::{Metric, Per, Run, Thing};
 use leakgate_judge::verdict::{Finding, Verdict};
 use predicates::str::contains;
 use rustix::process::Pid;
@@ -60,8 +60,8 @@ impl Repository {
         serde_json::from_slice(&fs::read(self.folder.path().join("out/run.json")).unwrap()).unwrap()
     }
 
-    fn leaks(&self) -> Vec<Signal> {
-        let leaks = self.verdict().signals.into_iter().filter(|row| row.verdict == Finding::Leak);
+    fn leaks(&self) -> Vec<Metric> {
+        let leaks = self.verdict().metrics.into_iter().filter(|row| row.verdict == Finding::Leak);
         leaks.map(|row| row.name).collect()
     }
 }
@@ -123,22 +123,22 @@ fn a_server_without_a_leak_passes() {
     let verdict = repository.verdict();
     assert!(verdict.proof.restarts >= 48 && verdict.proof.requests >= 140, "{:?}", verdict.proof);
     assert_eq!((verdict.proof.errors, verdict.proof.lost, verdict.proof.unmarked), (0, 0, 0));
-    let judged: Vec<Signal> =
-        verdict.signals.iter().filter(|row| row.verdict == Finding::Pass).map(|row| row.name).collect();
+    let judged: Vec<Metric> =
+        verdict.metrics.iter().filter(|row| row.verdict == Finding::Pass).map(|row| row.name).collect();
     for signal in [
-        Signal::CliProcesses,
-        Signal::Processes,
-        Signal::Zombies,
-        Signal::FdsPipe,
-        Signal::FdsSocket,
-        Signal::FdsFile,
-        Signal::FdsAnon,
-        Signal::Threads,
-        Signal::Files,
-        Signal::Orphans,
-        Signal::LeftByKill,
-        Signal::Lost,
-        Signal::MixedUp,
+        Metric::CliProcesses,
+        Metric::Processes,
+        Metric::Zombies,
+        Metric::FdsPipe,
+        Metric::FdsSocket,
+        Metric::FdsFile,
+        Metric::FdsAnon,
+        Metric::Threads,
+        Metric::Files,
+        Metric::Orphans,
+        Metric::LeftByKill,
+        Metric::Lost,
+        Metric::MixedUp,
     ] {
         assert!(judged.contains(&signal), "{signal:?} is not among {judged:?}");
     }
@@ -168,7 +168,7 @@ fn a_server_that_keeps_old_clis_leaks_them_and_the_report_names_them() {
 fn what_a_stopped_or_killed_server_leaves_is_a_leak() {
     let repository = Repository::of("serve --no-channel --plant orphan --max-turns 2", SHORT);
     repository.run(&[]).code(1).stdout(contains("left after SIGKILL: process"));
-    assert_eq!(repository.leaks()[..2], [Signal::Orphans, Signal::LeftByKill]);
+    assert_eq!(repository.leaks()[..2], [Metric::Orphans, Metric::LeftByKill]);
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn known_growth_is_allowed_until_its_day() {
     let leaking = "serve --no-channel --plant fd --max-turns 3";
     let repository = Repository::of(leaking, &exception("2999-12-31"));
     repository.run(&[]).code(0);
-    let row = repository.verdict().signals.into_iter().find(|row| row.name == Signal::FdsFile).unwrap();
+    let row = repository.verdict().metrics.into_iter().find(|row| row.name == Metric::FdsFile).unwrap();
     assert!(row.verdict == Finding::Shown && row.reason.contains("allowed until 2999-12-31: a log for each CLI (ops)"));
     Repository::of(leaking, &exception("2020-01-31")).run(&[]).code(2).stderr(contains("expired on 2020-01-31"));
     Repository::of(leaking, &exception("soon")).run(&[]).code(2).stderr(contains("write it as YYYY-MM-DD"));
@@ -215,7 +215,7 @@ fn a_restart_can_be_a_signal() {
     let repository = Repository::of(leaky, &format!("{SHORT}[restart]\nsignal = \"USR1\"\n"));
     repository.run(&[]).code(1);
     // Once, and once more in a fresh process.
-    assert_eq!(repository.leaks(), [Signal::FdsFile; 2]);
+    assert_eq!(repository.leaks(), [Metric::FdsFile; 2]);
 }
 
 /// One CLI process for each request, gone again before anybody looks: its own count of them is what tells.
@@ -286,8 +286,8 @@ fn a_container_is_gated_by_its_control_group() {
         let (path, url) = (group.path.display().to_string(), format!("http://127.0.0.1:{}", group.port));
         let args = ["--config", "leakgate.toml", "--container-cgroup", &path, "--url", &url];
         repository.run(&args).code(code).stdout(contains("outside on leakgate-test-"));
-        let rows = repository.verdict().signals;
-        let processes = rows.iter().find(|row| row.name == Signal::Processes).unwrap();
+        let rows = repository.verdict().metrics;
+        let processes = rows.iter().find(|row| row.name == Metric::Processes).unwrap();
         assert!(processes.first >= Some(3), "the server, a keeper and a CLI: {processes:?}");
         assert_eq!(processes.verdict == Finding::Leak, code == 1, "{processes:?}");
         drop(server);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use leakgate_drive::orphans;
 use leakgate_drive::probe::Probe;
 use leakgate_drive::target::folder::Folder;
-use leakgate_judge::sample::Signal;
+use leakgate_judge::sample::Metric;
 
 /// A shell script as a target; whatever is left of it is ended with it.
 struct Script {
@@ -42,11 +42,11 @@ impl Script {
         Self { child, folder, probe }
     }
 
-    /// Waits until the probe counts exactly `expected` of `signal`.
-    fn wait_for(&mut self, signal: Signal, expected: u64) {
+    /// Waits until the probe counts exactly `expected` of `metric`.
+    fn wait_for(&mut self, metric: Metric, expected: u64) {
         let deadline = Instant::now() + Duration::from_secs(10);
-        while self.probe.counts()[&signal] != expected {
-            assert!(Instant::now() < deadline, "{signal:?}: {:?}, {:?}", self.probe.counts(), self.probe.tree());
+        while self.probe.counts()[&metric] != expected {
+            assert!(Instant::now() < deadline, "{metric:?}: {:?}, {:?}", self.probe.counts(), self.probe.tree());
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -79,37 +79,37 @@ impl Drop for Script {
 #[test]
 fn a_zombie_is_counted_and_is_no_process() {
     let mut script = Script::start("sh -c 'exit 0' & exec sleep 60");
-    script.wait_for(Signal::Zombies, 1);
-    assert_eq!(script.probe.counts()[&Signal::Processes], 1);
+    script.wait_for(Metric::Zombies, 1);
+    assert_eq!(script.probe.counts()[&Metric::Processes], 1);
 }
 
 #[test]
 fn a_grandchild_in_its_own_session_is_found() {
     let mut script = Script::start("sh -c 'setsid sleep 60 & wait' & wait");
-    script.wait_for(Signal::Processes, 3);
+    script.wait_for(Metric::Processes, 3);
 }
 
 #[test]
 fn a_daemon_that_was_never_seen_in_the_tree_is_found() {
     let mut script = Script::start("(setsid sleep 60 &) ; echo > tmp/done; exec sleep 60");
-    script.wait_for(Signal::Files, 1);
-    script.wait_for(Signal::Processes, 2);
+    script.wait_for(Metric::Files, 1);
+    script.wait_for(Metric::Processes, 2);
     assert_eq!(script.probe.tree().cli.len(), 2);
 }
 
 #[test]
 fn a_process_that_dropped_its_environment_stays_known() {
     let mut script = Script::start("sh -c 'env -i sleep 60 & wait' & wait $!; exec sleep 60");
-    script.wait_for(Signal::Processes, 3);
+    script.wait_for(Metric::Processes, 3);
     let middle = script.probe.tree().members[1].id;
     assert!(orphans::end(&[middle]).len() <= 1);
-    script.wait_for(Signal::Processes, 2);
+    script.wait_for(Metric::Processes, 2);
 }
 
 #[test]
 fn what_outlives_the_server_is_an_orphan_and_is_ended() {
     let mut script = Script::start("setsid sleep 60 & sleep 60 & wait");
-    script.wait_for(Signal::Processes, 3);
+    script.wait_for(Metric::Processes, 3);
     script.end_server();
     // What the shell has forked becomes `sleep` only a moment later.
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -127,9 +127,9 @@ fn what_outlives_the_server_is_an_orphan_and_is_ended() {
 fn targets_side_by_side_do_not_see_each_other() {
     let mut one = Script::start("(setsid sleep 60 &) ; (setsid sleep 60 &) ; exec sleep 60");
     let mut two = Script::start("(setsid sleep 60 &) ; exec sleep 60");
-    one.wait_for(Signal::Processes, 3);
-    two.wait_for(Signal::Processes, 2);
-    one.wait_for(Signal::Processes, 3);
+    one.wait_for(Metric::Processes, 3);
+    two.wait_for(Metric::Processes, 2);
+    one.wait_for(Metric::Processes, 3);
 }
 
 #[test]
@@ -145,25 +145,25 @@ fn descriptors_are_counted_by_kind() {
         script.wait_for_command("sleep");
     }
     let (plain, counts) = (plain.probe.counts(), script.probe.counts());
-    let more = |signal| counts[&signal] - plain[&signal];
-    assert_eq!((more(Signal::FdsSocket), more(Signal::FdsPipe), more(Signal::FdsAnon)), (1, 1, 1));
-    assert_eq!(plain[&Signal::FdsFile] - counts[&Signal::FdsFile], 2, "three times /dev/null against one file");
-    assert_eq!(counts[&Signal::Threads], 1);
+    let more = |metric| counts[&metric] - plain[&metric];
+    assert_eq!((more(Metric::FdsSocket), more(Metric::FdsPipe), more(Metric::FdsAnon)), (1, 1, 1));
+    assert_eq!(plain[&Metric::FdsFile] - counts[&Metric::FdsFile], 2, "three times /dev/null against one file");
+    assert_eq!(counts[&Metric::Threads], 1);
     drop(ours);
 }
 
 #[test]
 fn files_are_counted_wherever_they_lie() {
     let mut script = Script::start("mkdir home/a; echo > home/a/b; ln -s /nowhere run/link; exec sleep 60");
-    script.wait_for(Signal::Files, 3);
+    script.wait_for(Metric::Files, 3);
     fs::remove_file(script.folder.path().join("run/link")).unwrap();
-    script.wait_for(Signal::Files, 2);
+    script.wait_for(Metric::Files, 2);
 }
 
 #[test]
 fn the_memory_of_the_whole_tree_is_summed() {
     let mut script = Script::start("sleep 60 & sleep 60 & wait");
-    script.wait_for(Signal::Processes, 3);
+    script.wait_for(Metric::Processes, 3);
     let tree = script.probe.tree();
     let memory = script.probe.memory(&tree);
     assert!(memory.server.anon_pss > 0 && memory.server.anon_pss < memory.tree.anon_pss);

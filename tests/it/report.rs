@@ -5,7 +5,7 @@ mod formats;
 mod hostile;
 mod xml;
 
-use leakgate_judge::sample::{Run, Signal};
+use leakgate_judge::sample::{Metric, Run};
 use leakgate_judge::verdict::judge;
 use leakgate_report::terminal::{Style, render};
 
@@ -19,8 +19,8 @@ fn text(run: &Run) -> String {
 
 fn leak() -> Run {
     let mut run = healthy();
-    set_last(&mut run.targets[0], Signal::LiveInvokers, 301);
-    set_last(&mut run.targets[0], Signal::Processes, 603);
+    set_last(&mut run.targets[0], Metric::LiveInvokers, 301);
+    set_last(&mut run.targets[0], Metric::Processes, 603);
     run.targets[0].bounds.live_invokers_max = 301;
     run.targets[0].bounds.cli_processes_max = 301;
     run.targets[0].notes.push("still running: /tmp/cli --session 17 (pid 4242)".into());
@@ -33,7 +33,7 @@ fn saturating() -> Run {
 
 fn blind() -> Run {
     let mut run = healthy();
-    set_last(&mut run.controls[0].run, Signal::FdsPipe, 12);
+    set_last(&mut run.controls[0].run, Metric::FdsPipe, 12);
     run
 }
 
@@ -72,7 +72,7 @@ fn verdict_json_can_be_read_back() {
 #[test]
 fn no_line_is_wider_than_a_hundred_columns() {
     let mut ugly = leak();
-    set(&mut ugly.targets[0], Signal::Tasks, &[0, u64::MAX]);
+    set(&mut ugly.targets[0], Metric::Tasks, &[0, u64::MAX]);
     ugly.targets[0].notes = vec!["a note that goes on ".repeat(40)];
     for run in [healthy(), leak(), saturating(), blind(), ugly] {
         let text = text(&run);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use leakgate_judge::sample::{
-    Bounds, Checkpoint, Control, Environment, FORMAT, Outcome, Plan, Proof, Run, Signal, TargetRun, TracePoint,
+    Bounds, Checkpoint, Control, Environment, FORMAT, Metric, Outcome, Plan, Proof, Run, TargetRun, TracePoint,
 };
 
 /// Restarts of the healthy runs, counted from the target's start.
@@ -13,13 +13,13 @@ pub(crate) const RESTARTS: u64 = 350;
 pub(crate) fn healthy() -> Run {
     let mut caught = sut();
     caught.scenario = "control".into();
-    set_last(&mut caught, Signal::FdsPipe, 12 + 300);
+    set_last(&mut caught, Metric::FdsPipe, 12 + 300);
     Run {
         format: FORMAT,
         seed: 7,
         environment: environment(),
         controls: vec![
-            Control { name: "fd".into(), planted: vec![Signal::FdsPipe, Signal::FdsAnon], run: caught, shard: None },
+            Control { name: "fd".into(), planted: vec![Metric::FdsPipe, Metric::FdsAnon], run: caught, shard: None },
             Control { name: "clean".into(), planted: vec![], run: sut(), shard: None },
         ],
         targets: vec![sut(), sut_heap()],
@@ -30,17 +30,17 @@ pub(crate) fn healthy() -> Run {
 /// The wrapper on the system allocator: flat, with two checkpoints and a trace.
 pub(crate) fn sut() -> TargetRun {
     let values = [
-        (Signal::LiveInvokers, 1),
-        (Signal::CliProcesses, 1),
-        (Signal::FdsPipe, 12),
-        (Signal::FdsSocket, 2),
-        (Signal::FdsFile, 3),
-        (Signal::FdsAnon, 9),
-        (Signal::Threads, 5),
-        (Signal::Tasks, 4),
-        (Signal::Processes, 3),
-        (Signal::Zombies, 0),
-        (Signal::Files, 8),
+        (Metric::LiveInvokers, 1),
+        (Metric::CliProcesses, 1),
+        (Metric::FdsPipe, 12),
+        (Metric::FdsSocket, 2),
+        (Metric::FdsFile, 3),
+        (Metric::FdsAnon, 9),
+        (Metric::Threads, 5),
+        (Metric::Tasks, 4),
+        (Metric::Processes, 3),
+        (Metric::Zombies, 0),
+        (Metric::Files, 8),
     ];
     target("sut", &[50, RESTARTS], &values, trace(RESTARTS, |_| 40_000_000))
 }
@@ -48,7 +48,7 @@ pub(crate) fn sut() -> TargetRun {
 /// The wrapper under dhat: flat, with three checkpoints.
 pub(crate) fn sut_heap() -> TargetRun {
     let values =
-        [(Signal::LiveInvokers, 1), (Signal::HeapBlocks, 900), (Signal::HeapBytes, 200_000), (Signal::Tasks, 4)];
+        [(Metric::LiveInvokers, 1), (Metric::HeapBlocks, 900), (Metric::HeapBytes, 200_000), (Metric::Tasks, 4)];
     // dhat's own memory grows; nobody is to judge it.
     target("sut-heap", &[100, 200, 400], &values, trace(400, |restarts| 90_000_000 + restarts * 4_000))
 }
@@ -67,16 +67,16 @@ pub(crate) fn trace(restarts: u64, memory: impl Fn(u64) -> u64) -> Vec<TracePoin
         .collect()
 }
 
-/// Sets the signal at the last checkpoint.
-pub(crate) fn set_last(run: &mut TargetRun, signal: Signal, value: u64) {
-    run.checkpoints.last_mut().unwrap().values.insert(signal, value);
+/// Sets the metric at the last checkpoint.
+pub(crate) fn set_last(run: &mut TargetRun, metric: Metric, value: u64) {
+    run.checkpoints.last_mut().unwrap().values.insert(metric, value);
 }
 
-/// Sets the signal at every checkpoint, in order.
-pub(crate) fn set(run: &mut TargetRun, signal: Signal, values: &[u64]) {
+/// Sets the metric at every checkpoint, in order.
+pub(crate) fn set(run: &mut TargetRun, metric: Metric, values: &[u64]) {
     assert_eq!(run.checkpoints.len(), values.len());
     for (point, &value) in run.checkpoints.iter_mut().zip(values) {
-        point.values.insert(signal, value);
+        point.values.insert(metric, value);
     }
 }
 
@@ -85,7 +85,7 @@ pub(crate) fn heap(readings: &[(u64, u64, u64)]) -> TargetRun {
     let restarts: Vec<u64> = readings.iter().map(|reading| reading.0).collect();
     let mut run = target("sut-heap", &restarts, &[], Vec::new());
     for (point, &(_, blocks, bytes)) in run.checkpoints.iter_mut().zip(readings) {
-        point.values = BTreeMap::from([(Signal::HeapBlocks, blocks), (Signal::HeapBytes, bytes)]);
+        point.values = BTreeMap::from([(Metric::HeapBlocks, blocks), (Metric::HeapBytes, bytes)]);
     }
     run
 }
@@ -95,11 +95,11 @@ pub(crate) fn with(targets: Vec<TargetRun>) -> Run {
     Run { targets, ..healthy() }
 }
 
-fn target(name: &str, at: &[u64], values: &[(Signal, u64)], trace: Vec<TracePoint>) -> TargetRun {
-    let values: BTreeMap<Signal, u64> = values.iter().copied().collect();
+fn target(name: &str, at: &[u64], values: &[(Metric, u64)], trace: Vec<TracePoint>) -> TargetRun {
+    let values: BTreeMap<Metric, u64> = values.iter().copied().collect();
     let last = at.last().copied().unwrap_or_default();
     let checkpoint = |&restarts: &u64| Checkpoint { restarts, requests: restarts * 10, values: values.clone() };
-    let totals = [Signal::Orphans, Signal::FilesLeft, Signal::Lost, Signal::MixedUp];
+    let totals = [Metric::Orphans, Metric::FilesLeft, Metric::Lost, Metric::MixedUp];
     TargetRun {
         scenario: "restarts".into(),
         target: name.into(),
@@ -121,7 +121,7 @@ fn target(name: &str, at: &[u64], values: &[(Signal, u64)], trace: Vec<TracePoin
         outcome: Outcome::Completed,
         checkpoints: at.iter().map(checkpoint).collect(),
         trace,
-        totals: totals.into_iter().map(|signal| (signal, 0)).collect(),
+        totals: totals.into_iter().map(|metric| (metric, 0)).collect(),
         proof: Proof {
             restarts: last,
             turns: last * 10,

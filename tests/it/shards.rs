@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use leakgate_judge::sample::suite::{Part, Suite, Unit};
-use leakgate_judge::sample::{Outcome, Run, Signal, TargetRun};
+use leakgate_judge::sample::{Metric, Outcome, Run, TargetRun};
 use leakgate_judge::suite::assigned;
 use leakgate_judge::suite::merge::{MergeError, merge};
 use leakgate_judge::verdict::{Finding, Verdict, judge};
@@ -37,8 +37,8 @@ fn whole(fates: &[Fate], seeds: u64) -> Run {
         let (mut first, second) = (unit(sut()), unit(sut_heap()));
         match fate {
             Fate::Sound => {}
-            Fate::Leaks | Fate::LeaksTwice => set_last(&mut first, Signal::Threads, 90),
-            Fate::Loses => *first.totals.get_mut(&Signal::Lost).unwrap() = 2,
+            Fate::Leaks | Fate::LeaksTwice => set_last(&mut first, Metric::Threads, 90),
+            Fate::Loses => *first.totals.get_mut(&Metric::Lost).unwrap() = 2,
             Fate::Fails => first.outcome = Outcome::Failed { what: "it did not start".into() },
         }
         targets.push(first.clone());
@@ -190,7 +190,7 @@ fn a_shard_that_measured_less_or_more_than_falls_to_it_is_no_shard() {
 #[test]
 fn a_shard_whose_gate_is_blind_blinds_the_whole() {
     let mut shards = cut();
-    set_last(&mut shards[1].1.controls[0].run, Signal::FdsPipe, 12);
+    set_last(&mut shards[1].1.controls[0].run, Metric::FdsPipe, 12);
     let says = invalid(&merge(shards).unwrap());
     assert!(says.starts_with("control fd was missed in shard 2: "), "{says}");
     let mut shards = cut();
@@ -230,7 +230,7 @@ fn a_shard_with_nothing_to_do_passes_and_says_so() {
 fn a_missed_control_is_invalid_also_where_nothing_was_to_be_measured() {
     let (_, mut run) = shards(&whole(&[Fate::Sound], 1), 1, 1, 2).remove(1);
     run.controls = healthy().controls;
-    set_last(&mut run.controls[0].run, Signal::FdsPipe, 12);
+    set_last(&mut run.controls[0].run, Metric::FdsPipe, 12);
     let verdict = judge(&run);
     assert_eq!(verdict.verdict, Finding::Invalid);
     assert!(verdict.summary.contains("control fd was missed"), "{}", verdict.summary);

@@ -3,7 +3,7 @@
 use crate::control::Control;
 use crate::run::Kind;
 use leakgate_drive::scenario::{Scenario, real, restarts};
-use leakgate_judge::sample::Signal;
+use leakgate_judge::sample::Metric;
 
 /// One leak of one size, or none.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,8 +14,8 @@ pub struct Case {
     pub leak: &'static str,
     /// What is planted, as `--plant` takes it.
     plant: Option<&'static str>,
-    /// The signals of which at least one has to be called a leak; empty where nothing is planted.
-    pub signals: Vec<Signal>,
+    /// The metrics of which at least one has to be called a leak; empty where nothing is planted.
+    pub metrics: Vec<Metric>,
     /// The leak strikes at one of so many restarts; its first strike is spread evenly over them.
     every: Option<u64>,
     /// The scenarios, which the trials take in turn.
@@ -56,7 +56,7 @@ impl Case {
                 name,
                 leak,
                 plant: Some(plant),
-                signals: control.as_ref().map(|control| control.planted.clone()).unwrap_or_default(),
+                metrics: control.as_ref().map(|control| control.planted.clone()).unwrap_or_default(),
                 every: None,
                 scenarios: vec![restarts::scenario()],
                 restarts: N,
@@ -70,7 +70,7 @@ impl Case {
             name,
             leak: "",
             plant: None,
-            signals: Vec::new(),
+            metrics: Vec::new(),
             every: None,
             scenarios: vec![restarts::scenario()],
             restarts,
@@ -175,7 +175,7 @@ mod tests {
         let cases = Case::all(20, 200);
         assert_eq!(cases.iter().map(|case| case.name).collect::<BTreeSet<_>>().len(), cases.len());
         for case in cases.iter().filter(|case| !case.leak.is_empty()) {
-            assert!(!case.signals.is_empty(), "{}", case.name);
+            assert!(!case.metrics.is_empty(), "{}", case.name);
             let control = case.plan(7, 1).plant.unwrap();
             if let Some(plant) = control.change.plant {
                 plant.parse::<Spec>().unwrap();
@@ -203,10 +203,10 @@ mod tests {
 
     #[test]
     fn every_signal_that_is_judged_is_leaked_in_some_case() {
-        let leaked: BTreeSet<Signal> = Case::all(1, 0).into_iter().flat_map(|case| case.signals).collect();
-        let others = [Signal::HeapBlocks, Signal::HeapBytes, Signal::AnonPss, Signal::Orphans, Signal::FilesLeft];
-        for signal in Signal::COUNTED.into_iter().chain(others).chain([Signal::Lost, Signal::MixedUp]) {
-            assert!(leaked.contains(&signal), "{signal:?}");
+        let leaked: BTreeSet<Metric> = Case::all(1, 0).into_iter().flat_map(|case| case.metrics).collect();
+        let others = [Metric::HeapBlocks, Metric::HeapBytes, Metric::AnonPss, Metric::Orphans, Metric::FilesLeft];
+        for metric in Metric::COUNTED.into_iter().chain(others).chain([Metric::Lost, Metric::MixedUp]) {
+            assert!(leaked.contains(&metric), "{metric:?}");
         }
     }
 }

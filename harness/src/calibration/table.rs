@@ -61,7 +61,7 @@ pub struct Leak {
     pub target: String,
     /// Restarts after the warm-up.
     pub restarts: u64,
-    /// Caught: a signal that it was planted in was called a leak.
+    /// Caught: a metric that it was planted in was called a leak.
     pub caught: Rate,
     /// Measured again for twice the restarts or more, because a shorter run could not tell.
     pub again: u64,
@@ -174,7 +174,7 @@ impl Leak {
 }
 
 fn leak(case: &Case, trials: &[&Trial]) -> Leak {
-    let caught = |trial: &Trial| trial.called.iter().any(|signal| case.signals.contains(signal));
+    let caught = |trial: &Trial| trial.called.iter().any(|metric| case.metrics.contains(metric));
     let missed: Vec<&Trial> = trials.iter().copied().filter(|trial| !caught(trial)).collect();
     Leak {
         case: case.name.to_owned(),
@@ -192,7 +192,7 @@ fn leak(case: &Case, trials: &[&Trial]) -> Leak {
 
 fn unplanted(case: &Case, trials: &[&Trial]) -> Clean {
     let odd = trials.iter().filter(|trial| !matches!(trial.finding, Finding::Pass | Finding::Shown)).map(|trial| {
-        let called: Vec<_> = trial.called.iter().map(|signal| signal.name()).collect();
+        let called: Vec<_> = trial.called.iter().map(|metric| metric.name()).collect();
         let why = trial.problem.as_deref().map_or_else(|| called.join(", "), str::to_owned);
         format!("trial {}, {}: {} {why}", trial.trial, trial.scenario, trial.finding).trim_end().to_owned()
     });
@@ -254,7 +254,7 @@ fn middle_time(trials: &[&Trial]) -> f64 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use leakgate_judge::sample::Signal;
+    use leakgate_judge::sample::Metric;
 
     /// A trial of an fd leak.
     pub(crate) fn trial(case: &str, trial: u64, caught: bool) -> Trial {
@@ -266,7 +266,7 @@ pub(crate) mod tests {
             commit: Some("0123456789ab".to_owned()),
             plant: None,
             finding: if caught { Finding::Leak } else { Finding::Pass },
-            called: if caught { vec![Signal::FdsFile] } else { Vec::new() },
+            called: if caught { vec![Metric::FdsFile] } else { Vec::new() },
             growth: None,
             restarts: 351,
             doubled: 0,
@@ -283,7 +283,7 @@ pub(crate) mod tests {
     #[test]
     fn a_leak_is_caught_only_where_its_own_signal_was_called() {
         let mut trials: Vec<Trial> = (0..20).map(|at| trial("fd-100", at, true)).collect();
-        trials[3].called = vec![Signal::Threads];
+        trials[3].called = vec![Metric::Threads];
         trials[4] = Trial { finding: Finding::Saturating, called: vec![], ..trials[4].clone() };
         let power = table(&trials);
         let [leak] = &power.leaks[..] else { panic!("{:?}", power.leaks) };
@@ -294,7 +294,7 @@ pub(crate) mod tests {
     #[test]
     fn nineteen_of_twenty_keep_the_promise_of_95_percent_and_eighteen_do_not() {
         let caught = |many: u64| {
-            (0..20).map(move |at| Trial { called: vec![Signal::HeapBlocks], ..trial("block-100", at, at < many) })
+            (0..20).map(move |at| Trial { called: vec![Metric::HeapBlocks], ..trial("block-100", at, at < many) })
         };
         let called = |many| {
             caught(many)
@@ -318,7 +318,7 @@ pub(crate) mod tests {
     fn the_bound_rests_on_a_hundred_clean_runs_and_on_no_planted_one() {
         let rising = |case, at: u64, rise| Trial { rises: vec![(300, rise)], ..trial(case, at, false) };
         let mut trials: Vec<Trial> = (0..99).map(|at| rising("clean", at, 100.0)).collect();
-        trials.push(Trial { called: vec![Signal::AnonPss], ..rising("memory-4KiB", 0, 4096.0) });
+        trials.push(Trial { called: vec![Metric::AnonPss], ..rising("memory-4KiB", 0, 4096.0) });
         assert_eq!(table(&trials).bounds[0].calibrated, None);
         trials.push(rising("clean", 99, 110.0));
         let [bound] = table(&trials).bounds[..] else { panic!() };

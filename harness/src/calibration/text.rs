@@ -11,7 +11,7 @@ pub fn markdown(power: &Power) -> String {
     text += &source(power);
     text += "\n\n";
     text += "Each trial is a fresh process of the server under scenario `restarts`, or under each in turn where \
-             a row says so. *Caught* means that a signal in which the leak shows was called LEAK; where it strikes \
+             a row says so. *Caught* means that a metric in which the leak shows was called LEAK; where it strikes \
              seldom, its first strike is spread evenly over the trials. *Measured again*: a run of this length could \
              not tell, and one of two or four times the restarts was asked. Intervals are exact (Clopper and Pearson), 95 %.\n\n";
     text += "| leak | restarts | caught | that is | measured again | not caught |\n\

@@ -12,7 +12,7 @@ use jiff::civil::Date;
 use crate::commands::report::{names, write_all};
 use crate::commands::run::{FILES, check_out, examined, find, report_files, scenario, seed};
 use crate::commands::trend::HISTORY;
-use crate::commands::{Failure, listener, measure, print_stored, trend};
+use crate::commands::{Failure, listener, measure, print_stored, trend, warn};
 use crate::programs::{NAMES, Siblings};
 use crate::run::{Cli, Program, Request, profile};
 use leakgate_drive::event::Listener;
@@ -117,7 +117,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     let (comparison, about) = tonight.compared()?;
     let mut night = Night::of(&run, &verdict);
     night.remarks = tonight.config.expiries(tonight.today);
-    night.remarks.extend(tonight.config.check(&run.targets, &verdict.signals, comparison.as_ref()));
+    night.remarks.extend(tonight.config.check(&run.targets, &verdict.metrics, comparison.as_ref()));
     night.remarks.extend(about);
     night.remarks.extend(tonight.elsewhere(&night));
     night.comparison = comparison;
@@ -141,6 +141,7 @@ impl<'a> Tonight<'a> {
         let today = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
         let known: Vec<&str> = Scenario::all().iter().map(|scenario| scenario.name).collect();
         let config = Config::find(args.config.as_deref(), &known).map_err(|error| Failure::usage(&error))?;
+        warn(&config.deprecated);
         let cli = args.cli.as_deref().map(|name| find(name, args.offline)).transpose()?;
         let siblings = Siblings::find().map_err(|error| Failure::harness(&error))?;
         let history = opened(&args.history)?;

@@ -12,9 +12,9 @@ use leakgate_drive::own::OwnAssignment;
 use leakgate_drive::own::profile::{self, Length, ProfileError, Profiled};
 use leakgate_judge::attribution::fold;
 use leakgate_judge::attribution::profile::{FORMAT, Profile};
-use leakgate_judge::sample::{Environment, Frame, Signal, TargetRun};
+use leakgate_judge::sample::{Environment, Frame, Metric, TargetRun};
 use leakgate_judge::store::{self, StoreError};
-use leakgate_judge::verdict::{Class, Finding, SignalVerdict};
+use leakgate_judge::verdict::{Class, Finding, MetricVerdict};
 
 /// dhat's own file, for its viewer.
 pub const RAW: &str = "dhat-heap.json";
@@ -153,7 +153,7 @@ pub(super) struct OfLeaks<'a> {
 
 impl OfLeaks<'_> {
     /// Profiles what leaks in the heap, and puts the sites into its run.
-    pub(super) async fn of(&self, job: &Job, run: &mut TargetRun, rows: &[SignalVerdict], listener: &dyn Listener) {
+    pub(super) async fn of(&self, job: &Job, run: &mut TargetRun, rows: &[MetricVerdict], listener: &dyn Listener) {
         let (Some(out), Some(assignment)) = (&self.folder, &job.own) else { return };
         let Some(window) = asked_for(rows, run.plan.restarts) else { return };
         let program = Program::new(assignment, window, self.planted.clone(), self.environment.clone());
@@ -170,10 +170,10 @@ impl OfLeaks<'_> {
 }
 
 /// The first window of a profile for the leak in these rows; none where no heap leaks.
-fn asked_for(rows: &[SignalVerdict], restarts: u64) -> Option<u64> {
+fn asked_for(rows: &[MetricVerdict], restarts: u64) -> Option<u64> {
     let mut leaks = rows.iter().filter(|row| row.class == Class::Heap && row.verdict == Finding::Leak).peekable();
     leaks.peek()?;
-    let blocks = leaks.find(|row| row.name == Signal::HeapBlocks).and_then(|row| row.growth_per_restart);
+    let blocks = leaks.find(|row| row.name == Metric::HeapBlocks).and_then(|row| row.growth_per_restart);
     let window = blocks.filter(|&rate| rate > 0.0).map_or(WINDOW, |rate| ceil(STRIKES / rate));
     Some(window.clamp(LEAST_WINDOW.min(restarts), restarts.max(1)))
 }
@@ -195,7 +195,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     /// A run of `sut-heap` with these blocks at cumulative 50, 100 and 200 restarts.
-    fn rows(blocks: [u64; 3]) -> Vec<SignalVerdict> {
+    fn rows(blocks: [u64; 3]) -> Vec<MetricVerdict> {
         let plan = Plan {
             slots: 1,
             warm_up: 50,
@@ -212,7 +212,7 @@ mod tests {
         };
         let mut run = TargetRun::new("restarts", "sut-heap", plan);
         for (restarts, blocks) in [50, 100, 200].into_iter().zip(blocks) {
-            let values = BTreeMap::from([(Signal::HeapBlocks, blocks), (Signal::HeapBytes, 100 * blocks)]);
+            let values = BTreeMap::from([(Metric::HeapBlocks, blocks), (Metric::HeapBytes, 100 * blocks)]);
             run.checkpoints.push(Checkpoint { restarts, requests: restarts, values });
         }
         target::judge(&run).1

@@ -6,8 +6,8 @@
     reason = "series are computed as floats and stored as counts; all are positive and far below 2^53"
 )]
 
-use leakgate_judge::sample::{Exception, Outside, Per, Signal, TargetRun};
-use leakgate_judge::verdict::{Finding, SignalVerdict, judge};
+use leakgate_judge::sample::{Exception, Metric, Outside, Per, TargetRun};
+use leakgate_judge::verdict::{Finding, MetricVerdict, judge};
 use proptest::prelude::*;
 
 use super::properties::jitter;
@@ -46,8 +46,8 @@ fn run(bound: Bound, restarts: u64, of: impl Fn(u64) -> u64) -> TargetRun {
     run
 }
 
-fn memory(run: TargetRun) -> SignalVerdict {
-    row(&alone(run), Signal::AnonPss).clone()
+fn memory(run: TargetRun) -> MetricVerdict {
+    row(&alone(run), Metric::AnonPss).clone()
 }
 
 /// The verdict on a run and, as long as it asks for one, on another of twice the restarts, as `leakgate run` does it.
@@ -82,7 +82,7 @@ fn growth_above_the_claim_never_passes_whatever_its_shape() {
                 let mut run = run(bound, 120, |at| 14_000_000 + shape(at));
                 run.plan.doubled = doubled;
                 let verdict = alone(run);
-                let memory = row(&verdict, Signal::AnonPss);
+                let memory = row(&verdict, Metric::AnonPss);
                 let undecided = if doubled == 2 { Finding::Inconclusive } else { Finding::Saturating };
                 assert!(memory.verdict == undecided || memory.verdict == Finding::Leak, "{bound:?}: {memory:?}");
                 assert!(memory.growth_per_restart > memory.smallest_detectable, "{memory:?}");
@@ -240,7 +240,7 @@ fn growth_that_an_exception_allows_asks_for_no_longer_run() {
     let with_allowance = |allow| {
         let mut run = run(Bound::Derived, 120, |at| if at < 110 { 14_000_000 } else { 54_000_000 });
         let (reason, owner, expires) = ("a cache".to_owned(), "ops".to_owned(), "2999-12-31".to_owned());
-        run.plan.exceptions = vec![Exception { signal: Signal::AnonPss, allow, reason, owner, expires }];
+        run.plan.exceptions = vec![Exception { metric: Metric::AnonPss, allow, reason, owner, expires }];
         alone(run).verdict
     };
     assert_eq!([50_000_000, 30_000_000].map(with_allowance), [Finding::Pass, Finding::Saturating]);
@@ -291,7 +291,7 @@ proptest! {
         let mut walking = run(bound, 2 * (walk.len() as u64 - 1), |at| walk[at as usize / 2]);
         walking.plan.doubled = doubled;
         any.targets.push(walking);
-        for row in judge(&any).signals.iter().filter(|row| row.verdict == Finding::Pass) {
+        for row in judge(&any).metrics.iter().filter(|row| row.verdict == Finding::Pass) {
             let (Some(growth), Some(claim)) = (row.growth_per_restart, row.smallest_detectable) else { continue };
             prop_assert!(growth <= claim, "{row:?}");
         }
@@ -314,14 +314,14 @@ proptest! {
 /// Every other row too: what grew is not beside a claim that is smaller, in a healthy run and in one with a leak of each.
 #[test]
 fn counts_and_heaps_that_pass_do_not_grow_by_what_they_claim() {
-    for signal in leakgate_judge::verdict::exact::SIGNALS {
+    for metric in leakgate_judge::verdict::exact::SIGNALS {
         let mut grown = healthy();
-        let value = grown.targets[0].checkpoints[0].values[&signal] + 1;
-        set_last(&mut grown.targets[0], signal, value);
-        for row in judge(&grown).signals.iter().filter(|row| row.verdict == Finding::Pass) {
+        let value = grown.targets[0].checkpoints[0].values[&metric] + 1;
+        set_last(&mut grown.targets[0], metric, value);
+        for row in judge(&grown).metrics.iter().filter(|row| row.verdict == Finding::Pass) {
             let is_below =
                 row.growth_per_restart.zip(row.smallest_detectable).is_none_or(|(grown, claim)| grown <= claim);
-            assert!(is_below && row.name != signal || row.target != "sut", "{row:?}");
+            assert!(is_below && row.name != metric || row.target != "sut", "{row:?}");
         }
     }
 }

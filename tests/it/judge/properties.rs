@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 
 use leakgate_judge::sample::suite::{Part, Suite, Unit};
 use leakgate_judge::sample::{
-    Bounds, Checkpoint, Control, Environment, Exception, FORMAT, Outcome, Outside, Per, Plan, Proof, ReplyKinds, Run,
-    Signal, TargetRun, TracePoint,
+    Bounds, Checkpoint, Control, Environment, Exception, FORMAT, Metric, Outcome, Outside, Per, Plan, Proof,
+    ReplyKinds, Run, TargetRun, TracePoint,
 };
 use leakgate_judge::verdict::{Finding, judge, trend};
 use leakgate_report::terminal::{Style, render};
@@ -22,26 +22,26 @@ use serde_json::Value;
 use super::{alone, change, row};
 use crate::runs::{healthy, heap, set_last, sut, trace};
 
-const SIGNALS: [Signal; 19] = [
-    Signal::LiveInvokers,
-    Signal::HeapBlocks,
-    Signal::HeapBytes,
-    Signal::FdsPipe,
-    Signal::FdsSocket,
-    Signal::FdsFile,
-    Signal::FdsAnon,
-    Signal::Threads,
-    Signal::Tasks,
-    Signal::Processes,
-    Signal::Zombies,
-    Signal::Files,
-    Signal::Orphans,
-    Signal::FilesLeft,
-    Signal::Lost,
-    Signal::MixedUp,
-    Signal::AnonPss,
-    Signal::TreeRss,
-    Signal::ServerRss,
+const SIGNALS: [Metric; 19] = [
+    Metric::LiveInvokers,
+    Metric::HeapBlocks,
+    Metric::HeapBytes,
+    Metric::FdsPipe,
+    Metric::FdsSocket,
+    Metric::FdsFile,
+    Metric::FdsAnon,
+    Metric::Threads,
+    Metric::Tasks,
+    Metric::Processes,
+    Metric::Zombies,
+    Metric::Files,
+    Metric::Orphans,
+    Metric::FilesLeft,
+    Metric::Lost,
+    Metric::MixedUp,
+    Metric::AnonPss,
+    Metric::TreeRss,
+    Metric::ServerRss,
 ];
 
 /// Small numbers, which collide, and enormous ones, which overflow.
@@ -53,7 +53,7 @@ fn real() -> impl Strategy<Value = f64> {
     prop_oneof![0.0..500.0, Just(0.0), Just(-1.0), Just(f64::NAN), Just(f64::INFINITY)]
 }
 
-fn values() -> impl Strategy<Value = BTreeMap<Signal, u64>> {
+fn values() -> impl Strategy<Value = BTreeMap<Metric, u64>> {
     proptest::collection::btree_map(select(&SIGNALS[..]), number(), 0..19)
 }
 
@@ -110,8 +110,8 @@ fn plan() -> impl Strategy<Value = Plan> {
 
 /// Of a server that is not ours, half of the time.
 fn outside() -> impl Strategy<Value = Option<Outside>> {
-    let exception = (select(&SIGNALS[..]), number()).prop_map(|(signal, allow)| Exception {
-        signal,
+    let exception = (select(&SIGNALS[..]), number()).prop_map(|(metric, allow)| Exception {
+        metric,
         allow,
         reason: "known".into(),
         owner: "us".into(),
@@ -255,7 +255,7 @@ fn look(doubled: u64, restarts: u64, of: impl Fn(u64) -> f64) -> Finding {
         run.trace = trace(restarts, |at| (1e8 + of(at)) as u64);
         run.plan.doubled = doubled;
     });
-    row(&verdict, Signal::AnonPss).verdict
+    row(&verdict, Metric::AnonPss).verdict
 }
 
 proptest! {
@@ -268,7 +268,7 @@ proptest! {
         let text = render(&verdict, &run, Style { width, colour });
         prop_assert!(text.starts_with(&verdict.verdict.to_string()) || colour);
         // A row that is NaN or infinite would be written as null, and read back as "not computed".
-        for row in &verdict.signals {
+        for row in &verdict.metrics {
             prop_assert!(row.growth_per_restart.is_none_or(f64::is_finite), "{row:?}");
             prop_assert!(row.smallest_detectable.is_none_or(|least| least.is_finite() && least > 0.0), "{row:?}");
         }
@@ -301,10 +301,10 @@ proptest! {
 
     #[test]
     fn any_growth_of_an_exact_signal_is_a_leak(
-        signal in select(&leakgate_judge::verdict::exact::SIGNALS[..]), by in 1..1_000_000_u64,
+        metric in select(&leakgate_judge::verdict::exact::SIGNALS[..]), by in 1..1_000_000_u64,
     ) {
-        let verdict = change(sut(), |run| { let first = run.checkpoints[0].values[&signal]; set_last(run, signal, first + by); });
-        prop_assert_eq!(row(&verdict, signal).verdict, Finding::Leak);
+        let verdict = change(sut(), |run| { let first = run.checkpoints[0].values[&metric]; set_last(run, metric, first + by); });
+        prop_assert_eq!(row(&verdict, metric).verdict, Finding::Leak);
     }
 
     /// Blocks leaked one in `every` restarts, from 1 in 1 to 1 in 100, over 2:1 intervals whose lengths it divides: with
@@ -314,14 +314,14 @@ proptest! {
         let t = every * times.max(200_u64.div_ceil(every));
         let at = |restarts: u64| (restarts, 900 + restarts / every * each, 10_000);
         let verdict = alone(heap(&[at(t), at(2 * t), at(4 * t)]));
-        prop_assert_eq!(row(&verdict, Signal::HeapBlocks).verdict, Finding::Leak);
+        prop_assert_eq!(row(&verdict, Metric::HeapBlocks).verdict, Finding::Leak);
     }
 
     #[test]
     fn heap_bytes_that_grow_by_the_floor_leak(bytes in 8..100_000_u64, t in 64..600_u64) {
         let at = |restarts: u64| (restarts, 900, 10_000 + restarts * bytes);
         let verdict = alone(heap(&[at(t), at(2 * t), at(4 * t)]));
-        prop_assert_eq!(row(&verdict, Signal::HeapBytes).verdict, Finding::Leak);
+        prop_assert_eq!(row(&verdict, Metric::HeapBytes).verdict, Finding::Leak);
     }
 
     /// A bounded cache that is full by 3T, and one that grows with the logarithm of its use.
@@ -331,8 +331,8 @@ proptest! {
         let slow = |restarts: u64| { let grown = (scale * (restarts as f64).ln()) as u64; (restarts, 900 + grown, 9_000 + grown) };
         for readings in [[t, 2 * t, 4 * t].map(bounded), [t, 2 * t, 4 * t].map(slow)] {
             let verdict = alone(heap(&readings));
-            prop_assert_ne!(row(&verdict, Signal::HeapBlocks).verdict, Finding::Leak);
-            prop_assert_ne!(row(&verdict, Signal::HeapBytes).verdict, Finding::Leak);
+            prop_assert_ne!(row(&verdict, Metric::HeapBlocks).verdict, Finding::Leak);
+            prop_assert_ne!(row(&verdict, Metric::HeapBytes).verdict, Finding::Leak);
         }
     }
 

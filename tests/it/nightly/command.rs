@@ -229,7 +229,7 @@ fn only_a_night_that_proved_something_and_did_not_leak_is_accepted() {
     nights.add(night(0, 0, leaking()), None);
     nights.accept(&["--reason", "x"]).assert().code(2).stderr(contains("night 1 is a LEAK"));
     let mut blind = healthy();
-    crate::runs::set_last(&mut blind.controls[0].run, leakgate_judge::sample::Signal::FdsPipe, 12);
+    crate::runs::set_last(&mut blind.controls[0].run, leakgate_judge::sample::Metric::FdsPipe, 12);
     nights.add(night(0, 1, blind), None);
     nights.accept(&["--reason", "x"]).assert().code(2).stderr(contains("night 2 is INVALID"));
     let mut without = healthy();

@@ -27,11 +27,11 @@ fn the_page_says_what_every_night_came_to_and_what_each_chart_shows() {
 #[test]
 fn a_line_breaks_where_a_night_is_missing_was_made_differently_or_has_no_value() {
     let page = leakgate_report::nights(&nights(), &[]);
-    let memory = page.split("data-signal=\"anon_pss\"").nth(1).unwrap();
+    let memory = page.split("data-metric=\"anon_pss\"").nth(1).unwrap();
     let path = memory.split("class=\"line\" d=\"").nth(1).unwrap().split('"').next().unwrap();
     // Three nights, then one is missing and the kernel another, and from there on four.
     assert_eq!(path.chars().filter(|c| "ML".contains(*c)).collect::<String>(), "MLLMLLL", "{path}");
-    let heap = page.split("data-signal=\"server_rss\"").nth(2).unwrap();
+    let heap = page.split("data-metric=\"server_rss\"").nth(2).unwrap();
     let heap = heap.split("</svg>").next().unwrap();
     assert_eq!(heap.matches("class=\"absent\"").count(), 1, "the last night did not measure sut-heap");
 }

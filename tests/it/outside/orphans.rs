@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use leakgate_judge::sample::Signal;
+use leakgate_judge::sample::Metric;
 
 use super::{Foreign, SHORT};
 
@@ -12,7 +12,7 @@ fn orphans_that_end_by_themselves_are_reaped() {
     let answer = "message = run('claude', '-p', prompt); run('sh', '-c', 'sleep 0.2 >/dev/null 2>&1 &'); run('sh', '-c', '(exit 0) & sleep 0.01; exec true')";
     let Some(server) = Foreign::new(answer, SHORT) else { return };
     server.run(&[], &[]).code(0);
-    let row = server.verdict().signals.into_iter().find(|row| row.name == Signal::Zombies).unwrap();
+    let row = server.verdict().metrics.into_iter().find(|row| row.name == Metric::Zombies).unwrap();
     assert_eq!((row.first, row.last), (Some(0), Some(0)));
 }
 
@@ -25,7 +25,7 @@ fn children_that_the_server_does_not_wait_for_are_zombies() {
         return;
     };
     server.run(&[], &[]).code(1);
-    assert!(server.leaks().contains(&Signal::Zombies), "{:?}", server.leaks());
+    assert!(server.leaks().contains(&Metric::Zombies), "{:?}", server.leaks());
 }
 
 #[test]
@@ -34,8 +34,8 @@ fn orphans_that_go_on_are_counted_and_ended() {
         "message = run('claude', '-p', prompt); run('sh', '-c', 'sleep 98765 >/dev/null 2>&1 & echo $! >>pids')";
     let Some(server) = Foreign::new(answer, SHORT) else { return };
     server.run(&[], &[]).code(1);
-    assert!(server.leaks().contains(&Signal::Processes), "{:?}", server.leaks());
-    assert!(server.leaks().contains(&Signal::Orphans), "{:?}", server.leaks());
+    assert!(server.leaks().contains(&Metric::Processes), "{:?}", server.leaks());
+    assert!(server.leaks().contains(&Metric::Orphans), "{:?}", server.leaks());
     let pids = fs::read_to_string(server.path().join("pids")).unwrap();
     let is_alive =
         |pid: &str| fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|command| command.contains("98765"));

@@ -1,6 +1,6 @@
 //! Replies of every kind that the API allows.
 
-use leakgate_judge::sample::Signal;
+use leakgate_judge::sample::Metric;
 use predicates::str::contains;
 
 use super::{Foreign, SHORT};
@@ -30,6 +30,6 @@ fn cut_streams_and_foreign_marks_are_seen_whatever_kind_they_are() {
     ] {
         let Some(server) = Foreign::new(answer, SHORT) else { return };
         server.run(&[], &[]).code(1);
-        assert!(server.leaks().contains(&Signal::MixedUp), "{answer}: {:?}", server.leaks());
+        assert!(server.leaks().contains(&Metric::MixedUp), "{answer}: {:?}", server.leaks());
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use jsonschema::Validator;
-use leakgate_judge::sample::{Frame, Grown, Latency, LatencyOf, Outside, Per, Run, Signal, Site, TargetRun, Thing};
+use leakgate_judge::sample::{Frame, Grown, Latency, LatencyOf, Metric, Outside, Per, Run, Site, TargetRun, Thing};
 use leakgate_judge::verdict::{Finding, judge};
 use leakgate_report::{Format, render};
 use proptest::prelude::*;
@@ -38,8 +38,8 @@ pub(super) fn leaking() -> Run {
     leaky.trace = trace(400, |_| 90_000_000);
     let mut keeping = sut();
     keeping.trace = trace(350, |at| 40_000_000 + at * 4_000);
-    set_last(&mut keeping, Signal::CliProcesses, 301);
-    set_last(&mut keeping, Signal::Threads, 305);
+    set_last(&mut keeping, Metric::CliProcesses, 301);
+    set_last(&mut keeping, Metric::Threads, 305);
     keeping.bounds.cli_processes_max = 301;
     keeping.grown = vec![
         Grown {
@@ -97,7 +97,7 @@ fn undecided() -> Run {
 /// One of each verdict that a run can get.
 pub(super) fn all() -> Vec<Run> {
     let mut blind = healthy();
-    set_last(&mut blind.controls[0].run, Signal::FdsPipe, 12);
+    set_last(&mut blind.controls[0].run, Metric::FdsPipe, 12);
     vec![healthy(), leaking(), outside(), undecided(), blind, with(vec![])]
 }
 
@@ -278,11 +278,11 @@ fn junit_has_a_case_for_each_signal_each_control_and_each_target() {
         let verdict = judge(&run);
         let [said, counted] = junit_counts(&text(Format::Junit, &run));
         assert_eq!(said, counted);
-        let expected = verdict.signals.len() + verdict.controls.len() + verdict.targets.len().max(1);
+        let expected = verdict.metrics.len() + verdict.controls.len() + verdict.targets.len().max(1);
         assert_eq!(counted[0], expected);
-        let leaks = verdict.signals.iter().filter(|row| row.verdict == Finding::Leak).count();
+        let leaks = verdict.metrics.iter().filter(|row| row.verdict == Finding::Leak).count();
         assert_eq!(counted[1], leaks);
-        let shown = verdict.signals.iter().filter(|row| row.verdict == Finding::Shown).count();
+        let shown = verdict.metrics.iter().filter(|row| row.verdict == Finding::Shown).count();
         assert_eq!(counted[3], shown);
     }
 }
@@ -355,8 +355,8 @@ fn html_has_a_figure_for_each_signal_and_a_chart_for_each_that_has_readings() {
         let verdict = judge(&run);
         let page = text(Format::Html, &run);
         let figures = page.matches("<figure ").count();
-        assert_eq!(figures, verdict.signals.len());
-        let drawn = verdict.signals.iter().filter(|row| row.first.is_some()).count();
+        assert_eq!(figures, verdict.metrics.len());
+        let drawn = verdict.metrics.iter().filter(|row| row.first.is_some()).count();
         assert_eq!(page.matches("<svg ").count(), drawn);
     }
 }
@@ -408,6 +408,6 @@ proptest! {
 #[test]
 fn a_set_of_readings_that_never_ends_is_drawn() {
     let mut run = with(vec![sut()]);
-    set(&mut run.targets[0], Signal::Tasks, &[0, u64::MAX]);
+    set(&mut run.targets[0], Metric::Tasks, &[0, u64::MAX]);
     xml::page(&text(Format::Html, &run));
 }

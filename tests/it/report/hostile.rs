@@ -1,7 +1,7 @@
 //! Text from outside is shown and never obeyed: whatever a target's name, a note or a command line holds, each format has
 //! the same structure as with a harmless one.
 
-use leakgate_judge::sample::{Exception, Outside, Per, Run, Signal};
+use leakgate_judge::sample::{Exception, Metric, Outside, Per, Run};
 use leakgate_report::Format;
 use proptest::prelude::*;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
@@ -62,7 +62,7 @@ fn saying(word: &str) -> Run {
         control.name = word();
     }
     // One control has to miss, so that its reason is told.
-    set_last(&mut run.controls[0].run, Signal::FdsPipe, 12);
+    set_last(&mut run.controls[0].run, Metric::FdsPipe, 12);
     for target in &mut run.targets {
         target.scenario = word();
         target.target = word();
@@ -73,7 +73,7 @@ fn saying(word: &str) -> Run {
             frame.file = Some(word());
         }
     }
-    let exception = Exception { signal: Signal::Threads, allow: 1, reason: word(), owner: word(), expires: word() };
+    let exception = Exception { metric: Metric::Threads, allow: 1, reason: word(), owner: word(), expires: word() };
     run.targets[1].plan.outside = Some(Outside {
         per: Per::Restart,
         cli_processes_allowed: Some(3),

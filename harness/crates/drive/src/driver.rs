@@ -12,7 +12,7 @@ use crate::load::Load;
 use crate::probe::details::History;
 use crate::scenario::schedule::Schedule;
 use crate::target::{Ended, Rest, Target};
-use leakgate_judge::sample::{Checkpoint, Outcome, Proof, Signal as Metric, TargetRun, TracePoint};
+use leakgate_judge::sample::{Checkpoint, Metric, Outcome, Proof, TargetRun, TracePoint};
 
 /// Batches without any progress, each of which was sized to make some: the server does not restart any more.
 const MAX_IDLE_BATCHES: u32 = 20;

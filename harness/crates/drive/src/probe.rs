@@ -8,7 +8,7 @@ use crate::probe::details::Details;
 use crate::probe::fds::Fds;
 use crate::probe::memory::Memory;
 use crate::probe::tree::{Identity, Member, Scope, Watcher};
-use leakgate_judge::sample::{Signal, TracePoint};
+use leakgate_judge::sample::{Metric, TracePoint};
 
 pub mod details;
 pub mod fds;
@@ -117,22 +117,22 @@ impl Probe {
         pids.map(|id| id.pid).filter(|&pid| !below(&tree.members, pid, &tree.cli)).collect()
     }
 
-    /// Every signal that can be counted from the outside, except memory. A server that is gone has none of its own.
-    pub fn counts(&mut self) -> BTreeMap<Signal, u64> {
+    /// Every metric that can be counted from the outside, except memory. A server that is gone has none of its own.
+    pub fn counts(&mut self) -> BTreeMap<Metric, u64> {
         let tree = self.tree();
         let zombies = tree.members.iter().filter(|m| m.zombie).count() as u64;
         let servers = self.servers(&tree);
         let fds = servers.iter().filter_map(|&pid| fds::of(pid)).fold(Fds::default(), Fds::add);
-        let files = self.folder.as_ref().map(|folder| (Signal::Files, tree.files(folder).len() as u64));
+        let files = self.folder.as_ref().map(|folder| (Metric::Files, tree.files(folder).len() as u64));
         BTreeMap::from([
-            (Signal::CliProcesses, tree.cli.len() as u64),
-            (Signal::Processes, tree.members.len() as u64 - zombies),
-            (Signal::Zombies, zombies),
-            (Signal::FdsPipe, fds.pipes),
-            (Signal::FdsSocket, fds.sockets),
-            (Signal::FdsFile, fds.files),
-            (Signal::FdsAnon, fds.anonymous),
-            (Signal::Threads, servers.iter().filter_map(|&pid| tree::threads(pid)).sum()),
+            (Metric::CliProcesses, tree.cli.len() as u64),
+            (Metric::Processes, tree.members.len() as u64 - zombies),
+            (Metric::Zombies, zombies),
+            (Metric::FdsPipe, fds.pipes),
+            (Metric::FdsSocket, fds.sockets),
+            (Metric::FdsFile, fds.files),
+            (Metric::FdsAnon, fds.anonymous),
+            (Metric::Threads, servers.iter().filter_map(|&pid| tree::threads(pid)).sum()),
         ])
         .into_iter()
         .chain(files)

@@ -10,7 +10,7 @@ use crate::assignment::Assignment;
 use crate::load::{Counts, Load};
 use crate::probe::details::Details;
 use crate::scenario::schedule::Schedule;
-use leakgate_judge::sample::{Bounds, Latency, Outcome, Per, Signal as Metric, TracePoint};
+use leakgate_judge::sample::{Bounds, Latency, Metric, Outcome, Per, TracePoint};
 
 pub mod folder;
 pub mod tail;

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 use jiff::ToSpan;
 use jiff::civil::Date;
-use serde::Deserialize;
+use serde::de::{self, IntoDeserializer};
+use serde::{Deserialize, Deserializer};
 
 use super::compare::{Beside, Comparison};
-use super::metric::Metric;
+use super::figure::Figure;
 use super::{Conclusion, Remark};
-use leakgate_judge::exception::check_owner;
-use leakgate_judge::sample::{Exception, Signal, TargetRun};
-use leakgate_judge::verdict::SignalVerdict;
+use leakgate_judge::exception::{check_owner, deprecated_keys};
+use leakgate_judge::sample::{Exception, Metric, TargetRun};
+use leakgate_judge::verdict::MetricVerdict;
 use leakgate_judge::verdict::words::{name, rate};
 use thiserror::Error;
 
@@ -50,30 +51,56 @@ pub enum BudgetError {
 pub struct Config {
     budget: Vec<Budget>,
     exception: Vec<Known>,
+    /// Warnings about keys with an old name.
+    #[serde(skip)]
+    pub deprecated: Vec<String>,
 }
 
 /// A limit.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Budget {
-    signal: Option<Signal>,
-    metric: Option<Metric>,
+    metric: Option<Limited>,
+    /// The old name of `metric`.
+    signal: Option<Metric>,
     scenario: Option<String>,
     target: Option<String>,
-    /// The most: growth for each restart of a signal, or the value of a metric.
+    /// The most: growth per restart of a metric, or the value of a figure.
     limit: Option<f64>,
-    /// The most above the baseline's, side by side, in percent of it: of a metric.
+    /// The most above the baseline's, side by side, in percent of it: of a figure.
     over_baseline_percent: Option<f64>,
     reason: String,
     owner: String,
     expires: String,
 }
 
+/// What a budget limits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Limited {
+    /// The growth of a metric per restart.
+    Growth(Metric),
+    /// A figure of a target as a whole.
+    Value(Figure),
+}
+
+impl<'de> Deserialize<'de> for Limited {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let figure = Figure::ALL.into_iter().find(|figure| figure.key() == name).map(Self::Value);
+        let metric = || Metric::deserialize(name.as_str().into_deserializer()).map(Self::Growth);
+        figure.map_or_else(metric, Ok).map_err(|error: de::value::Error| {
+            let figures = Figure::ALL.map(|figure| format!("`{}`", figure.key())).join(", ");
+            de::Error::custom(format!("{error}, {figures}"))
+        })
+    }
+}
+
 /// An exception, and where it holds.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Known {
-    signal: Signal,
+    #[serde(alias = "signal")]
+    metric: Metric,
     scenario: Option<String>,
     allow: u64,
     reason: String,
@@ -88,7 +115,10 @@ impl Config {
         let found = || Some(PathBuf::from(FILE)).filter(|path| path.is_file());
         let Some(path) = named.map(Path::to_owned).or_else(found) else { return Ok(Self::default()) };
         let text = std::fs::read_to_string(&path).map_err(|source| BudgetError::Read { path: path.clone(), source })?;
-        Self::parse(&text, scenarios).map_err(|what| BudgetError::File { path, what })
+        let mut config =
+            Self::parse(&text, scenarios).map_err(|what| BudgetError::File { path: path.clone(), what })?;
+        config.deprecated = deprecated_keys(&path, &text);
+        Ok(config)
     }
 
     /// Understands the text of a file.
@@ -122,7 +152,7 @@ impl Config {
 
     /// Holds what was measured against the budgets; those that are over their day are still good for that.
     #[must_use]
-    pub fn check(&self, runs: &[TargetRun], rows: &[SignalVerdict], comparison: Option<&Comparison>) -> Vec<Remark> {
+    pub fn check(&self, runs: &[TargetRun], rows: &[MetricVerdict], comparison: Option<&Comparison>) -> Vec<Remark> {
         self.budget.iter().flat_map(|budget| budget.judge(runs, rows, comparison)).collect()
     }
 }
@@ -146,7 +176,7 @@ fn check_scenario(what: &str, scenario: Option<&str>, known: &[&str]) -> Result<
 impl Known {
     fn what(&self) -> String {
         let place = self.scenario.as_ref().map(|scenario| format!(" in {scenario}")).unwrap_or_default();
-        format!("the exception for {}{place}", self.signal.name())
+        format!("the exception for {}{place}", self.metric.name())
     }
 
     fn last_day(&self) -> Result<Date, String> {
@@ -155,7 +185,7 @@ impl Known {
 
     fn exception(&self) -> Exception {
         Exception {
-            signal: self.signal,
+            metric: self.metric,
             allow: self.allow,
             reason: self.reason.clone(),
             owner: self.owner.clone(),
@@ -165,11 +195,15 @@ impl Known {
 }
 
 impl Budget {
+    fn limited(&self) -> Option<Limited> {
+        self.metric.or(self.signal.map(Limited::Growth))
+    }
+
     fn what(&self) -> String {
-        let of = match (self.signal, self.metric) {
-            (Some(signal), _) => format!("growth of {}", signal.name()),
-            (None, Some(metric)) => metric.key().to_owned(),
-            (None, None) => "nothing".to_owned(),
+        let of = match self.limited() {
+            Some(Limited::Growth(metric)) => format!("growth of {}", metric.name()),
+            Some(Limited::Value(figure)) => figure.key().to_owned(),
+            None => "nothing".to_owned(),
         };
         let place = self.scenario.as_ref().map(|scenario| format!(" in {scenario}")).unwrap_or_default();
         format!("the budget for {of}{place}")
@@ -180,9 +214,13 @@ impl Budget {
     }
 
     fn check(&self, scenarios: &[&str]) -> Result<(), String> {
-        if self.signal.is_some() == self.metric.is_some() {
-            return Err(format!("a budget of {} has either a signal or a metric", self.owner));
+        let Some(limited) = self.limited() else {
+            return Err(format!("a budget of {} needs a metric", self.owner));
+        };
+        if self.metric.is_some() && self.signal.is_some() {
+            return Err(format!("a budget of {} has both metric and signal, its old name: remove signal", self.owner));
         }
+        let is_figure = matches!(limited, Limited::Value(_));
         let what = self.what();
         self.last_day()?;
         check_scenario(&what, self.scenario.as_deref(), scenarios)?;
@@ -191,19 +229,21 @@ impl Budget {
         }
         match (self.limit, self.over_baseline_percent) {
             (Some(most), None) if most.is_finite() && most >= 0.0 => Ok(()),
-            (None, Some(most)) if most.is_finite() && most >= 0.0 && self.metric.is_some() => Ok(()),
-            (None, Some(_)) if self.signal.is_some() => {
+            (None, Some(most)) if most.is_finite() && most >= 0.0 && is_figure => Ok(()),
+            (None, Some(_)) if !is_figure => {
                 Err(format!("{what}: growth against the baseline is judged without a budget; give it a limit"))
             }
             _ => Err(format!("{what} needs either limit or over-baseline-percent, a number from 0")),
         }
     }
 
-    fn judge(&self, runs: &[TargetRun], rows: &[SignalVerdict], comparison: Option<&Comparison>) -> Vec<Remark> {
-        match (self.signal, self.metric, self.limit, self.over_baseline_percent) {
-            (Some(signal), _, Some(limit), _) => self.growth(signal, limit, rows),
-            (_, Some(metric), Some(limit), _) => self.values(metric, limit, runs),
-            (_, Some(metric), _, Some(percent)) => self.against(metric, percent, comparison).into_iter().collect(),
+    fn judge(&self, runs: &[TargetRun], rows: &[MetricVerdict], comparison: Option<&Comparison>) -> Vec<Remark> {
+        match (self.limited(), self.limit, self.over_baseline_percent) {
+            (Some(Limited::Growth(metric)), Some(limit), _) => self.growth(metric, limit, rows),
+            (Some(Limited::Value(figure)), Some(limit), _) => self.values(figure, limit, runs),
+            (Some(Limited::Value(figure)), _, Some(percent)) => {
+                self.against(figure, percent, comparison).into_iter().collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -213,49 +253,49 @@ impl Budget {
         self.scenario.as_deref().is_none_or(|only| only == scenario) && only.is_none_or(|only| only == target)
     }
 
-    fn growth(&self, signal: Signal, limit: f64, rows: &[SignalVerdict]) -> Vec<Remark> {
-        let here = rows.iter().filter(|row| row.name == signal && self.holds_for(&row.scenario, &row.target, None));
+    fn growth(&self, metric: Metric, limit: f64, rows: &[MetricVerdict]) -> Vec<Remark> {
+        let here = rows.iter().filter(|row| row.name == metric && self.holds_for(&row.scenario, &row.target, None));
         let measured: Vec<_> = here.filter_map(|row| Some((row, row.growth_per_restart?))).collect();
         if measured.is_empty() {
             return vec![self.unchecked("it was not measured in this night")];
         }
         let over = measured.iter().filter(|(_, growth)| *growth > limit);
-        let said = |(row, growth): &(&SignalVerdict, f64)| {
-            let (growth, limit) = (rate(signal, *growth), rate(signal, limit));
+        let said = |(row, growth): &(&MetricVerdict, f64)| {
+            let (growth, limit) = (rate(metric, *growth), rate(metric, limit));
             let place = format!("{} on {}", row.scenario, row.target);
-            self.exceeded(&format!("{} grew by {growth} per restart in {place}, over the {limit}", name(signal)))
+            self.exceeded(&format!("{} grew by {growth} per restart in {place}, over the {limit}", name(metric)))
         };
         over.map(said).collect()
     }
 
-    fn values(&self, metric: Metric, limit: f64, runs: &[TargetRun]) -> Vec<Remark> {
+    fn values(&self, figure: Figure, limit: f64, runs: &[TargetRun]) -> Vec<Remark> {
         let here = runs.iter().filter(|run| self.holds_for(&run.scenario, &run.target, Some(TARGET)));
-        let measured: Vec<_> = here.filter_map(|run| Some((run, metric.of(run)?))).collect();
+        let measured: Vec<_> = here.filter_map(|run| Some((run, figure.of(run)?))).collect();
         if measured.is_empty() {
             return vec![self.unchecked("it was not measured in this night")];
         }
         let over = measured.iter().filter(|(_, value)| *value > limit);
         let said = |(run, value): &(&TargetRun, f64)| {
-            let (value, limit) = (metric.amount(*value), metric.amount(limit));
+            let (value, limit) = (figure.amount(*value), figure.amount(limit));
             let place = format!("{} on {}", run.scenario, run.target);
-            self.exceeded(&format!("{}: {value} in {place}, over the {limit}", metric.name()))
+            self.exceeded(&format!("{}: {value} in {place}, over the {limit}", figure.name()))
         };
         over.map(said).collect()
     }
 
     /// The two builds ran side by side: a night without a comparison says nothing about this budget, and is not at fault.
-    fn against(&self, metric: Metric, percent: f64, comparison: Option<&Comparison>) -> Option<Remark> {
+    fn against(&self, figure: Figure, percent: f64, comparison: Option<&Comparison>) -> Option<Remark> {
         let comparison = comparison?;
         if self.scenario.as_ref().is_some_and(|only| *only != comparison.scenario) {
             return Some(self.unchecked(&format!("the builds were compared in scenario {}", comparison.scenario)));
         }
-        let Some(Beside { baseline, candidate, .. }) = comparison.beside.iter().find(|beside| beside.metric == metric)
+        let Some(Beside { baseline, candidate, .. }) = comparison.beside.iter().find(|beside| beside.metric == figure)
         else {
             return Some(self.unchecked("the comparison did not measure it"));
         };
         let over = *candidate > baseline * (1.0 + percent / 100.0);
-        let (now, then) = (metric.amount(*candidate), metric.amount(*baseline));
-        over.then(|| self.exceeded(&format!("{}: {now} beside {then}, more than {percent} % over it", metric.name())))
+        let (now, then) = (figure.amount(*candidate), figure.amount(*baseline));
+        over.then(|| self.exceeded(&format!("{}: {now} beside {then}, more than {percent} % over it", figure.name())))
     }
 
     fn exceeded(&self, what: &str) -> Remark {
@@ -301,12 +341,12 @@ mod tests {
         run
     }
 
-    fn row(growth: Option<f64>) -> SignalVerdict {
-        SignalVerdict {
+    fn row(growth: Option<f64>) -> MetricVerdict {
+        MetricVerdict {
             run: 0,
             scenario: "restarts".into(),
             target: "sut".into(),
-            name: Signal::AnonPss,
+            name: Metric::AnonPss,
             verdict: Finding::Pass,
             class: Class::Noisy,
             unit: "bytes".into(),
@@ -337,7 +377,7 @@ mod tests {
 
     #[test]
     fn an_exception_allows_until_its_day_and_then_no_more() {
-        let text = format!("[[exception]]\nsignal = \"files\"\nallow = 3\n{WHO}expires = \"2026-12-10\"");
+        let text = format!("[[exception]]\nmetric = \"files\"\nallow = 3\n{WHO}expires = \"2026-12-10\"");
         let allowed = |today: &str| config(&[&text]).exceptions_for("restarts", day(today)).len();
         assert_eq!((allowed("2026-12-10"), allowed("2026-12-11")), (1, 0));
         assert_eq!(means(&config(&[&text]).expiries(day("2026-12-11"))), [Conclusion::Expired]);
@@ -348,7 +388,7 @@ mod tests {
         let config = config(&[
             &budget("metric = \"server-rss-mb\"\nlimit = 30", "2026-12-10"),
             &budget("metric = \"p95-ms\"\nscenario = \"restarts\"\nlimit = 12.5", "2026-12-10"),
-            &budget("signal = \"anon_pss\"\nlimit = 40", "2026-12-10"),
+            &budget("metric = \"anon_pss\"\nlimit = 40", "2026-12-10"),
         ]);
         assert_eq!(config.check(&[run(30.0, 12.5)], &[row(Some(40.0))], None), []);
         let over = config.check(&[run(30.1, 12.6)], &[row(Some(41.0))], None);
@@ -363,7 +403,7 @@ mod tests {
 
     #[test]
     fn what_was_not_measured_is_not_within_its_budget() {
-        let config = config(&[&budget("signal = \"anon_pss\"\nlimit = 40", "2026-12-10")]);
+        let config = config(&[&budget("metric = \"anon_pss\"\nlimit = 40", "2026-12-10")]);
         assert_eq!(means(&config.check(&[], &[row(None)], None)), [Conclusion::NotConclusive]);
         assert_eq!(means(&config.check(&[], &[], None)), [Conclusion::NotConclusive]);
     }
@@ -381,7 +421,7 @@ mod tests {
             candidate_slopes: vec![],
             effect: None,
             p: None,
-            beside: vec![Beside { metric: Metric::P95Ms, baseline: 10.0, candidate }],
+            beside: vec![Beside { metric: Figure::P95Ms, baseline: 10.0, candidate }],
         };
         assert_eq!(config.check(&[run(1.0, 99.0)], &[], None), []);
         assert_eq!(config.check(&[], &[], Some(&comparison(11.0))), []);
@@ -392,11 +432,11 @@ mod tests {
     fn what_makes_no_sense_is_refused_with_what_is_expected() {
         let wrong = |text: &str| Config::parse(text, &SCENARIOS).unwrap_err();
         let said = [
-            (budget("limit = 3", "2026-12-10"), "either a signal or a metric"),
-            (budget("metric = \"p95-ms\"\nsignal = \"files\"\nlimit = 3", "2026-12-10"), "either a signal or a metric"),
+            (budget("limit = 3", "2026-12-10"), "needs a metric"),
+            (budget("metric = \"p95-ms\"\nmetric = \"files\"\nlimit = 3", "2026-12-10"), "both metric and signal"),
             (budget("metric = \"p95-ms\"", "2026-12-10"), "either limit or over-baseline-percent"),
             (budget("metric = \"p95-ms\"\nlimit = nan", "2026-12-10"), "a number from 0"),
-            (budget("signal = \"files\"\nover-baseline-percent = 3", "2026-12-10"), "give it a limit"),
+            (budget("metric = \"files\"\nover-baseline-percent = 3", "2026-12-10"), "give it a limit"),
             (budget("metric = \"p95-ms\"\nlimit = 3", "10.12.2026"), "YYYY-MM-DD"),
             (budget("metric = \"p95-ms\"\nlimit = 3\nscenario = \"restart\"", "2026-12-10"), "choose from restarts"),
             (budget("metric = \"p95-ms\"\nlimit = 3\ntarget = \"x\"", "2026-12-10"), "sut or sut-heap"),

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::metric::Metric;
+use super::figure::Figure;
 use super::statistics::{mann_whitney, median, shift, theil_sen};
 use leakgate_judge::sample::{Environment, Outcome, TargetRun, TracePoint};
 use leakgate_judge::verdict::words::{bytes, float};
@@ -51,7 +51,7 @@ pub enum Change {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Beside {
     /// What it is.
-    pub metric: Metric,
+    pub metric: Figure,
     /// The median of the baseline's processes.
     pub baseline: f64,
     /// The median of the night's.
@@ -97,7 +97,7 @@ pub fn compare(baseline: i64, pairs: &Pairs) -> Comparison {
         candidate_slopes: pairs.candidate.iter().filter_map(slope).collect(),
         effect: None,
         p: None,
-        beside: Metric::ALL.into_iter().filter_map(|metric| beside(metric, pairs)).collect(),
+        beside: Figure::ALL.into_iter().filter_map(|metric| beside(metric, pairs)).collect(),
     };
     result.effect = shift(&result.baseline_slopes, &result.candidate_slopes);
     result.p = mann_whitney(&result.baseline_slopes, &result.candidate_slopes);
@@ -152,7 +152,7 @@ fn slope(run: &TargetRun) -> Option<f64> {
     if points.len() < READINGS { None } else { theil_sen(&points) }
 }
 
-fn beside(metric: Metric, pairs: &Pairs) -> Option<Beside> {
+fn beside(metric: Figure, pairs: &Pairs) -> Option<Beside> {
     let middle = |runs: &[TargetRun]| median(&runs.iter().filter_map(|run| metric.of(run)).collect::<Vec<_>>());
     Some(Beside { metric, baseline: middle(&pairs.baseline)?, candidate: middle(&pairs.candidate)? })
 }

@@ -216,12 +216,12 @@ mod tests {
     use super::*;
     use crate::compare::{Change, Comparison};
     use crate::{Conclusion, Growth, Measured, Remark};
-    use leakgate_judge::sample::{Environment, Latency, LatencyOf, Signal};
+    use leakgate_judge::sample::{Environment, Latency, LatencyOf, Metric};
     use leakgate_judge::verdict::{Class, Finding};
 
     fn night(started_unix: u64) -> Night {
         let growth = Growth {
-            signal: Signal::AnonPss,
+            metric: Metric::AnonPss,
             class: Class::Noisy,
             verdict: Finding::Saturating,
             per_restart: Some(-12.5),
@@ -241,7 +241,7 @@ mod tests {
             server_rss_mb: 8.9,
             tree_rss_mb: 19.9,
             latency: Some(Latency { during: latency, between: LatencyOf::default() }),
-            signals: vec![growth.clone(), Growth { signal: Signal::Lost, per_restart: None, ..growth }],
+            metrics: vec![growth.clone(), Growth { metric: Metric::Lost, per_restart: None, ..growth }],
         };
         let comparison = Comparison {
             baseline: 1,
@@ -316,12 +316,12 @@ mod tests {
         let (_folder, path) = file();
         let mut history = History::open(&path).unwrap();
         let mut broken = night(1_000);
-        // The same signal twice: the second is refused when all else is written already.
-        let twice = broken.targets[0].signals[0].clone();
-        broken.targets[1].signals.push(twice);
+        // The same metric twice: the second is refused when all else is written already.
+        let twice = broken.targets[0].metrics[0].clone();
+        broken.targets[1].metrics.push(twice);
         assert!(matches!(history.add(&broken), Err(HistoryError::Other { .. })));
         assert_eq!(history.nights().unwrap(), []);
-        let left: i64 = history.db.query_one("SELECT count(*) FROM signal", [], |row| row.get(0)).unwrap();
+        let left: i64 = history.db.query_one("SELECT count(*) FROM metric", [], |row| row.get(0)).unwrap();
         assert_eq!(left, 0);
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A night is a run of every scenario with the long count of restarts. What is measured and judged is that of any run
 //! ([`leakgate_judge::sample`], [`leakgate_judge::verdict`]); here is what a single run does not know:
-//! - [`history`]: one `SQLite` file with a row for each night, and for each target and signal of it.
+//! - [`history`]: one `SQLite` file with a row for each night, and for each target and metric of it.
 //! - [`baseline`]: a night that somebody accepted, which later ones are held against; [`builds`] keeps its programs.
 //! - [`compare`]: two builds side by side, by [`statistics`]. Pure.
 //! - [`budget`]: limits and exceptions that somebody answers for until a day. Pure, but for reading the file.
@@ -14,8 +14,8 @@ pub mod baseline;
 pub mod budget;
 pub mod builds;
 pub mod compare;
+pub mod figure;
 pub mod history;
-pub mod metric;
 pub mod statistics;
 
 use std::fmt;
@@ -24,9 +24,9 @@ use serde::{Deserialize, Serialize};
 
 use compare::{Change, Comparison};
 use leakgate_judge::exit::Exit;
-use leakgate_judge::sample::{Environment, Latency, Run, Signal, TargetRun};
+use leakgate_judge::sample::{Environment, Latency, Metric, Run, TargetRun};
 use leakgate_judge::verdict::target::TargetVerdict;
-use leakgate_judge::verdict::{Class, Finding, SignalVerdict, Verdict};
+use leakgate_judge::verdict::{Class, Finding, MetricVerdict, Verdict};
 
 /// One night.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,20 +74,20 @@ pub struct Measured {
     pub tree_rss_mb: f64,
     /// How long requests took, where it was watched.
     pub latency: Option<Latency>,
-    /// Its signals.
-    pub signals: Vec<Growth>,
+    /// Its metrics.
+    pub metrics: Vec<Growth>,
 }
 
-/// One signal of a target.
+/// One metric of a target.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Growth {
-    /// The signal.
-    pub signal: Signal,
+    /// The metric.
+    pub metric: Metric,
     /// The rule that judged it.
     pub class: Class,
     /// What was found of it.
     pub verdict: Finding,
-    /// Growth for each restart, in the signal's units.
+    /// Growth for each restart, in the metric's units.
     pub per_restart: Option<f64>,
     /// Growth for each restart up to which it is no leak.
     pub tolerance: f64,
@@ -183,7 +183,7 @@ impl Night {
             server_rss_mb: run.bounds.server_rss_max_mb,
             tree_rss_mb: run.bounds.tree_rss_max_mb,
             latency: run.latency,
-            signals: verdict.signals.iter().filter(|row| row.run == at).map(Growth::of).collect(),
+            metrics: verdict.metrics.iter().filter(|row| row.run == at).map(Growth::of).collect(),
         };
         Self {
             id: 0,
@@ -229,9 +229,9 @@ impl Night {
 }
 
 impl Growth {
-    fn of(row: &SignalVerdict) -> Self {
+    fn of(row: &MetricVerdict) -> Self {
         Self {
-            signal: row.name,
+            metric: row.name,
             class: row.class,
             verdict: row.verdict,
             per_restart: row.growth_per_restart,

@@ -1,4 +1,4 @@
-//! What grew between two runs or two profiles: by signal, by thing and by site. Pure; two documents of a kind go in.
+//! What grew between two runs or two profiles: by metric, by thing and by site. Pure; two documents of a kind go in.
 //!
 //! A site is the same in both when its [`key`] is. Where the key is in one document alone, and the
 //! other has exactly one site of the same function, that is taken for it: its line moved, because something above it was
@@ -41,8 +41,8 @@ pub struct OfTwoKinds(&'static str, &'static str);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// A signal of a target.
-    Signal,
+    /// A metric of a target.
+    Metric,
     /// A named thing that was kept.
     Thing,
     /// A line of code.
@@ -70,7 +70,7 @@ pub struct Row {
     pub scope: String,
     /// What it is.
     pub kind: Kind,
-    /// Its name: a signal, a command, `file:line (function)`.
+    /// Its name: a metric, a command, `file:line (function)`.
     pub name: String,
     /// What is counted: for each restart, unless `per_restart` is false.
     pub unit: &'static str,
@@ -193,7 +193,7 @@ fn of_run(run: &Run) -> Amounts {
         for row in target::judge(measured).1.iter().filter(|row| row.class != Class::Cap) {
             let per_restart = row.growth_per_restart.is_some();
             let Some(value) = row.growth_per_restart.or(row.last.or(row.max).map(float)) else { continue };
-            let name = Quantity::new(&scope, Kind::Signal, row.name.name().to_owned(), unit(row.name), per_restart);
+            let name = Quantity::new(&scope, Kind::Metric, row.name.name().to_owned(), unit(row.name), per_restart);
             // A count that may not grow at all has no tolerance but that of its rate.
             amounts.insert(name, Amount { value, tolerance: row.tolerance });
         }

@@ -1,5 +1,7 @@
 //! What an exception or a budget needs: a reason, an owner, and a last day.
 
+use std::path::Path;
+
 use jiff::civil::Date;
 
 /// The last day of something that holds for a while. `what` names it in the error.
@@ -9,4 +11,32 @@ pub fn check_owner(what: &str, reason: &str, owner: &str, expires: &str) -> Resu
     }
     let day = expires.parse::<Date>().ok().filter(|_| expires.len() == "YYYY-MM-DD".len());
     day.ok_or_else(|| format!("{what} expires on {expires:?}: write it as YYYY-MM-DD"))
+}
+
+/// A warning for each line of a configuration file that calls a measured quantity by the key's old name.
+#[must_use]
+pub fn deprecated_keys(path: &Path, text: &str) -> Vec<String> {
+    let (mut is_within, mut found) = (false, Vec::new());
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.starts_with('[') {
+            // `[restart] signal` is a POSIX signal.
+            is_within = ["[[exception]]", "[[budget]]"].iter().any(|header| line.starts_with(header));
+        } else if is_within && line.strip_prefix("signal").is_some_and(|rest| rest.trim_start().starts_with('=')) {
+            found.push(format!("{}, line {}: the key `signal` is now `metric`", path.display(), number + 1));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_old_name_of_a_metric_is_found_where_it_is_one() {
+        let text = "[restart]\nsignal = \"HUP\"\n[[exception]]\nsignal = \"files\"\n[[budget]]\n  signal=\"tasks\"\nmetric = \"files\"";
+        let found = deprecated_keys(Path::new("a.toml"), text);
+        assert_eq!(found, [4, 6].map(|line| format!("a.toml, line {line}: the key `signal` is now `metric`")));
+    }
 }

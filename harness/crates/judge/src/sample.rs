@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use grown::{Frame, Grown, Site, Thing};
+pub use metric::Metric;
 pub use plan::{DOUBLED_AT_MOST, Exception, Outside, Per, Plan};
-pub use signal::Signal;
 use suite::Suite;
 
 mod grown;
+mod metric;
 mod plan;
-mod signal;
 pub mod suite;
 
 /// The version of `run.json` that this build writes and reads.
@@ -42,8 +42,8 @@ pub struct Run {
 pub struct Control {
     /// Its name, for example `fd` or `clean`.
     pub name: String,
-    /// The signals of which at least one has to show it; empty for the clean control.
-    pub planted: Vec<Signal>,
+    /// The metrics of which at least one has to show it; empty for the clean control.
+    pub planted: Vec<Metric>,
     /// What was measured.
     pub run: TargetRun,
     /// The shard that it ran in, where several were merged.
@@ -67,11 +67,11 @@ pub struct TargetRun {
     pub outcome: Outcome,
     /// Settled readings, in order; the first is taken after the warm-up.
     pub checkpoints: Vec<Checkpoint>,
-    /// Readings between batches of load, in order, for the noisy signals.
+    /// Readings between batches of load, in order, for the noisy metrics.
     pub trace: Vec<TracePoint>,
-    /// Totals after the stop: [`Signal::Orphans`], [`Signal::LeftByKill`], [`Signal::FilesLeft`],
-    /// [`Signal::Lost`], [`Signal::MixedUp`]. One that was not counted is absent.
-    pub totals: BTreeMap<Signal, u64>,
+    /// Totals after the stop: [`Metric::Orphans`], [`Metric::LeftByKill`], [`Metric::FilesLeft`],
+    /// [`Metric::Lost`], [`Metric::MixedUp`]. One that was not counted is absent.
+    pub totals: BTreeMap<Metric, u64>,
     /// What there was more of at the last checkpoint than at the first, by name; the most numerous of each kind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grown: Vec<Grown>,
@@ -184,8 +184,8 @@ pub struct Checkpoint {
     pub restarts: u64,
     /// Requests ended since the target's start.
     pub requests: u64,
-    /// The value of every signal that can be read at a checkpoint of this target.
-    pub values: BTreeMap<Signal, u64>,
+    /// The value of every metric that can be read at a checkpoint of this target.
+    pub values: BTreeMap<Metric, u64>,
 }
 
 /// A reading between two batches of load.
@@ -196,11 +196,11 @@ pub struct TracePoint {
     /// Requests ended since the target's start.
     #[serde(default)]
     pub requests: u64,
-    /// [`Signal::AnonPss`], in bytes.
+    /// [`Metric::AnonPss`], in bytes.
     pub anon_pss: u64,
-    /// [`Signal::TreeRss`], in bytes.
+    /// [`Metric::TreeRss`], in bytes.
     pub tree_rss: u64,
-    /// [`Signal::ServerRss`], in bytes.
+    /// [`Metric::ServerRss`], in bytes.
     pub server_rss: u64,
 }
 

@@ -1,6 +1,6 @@
 //! From raw series to a verdict: a pure function of a [`Run`], the same today and in a year.
 //!
-//! It does no IO, reads no clock and draws no numbers. Each class of signal has its own rule, in its own file:
+//! It does no IO, reads no clock and draws no numbers. Each class of metric has its own rule, in its own file:
 //! - [`exact`]: settled counts, which have no variance: any growth between the first and the last checkpoint is a leak.
 //! - [`heap`]: dhat's blocks and bytes, where caches fill and vectors double: growth that does not slow down is a leak.
 //! - [`trend`]: memory seen from outside, which is noisy: a growth that lasts over four `windows` is a leak.
@@ -30,13 +30,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::exit::Exit;
 use crate::sample::suite::Suite;
-use crate::sample::{Environment, ReplyKinds, Run, Signal};
+use crate::sample::{Environment, Metric, ReplyKinds, Run};
 use target::TargetVerdict;
 
 /// The version of `verdict.json` that this build writes.
 pub const FORMAT: u32 = 1;
 
-/// What is found of one signal, of one target, or of a whole run; from harmless to fatal.
+/// What is found of one metric, of one target, or of a whole run; from harmless to fatal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Finding {
@@ -71,7 +71,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// The rule by which a signal was judged.
+/// The rule by which a metric was judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
@@ -87,17 +87,17 @@ pub enum Class {
     Cap,
 }
 
-/// One signal of one target.
+/// One metric of one target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SignalVerdict {
+pub struct MetricVerdict {
     /// The position of its run in [`Run::targets`]: a repeated run has the same scenario and target.
     pub run: usize,
     /// The scenario.
     pub scenario: String,
     /// The target.
     pub target: String,
-    /// The signal.
-    pub name: Signal,
+    /// The metric.
+    pub name: Metric,
     /// What is found of it.
     pub verdict: Finding,
     /// The rule that found it.
@@ -129,16 +129,17 @@ pub struct ControlVerdict {
     /// The shard that it ran in, where several were merged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<u64>,
-    /// The planted signal that showed it, or the first that should have; absent for the clean control.
-    pub signal: Option<Signal>,
-    /// All signals of which at least one has to show it; empty for the clean control.
-    pub planted: Vec<Signal>,
-    /// A leak was planted and at least one of its signals was called a leak.
+    /// The planted metric that showed it, or the first that should have; absent for the clean control.
+    #[serde(alias = "signal")]
+    pub metric: Option<Metric>,
+    /// All metrics of which at least one has to show it; empty for the clean control.
+    pub planted: Vec<Metric>,
+    /// A leak was planted and at least one of its metrics was called a leak.
     pub caught: bool,
     /// The control proves what it is there for: the leak was caught, or the clean run was called clean.
     pub passed: bool,
-    /// Every signal that was called a leak. A kept process shows in several.
-    pub named: Vec<Signal>,
+    /// Every metric that was called a leak. A kept process shows in several.
+    pub named: Vec<Metric>,
     /// What happened, in words.
     pub reason: String,
 }
@@ -198,8 +199,9 @@ pub struct Verdict {
     pub invalid: Vec<String>,
     /// What the reader should know beside the verdict.
     pub warnings: Vec<String>,
-    /// Every signal of every target of the scenarios.
-    pub signals: Vec<SignalVerdict>,
+    /// Every metric of every target of the scenarios.
+    #[serde(alias = "signals")]
+    pub metrics: Vec<MetricVerdict>,
     /// The controls; empty when they were left out.
     pub controls: Vec<ControlVerdict>,
     /// What was exercised, in all scenarios together.
@@ -241,14 +243,14 @@ impl Verdict {
 /// Judges a run. Any `Run` gets a verdict; one that makes no sense is [`Finding::Invalid`].
 pub fn judge(run: &Run) -> Verdict {
     let controls: Vec<ControlVerdict> = run.controls.iter().map(control::judge).collect();
-    let (targets, signals) = target::judge_all(&run.targets);
+    let (targets, metrics) = target::judge_all(&run.targets);
     let broken = suite::problems(run);
     let verdict = if !broken.is_empty() || controls.iter().any(|control| !control.passed) {
         Finding::Invalid
     } else if suite::is_empty_shard(run) {
         Finding::Pass
     } else {
-        overall(&targets, &signals)
+        overall(&targets, &metrics)
     };
     let invalid = summary::invalid(broken, &controls, &targets, run);
     let mut result = Verdict {
@@ -256,8 +258,8 @@ pub fn judge(run: &Run) -> Verdict {
         verdict,
         summary: String::new(),
         invalid,
-        warnings: summary::warnings(run, &signals),
-        signals,
+        warnings: summary::warnings(run, &metrics),
+        metrics,
         controls,
         proof: summary::proof(&run.targets),
         bounds: summary::bounds(&run.targets),
@@ -271,8 +273,8 @@ pub fn judge(run: &Run) -> Verdict {
 }
 
 /// Which finding wins where the gate can see, as the module's doc says.
-fn overall(targets: &[TargetVerdict], signals: &[SignalVerdict]) -> Finding {
-    let worst = signals.iter().map(|row| row.verdict).max().unwrap_or(Finding::Shown);
+fn overall(targets: &[TargetVerdict], metrics: &[MetricVerdict]) -> Finding {
+    let worst = metrics.iter().map(|row| row.verdict).max().unwrap_or(Finding::Shown);
     if worst == Finding::Leak {
         return Finding::Leak;
     }

@@ -1,7 +1,7 @@
 //! What a verdict means and what to do next, for whoever reads it for the first time.
 
-use leakgate_judge::sample::{Run, Signal};
-use leakgate_judge::verdict::{Class, Finding, SignalVerdict, Verdict};
+use leakgate_judge::sample::{Metric, Run};
+use leakgate_judge::verdict::{Class, Finding, MetricVerdict, Verdict};
 
 /// Notes of a target that are repeated in a report; the rest is in `run.json`.
 pub const NOTES: usize = 5;
@@ -20,7 +20,7 @@ pub fn meaning(verdict: Finding) -> &'static str {
             "The server's memory grows while its exact heap does not: the allocator keeps freed memory, or it is taken with mmap or by C code."
         }
         Finding::Inconclusive => {
-            "A signal could not be judged: the run is too short or too noisy, its readings are missing, or at four times the restarts it still grows, though not steadily."
+            "A metric could not be judged: the run is too short or too noisy, its readings are missing, or at four times the restarts it still grows, though not steadily."
         }
         Finding::Invalid => "The run proves nothing, neither a leak nor the absence of one. It is not a pass.",
     }
@@ -63,7 +63,7 @@ pub fn notes<'a>(verdict: &Verdict, run: &'a Run) -> Vec<&'a str> {
 }
 
 fn leaks(verdict: &Verdict, run: &Run) -> Vec<String> {
-    let leaking = || verdict.signals.iter().filter(|row| row.verdict == Finding::Leak);
+    let leaking = || verdict.metrics.iter().filter(|row| row.verdict == Finding::Leak);
     let mut steps = Vec::new();
     steps.extend(memory(run, leaking()));
     if leaking().any(is_process) {
@@ -71,24 +71,24 @@ fn leaks(verdict: &Verdict, run: &Run) -> Vec<String> {
             "An old CLI process outlives its restart: look at who still holds its handle, and at who reaps it.".into(),
         );
     }
-    if leaking().any(|row| matches!(row.name, Signal::FdsPipe | Signal::FdsSocket | Signal::FdsFile | Signal::FdsAnon))
+    if leaking().any(|row| matches!(row.name, Metric::FdsPipe | Metric::FdsSocket | Metric::FdsFile | Metric::FdsAnon))
     {
         steps
             .push("A descriptor stays open: `ls -l /proc/PID/fd` of the running server shows what it leads to.".into());
     }
-    if leaking().any(|row| matches!(row.name, Signal::Threads | Signal::Tasks)) {
+    if leaking().any(|row| matches!(row.name, Metric::Threads | Metric::Tasks)) {
         steps.push(
             "A thread or task does not end: look for one that is started at each restart and joined by nobody.".into(),
         );
     }
-    if leaking().any(|row| matches!(row.name, Signal::Lost | Signal::MixedUp)) {
+    if leaking().any(|row| matches!(row.name, Metric::Lost | Metric::MixedUp)) {
         steps.push("Requests are not answered as they should be: the notes name the first of them.".into());
     }
     steps
 }
 
 /// How to get from memory that leaks to the line that keeps it: by our own profiler, or by one of the server's language.
-fn memory<'a>(run: &Run, mut leaking: impl Iterator<Item = &'a SignalVerdict>) -> Option<String> {
+fn memory<'a>(run: &Run, mut leaking: impl Iterator<Item = &'a MetricVerdict>) -> Option<String> {
     let row = leaking.find(|row| matches!(row.class, Class::Heap | Class::Noisy))?;
     let target = run.targets.get(row.run)?;
     Some(if target.plan.outside.is_some() {
@@ -108,8 +108,8 @@ fn memory<'a>(run: &Run, mut leaking: impl Iterator<Item = &'a SignalVerdict>) -
     })
 }
 
-fn is_process(row: &SignalVerdict) -> bool {
-    matches!(row.name, Signal::LiveInvokers | Signal::Processes | Signal::Zombies | Signal::Orphans)
+fn is_process(row: &MetricVerdict) -> bool {
+    matches!(row.name, Metric::LiveInvokers | Metric::Processes | Metric::Zombies | Metric::Orphans)
 }
 
 fn invalid(verdict: &Verdict) -> Vec<String> {

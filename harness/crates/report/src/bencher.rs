@@ -1,6 +1,6 @@
 //! Bencher Metric Format: benchmark → measure → value, with a lower and an upper value where there is a spread.
 //!
-//! A benchmark is a signal of a scenario on a target; its measures are the growth for each restart or turn and the last
+//! A benchmark is a metric of a scenario on a target; its measures are the growth for each restart or turn and the last
 //! reading. Names say the unit, because the format has none. Nothing that is not a number goes in.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use super::facts::{Facts, Target};
 use leakgate_judge::sample::LatencyOf;
 use leakgate_judge::verdict::trend::{Window, windows_of};
 use leakgate_judge::verdict::words::float;
-use leakgate_judge::verdict::{Class, SignalVerdict};
+use leakgate_judge::verdict::{Class, MetricVerdict};
 
 /// Bencher's own measure `latency` is in nanoseconds.
 const NANOSECONDS: f64 = 1e6;
@@ -51,7 +51,7 @@ fn add(all: &mut Metrics, benchmark: String, measures: Vec<(&str, Metric)>) {
     }
 }
 
-fn measures(target: &Target, row: &SignalVerdict) -> Vec<(&'static str, Metric)> {
+fn measures(target: &Target, row: &MetricVerdict) -> Vec<(&'static str, Metric)> {
     let bytes = row.unit == "bytes";
     let growth = match (bytes, target.per()) {
         (true, "turn") => "growth-bytes-per-turn",

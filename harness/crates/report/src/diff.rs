@@ -38,7 +38,7 @@ fn draw(out: &mut String, diff: &Diff) -> std::fmt::Result {
 
 fn title(kind: Kind) -> &'static str {
     match kind {
-        Kind::Signal => "signals",
+        Kind::Metric => "metrics",
         Kind::Thing => "things kept",
         Kind::Site => "sites",
     }

@@ -2,10 +2,10 @@
 
 use super::text::{clean, date, grouped, shortened};
 use leakgate_judge::sample::suite::Part;
-use leakgate_judge::sample::{Environment, LatencyOf, Run, Signal, TargetRun};
+use leakgate_judge::sample::{Environment, LatencyOf, Metric, Run, TargetRun};
 use leakgate_judge::verdict::target::TargetVerdict;
 use leakgate_judge::verdict::words::{amount, bytes, float, name, rate};
-use leakgate_judge::verdict::{Class, ControlVerdict, Finding, ProofVerdict, SignalVerdict, Verdict};
+use leakgate_judge::verdict::{Class, ControlVerdict, Finding, MetricVerdict, ProofVerdict, Verdict};
 
 /// Characters of a target's name in a label: that of somebody else's server is its whole command.
 const LABEL: usize = 64;
@@ -23,7 +23,7 @@ pub(super) struct Facts<'a> {
 pub(super) struct Target<'a> {
     pub(super) judged: &'a TargetVerdict,
     pub(super) measured: &'a TargetRun,
-    pub(super) rows: Vec<&'a SignalVerdict>,
+    pub(super) rows: Vec<&'a MetricVerdict>,
     /// The scenario's name.
     pub(super) scenario: String,
     /// The target's name, short enough for a label.
@@ -34,10 +34,10 @@ pub(super) struct Target<'a> {
     pub(super) attempt: usize,
 }
 
-/// A signal as a row of a table.
+/// A metric as a row of a table.
 #[derive(Debug)]
 pub(super) struct Cells {
-    pub(super) signal: &'static str,
+    pub(super) metric: &'static str,
     pub(super) first: String,
     pub(super) last: String,
     pub(super) growth: String,
@@ -53,7 +53,7 @@ impl<'a> Facts<'a> {
             let seed = measured.seed;
             let same = |other: &&Target| other.scenario == scenario && other.label == label && other.seed == seed;
             let attempt = targets.iter().filter(same).count() + 1;
-            let rows = verdict.signals.iter().filter(|row| row.run == at).collect();
+            let rows = verdict.metrics.iter().filter(|row| row.run == at).collect();
             targets.push(Target { judged, measured, rows, scenario, label, seed, attempt });
         }
         Self { verdict, run, targets }
@@ -134,10 +134,10 @@ impl Target<'_> {
 }
 
 /// The row as text.
-pub(super) fn cells(row: &SignalVerdict) -> Cells {
+pub(super) fn cells(row: &MetricVerdict) -> Cells {
     let reading = |value: Option<u64>| value.map_or("-".to_owned(), |value| amount(row.name, float(value)));
     Cells {
-        signal: name(row.name),
+        metric: name(row.name),
         first: reading(row.first),
         last: reading(row.last.or(row.max)),
         growth: row.growth_per_restart.map_or("-".to_owned(), |growth| rate(row.name, growth)),
@@ -146,7 +146,7 @@ pub(super) fn cells(row: &SignalVerdict) -> Cells {
 }
 
 /// `1 in 300` reads better than `0.0033` for what is counted in ones.
-fn catches(row: &SignalVerdict) -> String {
+fn catches(row: &MetricVerdict) -> String {
     match row.smallest_detectable {
         _ if row.class == Class::Cap && row.verdict == Finding::Shown => "-".to_owned(),
         _ if row.class == Class::Cap => "over its cap".to_owned(),
@@ -269,9 +269,9 @@ pub(super) fn environment(env: &Environment, seed: u64) -> Vec<(&'static str, St
 }
 
 /// The rows that are to be looked at: neither passed nor only shown.
-pub(super) fn alarming<'a>(target: &Target<'a>) -> impl Iterator<Item = &'a SignalVerdict> {
+pub(super) fn alarming<'a>(target: &Target<'a>) -> impl Iterator<Item = &'a MetricVerdict> {
     target.rows.iter().copied().filter(|row| row.verdict > Finding::Pass)
 }
 
-/// Signals whose growth a profile of the heap explains, from the best to the last resort.
-pub(super) const EXPLAINED_BY_SITES: [Signal; 3] = [Signal::HeapBytes, Signal::HeapBlocks, Signal::AnonPss];
+/// Metrics whose growth a profile of the heap explains, from the best to the last resort.
+pub(super) const EXPLAINED_BY_SITES: [Metric; 3] = [Metric::HeapBytes, Metric::HeapBlocks, Metric::AnonPss];

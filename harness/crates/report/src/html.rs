@@ -162,7 +162,7 @@ fn controls(facts: &Facts) -> Markup {
 }
 
 fn control(control: &ControlVerdict) -> Vec<Markup> {
-    let planted: Vec<&str> = control.planted.iter().map(|&signal| name(signal)).collect();
+    let planted: Vec<&str> = control.planted.iter().map(|&metric| name(metric)).collect();
     let planted = if planted.is_empty() { "nothing".to_owned() } else { planted.join(", ") };
     vec![
         html! { code { (facts::control_name(control)) } },

@@ -1,4 +1,4 @@
-//! `JUnit`'s XML: a suite for each target and one for the controls, a case for each signal and each control.
+//! `JUnit`'s XML: a suite for each target and one for the controls, a case for each metric and each control.
 //!
 //! | finding | case |
 //! | --- | --- |
@@ -17,7 +17,7 @@ use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, Te
 use super::facts::{self, Facts, Target, cells};
 use super::text::clean;
 use leakgate_judge::sample::{Control, TargetRun};
-use leakgate_judge::verdict::{ControlVerdict, Finding, SignalVerdict, Verdict};
+use leakgate_judge::verdict::{ControlVerdict, Finding, MetricVerdict, Verdict};
 
 /// The whole file.
 pub(super) fn render(facts: &Facts) -> Result<String, SerializeError> {
@@ -60,13 +60,13 @@ fn of_target(target: &Target) -> TestSuite {
         reasons => status(Finding::Invalid, &reasons.join("\n")),
     };
     suite.add_test_case(case(&class, "the run proves something", valid));
-    suite.add_test_cases(target.rows.iter().map(|row| of_signal(&class, row, target.per())));
+    suite.add_test_cases(target.rows.iter().map(|row| of_metric(&class, row, target.per())));
     suite
 }
 
-fn of_signal(class: &str, row: &SignalVerdict, per: &str) -> TestCase {
+fn of_metric(class: &str, row: &MetricVerdict, per: &str) -> TestCase {
     let cells = cells(row);
-    let mut case = case(class, cells.signal, status(row.verdict, &row.reason));
+    let mut case = case(class, cells.metric, status(row.verdict, &row.reason));
     let numbers = [
         ("first", cells.first),
         ("last", cells.last),

@@ -3,7 +3,7 @@
 
 use super::facts::Target;
 use super::text::clean;
-use leakgate_judge::sample::{Frame, Grown, Signal, Site, Thing};
+use leakgate_judge::sample::{Frame, Grown, Metric, Site, Thing};
 use leakgate_judge::verdict::Finding;
 use leakgate_judge::verdict::words::{bytes, float, rate};
 
@@ -36,15 +36,15 @@ pub(super) fn things(target: &Target) -> Kept {
     if !target.rows.iter().any(|row| row.verdict == Finding::Leak) {
         return Kept::default();
     }
-    let growth = |signal| target.rows.iter().find(|row| row.name == signal).and_then(|row| row.growth_per_restart);
+    let growth = |metric| target.rows.iter().find(|row| row.name == metric).and_then(|row| row.growth_per_restart);
     let mut things = named(target);
     // Of a run that was stored before threads had names.
     let named = target.measured.grown.iter().any(|grown| grown.what == Thing::Thread);
-    let threads = growth(Signal::Threads).filter(|&more| more > 0.0 && !named);
-    things.extend(threads.map(|more| format!("+{} threads", rate(Signal::Threads, more))));
-    let tree = growth(Signal::TreeRss).filter(|&more| more > 0.0);
+    let threads = growth(Metric::Threads).filter(|&more| more > 0.0 && !named);
+    things.extend(threads.map(|more| format!("+{} threads", rate(Metric::Threads, more))));
+    let tree = growth(Metric::TreeRss).filter(|&more| more > 0.0);
     things.extend(tree.map(|more| format!("+{} of memory (RSS of the whole tree)", bytes(more))));
-    let own = growth(Signal::ServerRss).filter(|_| !things.is_empty()).map(|own| own_rss(target, own));
+    let own = growth(Metric::ServerRss).filter(|_| !things.is_empty()).map(|own| own_rss(target, own));
     Kept { things, own }
 }
 
@@ -66,7 +66,7 @@ fn named(target: &Target) -> Vec<String> {
     let (Some(first), Some(last)) = (run.checkpoints.first(), run.checkpoints.last()) else { return Vec::new() };
     let steps = float(last.steps(per).saturating_sub(first.steps(per)).max(1));
     let line = |grown: &Grown| {
-        let more = rate(Signal::Processes, float(grown.more) / steps);
+        let more = rate(Metric::Processes, float(grown.more) / steps);
         let origin = grown.origin.as_ref().map_or(String::new(), |origin| format!("; started by {}", clean(origin)));
         let since = grown.since.map_or(String::new(), |since| format!("; since {} {since}", per.name()));
         format!("+{more} {} {}{origin}{since}", noun(grown.what), clean(&grown.name))
@@ -98,7 +98,7 @@ fn place(site: &Site, per: &str) -> Place {
         growth: format!(
             "{}{} blocks, {}{} per {per}",
             sign(site.blocks_per_restart),
-            rate(Signal::HeapBlocks, site.blocks_per_restart),
+            rate(Metric::HeapBlocks, site.blocks_per_restart),
             sign(site.bytes_per_restart),
             bytes(site.bytes_per_restart),
         ),

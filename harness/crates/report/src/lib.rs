@@ -49,7 +49,7 @@ pub enum Format {
     Markdown,
     /// One file for a browser, with charts.
     Html,
-    /// `JUnit`: a test case for each signal and each control.
+    /// `JUnit`: a test case for each metric and each control.
     Junit,
     /// SARIF 2.1.0: a leak at its line.
     Sarif,

@@ -9,7 +9,7 @@ use super::facts::{self, Facts, Target, cells};
 use super::kept::{places, things};
 use super::text::{clean, date, grouped};
 use escape::{escaped, escaped_around_code, escaped_in_html, fenced};
-use leakgate_judge::verdict::{Finding, SignalVerdict};
+use leakgate_judge::verdict::{Finding, MetricVerdict};
 
 /// GitHub takes no comment of more than 65,536 characters.
 const LONGEST: usize = 60_000;
@@ -39,7 +39,7 @@ fn draw(out: &mut String, facts: &Facts, with_passed: bool) -> fmt::Result {
     next(out, facts)?;
     let shown = |target: &&Target| with_passed || target.judged.verdict > Finding::Pass;
     for target in facts.targets.iter().filter(shown) {
-        signals(out, target)?;
+        metrics(out, target)?;
     }
     if !with_passed {
         writeln!(out, "\nThe tables of what passed are left out here for their length; report.html has them.")?;
@@ -84,20 +84,20 @@ fn mark(finding: Finding) -> &'static str {
     }
 }
 
-/// A table of the signals that did not pass, over all targets.
+/// A table of the metrics that did not pass, over all targets.
 fn alarms(out: &mut String, facts: &Facts) -> fmt::Result {
-    let alarming: Vec<(&Target, &SignalVerdict)> =
+    let alarming: Vec<(&Target, &MetricVerdict)> =
         facts.targets.iter().flat_map(|target| facts::alarming(target).map(move |row| (target, row))).collect();
     if alarming.is_empty() {
         return Ok(());
     }
-    writeln!(out, "\n| verdict | signal | first | last | growth | where |\n| --- | --- | ---: | ---: | ---: | --- |")?;
+    writeln!(out, "\n| verdict | metric | first | last | growth | where |\n| --- | --- | ---: | ---: | ---: | --- |")?;
     for (target, row) in alarming {
         let (cells, place) = (cells(row), escaped(&target.name()));
-        let (word, signal, per) = (row.verdict, cells.signal, target.per());
+        let (word, metric, per) = (row.verdict, cells.metric, target.per());
         writeln!(
             out,
-            "| **{word}** | {signal} | {} | {} | {} per {per} | {place} |",
+            "| **{word}** | {metric} | {} | {} | {} per {per} | {place} |",
             cells.first, cells.last, cells.growth
         )?;
     }
@@ -140,16 +140,16 @@ fn next(out: &mut String, facts: &Facts) -> fmt::Result {
     (1..).zip(&steps).try_for_each(|(number, step)| writeln!(out, "{number}. {}", escaped_around_code(step)))
 }
 
-fn signals(out: &mut String, target: &Target) -> fmt::Result {
+fn metrics(out: &mut String, target: &Target) -> fmt::Result {
     let (name, exercised, per) = (escaped_in_html(&target.name()), target.exercised(), target.per());
     writeln!(out, "\n<details><summary>{name}: {} after {exercised}</summary>\n", target.judged.verdict)?;
-    writeln!(out, "| signal | first | last | per {per} | verdict | would catch, per {per} |")?;
+    writeln!(out, "| metric | first | last | per {per} | verdict | would catch, per {per} |")?;
     writeln!(out, "| --- | ---: | ---: | ---: | --- | ---: |")?;
     for row in &target.rows {
         let cells = cells(row);
-        let (signal, catches) = (cells.signal, cells.catches);
+        let (metric, catches) = (cells.metric, cells.catches);
         let numbers = [cells.first, cells.last, cells.growth].join(" | ");
-        writeln!(out, "| {signal} | {numbers} | {} | {catches} |", row.verdict)?;
+        writeln!(out, "| {metric} | {numbers} | {} | {catches} |", row.verdict)?;
     }
     let mut lines: Vec<String> =
         facts::alarming(target).map(|row| format!("- {}: {}", row.verdict, escaped(&row.reason))).collect();

@@ -75,7 +75,7 @@ fn columns([verdict, restarts, requests, server, tree, p95, during]: &[&str; 7])
 }
 
 fn not_passed(out: &mut String, targets: &[Measured]) -> fmt::Result {
-    let rows = targets.iter().flat_map(|target| target.signals.iter().map(move |growth| (target, growth)));
+    let rows = targets.iter().flat_map(|target| target.metrics.iter().map(move |growth| (target, growth)));
     let mut alarming = rows.filter(|(_, growth)| growth.verdict > Finding::Pass).peekable();
     if alarming.peek().is_some() {
         writeln!(out, "\nNot passed")?;
@@ -88,11 +88,11 @@ fn not_passed(out: &mut String, targets: &[Measured]) -> fmt::Result {
 
 fn row(growth: &Growth) -> String {
     let reading = |value: Option<u64>| {
-        value.map_or("-".to_owned(), |value| amount(growth.signal, leakgate_judge::verdict::words::float(value)))
+        value.map_or("-".to_owned(), |value| amount(growth.metric, leakgate_judge::verdict::words::float(value)))
     };
-    let per_restart = growth.per_restart.map_or("-".to_owned(), |value| rate(growth.signal, value));
+    let per_restart = growth.per_restart.map_or("-".to_owned(), |value| rate(growth.metric, value));
     let (first, last) = (reading(growth.first), reading(growth.last));
-    format!("{} {}, {per_restart} per restart (from {first} to {last})", name(growth.signal), growth.verdict)
+    format!("{} {}, {per_restart} per restart (from {first} to {last})", name(growth.metric), growth.verdict)
 }
 
 fn compared(out: &mut String, of: &Comparison, baseline: Option<&Baseline>) -> fmt::Result {

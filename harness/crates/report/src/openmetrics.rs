@@ -1,7 +1,7 @@
 //! Numbers for `node_exporter`'s textfile collector, and for whatever else reads `OpenMetrics`.
 //!
 //! The collector reads the older text format of Prometheus, which knows no `info` and no `stateset`: so everything is a
-//! gauge, which both read. The series are as many as the run has targets, signals and controls, whatever it measured.
+//! gauge, which both read. The series are as many as the run has targets, metrics and controls, whatever it measured.
 
 use std::fmt;
 
@@ -14,14 +14,14 @@ use prometheus_client::registry::Registry;
 use super::facts::{Facts, Target};
 use super::text::clean;
 use leakgate_judge::verdict::words::float;
-use leakgate_judge::verdict::{Finding, SignalVerdict, Verdict};
+use leakgate_judge::verdict::{Finding, MetricVerdict, Verdict};
 
 /// The whole text, with its `# EOF`.
 pub(super) fn render(facts: &Facts) -> Result<String, fmt::Error> {
     let mut families = of_run(facts);
     families.extend(of_targets(facts));
     families.extend(of_bounds(facts));
-    families.extend(of_signals(facts));
+    families.extend(of_metrics(facts));
     families.extend(of_controls(facts.verdict));
     // A family without a series would be a promise that nobody keeps.
     families.retain(|family| !family.series.is_empty());
@@ -146,25 +146,25 @@ fn latency(facts: &Facts) -> Family {
     family("leakgate_target_latency_seconds", "How long requests took, during a restart and otherwise", series)
 }
 
-fn of_signals(facts: &Facts) -> Vec<Family> {
-    let each = |of: fn(&SignalVerdict) -> Option<f64>| {
+fn of_metrics(facts: &Facts) -> Vec<Family> {
+    let each = |of: fn(&MetricVerdict) -> Option<f64>| {
         let rows = facts.targets.iter().flat_map(|target| target.rows.iter().map(move |row| (target, row)));
-        rows.filter_map(|(target, row)| Some((signal_labels(target, row), of(row)?))).collect::<Vec<_>>()
+        rows.filter_map(|(target, row)| Some((metric_labels(target, row), of(row)?))).collect::<Vec<_>>()
     };
     vec![
         family(
             "leakgate_signal_leaks",
-            "1 when the signal is called a leak",
+            "1 when the metric is called a leak",
             each(|row| Some(truth(row.verdict == Finding::Leak))),
         ),
         family(
             "leakgate_signal_undecided",
-            "1 when the measurements of the signal do not decide",
+            "1 when the measurements of the metric do not decide",
             each(|row| Some(truth(row.verdict > Finding::Pass && row.verdict != Finding::Leak))),
         ),
         family(
             "leakgate_signal_growth_per_step",
-            "Growth of the signal for each restart or turn, in its unit",
+            "Growth of the metric for each restart or turn, in its unit",
             each(|row| row.growth_per_restart),
         ),
         family(
@@ -172,7 +172,7 @@ fn of_signals(facts: &Facts) -> Vec<Family> {
             "The smallest steady growth that the run would have called a leak",
             each(|row| row.smallest_detectable),
         ),
-        family("leakgate_signal_last", "The last reading, in the signal's unit", each(|row| row.last.map(float))),
+        family("leakgate_signal_last", "The last reading, in the metric's unit", each(|row| row.last.map(float))),
     ]
 }
 
@@ -196,7 +196,8 @@ fn labels(target: &Target) -> Labels {
         .collect()
 }
 
-fn signal_labels(target: &Target, row: &SignalVerdict) -> Labels {
+fn metric_labels(target: &Target, row: &MetricVerdict) -> Labels {
+    // Dashboards read these names: they keep the word of their first version.
     let own = [("signal", row.name.name().to_owned()), ("unit", row.unit.clone()), ("step", target.per().to_owned())];
     labels(target).into_iter().chain(own).collect()
 }

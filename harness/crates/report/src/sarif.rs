@@ -1,4 +1,4 @@
-//! SARIF 2.1.0: a result for each signal that did not pass, a rule for each signal.
+//! SARIF 2.1.0: a result for each metric that did not pass, a rule for each metric.
 //!
 //! A leak of memory whose places are known is a result for each of them, at the line of the first frame in the code under
 //! test, with the stack. Any other has a logical location (scenario and target) and no physical one: nobody knows its
@@ -17,9 +17,9 @@ use serde_sarif::sarif::{
 use super::facts::{self, EXPLAINED_BY_SITES, Facts, Target};
 use super::kept;
 use super::text::{clean, shortened};
-use leakgate_judge::sample::{Frame, Signal, Site};
+use leakgate_judge::sample::{Frame, Metric, Site};
 use leakgate_judge::verdict::words::{bytes, rate, unit};
-use leakgate_judge::verdict::{Finding, SignalVerdict, Verdict};
+use leakgate_judge::verdict::{Finding, MetricVerdict, Verdict};
 
 const SCHEMA: &str = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
 
@@ -45,25 +45,25 @@ pub(super) fn log(facts: &Facts) -> Sarif {
     Sarif::builder().schema(SCHEMA).version(json!("2.1.0")).runs(vec![run]).build()
 }
 
-/// Of the signals that were judged, in their order.
+/// Of the metrics that were judged, in their order.
 fn rules(facts: &Facts) -> Vec<ReportingDescriptor> {
-    let judged: BTreeSet<Signal> = facts.verdict.signals.iter().map(|row| row.name).collect();
+    let judged: BTreeSet<Metric> = facts.verdict.metrics.iter().map(|row| row.name).collect();
     judged.into_iter().map(rule).collect()
 }
 
-fn rule(signal: Signal) -> ReportingDescriptor {
+fn rule(metric: Metric) -> ReportingDescriptor {
     let text = |text: String| MultiformatMessageString::builder().text(text).build();
-    let (name, unit) = (signal.name(), unit(signal));
+    let (name, unit) = (metric.name(), unit(metric));
     ReportingDescriptor::builder()
-        .id(rule_id(signal))
+        .id(rule_id(metric))
         .short_description(text(format!("{name} does not grow")))
         .full_description(text(format!("A server that restarts its CLI keeps no {unit}: {name} is the same after it.")))
         .default_configuration(ReportingConfiguration::builder().level(json!("error")).build())
         .build()
 }
 
-fn rule_id(signal: Signal) -> String {
-    format!("leak/{}", signal.name())
+fn rule_id(metric: Metric) -> String {
+    format!("leak/{}", metric.name())
 }
 
 fn invocation(verdict: &Verdict) -> Invocation {
@@ -98,11 +98,11 @@ fn notification(level: &str, text: &str) -> Notification {
 }
 
 fn of_target(target: &Target) -> Vec<Outcome> {
-    let explained = EXPLAINED_BY_SITES.into_iter().find(|&signal| {
-        target.rows.iter().any(|row| row.name == signal && row.verdict == Finding::Leak)
+    let explained = EXPLAINED_BY_SITES.into_iter().find(|&metric| {
+        target.rows.iter().any(|row| row.name == metric && row.verdict == Finding::Leak)
             && !target.measured.sites.is_empty()
     });
-    let of_row = |row: &SignalVerdict| {
+    let of_row = |row: &MetricVerdict| {
         if explained == Some(row.name) {
             target.measured.sites.iter().take(PLACES).map(|site| at_site(target, row, site)).collect()
         } else {
@@ -113,7 +113,7 @@ fn of_target(target: &Target) -> Vec<Outcome> {
 }
 
 /// A result without a line.
-fn somewhere(target: &Target, row: &SignalVerdict) -> Outcome {
+fn somewhere(target: &Target, row: &MetricVerdict) -> Outcome {
     let text = format!("{} in scenario {}", row.reason, target.short_name());
     let place = Location::builder().logical_locations(vec![logical(target)]).build();
     let key = format!("{}/{}", target.scenario, row.name.name());
@@ -121,12 +121,12 @@ fn somewhere(target: &Target, row: &SignalVerdict) -> Outcome {
 }
 
 /// A result at the line that keeps the memory.
-fn at_site(target: &Target, row: &SignalVerdict, site: &Site) -> Outcome {
+fn at_site(target: &Target, row: &MetricVerdict, site: &Site) -> Outcome {
     let own = kept::own(site).map(|(_, frame)| frame);
     let function = own.or_else(|| site.frames.first()).map_or("?", |frame| frame.function.as_str());
     let text = format!(
         "{} blocks and {} are kept per {} by what {function} allocates, in scenario {}",
-        rate(Signal::HeapBlocks, site.blocks_per_restart),
+        rate(Metric::HeapBlocks, site.blocks_per_restart),
         bytes(site.bytes_per_restart),
         target.per(),
         target.short_name(),
@@ -145,7 +145,7 @@ fn at_site(target: &Target, row: &SignalVerdict, site: &Site) -> Outcome {
     found
 }
 
-fn result(row: &SignalVerdict, text: &str, places: Vec<Location>, key: &str) -> Outcome {
+fn result(row: &MetricVerdict, text: &str, places: Vec<Location>, key: &str) -> Outcome {
     let level = if row.verdict == Finding::Leak { ResultLevel::Error } else { ResultLevel::Warning };
     Outcome::builder()
         .rule_id(rule_id(row.name))

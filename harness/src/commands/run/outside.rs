@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::commands::Failure;
+use crate::commands::{Failure, warn};
 use leakgate_drive::external::settings::{FILE, Flags, Mock, Settings};
 
 /// The options.
@@ -99,6 +99,7 @@ pub(super) fn settings(
     };
     let today = Timestamp::now().strftime("%Y-%m-%d").to_string();
     let settings = Settings::read(file.as_deref(), &flags, mock, &today).map_err(|error| Failure::usage(&error))?;
+    warn(&settings.deprecated);
     let withheld: Vec<_> = settings.withheld().iter().map(|name| name.to_string_lossy().into_owned()).collect();
     if !withheld.is_empty() {
         // It is told again where the server fails.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::secrets;
-use leakgate_judge::exception::check_owner;
+use leakgate_judge::exception::{check_owner, deprecated_keys};
 use leakgate_judge::sample::Exception;
 
 mod parts;
@@ -29,6 +29,8 @@ const NAME_LENGTH: usize = 60;
 /// A server and what is asked of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
+    /// Warnings about keys of the file that have an old name.
+    pub deprecated: Vec<String>,
     /// How leakgate gets hold of it.
     pub origin: Origin,
     /// Where it answers.
@@ -235,12 +237,15 @@ impl Settings {
     /// Puts a file, if there is one, and the flags together. `mock` is the mock CLI's program and `today` a date as
     /// `YYYY-MM-DD`: an exception that is over its day is refused.
     pub fn read(file: Option<&Path>, flags: &Flags, mock: &Path, today: &str) -> Result<Self, SettingsError> {
-        let (file, folder) = match file {
-            None => (File::default(), Path::new(".")),
-            Some(path) => (read(path)?, path.parent().unwrap_or(Path::new("."))),
+        let (file, folder, deprecated) = match file {
+            None => (File::default(), Path::new("."), Vec::new()),
+            Some(path) => {
+                let (file, deprecated) = read(path)?;
+                (file, path.parent().unwrap_or(Path::new(".")), deprecated)
+            }
         };
         check_exceptions(&file.exception, today)?;
-        Self::build(file, folder, flags, mock)
+        Ok(Self { deprecated, ..Self::build(file, folder, flags, mock)? })
     }
 
     fn build(mut file: File, folder: &Path, flags: &Flags, mock: &Path) -> Result<Self, SettingsError> {
@@ -284,6 +289,7 @@ impl Settings {
             memory_floor: limits.memory_per_restart_kb.map(|kb| kb.saturating_mul(1000)),
             errors_allowed: limits.errors,
             exceptions: file.exception,
+            deprecated: Vec::new(),
             origin: origin(file.server, folder, flags, &words)?,
         })
     }
@@ -355,14 +361,17 @@ fn free_port() -> Result<u16, SettingsError> {
     bound.map(|address| address.port()).map_err(|error| wrong(format!("cannot find a free port: {error}")))
 }
 
-fn read(path: &Path) -> Result<File, SettingsError> {
+/// The file, with warnings about keys that have an old name.
+fn read(path: &Path) -> Result<(File, Vec<String>), SettingsError> {
     let text = std::fs::read_to_string(path).map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
-    toml::from_str(&text).map_err(|error| SettingsError::File { path: path.to_owned(), what: format!("\n{error}") })
+    let file = toml::from_str(&text)
+        .map_err(|error| SettingsError::File { path: path.to_owned(), what: format!("\n{error}") })?;
+    Ok((file, deprecated_keys(path, &text)))
 }
 
 fn check_exceptions(exceptions: &[Exception], today: &str) -> Result<(), SettingsError> {
     for exception in exceptions {
-        let what = format!("the exception for {}", exception.signal.name());
+        let what = format!("the exception for {}", exception.metric.name());
         let Exception { reason, owner, expires, .. } = exception;
         check_owner(&what, reason, owner, expires).map_err(wrong)?;
         if expires.as_str() < today {

@@ -48,9 +48,9 @@ fn read(watch: &mut Watch) -> Values {
 }
 
 fn difference(before: &Values, now: &Values) -> String {
-    let changed = now.iter().filter_map(|(signal, value)| {
-        let old = before.get(signal).filter(|old| *old != value)?;
-        Some(format!("{} ({old} then {value})", signal.name()))
+    let changed = now.iter().filter_map(|(metric, value)| {
+        let old = before.get(metric).filter(|old| *old != value)?;
+        Some(format!("{} ({old} then {value})", metric.name()))
     });
     changed.collect::<Vec<_>>().join(", ")
 }

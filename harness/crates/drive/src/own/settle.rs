@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use super::server::Server;
 use crate::probe::Probe;
 use crate::target::{TargetError, Values};
-use leakgate_judge::sample::{Outcome, Signal as Metric};
+use leakgate_judge::sample::{Metric, Outcome};
 use leakgate_session::stats::Stats;
 
 /// Longer than the longest timer of the protocol between server and CLI.

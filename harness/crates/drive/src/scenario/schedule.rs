@@ -1,6 +1,6 @@
 //! At which restart counts a target is read.
 //!
-//! Exact signals need a reading after the warm-up and one at the end, and one between to see when it began. A heap needs
+//! Exact metrics need a reading after the warm-up and one at the end, and one between to see when it began. A heap needs
 //! three readings of which each is at twice the restarts of the one before: between closer ones a growing vector may
 //! show nothing.
 
@@ -13,7 +13,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// For exact signals.
+    /// For exact metrics.
     #[must_use]
     pub fn exact(warm_up: u64, restarts: u64) -> Self {
         Self::new(vec![(warm_up, 1), (warm_up + restarts / 2, 1), (warm_up + restarts, 1)])

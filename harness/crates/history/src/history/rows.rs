@@ -54,9 +54,9 @@ fn add_target(change: &Transaction, night: i64, run: i64, target: &Measured) -> 
         ],
     )?;
     let mut insert = change.prepare("INSERT INTO signal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
-    for growth in &target.signals {
+    for growth in &target.metrics {
         let [first, last, max] = [growth.first, growth.last, growth.max].map(|value| value.map(whole));
-        let (name, class, verdict) = (word(&growth.signal)?, word(&growth.class)?, word(&growth.verdict)?);
+        let (name, class, verdict) = (word(&growth.metric)?, word(&growth.class)?, word(&growth.verdict)?);
         // What is no number is none: SQLite has no word for it.
         let per_restart = growth.per_restart.filter(|rate| !rate.is_nan());
         insert.execute(params![night, run, name, class, verdict, per_restart, growth.tolerance, first, last, max])?;
@@ -68,7 +68,7 @@ fn add_target(change: &Transaction, night: i64, run: i64, target: &Measured) -> 
 pub(super) fn nights(db: &Connection) -> rusqlite::Result<Vec<Night>> {
     // One view of the file for all three tables, whoever writes meanwhile.
     let view = db.unchecked_transaction()?;
-    let mut targets = targets(&view, signals(&view)?)?;
+    let mut targets = targets(&view, metrics(&view)?)?;
     let mut select = view.prepare(
         "SELECT id, environment, verdict, summary, controls, build, folder, comparison, remarks FROM night \
          ORDER BY started, id",
@@ -91,9 +91,9 @@ pub(super) fn nights(db: &Connection) -> rusqlite::Result<Vec<Night>> {
     nights.collect()
 }
 
-type Signals = BTreeMap<(i64, i64), Vec<Growth>>;
+type Metrics = BTreeMap<(i64, i64), Vec<Growth>>;
 
-fn targets(db: &Connection, mut signals: Signals) -> rusqlite::Result<BTreeMap<i64, Vec<Measured>>> {
+fn targets(db: &Connection, mut metrics: Metrics) -> rusqlite::Result<BTreeMap<i64, Vec<Measured>>> {
     let mut select = db.prepare(
         "SELECT night, run, scenario, target, verdict, restarts, requests, seconds, server_rss_mb, tree_rss_mb, \
          latency FROM target ORDER BY night, run",
@@ -110,7 +110,7 @@ fn targets(db: &Connection, mut signals: Signals) -> rusqlite::Result<BTreeMap<i
             server_rss_mb: row.get(8)?,
             tree_rss_mb: row.get(9)?,
             latency: row.get::<_, Option<String>>(10)?.map(|text| parsed(10, &text)).transpose()?,
-            signals: signals.remove(&(night, run)).unwrap_or_default(),
+            metrics: metrics.remove(&(night, run)).unwrap_or_default(),
         };
         Ok((night, measured))
     })?;
@@ -122,13 +122,13 @@ fn targets(db: &Connection, mut signals: Signals) -> rusqlite::Result<BTreeMap<i
     Ok(all)
 }
 
-fn signals(db: &Connection) -> rusqlite::Result<Signals> {
+fn metrics(db: &Connection) -> rusqlite::Result<Metrics> {
     let mut select = db.prepare(
         "SELECT night, run, name, class, verdict, per_restart, tolerance, first, last, max FROM signal ORDER BY rowid",
     )?;
     let rows = select.query_map([], |row| {
         let growth = Growth {
-            signal: named(row, 2)?,
+            metric: named(row, 2)?,
             class: named(row, 3)?,
             verdict: named(row, 4)?,
             per_restart: row.get(5)?,
@@ -139,7 +139,7 @@ fn signals(db: &Connection) -> rusqlite::Result<Signals> {
         };
         Ok(((row.get(0)?, row.get(1)?), growth))
     })?;
-    let mut all = Signals::new();
+    let mut all = Metrics::new();
     for row in rows {
         let (place, growth) = row?;
         all.entry(place).or_default().push(growth);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Signal;
+use super::Metric;
 
 /// Often enough: a cache that still fills at four times the restarts is no matter of patience. (`reports/METHODOLOGY.md`)
 pub const DOUBLED_AT_MOST: u64 = 2;
@@ -81,13 +81,14 @@ pub struct Outside {
     pub unmeasured: Vec<String>,
 }
 
-/// Growth of one signal that somebody answers for until a day.
+/// Growth of one metric that somebody answers for until a day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Exception {
-    /// The signal.
-    pub signal: Signal,
-    /// Growth over the whole run, in the signal's units, up to which it is no leak.
+    /// The metric.
+    #[serde(alias = "signal")]
+    pub metric: Metric,
+    /// Growth over the whole run, in the metric's units, up to which it is no leak.
     pub allow: u64,
     /// Why it is allowed.
     pub reason: String,

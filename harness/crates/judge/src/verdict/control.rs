@@ -2,15 +2,15 @@
 
 use super::words::name;
 use super::{ControlVerdict, Finding, target};
-use crate::sample::{Control, Outcome, Signal};
+use crate::sample::{Control, Metric, Outcome};
 
-/// A planted leak is caught when one of its signals is called a leak. The clean control passes when it completed, is
-/// valid, and nothing is called a leak; that it is too short for the noisy signal is no fault of it.
+/// A planted leak is caught when one of its metrics is called a leak. The clean control passes when it completed, is
+/// valid, and nothing is called a leak; that it is too short for the noisy metric is no fault of it.
 pub fn judge(control: &Control) -> ControlVerdict {
     let (judged, rows) = target::judge(&control.run);
-    let named: Vec<Signal> = rows.iter().filter(|row| row.verdict == Finding::Leak).map(|row| row.name).collect();
+    let named: Vec<Metric> = rows.iter().filter(|row| row.verdict == Finding::Leak).map(|row| row.name).collect();
     let clean = control.planted.is_empty();
-    let shown_by = control.planted.iter().copied().find(|signal| named.contains(signal));
+    let shown_by = control.planted.iter().copied().find(|metric| named.contains(metric));
     let caught = shown_by.is_some();
     let valid = control.run.outcome == Outcome::Completed && judged.invalid.is_empty();
     let passed = if clean { valid && named.is_empty() } else { caught };
@@ -20,11 +20,11 @@ pub fn judge(control: &Control) -> ControlVerdict {
         (false, true) => format!("caught as {}", list(&named)),
         (false, false) => missed(&control.planted, &named, &judged.invalid),
     };
-    let signal = shown_by.or_else(|| control.planted.first().copied());
+    let metric = shown_by.or_else(|| control.planted.first().copied());
     ControlVerdict {
         name: control.name.clone(),
         shard: control.shard,
-        signal,
+        metric,
         planted: control.planted.clone(),
         caught,
         passed,
@@ -33,19 +33,19 @@ pub fn judge(control: &Control) -> ControlVerdict {
     }
 }
 
-fn unclean(named: &[Signal], invalid: &[String]) -> String {
+fn unclean(named: &[Metric], invalid: &[String]) -> String {
     match invalid.first() {
         Some(problem) => problem.clone(),
         None => format!("nothing was planted, but a leak was called of {}", list(named)),
     }
 }
 
-fn missed(planted: &[Signal], named: &[Signal], invalid: &[String]) -> String {
+fn missed(planted: &[Metric], named: &[Metric], invalid: &[String]) -> String {
     let instead = if named.is_empty() { "nothing".to_owned() } else { format!("only {}", list(named)) };
     let because = invalid.first().map(|problem| format!("; {problem}")).unwrap_or_default();
     format!("planted in {}, but {instead} was called a leak{because}", list(planted))
 }
 
-fn list(signals: &[Signal]) -> String {
-    signals.iter().map(|&signal| name(signal)).collect::<Vec<_>>().join(", ")
+fn list(metrics: &[Metric]) -> String {
+    metrics.iter().map(|&metric| name(metric)).collect::<Vec<_>>().join(", ")
 }

@@ -1,25 +1,25 @@
-//! Growth that is known: each exception names a signal, how much of it is allowed, why, who answers for it and until
+//! Growth that is known: each exception names a metric, how much of it is allowed, why, who answers for it and until
 //! when. One that is over its day is refused before a run is made; a stored run is judged by the exceptions of its time.
 
 use super::words::{amount, float};
-use super::{Finding, SignalVerdict};
+use super::{Finding, MetricVerdict};
 use crate::sample::{Exception, TargetRun};
 
 /// Takes back the leaks that an exception allows, and asks for no longer run about growth that is allowed.
-pub(super) fn apply(run: &TargetRun, rows: &mut [SignalVerdict]) {
+pub(super) fn apply(run: &TargetRun, rows: &mut [MetricVerdict]) {
     for exception in run.plan.exceptions() {
-        let grows = |row: &SignalVerdict| matches!(row.verdict, Finding::Leak | Finding::Saturating);
-        let named = |row: &&mut SignalVerdict| row.name == exception.signal && grows(row);
+        let grows = |row: &MetricVerdict| matches!(row.verdict, Finding::Leak | Finding::Saturating);
+        let named = |row: &&mut MetricVerdict| row.name == exception.metric && grows(row);
         if let Some(row) = rows.iter_mut().find(named) {
             excuse(row, exception);
         }
     }
 }
 
-fn excuse(row: &mut SignalVerdict, exception: &Exception) {
-    let Exception { signal, allow, reason, owner, expires } = exception;
+fn excuse(row: &mut MetricVerdict, exception: &Exception) {
+    let Exception { metric, allow, reason, owner, expires } = exception;
     let grown = row.last.max(row.max).unwrap_or(0).saturating_sub(row.first.unwrap_or(0));
-    let allowed = amount(*signal, float(*allow));
+    let allowed = amount(*metric, float(*allow));
     if grown <= *allow {
         row.verdict = Finding::Shown;
         row.reason = format!("{}; up to {allowed} are allowed until {expires}: {reason} ({owner})", row.reason);

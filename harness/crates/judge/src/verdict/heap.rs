@@ -9,8 +9,8 @@
 
 use super::exact::series;
 use super::words::{float, rate};
-use super::{Class, Finding, SignalVerdict, words};
-use crate::sample::{Signal, TargetRun};
+use super::{Class, Finding, MetricVerdict, words};
+use crate::sample::{Metric, TargetRun};
 
 /// Readings that the rule needs.
 pub const CHECKPOINTS: u64 = 3;
@@ -56,33 +56,33 @@ struct Three {
     end: (u64, u64),
 }
 
-/// The readings by which a signal of the heap was judged, as restarts and value: at T, 2T and 4T.
-pub fn readings(run: &TargetRun, signal: Signal) -> Option<[(u64, u64); 3]> {
-    let Three { start, middle, end } = choose(&series(run, signal)?)?;
+/// The readings by which a metric of the heap was judged, as restarts and value: at T, 2T and 4T.
+pub fn readings(run: &TargetRun, metric: Metric) -> Option<[(u64, u64); 3]> {
+    let Three { start, middle, end } = choose(&series(run, metric)?)?;
     Some([start, middle, end])
 }
 
 /// Judges blocks and bytes where the target reports them. The checkpoints must be in order (`validity` sees to it).
-pub fn judge(run: &TargetRun) -> Vec<SignalVerdict> {
-    [(Signal::HeapBlocks, BLOCKS), (Signal::HeapBytes, BYTES)]
+pub fn judge(run: &TargetRun) -> Vec<MetricVerdict> {
+    [(Metric::HeapBlocks, BLOCKS), (Metric::HeapBytes, BYTES)]
         .into_iter()
-        .filter_map(|(signal, floor)| judge_one(run, signal, floor))
+        .filter_map(|(metric, floor)| judge_one(run, metric, floor))
         .collect()
 }
 
-fn judge_one(run: &TargetRun, signal: Signal, floor: Floor) -> Option<SignalVerdict> {
-    let series = series(run, signal)?;
+fn judge_one(run: &TargetRun, metric: Metric, floor: Floor) -> Option<MetricVerdict> {
+    let series = series(run, metric)?;
     let three = choose(&series)?;
     let restarts = float(three.end.0 - three.middle.0);
     let smallest = floor.over(restarts) / restarts;
-    let mut row = SignalVerdict::new(run, signal, Class::Heap);
+    let mut row = MetricVerdict::new(run, metric, Class::Heap);
     row.growth_per_restart = Some(growth(three.middle, three.end) / restarts);
     row.tolerance = smallest;
     row.smallest_detectable = Some(smallest);
     row.first = series.first().map(|&(_, value)| value);
     row.last = Some(three.end.1);
     row.max = series.iter().map(|&(_, value)| value).max();
-    (row.verdict, row.reason) = decide(signal, three, floor);
+    (row.verdict, row.reason) = decide(metric, three, floor);
     Some(row)
 }
 
@@ -106,11 +106,11 @@ fn growth(from: (u64, u64), to: (u64, u64)) -> f64 {
     float(to.1) - float(from.1)
 }
 
-fn decide(signal: Signal, three: Three, floor: Floor) -> (Finding, String) {
-    let name = words::name(signal);
+fn decide(metric: Metric, three: Three, floor: Floor) -> (Finding, String) {
+    let name = words::name(metric);
     let (before, after) = (growth(three.start, three.middle), growth(three.middle, three.end));
     let (short, long) = (float(three.middle.0 - three.start.0), float(three.end.0 - three.middle.0));
-    let per_restart = rate(signal, after / long);
+    let per_restart = rate(metric, after / long);
     // A heap that shrank in the first interval has rate 0 there, not a debt that the second may fill unseen.
     let keeps_up = after / long >= NOT_SLOWING * before.max(0.0) / short;
     if after >= floor.over(long) && keeps_up {
@@ -123,13 +123,13 @@ fn decide(signal: Signal, three: Three, floor: Floor) -> (Finding, String) {
         };
     }
     if after > 0.0 && before + after >= floor.over(short + long) {
-        let earlier = rate(signal, before / short);
+        let earlier = rate(metric, before / short);
         return (
             Finding::Saturating,
             format!("{name} grew by {earlier} per restart at first and then by {per_restart}"),
         );
     }
-    if before >= floor.over(short) && !wide_apart(three) && signal == Signal::HeapBytes {
+    if before >= floor.over(short) && !wide_apart(three) && metric == Metric::HeapBytes {
         return (
             Finding::Saturating,
             format!("{name} grew in one step; the checkpoints are too close to see the next"),

@@ -100,7 +100,7 @@ fn leaks_beside(run: &Run, suite: &Suite) -> Option<String> {
     (!names.is_empty()).then(|| format!("what is there leaks: {}", names.join(", ")))
 }
 
-/// The shards by machine, where they had several: the noisy signals depend on it.
+/// The shards by machine, where they had several: the noisy metrics depend on it.
 fn machines(suite: &Suite) -> Option<String> {
     let mut groups: Vec<(String, Vec<String>)> = Vec::new();
     for part in suite.parts.iter().filter(|part| part.refused.is_none()) {

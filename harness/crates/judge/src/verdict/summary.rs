@@ -3,7 +3,7 @@
 use super::target::TargetVerdict;
 use super::words::{float, plural};
 use super::{
-    BoundsVerdict, Class, ControlVerdict, FalseAlarms, Finding, ProofVerdict, SignalVerdict, Verdict, suite, trend,
+    BoundsVerdict, Class, ControlVerdict, FalseAlarms, Finding, MetricVerdict, ProofVerdict, Verdict, suite, trend,
 };
 use crate::sample::{ReplyKinds, Run, TargetRun};
 
@@ -31,7 +31,7 @@ pub(super) fn invalid(
 }
 
 /// What weakens the verdict without undoing it.
-pub(super) fn warnings(run: &Run, signals: &[SignalVerdict]) -> Vec<String> {
+pub(super) fn warnings(run: &Run, metrics: &[MetricVerdict]) -> Vec<String> {
     let mut found = suite::warnings(run);
     if suite::is_empty_shard(run) {
         return found;
@@ -47,8 +47,8 @@ pub(super) fn warnings(run: &Run, signals: &[SignalVerdict]) -> Vec<String> {
         let unmeasured = run.plan.outside.iter().flat_map(|outside| &outside.unmeasured);
         found.extend(unmeasured.map(|what| format!("{place}: {what}")));
     }
-    let ours = |row: &&SignalVerdict| run.targets.get(row.run).is_some_and(|run| run.plan.outside.is_none());
-    for row in signals.iter().filter(|row| row.class == Class::Noisy && row.tolerance > shortest.b).filter(ours) {
+    let ours = |row: &&MetricVerdict| run.targets.get(row.run).is_some_and(|run| run.plan.outside.is_none());
+    for row in metrics.iter().filter(|row| row.class == Class::Noisy && row.tolerance > shortest.b).filter(ours) {
         let place = place_of(row, run);
         found.push(format!(
             "{place}: fewer than {} restarts; the bound on anon_pss is widened and not calibrated",
@@ -134,11 +134,11 @@ pub(super) fn sentence(verdict: &Verdict, run: &Run) -> String {
 
 /// The row to name first: the one nearest to the cause. Rows are in order from invokers to memory, and what is kept in
 /// one shows in those after it.
-fn worst_row(verdict: &Verdict, wanted: Finding) -> Option<&SignalVerdict> {
-    verdict.signals.iter().find(|row| row.verdict == wanted)
+fn worst_row(verdict: &Verdict, wanted: Finding) -> Option<&MetricVerdict> {
+    verdict.metrics.iter().find(|row| row.verdict == wanted)
 }
 
-fn place_of(row: &SignalVerdict, run: &Run) -> String {
+fn place_of(row: &MetricVerdict, run: &Run) -> String {
     place(&row.scenario, &row.target, run.targets.get(row.run).and_then(|target| target.seed))
 }
 

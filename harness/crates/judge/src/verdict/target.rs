@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::words::{name, unit};
-use super::{Class, Finding, ProofVerdict, SignalVerdict, bounds, exact, exceptions, heap, summary, trend, validity};
-use crate::sample::{DOUBLED_AT_MOST, Outcome, Signal, TargetRun};
+use super::{Class, Finding, MetricVerdict, ProofVerdict, bounds, exact, exceptions, heap, summary, trend, validity};
+use crate::sample::{DOUBLED_AT_MOST, Metric, Outcome, TargetRun};
 
 /// The verdict on one target of one scenario.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,17 +28,17 @@ pub struct TargetVerdict {
     pub seconds: f64,
 }
 
-impl SignalVerdict {
-    /// A row about `signal` with nothing found yet.
-    pub(super) fn new(run: &TargetRun, signal: Signal, class: Class) -> Self {
+impl MetricVerdict {
+    /// A row about `metric` with nothing found yet.
+    pub(super) fn new(run: &TargetRun, metric: Metric, class: Class) -> Self {
         Self {
             run: 0,
             scenario: run.scenario.clone(),
             target: run.target.clone(),
-            name: signal,
+            name: metric,
             verdict: Finding::Shown,
             class,
-            unit: unit(signal).to_owned(),
+            unit: unit(metric).to_owned(),
             growth_per_restart: None,
             tolerance: 0.0,
             smallest_detectable: None,
@@ -51,7 +51,7 @@ impl SignalVerdict {
 }
 
 /// Judges one run by itself.
-pub fn judge(run: &TargetRun) -> (TargetVerdict, Vec<SignalVerdict>) {
+pub fn judge(run: &TargetRun) -> (TargetVerdict, Vec<MetricVerdict>) {
     let invalid = validity::problems(run);
     let mut rows = Vec::new();
     if validity::in_order(run) {
@@ -85,7 +85,7 @@ pub fn judge(run: &TargetRun) -> (TargetVerdict, Vec<SignalVerdict>) {
 }
 
 /// Judges every run, and then what only two targets of the same scenario can tell together.
-pub(super) fn judge_all(runs: &[TargetRun]) -> (Vec<TargetVerdict>, Vec<SignalVerdict>) {
+pub(super) fn judge_all(runs: &[TargetRun]) -> (Vec<TargetVerdict>, Vec<MetricVerdict>) {
     let mut judged: Vec<_> = runs.iter().map(judge).collect();
     let flat: Vec<bool> = judged.iter().map(|(verdict, rows)| has_flat_heap(verdict, rows)).collect();
     for (run, (verdict, rows)) in runs.iter().zip(&mut judged) {
@@ -102,16 +102,16 @@ pub(super) fn judge_all(runs: &[TargetRun]) -> (Vec<TargetVerdict>, Vec<SignalVe
         }
     }
     let mut verdicts = Vec::with_capacity(judged.len());
-    let mut signals = Vec::new();
+    let mut metrics = Vec::new();
     for (at, (verdict, rows)) in judged.into_iter().enumerate() {
         verdicts.push(verdict);
-        signals.extend(rows.into_iter().map(|row| SignalVerdict { run: at, ..row }));
+        metrics.extend(rows.into_iter().map(|row| MetricVerdict { run: at, ..row }));
     }
-    (verdicts, signals)
+    (verdicts, metrics)
 }
 
 /// What grew but slowed down was asked again for twice as long, and the longer run says what it is.
-fn continued(rows: &mut [SignalVerdict]) {
+fn continued(rows: &mut [MetricVerdict]) {
     for row in rows.iter_mut().filter(|row| row.verdict == Finding::Saturating) {
         row.verdict = Finding::Shown;
         row.reason.push_str("; measured again for twice as long");
@@ -119,19 +119,19 @@ fn continued(rows: &mut [SignalVerdict]) {
 }
 
 /// Who still grows when there is no more patience for it is neither a leak nor clean.
-fn undecided(rows: &mut [SignalVerdict]) {
+fn undecided(rows: &mut [MetricVerdict]) {
     for row in rows.iter_mut().filter(|row| row.verdict == Finding::Saturating) {
         row.verdict = Finding::Inconclusive;
         row.reason.push_str(", also at four times the restarts");
     }
 }
 
-fn worst(rows: &[SignalVerdict], invalid: &[String]) -> Finding {
+fn worst(rows: &[MetricVerdict], invalid: &[String]) -> Finding {
     let worst = rows.iter().map(|row| row.verdict).max().unwrap_or(Finding::Shown).max(Finding::Pass);
     if worst == Finding::Leak || invalid.is_empty() { worst } else { Finding::Invalid }
 }
 
-fn has_flat_heap(verdict: &TargetVerdict, rows: &[SignalVerdict]) -> bool {
+fn has_flat_heap(verdict: &TargetVerdict, rows: &[MetricVerdict]) -> bool {
     let mut heap = rows.iter().filter(|row| row.class == Class::Heap).peekable();
     verdict.invalid.is_empty() && heap.peek().is_some() && heap.all(|row| row.verdict == Finding::Pass)
 }
@@ -139,13 +139,13 @@ fn has_flat_heap(verdict: &TargetVerdict, rows: &[SignalVerdict]) -> bool {
 /// Memory that grows outside while the exact heap of the same scenario is flat is no leak of the heap: the allocator
 /// keeps it, or it is beyond dhat's sight (mmap, C code). Only where the growth is the server's own, because dhat says
 /// nothing about its children, and only where nothing else leaks.
-fn retention(run: &TargetRun, rows: &mut [SignalVerdict]) {
+fn retention(run: &TargetRun, rows: &mut [MetricVerdict]) {
     let leaks = rows.iter().filter(|row| row.verdict == Finding::Leak).count();
     if leaks != 1 || !trend::is_the_servers_own(run) {
         return;
     }
-    if let Some(row) = rows.iter_mut().find(|row| row.name == Signal::AnonPss && row.verdict == Finding::Leak) {
+    if let Some(row) = rows.iter_mut().find(|row| row.name == Metric::AnonPss && row.verdict == Finding::Leak) {
         row.verdict = Finding::Retention;
-        row.reason = format!("{} grows in the server while its exact heap is flat", name(Signal::AnonPss));
+        row.reason = format!("{} grows in the server while its exact heap is flat", name(Metric::AnonPss));
     }
 }

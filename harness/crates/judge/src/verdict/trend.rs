@@ -19,8 +19,8 @@
 
 use super::windows::Windows;
 use super::words::{bytes, float};
-use super::{Class, Finding, SignalVerdict};
-use crate::sample::{DOUBLED_AT_MOST, Signal, TargetRun, TracePoint};
+use super::{Class, Finding, MetricVerdict};
+use crate::sample::{DOUBLED_AT_MOST, Metric, TargetRun, TracePoint};
 
 /// Windows in the last half.
 pub const WINDOWS: usize = 4;
@@ -100,7 +100,7 @@ pub struct Window {
     pub median: f64,
 }
 
-/// The windows by which [`Signal::AnonPss`] was judged, in order; absent where it was not.
+/// The windows by which [`Metric::AnonPss`] was judged, in order; absent where it was not.
 pub fn windows_of(run: &TargetRun) -> Option<[Window; WINDOWS]> {
     if is_profiled(run) {
         return None;
@@ -130,12 +130,12 @@ pub fn least_rise(run: &TargetRun, steps: u64) -> Option<f64> {
 /// A run that has come so far of a length has that length.
 const NEARLY: f64 = 0.95;
 
-/// Judges [`Signal::AnonPss`]. Absent for a target under dhat, whose own bookkeeping is what grows there.
-pub fn judge(run: &TargetRun) -> Option<SignalVerdict> {
+/// Judges [`Metric::AnonPss`]. Absent for a target under dhat, whose own bookkeeping is what grows there.
+pub fn judge(run: &TargetRun) -> Option<MetricVerdict> {
     if is_profiled(run) {
         return None;
     }
-    let mut row = SignalVerdict::new(run, Signal::AnonPss, Class::Noisy);
+    let mut row = MetricVerdict::new(run, Metric::AnonPss, Class::Noisy);
     row.first = run.trace.first().map(|point| point.anon_pss);
     row.last = run.trace.last().map(|point| point.anon_pss);
     row.max = run.trace.iter().map(|point| point.anon_pss).max();
@@ -159,8 +159,8 @@ pub fn judge(run: &TargetRun) -> Option<SignalVerdict> {
 
 /// The target carries dhat: its checkpoints have a heap.
 pub fn is_profiled(run: &TargetRun) -> bool {
-    let heap = [Signal::HeapBlocks, Signal::HeapBytes];
-    run.checkpoints.iter().any(|point| heap.iter().any(|signal| point.values.contains_key(signal)))
+    let heap = [Metric::HeapBlocks, Metric::HeapBytes];
+    run.checkpoints.iter().any(|point| heap.iter().any(|metric| point.values.contains_key(metric)))
 }
 
 /// The server's own process accounts for at least half of what the tree grew by: then it is the server's memory, and

@@ -3,9 +3,9 @@
 use super::exact::SIGNALS;
 use super::words::{float, name, plural};
 use super::{heap, trend};
-use crate::sample::{Outcome, Per, Signal, TargetRun};
+use crate::sample::{Metric, Outcome, Per, TargetRun};
 
-/// The readings that an exact signal needs: one after the warm-up and one at the end.
+/// The readings that an exact metric needs: one after the warm-up and one at the end.
 pub const CHECKPOINTS: u64 = 2;
 
 /// Why this run proves nothing, each reason in words; empty when it is valid.
@@ -66,23 +66,23 @@ fn enough_checkpoints(run: &TargetRun) -> Option<String> {
     (found < needed).then(|| format!("there is only {}, and {what} needs {needed}", plural(found, "checkpoint")))
 }
 
-/// Signals that some checkpoints have and others lack. One that all lack is not readable on this target, which is no
+/// Metrics that some checkpoints have and others lack. One that all lack is not readable on this target, which is no
 /// fault; but when none can be read at all, nothing was measured.
 fn holes(run: &TargetRun) -> Vec<String> {
-    let signals = SIGNALS.into_iter().chain([Signal::HeapBlocks, Signal::HeapBytes]);
+    let metrics = SIGNALS.into_iter().chain([Metric::HeapBlocks, Metric::HeapBytes]);
     let mut any = false;
-    let mut found: Vec<String> = signals
-        .filter_map(|signal| {
-            let lacking = run.checkpoints.iter().find(|point| !point.values.contains_key(&signal));
-            let having = run.checkpoints.iter().any(|point| point.values.contains_key(&signal));
+    let mut found: Vec<String> = metrics
+        .filter_map(|metric| {
+            let lacking = run.checkpoints.iter().find(|point| !point.values.contains_key(&metric));
+            let having = run.checkpoints.iter().any(|point| point.values.contains_key(&metric));
             any |= having;
             let lacking = lacking.filter(|_| having)?;
             let per = run.plan.per();
-            Some(format!("the checkpoint at {} {} lacks {}", per.name(), lacking.steps(per), name(signal)))
+            Some(format!("the checkpoint at {} {} lacks {}", per.name(), lacking.steps(per), name(metric)))
         })
         .collect();
     if !any && !run.checkpoints.is_empty() {
-        found.push("no signal could be read at the checkpoints".to_owned());
+        found.push("no metric could be read at the checkpoints".to_owned());
     }
     found
 }

@@ -1,33 +1,33 @@
-//! How signals and amounts read in a sentence. Bytes are counted in powers of ten: kB is 10^3 and MB is 10^6 bytes.
+//! How metrics and amounts read in a sentence. Bytes are counted in powers of ten: kB is 10^3 and MB is 10^6 bytes.
 
-use crate::sample::Signal;
+use crate::sample::Metric;
 
-/// The signal's name, as `run.json` and `verdict.json` write it.
-pub fn name(signal: Signal) -> &'static str {
-    signal.name()
+/// The metric's name, as `run.json` and `verdict.json` write it.
+pub fn name(metric: Metric) -> &'static str {
+    metric.name()
 }
 
-/// What one of the signal is.
-pub fn unit(signal: Signal) -> &'static str {
-    match signal {
-        Signal::LiveInvokers => "invokers",
-        Signal::HeapBlocks => "blocks",
-        Signal::HeapBytes | Signal::AnonPss | Signal::TreeRss | Signal::ServerRss => "bytes",
-        Signal::FdsPipe | Signal::FdsSocket | Signal::FdsFile | Signal::FdsAnon => "descriptors",
-        Signal::Threads => "threads",
-        Signal::Tasks => "tasks",
-        Signal::CliProcesses | Signal::Processes | Signal::Zombies | Signal::Orphans | Signal::LeftByKill => {
+/// What one of the metric is.
+pub fn unit(metric: Metric) -> &'static str {
+    match metric {
+        Metric::LiveInvokers => "invokers",
+        Metric::HeapBlocks => "blocks",
+        Metric::HeapBytes | Metric::AnonPss | Metric::TreeRss | Metric::ServerRss => "bytes",
+        Metric::FdsPipe | Metric::FdsSocket | Metric::FdsFile | Metric::FdsAnon => "descriptors",
+        Metric::Threads => "threads",
+        Metric::Tasks => "tasks",
+        Metric::CliProcesses | Metric::Processes | Metric::Zombies | Metric::Orphans | Metric::LeftByKill => {
             "processes"
         }
-        Signal::Files | Signal::FilesLeft => "files",
-        Signal::Lost => "requests",
-        Signal::MixedUp => "replies",
+        Metric::Files | Metric::FilesLeft => "files",
+        Metric::Lost => "requests",
+        Metric::MixedUp => "replies",
     }
 }
 
-/// An amount of the signal, or a rate when it stands before "per restart": `12`, `0.010`, `73.4 MB`.
-pub fn amount(signal: Signal, value: f64) -> String {
-    if unit(signal) == "bytes" { bytes(value) } else { count(value) }
+/// An amount of the metric, or a rate when it stands before "per restart": `12`, `0.010`, `73.4 MB`.
+pub fn amount(metric: Metric, value: f64) -> String {
+    if unit(metric) == "bytes" { bytes(value) } else { count(value) }
 }
 
 /// Bytes in the largest unit that leaves at least one before the point.
@@ -58,8 +58,8 @@ pub fn count(value: f64) -> String {
 }
 
 /// A rate per restart; unlike [`count`], a whole one keeps its decimals, so that it reads as a rate.
-pub fn rate(signal: Signal, value: f64) -> String {
-    if unit(signal) == "bytes" {
+pub fn rate(metric: Metric, value: f64) -> String {
+    if unit(metric) == "bytes" {
         bytes(value)
     } else if value.abs() >= 1.0 {
         format!("{value:.2}")

@@ -175,8 +175,8 @@ fn section(at: usize, place: &Place, times: &Times) -> Markup {
 
 fn card(id: &str, line: &Line, times: &Times) -> Markup {
     html! {
-        figure class=(format!("card {}", class(line.latest))) data-signal=(line.name) {
-            figcaption { span.signal { (line.name) } span.change { (line.what) } }
+        figure class=(format!("card {}", class(line.latest))) data-metric=(line.name) {
+            figcaption { span.metric { (line.name) } span.change { (line.what) } }
             (chart::draw(line, times, id))
         }
     }

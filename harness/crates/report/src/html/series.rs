@@ -1,16 +1,16 @@
-//! What the chart of a signal shows: its readings, what is allowed of it, and what it was judged by. No drawing here.
+//! What the chart of a metric shows: its readings, what is allowed of it, and what it was judged by. No drawing here.
 
 use crate::facts::Target;
 use crate::text::clean;
-use leakgate_judge::sample::{Checkpoint, Signal, TracePoint};
+use leakgate_judge::sample::{Checkpoint, Metric, TracePoint};
 use leakgate_judge::verdict::trend::{self, Window};
 use leakgate_judge::verdict::words::{bytes, float, rate};
-use leakgate_judge::verdict::{Class, SignalVerdict, heap};
+use leakgate_judge::verdict::{Class, MetricVerdict, heap};
 
 /// Points that a line has at most; more than the pixels of a chart would only make the file larger.
 const POINTS: usize = 240;
 
-/// A place in a chart: restarts or turns, and a value in the signal's unit.
+/// A place in a chart: restarts or turns, and a value in the metric's unit.
 pub(super) type Point = (f64, f64);
 
 /// A chart before it is drawn.
@@ -42,7 +42,7 @@ pub(super) struct Limit {
 
 impl Series {
     /// Absent for what is counted once, after the stop: there is nothing to draw against restarts.
-    pub(super) fn of(target: &Target, row: &SignalVerdict) -> Option<Self> {
+    pub(super) fn of(target: &Target, row: &MetricVerdict) -> Option<Self> {
         let per = target.measured.plan.per();
         let checkpoints: Vec<f64> = target.measured.checkpoints.iter().map(|point| float(point.steps(per))).collect();
         let traced = traced(row.name);
@@ -64,18 +64,18 @@ impl Series {
     }
 }
 
-fn traced(signal: Signal) -> Option<fn(&TracePoint) -> u64> {
-    match signal {
-        Signal::AnonPss => Some(|at| at.anon_pss),
-        Signal::TreeRss => Some(|at| at.tree_rss),
-        Signal::ServerRss => Some(|at| at.server_rss),
+fn traced(metric: Metric) -> Option<fn(&TracePoint) -> u64> {
+    match metric {
+        Metric::AnonPss => Some(|at| at.anon_pss),
+        Metric::TreeRss => Some(|at| at.tree_rss),
+        Metric::ServerRss => Some(|at| at.server_rss),
         _ => None,
     }
 }
 
-fn settled(target: &Target, signal: Signal) -> Vec<Point> {
+fn settled(target: &Target, metric: Metric) -> Vec<Point> {
     let per = target.measured.plan.per();
-    let reading = |at: &Checkpoint| at.values.get(&signal).map(|&value| (float(at.steps(per)), float(value)));
+    let reading = |at: &Checkpoint| at.values.get(&metric).map(|&value| (float(at.steps(per)), float(value)));
     target.measured.checkpoints.iter().filter_map(reading).collect()
 }
 
@@ -95,7 +95,7 @@ fn thinned(points: Vec<Point>) -> Vec<Point> {
     points.chunks(part).flat_map(ends).collect()
 }
 
-fn limits(target: &Target, row: &SignalVerdict, points: &[Point], windows: &[Window], end: f64) -> Vec<Limit> {
+fn limits(target: &Target, row: &MetricVerdict, points: &[Point], windows: &[Window], end: f64) -> Vec<Limit> {
     let plan = &target.measured.plan;
     let level = |value: f64, label: String| Limit { from: (0.0, value), to: (end, value), label };
     let mut found = Vec::new();
@@ -111,27 +111,27 @@ fn limits(target: &Target, row: &SignalVerdict, points: &[Point], windows: &[Win
         Class::Heap => found.extend(floor(target, row)),
         Class::Noisy => found.extend(slope(target, row, windows)),
         Class::Cap => {
-            let cap = if row.name == Signal::ServerRss { plan.server_rss_cap_mb } else { plan.tree_rss_cap_mb };
+            let cap = if row.name == Metric::ServerRss { plan.server_rss_cap_mb } else { plan.tree_rss_cap_mb };
             let judged = cap > 0 && !trend::is_profiled(target.measured);
             found.extend(judged.then(|| level(float(cap) * 1e6, format!("cap {cap} MB"))));
         }
         Class::Total => {}
     }
-    for exception in plan.exceptions().filter(|exception| exception.signal == row.name) {
+    for exception in plan.exceptions().filter(|exception| exception.metric == row.name) {
         let label = format!("allowed until {}", clean(&exception.expires));
         found.extend(row.first.map(|first| level(float(first) + float(exception.allow), label)));
     }
     found
 }
 
-/// The signal that the bound on CLI processes is about.
-fn has_bound(target: &Target, signal: Signal) -> bool {
-    let bound = if target.measured.plan.outside.is_some() { Signal::CliProcesses } else { Signal::LiveInvokers };
-    signal == bound
+/// The metric that the bound on CLI processes is about.
+fn has_bound(target: &Target, metric: Metric) -> bool {
+    let bound = if target.measured.plan.outside.is_some() { Metric::CliProcesses } else { Metric::LiveInvokers };
+    metric == bound
 }
 
 /// As much growth after the middle reading as is no leak.
-fn floor(target: &Target, row: &SignalVerdict) -> Option<Limit> {
+fn floor(target: &Target, row: &MetricVerdict) -> Option<Limit> {
     let [_, (from, value), (to, _)] = heap::readings(target.measured, row.name)?;
     let (from, value, to) = (float(from), float(value), float(to));
     let label = format!("floor {} per {}", rate(row.name, row.tolerance), target.per());
@@ -139,7 +139,7 @@ fn floor(target: &Target, row: &SignalVerdict) -> Option<Limit> {
 }
 
 /// As much growth over the windows as is no leak.
-fn slope(target: &Target, row: &SignalVerdict, windows: &[Window]) -> Option<Limit> {
+fn slope(target: &Target, row: &MetricVerdict, windows: &[Window]) -> Option<Limit> {
     let middle = |window: &Window| f64::midpoint(window.from, window.to);
     let (first, last) = (windows.first()?, windows.last()?);
     let (from, to) = (middle(first), middle(last));

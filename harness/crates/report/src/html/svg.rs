@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::axis::Axis;
 use super::series::{Limit, Point, Series};
 use crate::text::{clean, grouped};
-use leakgate_judge::verdict::SignalVerdict;
+use leakgate_judge::verdict::MetricVerdict;
 use leakgate_judge::verdict::trend::Window;
 use leakgate_judge::verdict::words::amount;
 
@@ -22,7 +22,7 @@ pub(super) struct Size {
     labelled: bool,
 }
 
-/// For a signal that wants to be looked at.
+/// For a metric that wants to be looked at.
 pub(super) const LARGE: Size =
     Size { width: 560.0, height: 250.0, left: 76.0, right: 16.0, top: 24.0, bottom: 44.0, labelled: true };
 /// For one of many that are as they should be.
@@ -46,7 +46,7 @@ struct Frame {
 }
 
 /// The drawing.
-pub(super) fn draw(series: &Series, row: &SignalVerdict, size: Size, caption: &Caption) -> Markup {
+pub(super) fn draw(series: &Series, row: &MetricVerdict, size: Size, caption: &Caption) -> Markup {
     let frame = Frame::around(series, row, size);
     let (title, about) = (format!("{}-t", caption.id), format!("{}-d", caption.id));
     html! {
@@ -69,7 +69,7 @@ pub(super) fn draw(series: &Series, row: &SignalVerdict, size: Size, caption: &C
 }
 
 impl Frame {
-    fn around(series: &Series, row: &SignalVerdict, size: Size) -> Self {
+    fn around(series: &Series, row: &MetricVerdict, size: Size) -> Self {
         let limits = series.limits.iter().flat_map(|limit| [limit.from.1, limit.to.1]);
         let values = series.points.iter().map(|point| point.1).chain(limits);
         let (low, high) =
@@ -132,7 +132,7 @@ fn warm_up(frame: &Frame, series: &Series) -> Markup {
     }
 }
 
-fn grid(frame: &Frame, row: &SignalVerdict, per: &str) -> Markup {
+fn grid(frame: &Frame, row: &MetricVerdict, per: &str) -> Markup {
     let (left, right, bottom) = (frame.size.left, frame.right(), frame.bottom());
     let word = |tick: f64| if row.unit == "bytes" { frame.y.bytes(tick) } else { Axis::count(tick) };
     html! {
@@ -204,7 +204,7 @@ fn limit_label(frame: &Frame, series: &Series, limit: &Limit) -> Markup {
 }
 
 /// The first and the last reading, beside their dots.
-fn values(frame: &Frame, series: &Series, row: &SignalVerdict) -> Markup {
+fn values(frame: &Frame, series: &Series, row: &MetricVerdict) -> Markup {
     let (Some(first), Some(last)) = (series.points.first(), series.points.last()) else { return Markup::default() };
     let label = |point: &Point, anchor: &str, aside: f64| {
         let y = frame.y(point.1) - 10.0;
@@ -218,7 +218,7 @@ fn values(frame: &Frame, series: &Series, row: &SignalVerdict) -> Markup {
 }
 
 /// For who can't see it: what it says, and the numbers it is made of.
-fn description(series: &Series, row: &SignalVerdict, per: &str) -> String {
+fn description(series: &Series, row: &MetricVerdict, per: &str) -> String {
     let word = |point: &Point| format!("{} at {per} {}", amount(row.name, point.1), steps(point.0));
     let readings = match series.points.as_slice() {
         points if series.dotted => points.iter().map(word).collect::<Vec<_>>().join(", "),

@@ -1,4 +1,4 @@
-//! The part of the page about one target: what it keeps, its charts, its signals.
+//! The part of the page about one target: what it keeps, its charts, its metrics.
 
 use maud::{Markup, html};
 
@@ -8,9 +8,9 @@ use super::svg::{self, Caption, LARGE, SMALL};
 use crate::facts::{Target, cells};
 use crate::kept::{Place, places, things};
 use crate::text::clean;
-use leakgate_judge::sample::Signal;
+use leakgate_judge::sample::Metric;
 use leakgate_judge::verdict::words::{amount, float, unit};
-use leakgate_judge::verdict::{Class, Finding, SignalVerdict};
+use leakgate_judge::verdict::{Class, Finding, MetricVerdict};
 
 /// Places whose stacks are open from the start.
 const OPEN: usize = 1;
@@ -31,7 +31,7 @@ pub(super) fn section(target: &Target, at: usize, folded: bool) -> Markup {
 
 fn body(target: &Target, at: usize) -> Markup {
     let (large, small): (Vec<_>, Vec<_>) =
-        target.rows.iter().copied().partition(|row| row.verdict > Finding::Pass || row.name == Signal::AnonPss);
+        target.rows.iter().copied().partition(|row| row.verdict > Finding::Pass || row.name == Metric::AnonPss);
     html! {
         p.sub { (target.exercised()) }
         @if target.is_shortened() { p.note { "The target: " code { (clean(&target.judged.target)) } } }
@@ -43,11 +43,11 @@ fn body(target: &Target, at: usize) -> Markup {
             (legend(target))
         }
         @if !small.is_empty() {
-            h3 { "The other signals, against " (target.per()) "s" }
+            h3 { "The other metrics, against " (target.per()) "s" }
             div.charts.small { @for row in small { (figure(target, row, at, false)) } }
         }
-        h3 { "Every signal in numbers" }
-        (signals(target))
+        h3 { "Every metric in numbers" }
+        (metrics(target))
     }
 }
 
@@ -92,15 +92,15 @@ fn stack(place: &Place, open: bool) -> Markup {
     }
 }
 
-fn figure(target: &Target, row: &SignalVerdict, at: usize, large: bool) -> Markup {
+fn figure(target: &Target, row: &MetricVerdict, at: usize, large: bool) -> Markup {
     let id = format!("c{at}-{}", row.name.name());
     let title = format!("{} of {} against {}s", row.name.name(), target.short_name(), target.per());
     let caption = Caption { id: &id, title: &title, per: target.per() };
     let size = if large { LARGE } else { SMALL };
     html! {
-        figure class=(format!("card {}", class(row.verdict))) data-signal=(row.name.name()) {
+        figure class=(format!("card {}", class(row.verdict))) data-metric=(row.name.name()) {
             figcaption {
-                span.signal { (row.name.name()) } " " (badge(row.verdict))
+                span.metric { (row.name.name()) } " " (badge(row.verdict))
                 @if large { p.why { (clean(&row.reason)) } } @else { (short(row)) }
             }
             @match Series::of(target, row) {
@@ -112,7 +112,7 @@ fn figure(target: &Target, row: &SignalVerdict, at: usize, large: bool) -> Marku
 }
 
 /// `3 → 3`, or what there are so many of.
-fn short(row: &SignalVerdict) -> Markup {
+fn short(row: &MetricVerdict) -> Markup {
     let cells = cells(row);
     html! {
         @match row.class {
@@ -123,18 +123,18 @@ fn short(row: &SignalVerdict) -> Markup {
 }
 
 /// What is counted once, after the stop.
-fn counted(signal: Signal) -> &'static str {
-    match signal {
-        Signal::Orphans => "processes left after the stop",
-        Signal::LeftByKill => "processes left after SIGKILL",
-        Signal::FilesLeft => "files left after the stop",
-        Signal::Lost => "requests without an ending",
-        Signal::MixedUp => "replies mixed up or cut",
+fn counted(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Orphans => "processes left after the stop",
+        Metric::LeftByKill => "processes left after SIGKILL",
+        Metric::FilesLeft => "files left after the stop",
+        Metric::Lost => "requests without an ending",
+        Metric::MixedUp => "replies mixed up or cut",
         other => unit(other),
     }
 }
 
-fn total(row: &SignalVerdict) -> String {
+fn total(row: &MetricVerdict) -> String {
     row.last.or(row.max).map_or("–".to_owned(), |value| amount(row.name, float(value)))
 }
 
@@ -150,21 +150,21 @@ fn legend(target: &Target) -> Markup {
     }
 }
 
-fn signals(target: &Target) -> Markup {
+fn metrics(target: &Target) -> Markup {
     let (growth, catches) = (format!("per {}", target.per()), format!("would catch, per {}", target.per()));
-    let rows: Vec<Vec<Markup>> = target.rows.iter().map(|row| signal(row)).collect();
+    let rows: Vec<Vec<Markup>> = target.rows.iter().map(|row| metric(row)).collect();
     html! {
-        @if rows.is_empty() { p { "No signal could be judged." } }
+        @if rows.is_empty() { p { "No metric could be judged." } }
         @else {
-            (table("Signals", &["signal", "verdict", "first", "last", &growth, &catches], &[2, 3, 4, 5], &rows))
+            (table("Metrics", &["metric", "verdict", "first", "last", &growth, &catches], &[2, 3, 4, 5], &rows))
         }
     }
 }
 
-fn signal(row: &SignalVerdict) -> Vec<Markup> {
+fn metric(row: &MetricVerdict) -> Vec<Markup> {
     let cells = cells(row);
     vec![
-        html! { code { (cells.signal) } },
+        html! { code { (cells.metric) } },
         badge(row.verdict),
         html! { (cells.first) },
         html! { (cells.last) },

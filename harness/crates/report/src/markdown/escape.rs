@@ -17,7 +17,7 @@ pub(super) fn escaped(text: &str) -> String {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
-            // Within a word it marks nothing, and signals are full of them.
+            // Within a word it marks nothing, and metrics are full of them.
             '_' if before.is_alphanumeric() && next.is_alphanumeric() => out.push('_'),
             '@' => out.extend(["@", APART]),
             '#' => out.extend(["\\#", APART]),

@@ -1,28 +1,28 @@
-//! The table of one target's signals.
+//! The table of one target's metrics.
 
 use std::fmt::{self, Write};
 
 use super::Page;
 use crate::facts::{Target, cells};
 
-/// A header and one line a signal; at most 88 columns.
+/// A header and one line a metric; at most 88 columns.
 pub(super) fn draw(page: &mut Page, target: &Target) -> fmt::Result {
     if target.rows.is_empty() {
-        return page.item("no signal could be judged");
+        return page.item("no metric could be judged");
     }
     let (per, catches) = (format!("per {}", target.per()), format!("would catch, per {}", target.per()));
-    let header = line(["signal", "first", "last", &per], &format!("{:<12}", "verdict"), &catches);
+    let header = line(["metric", "first", "last", &per], &format!("{:<12}", "verdict"), &catches);
     writeln!(page.out, "{header}")?;
     for row in &target.rows {
         let verdict = page.finding(row.verdict, format!("{:<12}", row.verdict));
         let cells = cells(row);
-        let text = line([cells.signal, &cells.first, &cells.last, &cells.growth], &verdict, &cells.catches);
+        let text = line([cells.metric, &cells.first, &cells.last, &cells.growth], &verdict, &cells.catches);
         writeln!(page.out, "{text}")?;
     }
     Ok(())
 }
 
 /// The verdict comes padded, because its colour has no width.
-fn line([signal, first, last, growth]: [&str; 4], verdict: &str, catches: &str) -> String {
-    format!("  {signal:<14}{first:>10}{last:>10}{growth:>13}  {verdict}  {catches}").trim_end().to_owned()
+fn line([metric, first, last, growth]: [&str; 4], verdict: &str, catches: &str) -> String {
+    format!("  {metric:<14}{first:>10}{last:>10}{growth:>13}  {verdict}  {catches}").trim_end().to_owned()
 }

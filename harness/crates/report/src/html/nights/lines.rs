@@ -2,7 +2,7 @@
 
 use leakgate_history::baseline::Baseline;
 use leakgate_history::{Growth, Measured, Night, differences};
-use leakgate_judge::sample::Signal;
+use leakgate_judge::sample::Metric;
 use leakgate_judge::verdict::words::{float, name, unit};
 use leakgate_judge::verdict::{Class, Finding};
 
@@ -17,7 +17,7 @@ pub(super) struct Place {
     /// What the latest night found of it.
     pub(super) latest: Finding,
     pub(super) lines: Vec<Line>,
-    /// Signals that were 0 in every night.
+    /// Metrics that were 0 in every night.
     pub(super) flat: Vec<&'static str>,
 }
 
@@ -100,13 +100,13 @@ fn place(nights: &[Night], scenario: &str, target: &str) -> Place {
     let here = |night| measured(night, scenario, target);
     let runs: Vec<Option<&Measured>> = nights.iter().map(here).collect();
     let latest = runs.iter().rev().flatten().next().map_or(Finding::Shown, |run| run.verdict);
-    let mut signals: Vec<Signal> =
-        runs.iter().flatten().flat_map(|run| run.signals.iter().map(|growth| growth.signal)).collect();
-    signals.sort_unstable();
-    signals.dedup();
+    let mut metrics: Vec<Metric> =
+        runs.iter().flatten().flat_map(|run| run.metrics.iter().map(|growth| growth.metric)).collect();
+    metrics.sort_unstable();
+    metrics.dedup();
     let (mut lines, mut flat) = (Vec::new(), Vec::new());
-    for signal in signals {
-        match growth(&runs, signal) {
+    for metric in metrics {
+        match growth(&runs, metric) {
             Some(line) if line.dots.iter().flatten().any(is_worth_drawing) => lines.push(line),
             Some(line) => flat.push(line.name),
             None => {}
@@ -128,8 +128,8 @@ fn is_worth_drawing(dot: &Dot) -> bool {
 }
 
 /// Of what is counted once after the stop, the count itself. The caps on RSS are in the lines of memory.
-fn growth(runs: &[Option<&Measured>], signal: Signal) -> Option<Line> {
-    let found = |run: &&Measured| run.signals.iter().find(|growth| growth.signal == signal).cloned();
+fn growth(runs: &[Option<&Measured>], metric: Metric) -> Option<Line> {
+    let found = |run: &&Measured| run.metrics.iter().find(|growth| growth.metric == metric).cloned();
     let rows: Vec<Option<Growth>> = runs.iter().map(|run| run.as_ref().and_then(found)).collect();
     let latest = rows.iter().rev().flatten().next()?.clone();
     if latest.class == Class::Cap {
@@ -139,16 +139,16 @@ fn growth(runs: &[Option<&Measured>], signal: Signal) -> Option<Line> {
     let value = |row: &Growth| if is_total { row.last.map(float) } else { row.per_restart };
     let dot = |row: &Growth| Some(Dot { value: value(row).filter(|value| value.is_finite())?, verdict: row.verdict });
     Some(Line {
-        name: name(signal),
+        name: name(metric),
         what: if is_total { "counted after the stop" } else { "growth per restart" },
-        unit: if unit(signal) == "bytes" { Unit::Bytes } else { Unit::Count },
+        unit: if unit(metric) == "bytes" { Unit::Bytes } else { Unit::Count },
         dots: rows.iter().map(|row| row.as_ref().and_then(dot)).collect(),
         limit: Some(latest.tolerance).filter(|tolerance| *tolerance > 0.0 && tolerance.is_finite()),
         latest: latest.verdict,
     })
 }
 
-/// What a night's run measured beside its signals.
+/// What a night's run measured beside its metrics.
 type Value = fn(&Measured) -> Option<f64>;
 
 /// The highest memory, and the latency.

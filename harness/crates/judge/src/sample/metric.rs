@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// One measured quantity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Signal {
+pub enum Metric {
     /// Invokers that the target says are alive (its pool's own count).
     LiveInvokers,
     /// CLI processes that the operating system shows in the server's tree.
@@ -50,7 +50,7 @@ pub enum Signal {
     ServerRss,
 }
 
-impl Signal {
+impl Metric {
     /// Those that stand in a checkpoint and have no variance once the target is settled: the exact rule judges them, and
     /// each has a control.
     pub const COUNTED: [Self; 11] = [

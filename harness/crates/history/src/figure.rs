@@ -1,4 +1,4 @@
-//! What is measured of a target as a whole, beside its signals.
+//! What is measured of a target as a whole, beside its metrics.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use leakgate_judge::sample::TargetRun;
 /// One of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Metric {
+pub enum Figure {
     /// The highest RSS of the server's own process, in MB (10^6 bytes).
     ServerRssMb,
     /// The highest RSS of its whole tree, in MB (10^6 bytes).
@@ -22,7 +22,7 @@ pub enum Metric {
     DuringP95Ms,
 }
 
-impl Metric {
+impl Figure {
     /// All of them.
     pub const ALL: [Self; 6] =
         [Self::ServerRssMb, Self::TreeRssMb, Self::P50Ms, Self::P95Ms, Self::DuringP50Ms, Self::DuringP95Ms];
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn keys_are_what_a_file_says() {
-        for metric in Metric::ALL {
+        for metric in Figure::ALL {
             assert_eq!(serde_json::to_value(metric).unwrap(), metric.key());
         }
     }
