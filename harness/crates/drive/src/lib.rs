@@ -11,8 +11,8 @@
 //! | `harness/crates/drive/src/external.rs` | a server of any origin as a target: its settings, its life, what is seen of it |
 //! | `harness/crates/drive/src/own.rs` | our server as a target: the stats channel, rest, latency; `harness/crates/drive/src/own/profile.rs` profiles its heap |
 //! | `harness/crates/drive/src/driver.rs` | the one driver of both: load, sample, checkpoint, stop |
-//! | `harness/crates/drive/src/assignment.rs` | one server to be driven, and what is asked of it |
 //! | `harness/crates/drive/src/target.rs` | what the driver needs of a server |
+//! | `harness/crates/drive/src/assignment.rs` | one server to be driven, and what is asked of it |
 //! | `harness/crates/drive/src/scenario.rs` | the plans for our server, and when checkpoints are due |
 //! | `harness/crates/drive/src/load.rs` | requests, and the check of every reply |
 //! | `harness/crates/drive/src/watchdog.rs` | ends what a killed leakgate would leave |
