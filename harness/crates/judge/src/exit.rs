@@ -2,20 +2,21 @@
 
 use std::process::ExitCode;
 
-/// How a command ended.
+/// How a command ended. Each code has one meaning, whichever command returns it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Everything was exercised and nothing leaks.
+    /// The check passed: the thing under test was exercised and is as it should be.
     Pass = 0,
-    /// Something leaks.
+    /// The thing under test is at fault: it leaks, regressed or is over a budget, or a recording is unsound.
     Leak = 1,
-    /// The command line or the configuration is wrong; nothing was measured. (clap's own code for usage errors.) Also the
-    /// end of a night in which a budget or an exception is over its day and nothing worse was found.
+    /// The command line or a configuration file has to be changed, which includes an exception or a budget that has expired.
+    /// clap exits with the same code.
     Usage = 2,
-    /// The measurements do not decide: saturating, retained or too noisy.
+    /// The measurements do not decide: the growth is saturating or retained, or the readings are too noisy.
     NotConclusive = 3,
-    /// The run proves nothing: a control was missed, the target did not settle, or nothing was exercised.
+    /// The result proves nothing: a control was missed, the target did not settle, nothing was exercised, or the mock does
+    /// not behave as the CLI does.
     Invalid = 4,
     /// The harness itself failed: no disk, no process, a defect.
     Harness = 5,
