@@ -6,8 +6,8 @@ use super::Trial;
 use super::cases::Case;
 use super::interval::Interval;
 use crate::run::Kind;
-use leakgate_history::statistics::median;
 use leakgate_judge::sample::Environment;
+use leakgate_judge::statistics::median;
 use leakgate_judge::verdict::Finding;
 use leakgate_judge::verdict::trend;
 

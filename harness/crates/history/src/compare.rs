@@ -8,8 +8,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::figure::Figure;
-use super::statistics::{mann_whitney, median, shift, theil_sen};
+use super::statistics::{mann_whitney, shift, theil_sen};
 use leakgate_judge::sample::{Environment, Outcome, TargetRun, TracePoint};
+use leakgate_judge::statistics::median;
 use leakgate_judge::verdict::words::{bytes, float};
 
 /// Processes of each build.

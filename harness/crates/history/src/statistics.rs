@@ -3,6 +3,8 @@
 
 use std::cmp::Ordering;
 
+use leakgate_judge::statistics::median;
+
 /// The most values of both samples together: all their arrangements are counted one by one.
 pub const MOST: usize = 20;
 
@@ -20,16 +22,6 @@ pub fn theil_sen(points: &[(f64, f64)]) -> Option<f64> {
         );
     }
     median(&slopes)
-}
-
-/// The middle value; halfway between the two middle ones of an even number.
-#[must_use]
-pub fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    let upper = *sorted.get(middle)?;
-    if sorted.len() % 2 == 1 { Some(upper) } else { Some(f64::midpoint(*sorted.get(middle - 1)?, upper)) }
 }
 
 /// How much higher the second sample lies: the median of all differences (Hodges and Lehmann 1963), which belongs to

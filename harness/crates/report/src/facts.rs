@@ -1,8 +1,9 @@
 //! What every format says of a run, put into words once; each format only arranges it.
 
-use super::text::{clean, date, grouped, shortened};
+use super::text::{clean, date, grouped};
 use leakgate_judge::sample::suite::Part;
 use leakgate_judge::sample::{Environment, LatencyOf, Metric, Run, TargetRun};
+use leakgate_judge::text::truncate;
 use leakgate_judge::verdict::target::TargetVerdict;
 use leakgate_judge::verdict::words::{amount, bytes, float, name, rate};
 use leakgate_judge::verdict::{Class, ControlVerdict, Finding, MetricVerdict, ProofVerdict, Verdict};
@@ -49,7 +50,7 @@ impl<'a> Facts<'a> {
     pub(super) fn new(verdict: &'a Verdict, run: &'a Run) -> Self {
         let mut targets: Vec<Target<'a>> = Vec::new();
         for (at, (measured, judged)) in run.targets.iter().zip(&verdict.targets).enumerate() {
-            let (scenario, label) = (clean(&judged.scenario), shortened(&clean(&judged.target), LABEL));
+            let (scenario, label) = (clean(&judged.scenario), truncate(&clean(&judged.target), LABEL));
             let seed = measured.seed;
             let same = |other: &&Target| other.scenario == scenario && other.label == label && other.seed == seed;
             let attempt = targets.iter().filter(same).count() + 1;

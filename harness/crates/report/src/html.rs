@@ -14,7 +14,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::advice;
 use super::facts::{self, Facts};
-use super::text::{clean, date, grouped, shortened};
+use super::text::{clean, date, grouped};
+use leakgate_judge::text::truncate;
 use leakgate_judge::verdict::words::{bytes, name, plural};
 use leakgate_judge::verdict::{ControlVerdict, Finding, Verdict};
 use parts::{badge, class, control_badge, pairs, table};
@@ -76,7 +77,7 @@ fn head(title: &str, leakgate: &str, styles: &str) -> Markup {
 }
 
 fn title(verdict: &Verdict) -> String {
-    format!("{}: {}", verdict.verdict, shortened(&clean(&verdict.summary), LONGEST))
+    format!("{}: {}", verdict.verdict, truncate(&clean(&verdict.summary), LONGEST))
 }
 
 fn headline(facts: &Facts) -> Markup {
@@ -96,9 +97,9 @@ fn headline(facts: &Facts) -> Markup {
         header class=(class(verdict.verdict)) {
             div.inner {
                 p.brand { "leakgate" }
-                h1 { (badge(verdict.verdict)) " " span.summary { (shortened(&clean(&verdict.summary), LONGEST)) } }
+                h1 { (badge(verdict.verdict)) " " span.summary { (truncate(&clean(&verdict.summary), LONGEST)) } }
                 p.meaning { (advice::meaning_of(verdict)) }
-                @if !reasons.is_empty() { ul.warnings { @for reason in reasons { li { (shortened(&clean(reason), LONGEST)) } } } }
+                @if !reasons.is_empty() { ul.warnings { @for reason in reasons { li { (truncate(&clean(reason), LONGEST)) } } } }
                 (pairs(&figures))
             }
         }

@@ -8,6 +8,7 @@ use leakgate_history::baseline::Baseline;
 use leakgate_history::compare::{Change, Comparison};
 use leakgate_history::{Conclusion, Growth, Measured, Night};
 use leakgate_judge::sample::Environment;
+use leakgate_judge::statistics::median;
 use leakgate_judge::verdict::Finding;
 use leakgate_judge::verdict::words::{amount, bytes, name, rate};
 
@@ -125,7 +126,7 @@ fn compared(out: &mut String, of: &Comparison, baseline: Option<&Baseline>) -> f
 }
 
 fn range(slopes: &[f64]) -> String {
-    leakgate_history::statistics::median(slopes).map_or("-".to_owned(), bytes)
+    median(slopes).map_or("-".to_owned(), bytes)
 }
 
 /// The day alone.

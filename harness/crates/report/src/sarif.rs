@@ -16,8 +16,9 @@ use serde_sarif::sarif::{
 
 use super::facts::{self, EXPLAINED_BY_SITES, Facts, Target};
 use super::kept;
-use super::text::{clean, shortened};
+use super::text::clean;
 use leakgate_judge::sample::{Frame, Metric, Site};
+use leakgate_judge::text::truncate;
 use leakgate_judge::verdict::words::{bytes, rate, unit};
 use leakgate_judge::verdict::{Finding, MetricVerdict, Verdict};
 
@@ -195,7 +196,7 @@ fn uri(path: &str) -> String {
 
 fn message(text: &str) -> Message {
     // A message is a template: braces in it would be placeholders. Nobody reads ten thousand letters of stderr in one.
-    let text = shortened(&clean(text), 1_000).replace('{', "{{").replace('}', "}}");
+    let text = truncate(&clean(text), 1_000).replace('{', "{{").replace('}', "}}");
     Message::builder().text(text).build()
 }
 

@@ -40,14 +40,6 @@ fn is_harmless(letter: char) -> bool {
     !letter.is_control() && !turns && !matches!(letter, '\u{fffe}' | '\u{ffff}')
 }
 
-/// The first characters of a text, with `…` where some are left out.
-pub(super) fn shortened(text: &str, longest: usize) -> String {
-    match text.char_indices().nth(longest) {
-        None => text.to_owned(),
-        Some(_) => text.chars().take(longest.saturating_sub(1)).chain(['…']).collect(),
-    }
-}
-
 /// `1234567` as `1,234,567`.
 pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -87,12 +79,6 @@ mod tests {
     #[test]
     fn text_from_outside_becomes_one_harmless_line() {
         assert_eq!(clean(" one\r\ntwo\u{1b}[2J\u{202e}three\u{ffff} "), "one  two\u{fffd}[2J\u{fffd}three\u{fffd}");
-    }
-
-    #[test]
-    fn a_long_text_is_cut_between_characters() {
-        assert_eq!(shortened("äöü", 3), "äöü");
-        assert_eq!(shortened("äöüß", 3), "äö…");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::load::reply::{Kind, Reply};
 use crate::load::script::Script;
 use crate::load::want::{Said, Want};
 use crate::load::{Ask, Ending};
+use leakgate_judge::text::truncate;
 
 const OPEN: char = '⟦';
 const CLOSE: char = '⟧';
@@ -100,8 +101,7 @@ fn is_mark(name: &str) -> bool {
 /// The start of `text`, for a message.
 #[must_use]
 pub fn shorten(text: &str) -> String {
-    let start: String = text.chars().take(120).collect();
-    if start.len() < text.len() { format!("{start:?}…") } else { format!("{text:?}") }
+    format!("{:?}", truncate(text, 120))
 }
 
 fn shorten_front(text: &str) -> String {

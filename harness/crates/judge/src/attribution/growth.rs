@@ -15,16 +15,8 @@ use std::collections::BTreeMap;
 
 use super::dhat::{Heap, Live};
 use super::frame::is_own;
+use crate::floor::{BLOCKS, BYTES};
 use crate::sample::{Frame, Site};
-
-/// Blocks that a site has to gain: a static that is made late is one. The same number as the gate's own floor.
-const LEAST_BLOCKS: f64 = 2.0;
-/// In each restart.
-const BLOCKS_A_RESTART: f64 = 0.0065;
-/// Bytes that a site has to gain if it gains no blocks: as the gate's own floor.
-const LEAST_BYTES: f64 = 1024.0;
-/// In each restart: a machine word is the smallest thing that a vector keeps.
-const BYTES_A_RESTART: f64 = 8.0;
 
 /// What was live at the end of a profile.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -108,10 +100,9 @@ impl Group<'_> {
         let blocks = difference(short.blocks, long.blocks);
         let bytes = difference(short.bytes, long.bytes);
         let kept = difference(self.lives[0].bytes, self.lives[1].bytes);
-        let least_bytes = |restarts: f64| LEAST_BYTES.max(BYTES_A_RESTART * restarts);
-        let (which, site_bytes) = if blocks >= LEAST_BLOCKS.max(BLOCKS_A_RESTART * in_windows) {
+        let (which, site_bytes) = if blocks >= BLOCKS.over(in_windows) {
             (0, bytes / in_windows)
-        } else if short.blocks > 0 && bytes >= least_bytes(in_windows) && kept >= least_bytes(in_lives) {
+        } else if short.blocks > 0 && bytes >= BYTES.over(in_windows) && kept >= BYTES.over(in_lives) {
             (1, kept / in_lives)
         } else {
             return None;

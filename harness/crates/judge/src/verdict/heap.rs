@@ -10,6 +10,7 @@
 use super::exact::series;
 use super::words::{float, rate};
 use super::{Class, Finding, MetricVerdict, words};
+use crate::floor::{BLOCKS, BYTES, Floor};
 use crate::sample::{Metric, TargetRun};
 
 /// Readings that the rule needs.
@@ -18,35 +19,6 @@ pub const CHECKPOINTS: u64 = 3;
 /// The least rate of the second interval, as a share of the first's, that is "not slowing down": half of 1.3, because
 /// the rule was found with a second interval of twice the length.
 pub const NOT_SLOWING: f64 = 1.3 / 2.0;
-
-/// Growth below a floor is no leak: at least `least` units in the second interval and `per_restart` units a restart.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Floor {
-    /// In the whole interval, whatever its length.
-    pub least: f64,
-    /// For each restart.
-    pub per_restart: f64,
-    /// What grew by less than this in the second interval may have been used for the first time: that is not called a
-    /// leak before a longer run has seen it go on.
-    pub sure: f64,
-}
-
-/// Blocks: one lazily made static in the second interval is one block and no leak, so two is the least; and what a thread
-/// or a lock keeps from its first use can be two (on a busy machine two came after the warm-up in one of 40 runs). One
-/// block in 100 restarts must still be seen, whichever of them it is: over the 264 restarts from T to 4T that are two or
-/// three. Settled readings had no jitter at all (without settling it was 2 blocks).
-pub const BLOCKS: Floor = Floor { least: 2.0, per_restart: 0.0065, sure: 3.0 };
-
-/// Bytes: a machine word a restart is the smallest thing that a push-only vector can keep, and doubling such a vector
-/// between 2T and 4T adds 8 to 16 bytes a restart. Under 1 KiB in all is one small buffer that grew late.
-pub const BYTES: Floor = Floor { least: 1024.0, per_restart: 8.0, sure: 0.0 };
-
-impl Floor {
-    /// The growth over `restarts` that counts as growth.
-    pub fn over(self, restarts: f64) -> f64 {
-        self.least.max(self.per_restart * restarts)
-    }
-}
 
 /// Three readings, as close to cumulative T, 2T and 4T as the checkpoints allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,7 @@
 use super::trend::{POINTS_PER_WINDOW, WINDOWS};
 use super::words::float;
 use crate::sample::{TargetRun, TracePoint};
+use crate::statistics;
 
 /// The last half of a run in four windows.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -135,11 +136,8 @@ fn largest_fall(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 fn median(values: &[u64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_unstable();
-    let middle = values.len() / 2;
-    let at = |index: usize| values.get(index).copied().map_or(0.0, float);
-    if values.len() % 2 == 1 { at(middle) } else { f64::midpoint(at(middle.saturating_sub(1)), at(middle)) }
+    let values: Vec<f64> = values.iter().copied().map(float).collect();
+    statistics::median(&values).unwrap_or(0.0)
 }
 
 #[cfg(test)]

@@ -8,10 +8,11 @@ use maud::{DOCTYPE, Markup, html};
 use super::parts::{badge, class, pairs, table};
 use super::{LONGEST, head};
 use crate::night::day;
-use crate::text::{clean, date, grouped, shortened};
+use crate::text::{clean, date, grouped};
 use leakgate_history::baseline::Baseline;
 use leakgate_history::compare::Change;
 use leakgate_history::{Conclusion, Night, differences};
+use leakgate_judge::text::truncate;
 use leakgate_judge::verdict::Finding;
 use lines::{Line, Place, Times};
 
@@ -68,9 +69,9 @@ fn headline(nights: &[Night], baselines: &[Baseline]) -> Markup {
         header class=(tone(conclusion)) {
             div.inner {
                 p.brand { "leakgate, night after night" }
-                h1 { (mark(conclusion)) " " span.summary { (shortened(&clean(&last.sentence()), LONGEST)) } }
+                h1 { (mark(conclusion)) " " span.summary { (truncate(&clean(&last.sentence()), LONGEST)) } }
                 @let said = last.remarks.iter().filter(|remark| clean(&remark.what) != clean(&last.sentence()));
-                @let said: Vec<String> = said.map(|remark| shortened(&clean(&remark.what), LONGEST)).collect();
+                @let said: Vec<String> = said.map(|remark| truncate(&clean(&remark.what), LONGEST)).collect();
                 @if !said.is_empty() { ul.warnings { @for what in said { li { (what) } } } }
                 (pairs(&figures))
             }
@@ -125,13 +126,13 @@ fn row(night: &Night, before: Option<&Night>, baselines: &[Baseline]) -> Vec<Mar
         html! { (night.id) @if !accepted.is_empty() { " " span.nowrap { "(" (accepted.join(", ")) ")" } } },
         mark(night.conclusion()),
         html! { span.nowrap { (minute(night.environment.started_unix)) } },
-        html! { code { (shortened(&clean(commit), 40)) } },
+        html! { code { (truncate(&clean(commit), 40)) } },
         html! { (format!("{passed} of {}", night.targets.len())) },
         html! { (grouped(restarts)) },
         beside.unwrap_or_else(|| html! { "–" }),
         html! {
-            span.why { (shortened(&why, REASON)) }
-            @for change in changed { " " span.changed { (shortened(&clean(&change), REASON)) "." } }
+            span.why { (truncate(&why, REASON)) }
+            @for change in changed { " " span.changed { (truncate(&clean(&change), REASON)) "." } }
         },
     ]
 }
