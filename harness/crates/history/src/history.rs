@@ -321,7 +321,7 @@ mod tests {
         broken.targets[1].metrics.push(twice);
         assert!(matches!(history.add(&broken), Err(HistoryError::Other { .. })));
         assert_eq!(history.nights().unwrap(), []);
-        let left: i64 = history.db.query_one("SELECT count(*) FROM metric", [], |row| row.get(0)).unwrap();
+        let left: i64 = history.db.query_one("SELECT count(*) FROM signal", [], |row| row.get(0)).unwrap();
         assert_eq!(left, 0);
     }
 
