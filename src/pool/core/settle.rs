@@ -2,7 +2,8 @@
 
 use super::{
     Cause, Clear, Core, Duration, Effects, Id, Instant, Isolation, LifeEvent, Limits, Member, Phase, PoolState,
-    Previous, Probe, Recovery, RestartReason, STANDBY_AT, Standby, Stop, StopReason, TurnError, Wear,
+    Previous, Probe, Recovery, RestartReason, STANDBY_AT, Standby, Stop, StopReason, Suspension,
+    TurnError, Wear,
 };
 
 /// How long after its start a probe has shown whether the CLI is well: who comes back then is served, if it is. A start
@@ -22,6 +23,7 @@ impl Core {
         } else {
             self.switch(now, fx);
             self.stop_the_worn(now, fx);
+            self.end_stuck_trial(now);
             self.start(now, fx);
             self.assign(now, fx);
             // A turn that has just begun can be the one that makes a standby due.
@@ -119,6 +121,18 @@ impl Core {
                 fx.stop(id, StopReason::Restart(reason), false);
                 self.leaving(id, &Cause::Planned(StopReason::Restart(reason)), rss, now);
             }
+        }
+    }
+
+    /// Lets the next probe start when the invoker on trial has to be replaced before a turn has shown whether it works:
+    /// it is idle and at a limit, so it gets no turn, and a trial that never ends would hold back its successor for ever.
+    fn end_stuck_trial(&mut self, now: Instant) {
+        let Some(Suspension { probe: Probe::OnTrial(id), .. }) = self.suspension else { return };
+        let serving = self.members.get(&id).filter(|member| member.slot.is_some() && member.phase == Phase::Idle);
+        if serving.is_some_and(|member| self.share(member, now).0 >= 1.0)
+            && let Some(suspension) = &mut self.suspension
+        {
+            (suspension.probe, suspension.probe_at) = (Probe::Waiting, now);
         }
     }
 

@@ -149,6 +149,24 @@ impl Sim {
         }
     }
 
+    /// The client goes away: the turn ends without a reply, and the invoker is idle again, or stops as it was told.
+    fn give_up(&mut self, id: Id) {
+        let ticket = self.world.busy.remove(&id).unwrap();
+        self.world.end(ticket, "given up");
+        if let Some(cause) = self.world.stop_after.remove(&id) {
+            self.world.stopping.insert(id, cause);
+            self.report(id, Report::TurnOver { usage: None });
+            self.report(id, Report::Leaving { cause: Cause::Planned(cause), rss: 1 });
+        } else {
+            self.world.clearing.insert(id);
+            self.report(id, Report::TurnOver { usage: None });
+            if self.world.clearing.remove(&id) {
+                self.world.idle.insert(id);
+                self.report(id, Report::Idle { cleared: true, rss: 1 });
+            }
+        }
+    }
+
     /// Whatever the invoker does, its process ends by itself.
     fn crash(&mut self, id: Id, unusable: bool) {
         let ticket = self.world.busy.remove(&id);
@@ -594,12 +612,63 @@ fn an_invoker_on_trial_that_is_replaced_hands_the_trial_to_its_successor() {
     assert_eq!(sim.core.status(sim.now).state, PoolState::Ready);
 }
 
+#[test]
+fn an_invoker_on_trial_that_idles_too_long_hands_the_trial_to_its_successor() {
+    for standby in [Standby::Jit, Standby::Always, Standby::Off] {
+        let mut sim = Sim::new(&config(1, standby));
+        sim.crash(1, true);
+        sim.core.restart(sim.now, &mut sim.world);
+        let probe = *sim.world.starting.first().unwrap();
+        sim.ready(probe);
+        assert!(sim.core.is_on_trial());
+        sim.advance(Config::default().max_idle);
+        let successor = *sim.world.starting.first().unwrap();
+        sim.ready(successor);
+        assert_eq!(sim.core.status(sim.now).state, PoolState::Ready, "{standby:?}");
+        let ticket = sim.request();
+        sim.run_out();
+        assert_eq!(sim.world.ended[&ticket], "served", "{standby:?}");
+        assert_eq!(sim.core.status(sim.now).recovery, None, "{standby:?}");
+    }
+}
+
+#[test]
+fn an_invoker_on_trial_whose_only_turn_is_given_up_hands_the_trial_to_its_successor() {
+    let mut sim = Sim::new(&Config { max_turns: 1, ..config(1, Standby::Jit) });
+    sim.crash(1, true);
+    sim.core.restart(sim.now, &mut sim.world);
+    let probe = *sim.world.starting.first().unwrap();
+    sim.ready(probe);
+    sim.request();
+    sim.give_up(probe);
+    let successor = *sim.world.starting.first().unwrap();
+    sim.ready(successor);
+    let ticket = sim.request();
+    sim.run_out();
+    assert_eq!(sim.world.ended[&ticket], "served");
+}
+
+#[test]
+fn a_restart_that_is_asked_for_does_not_wait_for_the_turn_of_an_invoker_on_trial() {
+    let mut sim = Sim::new(&config(1, Standby::Jit));
+    sim.crash(1, true);
+    sim.core.restart(sim.now, &mut sim.world);
+    let probe = *sim.world.starting.first().unwrap();
+    sim.ready(probe);
+    assert_eq!(sim.core.restart(sim.now, &mut sim.world), [probe]);
+    let successor = *sim.world.starting.first().unwrap();
+    sim.ready(successor);
+    assert!(!sim.core.serves(&[probe]), "it is replaced");
+    assert!(sim.core.is_on_trial(), "and its successor has to show that the CLI works");
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Request,
     Withdraw(prop::sample::Index),
     Ready(prop::sample::Index),
     Finish(prop::sample::Index, bool),
+    GiveUp(prop::sample::Index),
     Crash(prop::sample::Index, bool),
     Gone(prop::sample::Index),
     Advance(u64),
@@ -615,9 +684,12 @@ fn steps() -> impl Strategy<Value = Step> {
         2 => index().prop_map(Step::Withdraw),
         12 => index().prop_map(Step::Ready),
         20 => (index(), prop::bool::weighted(0.98)).prop_map(|(i, clears)| Step::Finish(i, clears)),
+        3 => index().prop_map(Step::GiveUp),
         4 => (index(), prop::bool::weighted(0.1)).prop_map(|(i, unusable)| Step::Crash(i, unusable)),
         10 => index().prop_map(Step::Gone),
         3 => (0_u64..40_000).prop_map(Step::Advance),
+        // Longer than any limit of time.
+        1 => (0_u64..100_000_000).prop_map(Step::Advance),
         2 => Just(Step::Restart),
     ]
 }
@@ -645,6 +717,11 @@ impl Sim {
             Step::Finish(index, clears) => {
                 if let Some(id) = pick(index, &self.world.busy.keys().copied().collect::<Vec<_>>()) {
                     self.finish(id, clears);
+                }
+            }
+            Step::GiveUp(index) => {
+                if let Some(id) = pick(index, &self.world.busy.keys().copied().collect::<Vec<_>>()) {
+                    self.give_up(id);
                 }
             }
             Step::Crash(index, unusable) => {
