@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use tokio::sync::mpsc;
 
@@ -308,14 +307,6 @@ impl Drop for Live {
 /// RSS of what a keeper keeps, in bytes; the keeper itself, a few hundred kB of its own, included.
 fn kept_rss(keeper: Option<i32>) -> u64 {
     keeper.map_or(0, process_tree::tree_rss)
-}
-
-/// Sleeps until then; for ever without a time.
-pub(crate) async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
-    }
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, getpid, getppid, pidfd_open, pidfd_send_signal, wait};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, getpid, getppid, pidfd_open, wait};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use crate::descriptors;
@@ -38,10 +38,6 @@ pub mod exit {
     /// There is no such CLI.
     pub const NOT_FOUND: u8 = 127;
 }
-
-/// A file that is being replaced (an updating CLI) cannot be executed for a moment: this many tries, this far apart.
-const BUSY_TRIES: u32 = 5;
-const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long one look at a tree that does not die waits before the next. A SIGKILL takes effect within this, unless the
 /// process hangs in the kernel, and then looking more often would only burn the processor.
@@ -149,31 +145,24 @@ fn watch_parent(parent: Pid) -> Result<OwnedFd, Failure> {
 /// Starts the CLI on our own stdin, stdout and stderr.
 fn start(task: &Task) -> Result<Pid, Failure> {
     let (program, args) = task.command.split_first().ok_or_else(|| failure("starting the CLI", "no command"))?;
-    let mut tries = 0;
-    loop {
-        #[expect(clippy::disallowed_methods, reason = "the keeper is the owner that ends the whole tree")]
-        let mut command = Command::new(program);
-        // Its sockets as well as its temporary files: a CLI that is killed removes neither.
-        command.args(args).env("TMPDIR", &task.scratch).env("XDG_RUNTIME_DIR", &task.scratch);
-        match command.spawn() {
-            Ok(child) => {
-                // Reaped by `reap`, which waits for every child and not only for this one.
-                let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-                return pid.ok_or_else(|| failure("starting the CLI", "the system gave no pid"));
-            }
-            Err(error) if error.raw_os_error() == Some(Errno::TXTBSY.raw_os_error()) && tries < BUSY_TRIES => {
-                tries += 1;
-                std::thread::sleep(BUSY_PAUSE);
-            }
-            Err(error) => {
-                let code = match error.kind() {
-                    std::io::ErrorKind::NotFound => exit::NOT_FOUND,
-                    std::io::ErrorKind::PermissionDenied => exit::NOT_EXECUTABLE,
-                    _ if error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) => exit::NOT_EXECUTABLE,
-                    _ => exit::KEEPER,
-                };
-                return Err((code, format!("cannot start {}: {error}", program.to_string_lossy())));
-            }
+    #[expect(clippy::disallowed_methods, reason = "the keeper is the owner that ends the whole tree")]
+    let mut command = Command::new(program);
+    // Its sockets as well as its temporary files: a CLI that is killed removes neither.
+    command.args(args).env("TMPDIR", &task.scratch).env("XDG_RUNTIME_DIR", &task.scratch);
+    match process_tree::spawn_when_not_busy(&mut command) {
+        Ok(child) => {
+            // Reaped by `reap`, which waits for every child and not only for this one.
+            let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+            pid.ok_or_else(|| failure("starting the CLI", "the system gave no pid"))
+        }
+        Err(error) => {
+            let code = match error.kind() {
+                std::io::ErrorKind::NotFound => exit::NOT_FOUND,
+                std::io::ErrorKind::PermissionDenied => exit::NOT_EXECUTABLE,
+                _ if error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) => exit::NOT_EXECUTABLE,
+                _ => exit::KEEPER,
+            };
+            Err((code, format!("cannot start {}: {error}", program.to_string_lossy())))
         }
     }
 }
@@ -241,7 +230,7 @@ fn end_tree(signals: &Signals) {
     freeze();
     while !reap(None).none_left {
         for pid in process_tree::descendants(getpid().as_raw_nonzero().get()) {
-            signal(pid, Signal::KILL);
+            process_tree::signal_if(pid, Signal::KILL, || is_descendant(pid));
         }
         let pause = Timespec { tv_sec: 0, tv_nsec: i64::from(KILL_PAUSE.subsec_nanos()) };
         let _ = poll(&mut [PollFd::new(&signals.wake, PollFlags::IN)], Some(&pause));
@@ -261,19 +250,9 @@ fn freeze() {
             return;
         }
         for pid in running {
-            signal(pid, Signal::STOP);
+            process_tree::signal_if(pid, Signal::STOP, || is_descendant(pid));
             stopped.insert(pid);
         }
-    }
-}
-
-/// Signals a descendant. Between the look and the signal its pid may have become somebody else's; a pidfd that was
-/// opened while the process was still below us cannot.
-fn signal(pid: i32, signal: Signal) {
-    let Some(target) = Pid::from_raw(pid) else { return };
-    let Ok(pidfd) = pidfd_open(target, PidfdFlags::empty()) else { return };
-    if is_descendant(pid) {
-        let _ = pidfd_send_signal(&pidfd, signal);
     }
 }
 

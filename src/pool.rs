@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::cli::account::Account;
+use crate::clock::{now, sleep_until};
 use crate::config::Config;
 use crate::invoker::life::Clear;
 use crate::invoker::reason::StopReason;
-use crate::invoker::{Assignment, Factory, Invoker, REPLY_QUEUE, Report, sleep_until};
+use crate::invoker::{Assignment, Factory, Invoker, REPLY_QUEUE, Report};
 use crate::shutdown::Tasks;
 use crate::turn::{Completion, Model, Prompt, TurnError, TurnEvent};
 
@@ -288,10 +289,6 @@ impl Drop for Place {
             inner.core.withdraw(self.ticket);
         }
     }
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 impl Shared {

@@ -16,7 +16,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, Signal};
 
 use process_tree::ProcessId;
 
@@ -235,9 +235,7 @@ fn reap_orphans(ended: &BTreeSet<ProcessId>, keeper: Option<i32>) {
 }
 
 fn end(process: ProcessId) -> bool {
-    let Some(pid) = Pid::from_raw(process.pid) else { return false };
-    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
-    process.is_running() && pidfd_send_signal(&pidfd, Signal::KILL).is_ok()
+    process_tree::signal_if(process.pid, Signal::KILL, || process.is_running())
 }
 
 #[cfg(test)]

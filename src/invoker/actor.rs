@@ -18,11 +18,12 @@ use tokio_util::codec::FramedRead;
 use super::binding::{TurnBinding, Work};
 use super::life::{Action, Cause, Ending, Input, Life, Message, Phase};
 use super::reply::{self, Finished, Reply};
-use super::{Assignment, Command, Live, Report, kept_rss, sleep_until};
+use super::{Assignment, Command, Live, Report, kept_rss};
 use crate::cli::codec::{LineDecoder, LineError};
 use crate::cli::event::{self, CliEvent, ControlError, EventError, TurnResult};
 use crate::cli::quota::QuotaHold;
 use crate::cli::{Cli, CliSpec};
+use crate::clock::{now, sleep_until};
 use crate::keeper;
 use crate::turn::{TurnError, TurnEvent};
 
@@ -107,10 +108,6 @@ struct Actor {
     exit_due: Option<Instant>,
     /// Once the keeper has exited: its status, and until when the rest of the output is read.
     exit: Option<(std::process::ExitStatus, Instant)>,
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 impl Actor {

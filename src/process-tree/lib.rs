@@ -1,9 +1,16 @@
-//! One reading of a process tree, from `/proc`.
+//! Readings of a process tree from `/proc`, and the two steps with processes that are easy to get wrong.
 //!
-//! Nothing here signals or waits: whoever owns a process does that. Every function treats a process that ended in
-//! the meantime as absent, because that can happen at any instant.
+//! Nothing here waits: the owner of a process does that. Every function treats a process that ended in the meantime as
+//! absent, because that can happen at any instant.
 
 use procfs::process::Process;
+
+mod signal;
+mod spawn;
+
+pub use rustix::process::Signal;
+pub use signal::signal_if;
+pub use spawn::spawn_when_not_busy;
 
 /// Identifies a process for as long as the machine runs: a pid alone comes back to life as somebody else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

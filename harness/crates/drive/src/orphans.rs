@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use process_tree;
 use procfs::process::Process;
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, getpid, pidfd_open, pidfd_send_signal, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, waitpid};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
@@ -115,16 +115,13 @@ pub fn end(processes: &[Identity]) -> Vec<Identity> {
     }
 }
 
-/// Kills one process; true once nothing is left of it. Between the check and the signal the pidfd holds on to the
-/// process, so that a reused pid is never hit.
+/// Kills one process; true once nothing is left of it.
 fn kill(id: Identity) -> bool {
     let Some(pid) = i32::try_from(id.pid).ok().and_then(Pid::from_raw) else { return true };
-    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return true };
-    if identity(id.pid) != Some(id) {
+    if !process_tree::signal_if(pid.as_raw_nonzero().get(), Signal::KILL, || identity(id.pid) == Some(id)) {
         return true;
     }
-    // ESRCH: it is a zombie already, and the next line reaps it if it is ours.
-    let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+    // Killed, or a zombie already: reaped here if it is ours.
     match waitpid(Some(pid), WaitOptions::NOHANG) {
         Ok(status) => status.is_some(),
         // Not ours to reap: its own parent does it, sooner or later.

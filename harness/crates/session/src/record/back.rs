@@ -27,10 +27,6 @@ use crate::recording::End;
 /// A dead front has nobody left who waits for the last lines; what fits into the pipe is written within this.
 const LAST_LINES: Duration = Duration::from_millis(200);
 
-/// A file that is being replaced cannot be executed for a moment.
-const BUSY_TRIES: u32 = 5;
-const BUSY_PAUSE: Duration = Duration::from_millis(20);
-
 /// What the threads have seen.
 #[derive(Default)]
 struct Seen {
@@ -71,23 +67,12 @@ pub fn back(plan: &Plan) -> Result<ExitCode, RecordError> {
 fn start(plan: &Plan) -> Result<Child, RecordError> {
     let (program, arguments) = plan.command.split_first().map_or((None, &[][..]), |(p, a)| (Some(p), a));
     let program = program.cloned().unwrap_or_default();
-    let mut tries = 0;
-    loop {
-        #[expect(clippy::disallowed_methods, reason = "waited for here, and killed when the front is")]
-        let mut command = Command::new(&program);
-        // In a group of its own, or a signal to the wrapper's group would reach it twice.
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        match command.spawn() {
-            Ok(child) => return Ok(child),
-            Err(error) if error.raw_os_error() == Some(Errno::TXTBSY.raw_os_error()) && tries < BUSY_TRIES => {
-                tries += 1;
-                std::thread::sleep(BUSY_PAUSE);
-            }
-            Err(source) => {
-                return Err(RecordError::Start { program: program.to_string_lossy().into_owned(), source });
-            }
-        }
-    }
+    #[expect(clippy::disallowed_methods, reason = "waited for here, and killed when the front is")]
+    let mut command = Command::new(&program);
+    // In a group of its own, or a signal to the wrapper's group would reach it twice.
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let started = process_tree::spawn_when_not_busy(&mut command);
+    started.map_err(|source| RecordError::Start { program: program.to_string_lossy().into_owned(), source })
 }
 
 /// The streams as files; what std buffers would add latency.
