@@ -39,7 +39,6 @@ use crate::translate::models::Catalogue;
 use crate::turn::{Model, Prompt, TurnError};
 
 pub use listener::EXTRA_CONNECTIONS;
-use metered::Metered;
 
 mod answering;
 mod body;
@@ -216,7 +215,6 @@ impl<B: Backend> Site<B> {
 
     async fn serve_within(self, listener: TcpListener, tasks: Tasks, limits: Limits) {
         let Self { config, keys, backend, metrics } = self;
-        let backend = Metered::new(backend, Arc::clone(&metrics));
         let app = Arc::new(App::new(Arc::clone(&config), &keys, backend, metrics, limits));
         let doors = listener::Doors {
             all: layers(everything(), &app),
@@ -255,6 +253,6 @@ fn probes<B: Backend>() -> Router<Arc<App<B>>> {
 fn layers<B: Backend>(router: Router<Arc<App<B>>>, app: &Arc<App<B>>) -> Router {
     router
         .layer(middleware::from_fn_with_state(Arc::clone(app), guard::admit))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app.metrics), trace::follow))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app.metrics), trace::trace_request))
         .with_state(Arc::clone(app))
 }

@@ -11,7 +11,8 @@ use axum::response::Response;
 
 use super::body::Held;
 use super::error::ApiError;
-use super::trace::RequestId;
+use super::metered::run_metered_turn;
+use super::trace::{RequestId, RequestNotes};
 use super::{App, Backend};
 use crate::answer::exchange::{Exchange, Next};
 use crate::answer::{AnswerEvent, Ask};
@@ -25,6 +26,7 @@ const IGNORED: HeaderName = HeaderName::from_static("x-ccw-ignored");
 /// A request that is being answered. Dropping it gives up whatever it waits for.
 pub(super) struct Answering {
     id: RequestId,
+    notes: RequestNotes,
     exchange: Exchange,
     now: Now,
     queue: Arc<dyn Fn(Prompt) -> Queued + Send + Sync>,
@@ -48,7 +50,13 @@ enum Now {
 
 impl Answering {
     /// Waits until an invoker has taken the first turn.
-    pub(super) async fn begin<B: Backend>(app: &App<B>, id: RequestId, ask: Ask, held: Held) -> Result<Self, ApiError> {
+    pub(super) async fn begin<B: Backend>(
+        app: &App<B>,
+        id: RequestId,
+        notes: RequestNotes,
+        ask: Ask,
+        held: Held,
+    ) -> Result<Self, ApiError> {
         let known = app.known_models();
         let model = app
             .models
@@ -65,13 +73,13 @@ impl Answering {
             tracing::info!(%id, ignored, "parameters that can't be honoured");
         }
         let exchange = Exchange::new(ask, model, id.to_string())?;
-        let backend = app.backend.clone();
+        let (backend, metrics, turn_notes) = (app.backend.clone(), Arc::clone(&app.metrics), notes.clone());
         let queue = move |prompt| {
-            let backend = backend.clone();
-            Box::pin(async move { backend.turn(prompt).await }) as Queued
+            Box::pin(run_metered_turn(backend.clone(), Arc::clone(&metrics), turn_notes.clone(), prompt)) as Queued
         };
         let mut answering = Self {
             id,
+            notes,
             exchange,
             now: Now::Over,
             queue: Arc::new(queue),
@@ -143,6 +151,11 @@ impl Answering {
     /// The header's value for [`Answering::label`].
     pub(super) fn ignored(&mut self) -> Option<HeaderValue> {
         self.ignored.take()
+    }
+
+    /// Notes an error that comes too late for the response's status, for the access log.
+    pub(super) fn record_error(&self, error: &ApiError) {
+        self.notes.set_error(error.code());
     }
 
     fn ask(&mut self, prompt: Prompt) {

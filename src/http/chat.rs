@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::answering::Answering;
 use super::error::ApiError;
 use super::sse::{self, Render};
-use super::trace::RequestId;
+use super::trace::{RequestId, RequestNotes};
 use super::{App, Backend};
 use crate::answer::{Answer, AnswerEvent};
 use crate::openai::chat::ChatRequest;
@@ -20,6 +20,7 @@ use crate::translate::chat::{self, Reply};
 pub(super) async fn completions<B: Backend>(
     State(app): State<Arc<App<B>>>,
     Extension(id): Extension<RequestId>,
+    Extension(notes): Extension<RequestNotes>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let (request, held) = app.room.json::<ChatRequest>(request).await?;
@@ -31,7 +32,7 @@ pub(super) async fn completions<B: Backend>(
     };
     let ask = chat::ask(request)?;
     let streamed = ask.streamed;
-    let answering = Answering::begin(&app, id, ask, held).await?;
+    let answering = Answering::begin(&app, id, notes, ask, held).await?;
     if streamed { sse::respond(answering, reply, app.limits.keep_alive).await } else { whole(answering, reply).await }
 }
 

@@ -16,8 +16,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
-use super::keys::{Caller, Entry, Key, Keys, Place};
-use super::trace::Until;
+use super::keys::{Entry, Key, Keys, Place};
+use super::trace::{GuardedBody, RequestNotes};
 use super::{App, Backend};
 
 /// Lets a request through, or refuses it before its body is read.
@@ -59,8 +59,8 @@ fn is_for_operators(path: &str) -> bool {
 
 /// Keeps a request to the limits of its key. Its place is given back with the last byte of its reply.
 async fn with_key<B: Backend>(app: &App<B>, key: &Key, mut request: Request, next: Next) -> Response {
-    if let Some(caller) = request.extensions().get::<Caller>() {
-        caller.set(key.name().clone());
+    if let Some(notes) = request.extensions().get::<RequestNotes>() {
+        notes.set_key(key.name().clone());
     }
     if is_for_operators(request.uri().path()) && !key.is_admin() {
         return ApiError::not_an_operator(key.name().as_str()).into_response();
@@ -71,7 +71,7 @@ async fn with_key<B: Backend>(app: &App<B>, key: &Key, mut request: Request, nex
         return next.run(request).await;
     }
     match enter(app, key, request).await {
-        Ok((request, place)) => next.run(request).await.map(|body| Body::new(Until { body, _end: place })),
+        Ok((request, place)) => next.run(request).await.map(|body| Body::new(GuardedBody { body, _guard: place })),
         Err(error) => error.into_response(),
     }
 }

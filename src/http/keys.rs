@@ -1,6 +1,6 @@
 //! The keys that clients may send: whose a key is, and how much it may ask for.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
@@ -20,22 +20,6 @@ pub(super) struct KeyName(Arc<str>);
 impl KeyName {
     pub(super) fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-/// Where the name of a request's key is left for whoever has seen the request before it was known: an extension of
-/// every request.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Caller(Arc<OnceLock<KeyName>>);
-
-impl Caller {
-    pub(super) fn set(&self, name: KeyName) {
-        // A request has one key, and is looked at once.
-        let _ = self.0.set(name);
-    }
-
-    pub(super) fn name(&self) -> Option<&KeyName> {
-        self.0.get()
     }
 }
 

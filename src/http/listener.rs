@@ -31,7 +31,7 @@ use tower::ServiceExt;
 
 use super::Limits;
 use super::stream::{Phase, TimedStream};
-use super::trace::{GivenUp, Until};
+use super::trace::{AbortFlag, GuardedBody};
 use crate::config::Config;
 use crate::shutdown::Tasks;
 
@@ -230,18 +230,18 @@ impl Connection {
         router: Router,
         kept: bool,
         phase: Phase,
-    ) -> (Open<impl Answers + use<>>, GivenUp) {
+    ) -> (Open<impl Answers + use<>>, AbortFlag) {
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
-        let given_up = GivenUp::default();
+        let abort = AbortFlag::default();
         let stream = TimedStream::new(socket, self.limits, phase.clone());
-        let (mark, requests) = (given_up.clone(), phase);
+        let (mark, requests) = (abort.clone(), phase);
         let service = service_fn(move |mut request: Request<Incoming>| {
             let end = requests.request();
             request.extensions_mut().insert(mark.clone());
             let reply = router.clone().oneshot(request);
-            async move { reply.await.map(|reply| reply.map(|body| Body::new(Until { body, _end: end }))) }
+            async move { reply.await.map(|reply| reply.map(|body| Body::new(GuardedBody { body, _guard: end }))) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -249,7 +249,7 @@ impl Connection {
             .keep_alive(kept)
             .max_buf_size(BUFFER)
             .serve_connection(TokioIo::new(stream), service);
-        (connection, given_up)
+        (connection, abort)
     }
 
     /// Serves a connection within the limit.
@@ -257,8 +257,8 @@ impl Connection {
         let connection = self.clone();
         drop(self.tasks.spawn(async move {
             let phase = Phase::new();
-            let (open, given_up) = connection.open(socket, router, true, phase.clone());
-            connection.serve(open, &phase, &given_up).await;
+            let (open, abort) = connection.open(socket, router, true, phase.clone());
+            connection.serve(open, &phase, &abort).await;
             drop(seat);
         }));
     }
@@ -268,11 +268,11 @@ impl Connection {
         let connection = self.clone();
         drop(self.tasks.spawn(async move {
             let GuestSeat { _permit, phase, closed } = guest;
-            let (open, given_up) = connection.open(socket, router, false, phase.clone());
+            let (open, abort) = connection.open(socket, router, false, phase.clone());
             // Said before the connection is dropped: then its request ends.
-            let closed = closed.map(|_| given_up.set());
+            let closed = closed.map(|_| abort.set());
             tokio::select! {
-                () = connection.serve(open, &phase, &given_up) => {}
+                () = connection.serve(open, &phase, &abort) => {}
                 () = closed => {}
             }
         }));
@@ -281,19 +281,19 @@ impl Connection {
     /// Answers one request, as what comes while the server stops.
     fn serve_late(&self, socket: TcpStream, router: Router, guest: GuestSeat) {
         let GuestSeat { _permit: permit, phase, closed } = guest;
-        let (open, given_up) = self.open(socket, router, false, phase);
+        let (open, abort) = self.open(socket, router, false, phase);
         drop(self.tasks.spawn(async move {
             let mut open = std::pin::pin!(open);
             tokio::select! {
                 // Whatever it was, it has had its answer, or is too late for one.
-                ended = timeout(LATE, open.as_mut()) => if ended.is_err() { given_up.set() },
-                _ = closed => given_up.set(),
+                ended = timeout(LATE, open.as_mut()) => if ended.is_err() { abort.set() },
+                _ = closed => abort.set(),
             }
             drop(permit);
         }));
     }
 
-    async fn serve(&self, open: Open<impl Answers>, phase: &Phase, given_up: &GivenUp) {
+    async fn serve(&self, open: Open<impl Answers>, phase: &Phase, abort: &AbortFlag) {
         let mut connection = std::pin::pin!(open);
         let outcome = tokio::select! {
             outcome = connection.as_mut() => Some(outcome),
@@ -314,7 +314,7 @@ impl Connection {
             Some(Err(error)) => tracing::debug!(%error, "a connection ended early"),
             None => {
                 tracing::warn!("a connection outlived the stop deadline and was dropped");
-                given_up.set();
+                abort.set();
             }
         }
     }

@@ -1,93 +1,61 @@
-//! A backend that counts and times what goes through it, and notes it for the request's log line.
+//! Counts and times turns, and notes them for the request's access log line.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::Backend;
 use super::error::ApiError;
-use super::trace::{self, Notes};
-use crate::cli::account::Account;
+use super::trace::RequestNotes;
 use crate::metrics::{Metrics, Outcome, Wait};
-use crate::pool::status::PoolStatus;
-use crate::pool::{TreeMemory, Turn, TurnEnd};
-use crate::turn::{Model, Prompt, TurnError};
+use crate::pool::{Turn, TurnEnd};
+use crate::turn::{Prompt, TurnError};
 
-/// `B`, watched.
-#[derive(Clone)]
-pub(super) struct Metered<B> {
+/// Requests a turn from `backend`. Its wait and its outcome go into `metrics` and `notes`.
+pub(super) async fn run_metered_turn<B: Backend>(
     backend: B,
     metrics: Arc<Metrics>,
-}
-
-impl<B: Backend> Metered<B> {
-    pub(super) fn new(backend: B, metrics: Arc<Metrics>) -> Self {
-        Self { backend, metrics }
-    }
-}
-
-impl<B: Backend> Backend for Metered<B> {
-    async fn turn(&self, prompt: Prompt) -> Result<Turn, TurnError> {
-        let notes = trace::notes();
-        notes.asked(prompt.model.as_deref());
-        let mut waiting = Waiting { outcome: Wait::Left, since: Instant::now(), metrics: &self.metrics };
-        let result = self.backend.turn(prompt).await;
-        waiting.outcome = if result.is_ok() { Wait::Served } else { Wait::Refused };
-        drop(waiting);
-        match result {
-            Ok(turn) => Ok(turn.witnessed(witness(Arc::clone(&self.metrics), notes))),
-            Err(error) => {
-                failed(&self.metrics, &notes, &error);
-                Err(error)
-            }
+    notes: RequestNotes,
+    prompt: Prompt,
+) -> Result<Turn, TurnError> {
+    notes.add_turn(prompt.model.as_deref());
+    let mut wait = WaitTimer { outcome: Wait::Left, since: Instant::now(), metrics: &metrics };
+    let result = backend.turn(prompt).await;
+    wait.outcome = if result.is_ok() { Wait::Served } else { Wait::Refused };
+    drop(wait);
+    match result {
+        Ok(turn) => Ok(turn.witnessed(turn_recorder(metrics, notes))),
+        Err(error) => {
+            record_failure(&metrics, &notes, &error);
+            Err(error)
         }
     }
-
-    fn status(&self) -> PoolStatus {
-        self.backend.status()
-    }
-
-    fn memory(&self) -> TreeMemory {
-        self.backend.memory()
-    }
-
-    fn account(&self) -> Account {
-        self.backend.account()
-    }
-
-    fn models(&self) -> Vec<Model> {
-        self.backend.models()
-    }
-
-    fn restart(&self) -> impl Future<Output = usize> + Send {
-        self.backend.restart()
-    }
 }
 
-/// Times the wait for an invoker, even of a request whose client leaves and whose future is dropped.
-struct Waiting<'a> {
+/// Times the wait for an invoker. It records on drop, so that a request whose client leaves while it waits is counted.
+struct WaitTimer<'a> {
     outcome: Wait,
     since: Instant,
     metrics: &'a Metrics,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitTimer<'_> {
     fn drop(&mut self) {
         self.metrics.waited(self.outcome, self.since.elapsed());
     }
 }
 
-/// What sees a turn's end; the turn begins now.
-fn witness(metrics: Arc<Metrics>, notes: Notes) -> impl FnOnce(TurnEnd<'_>) + Send + 'static {
+/// Records the end of a turn that begins now.
+fn turn_recorder(metrics: Arc<Metrics>, notes: RequestNotes) -> impl FnOnce(TurnEnd<'_>) + Send + 'static {
     let since = Instant::now();
     move |end| {
         let outcome = match end {
             TurnEnd::Done(completion) => {
                 metrics.tokens(completion.usage);
-                notes.done(completion);
+                notes.add_completion(completion);
                 Outcome::Done
             }
             TurnEnd::Failed(error) => {
-                failed(&metrics, &notes, error);
+                record_failure(&metrics, &notes, error);
                 Outcome::Failed
             }
             TurnEnd::GivenUp => Outcome::GivenUp,
@@ -96,7 +64,7 @@ fn witness(metrics: Arc<Metrics>, notes: Notes) -> impl FnOnce(TurnEnd<'_>) + Se
     }
 }
 
-fn failed(metrics: &Metrics, notes: &Notes, error: &TurnError) {
+fn record_failure(metrics: &Metrics, notes: &RequestNotes, error: &TurnError) {
     metrics.turn_error(error);
-    notes.failed(ApiError::from(error.clone()).code());
+    notes.set_error(ApiError::from(error.clone()).code());
 }

@@ -12,7 +12,7 @@ use super::answering::Answering;
 use super::error::ApiError;
 use super::path::Id;
 use super::sse::{self, Render};
-use super::trace::RequestId;
+use super::trace::{RequestId, RequestNotes};
 use super::{App, Backend, unix_now};
 use crate::answer::{Answer, AnswerEvent};
 use crate::openai::responses::{Event, ResponsesRequest};
@@ -23,6 +23,7 @@ use crate::translate::responses::{self, Reply};
 pub(super) async fn create<B: Backend>(
     State(app): State<Arc<App<B>>>,
     Extension(id): Extension<RequestId>,
+    Extension(notes): Extension<RequestNotes>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let (request, held) = app.room.json::<ResponsesRequest>(request).await?;
@@ -30,7 +31,7 @@ pub(super) async fn create<B: Backend>(
     let model = ask.model.clone().unwrap_or_else(|| app.models.own().to_owned());
     let reply = Reply::new(id.to_string(), unix_now(), model, settings);
     let streamed = ask.streamed;
-    let answering = Answering::begin(&app, id, ask, held).await?;
+    let answering = Answering::begin(&app, id, notes, ask, held).await?;
     if streamed {
         sse::respond(answering, Events::new(reply), app.limits.keep_alive).await
     } else {

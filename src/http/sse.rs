@@ -14,7 +14,6 @@ use tokio::time::timeout;
 
 use super::answering::Answering;
 use super::error::ApiError;
-use super::trace;
 use crate::answer::{Answer, AnswerEvent};
 
 /// How one of OpenAI's APIs writes a stream. Each of these gives whole events.
@@ -90,8 +89,8 @@ impl<R: Render> Events<R> {
                 self.render.done(answer)
             }
             Err(error) => {
+                answering.record_error(&error);
                 self.answering = None;
-                trace::notes().failed(error.code());
                 self.render.fail(error)
             }
         })

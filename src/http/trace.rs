@@ -1,9 +1,9 @@
-//! One request's id, its one log line, its place in the metrics, and its panic.
+//! Tracing of one request: its id, its access log line, its metrics, and its panics.
 //!
-//! All of it is settled when the reply has ended: handed over whole, or given up because its client left. A client that
-//! leaves is told apart by status 499, which is never sent: before the reply, when the handler's future is dropped, and
-//! in the middle of it, when the body is dropped before its end. The same two, when the server drops them at its stop
-//! deadline ([`GivenUp`]), are a 503.
+//! All of it is settled when the reply has ended: sent completely, or abandoned because its client left. A client that
+//! leaves counts as status 499, which is never sent. That happens before the reply, when the handler's future is dropped,
+//! and in the middle of it, when the body is dropped before its end. If the server drops them itself, at its stop deadline
+//! ([`AbortFlag`]), the status is 503.
 
 use std::any::Any;
 use std::collections::hash_map::RandomState;
@@ -27,26 +27,26 @@ use futures_util::FutureExt;
 use hyper::body::{Frame, SizeHint};
 
 use super::error::{ApiError, ErrorCode};
-use super::keys::{Caller, KeyName};
+use super::keys::KeyName;
 use crate::metrics::{CLIENT_LEFT, Metrics, OTHER};
 use crate::turn::{Completion, Usage};
 
-/// Names a request in its reply, in the completion's id and in the log. Unique within a process by its counter, and
-/// among processes by a random half; it is no secret.
+/// Identifies a request in its reply's header, in the completion's id and in the log. A counter makes it unique within a
+/// process and a random half among processes. It is no secret.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RequestId(u64, u64);
 
-/// Where a reply has its [`RequestId`], and where a client may have an id of its own.
+/// Header that carries the [`RequestId`] in a reply. A client may send an id of its own in it.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// OpenAI's name for a client's own id.
+/// OpenAI's header for an id that the client chooses.
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-client-request-id");
 
-/// A client's id that is longer is not logged.
-const LONGEST_CLIENT_ID: usize = 128;
+/// A longer client id is not logged, in bytes.
+const MAX_CLIENT_ID_BYTES: usize = 128;
 
-/// Of a path, as much is logged.
-const LONGEST_PATH: usize = 256;
+/// Logged paths are cut here, in characters.
+const MAX_PATH_CHARS: usize = 256;
 
 impl RequestId {
     pub(super) fn new() -> Self {
@@ -65,74 +65,68 @@ impl fmt::Display for RequestId {
     }
 }
 
-tokio::task_local! {
-    /// Of the request whose handler runs, or whose body is asked for its next bytes.
-    static NOTES: Notes;
-}
-
-/// The notes of the request whose handler runs now.
-pub(super) fn notes() -> Notes {
-    NOTES.try_with(Notes::clone).unwrap_or_default()
-}
-
-/// What is learnt of a request while it is answered, for its log line. Clones share it, so that a body that is still
-/// being sent after its handler has ended can add to it.
+/// Facts about a request that are learnt while it is answered, for its access log line. An extension of every request.
+///
+/// Clones share their state, so that a body that is still being sent after its handler has returned can add to it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Notes(Arc<Mutex<Noted>>);
+pub(super) struct RequestNotes(Arc<Mutex<Facts>>);
 
 #[derive(Debug, Default)]
-struct Noted {
+struct Facts {
+    /// The name of the key that the client sent.
+    key: Option<KeyName>,
     turns: u32,
     model: Option<String>,
     usage: Usage,
     error: Option<&'static str>,
 }
 
-impl Notes {
-    fn noted(&self) -> MutexGuard<'_, Noted> {
+impl RequestNotes {
+    fn lock(&self) -> MutexGuard<'_, Facts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A turn is asked of the pool.
-    pub(super) fn asked(&self, model: Option<&str>) {
-        let mut noted = self.noted();
-        noted.turns = noted.turns.saturating_add(1);
+    /// Passes the key's name from the auth layer out to this one, which runs before the key is known.
+    pub(super) fn set_key(&self, name: KeyName) {
+        self.lock().key = Some(name);
+    }
+
+    /// Counts a turn that is requested from the pool.
+    pub(super) fn add_turn(&self, model: Option<&str>) {
+        let mut facts = self.lock();
+        facts.turns = facts.turns.saturating_add(1);
         if let Some(model) = model {
-            noted.model = Some(model.to_owned());
+            facts.model = Some(model.to_owned());
         }
     }
 
-    /// It ended well.
-    pub(super) fn done(&self, completion: &Completion) {
-        let mut noted = self.noted();
-        noted.usage.input += completion.usage.input;
-        noted.usage.cache_creation += completion.usage.cache_creation;
-        noted.usage.cache_read += completion.usage.cache_read;
-        noted.usage.output += completion.usage.output;
+    /// Adds the tokens and the model of a turn that succeeded.
+    pub(super) fn add_completion(&self, completion: &Completion) {
+        let mut facts = self.lock();
+        facts.usage = facts.usage.plus(completion.usage);
         if completion.model.is_some() {
-            noted.model.clone_from(&completion.model);
+            facts.model.clone_from(&completion.model);
         }
     }
 
-    /// It ended badly: the code of its error.
-    pub(super) fn failed(&self, code: &'static str) {
-        self.noted().error = Some(code);
+    /// Records the code of the error that the request or one of its turns ended with.
+    pub(super) fn set_error(&self, code: &'static str) {
+        self.lock().error = Some(code);
     }
 }
 
-/// Runs a request with an id. A panic of its handler is an error of this request and of no other.
-pub(super) async fn follow(State(metrics): State<Arc<Metrics>>, mut request: Request, next: Next) -> Response {
+/// Middleware: runs a request with an id, and turns a panic of its handler into a 500 for this request alone.
+pub(super) async fn trace_request(State(metrics): State<Arc<Metrics>>, mut request: Request, next: Next) -> Response {
     let id = RequestId::new();
+    let notes = RequestNotes::default();
     request.extensions_mut().insert(id);
-    let caller = Caller::default();
-    request.extensions_mut().insert(caller.clone());
-    let mut line = Line::new(id, caller, &request, metrics);
-    let head = request.method() == Method::HEAD;
-    let run = NOTES.scope(line.notes.clone(), next.run(request));
-    let mut response = match AssertUnwindSafe(run).catch_unwind().await {
+    request.extensions_mut().insert(notes.clone());
+    let mut entry = AccessLogEntry::new(id, notes, &request, metrics);
+    let is_head = request.method() == Method::HEAD;
+    let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
         Err(panic) => {
-            tracing::error!(%id, panic = words(&*panic), "a handler panicked");
+            tracing::error!(%id, panic = panic_message(&*panic), "a request handler panicked");
             ApiError::internal().into_response()
         }
     };
@@ -140,133 +134,136 @@ pub(super) async fn follow(State(metrics): State<Arc<Metrics>>, mut request: Req
         response.headers_mut().insert(REQUEST_ID, value);
     }
     if let Some(ErrorCode(code)) = response.extensions().get() {
-        line.notes.failed(code);
+        entry.notes.set_error(code);
     }
-    line.status = Some(response.status());
-    line.streamed = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event"));
-    // Nobody reads a body that is not sent.
-    line.end = if head || response.body().is_end_stream() { End::Whole } else { End::Cut };
-    response.map(|body| Body::new(Followed { body, line }))
+    entry.status = Some(response.status());
+    let content_type = response.headers().get(CONTENT_TYPE);
+    entry.streamed = content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event"));
+    // hyper never polls the body of a reply to HEAD, nor an empty one, so `poll_frame` would not see their end.
+    entry.end = if is_head || response.body().is_end_stream() { BodyEnd::Complete } else { BodyEnd::Dropped };
+    response.map(|body| Body::new(LoggedBody { body, entry }))
 }
 
-fn words(panic: &(dyn Any + Send)) -> &str {
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
     panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("?")
 }
 
-/// The id that the client gave its request, if it is one that can stand in a log.
+/// The id that the client gave its request, if it is safe to log.
 fn client_id(headers: &HeaderMap) -> Option<String> {
     let given = [CLIENT_REQUEST_ID, REQUEST_ID].iter().find_map(|name| headers.get(name))?.as_bytes();
-    let fits = (1..=LONGEST_CLIENT_ID).contains(&given.len()) && given.iter().all(u8::is_ascii_graphic);
+    let fits = (1..=MAX_CLIENT_ID_BYTES).contains(&given.len()) && given.iter().all(u8::is_ascii_graphic);
     fits.then(|| String::from_utf8_lossy(given).into_owned())
 }
 
-/// Set once the server itself gives up a connection: an extension of its requests, which then end without their clients'
-/// doing.
+/// Set once the server itself abandons a connection. An extension of the connection's requests, so that they are not
+/// logged as if their clients had left.
 #[derive(Debug, Clone, Default)]
-pub(super) struct GivenUp(Arc<AtomicBool>);
+pub(super) struct AbortFlag(Arc<AtomicBool>);
 
-impl GivenUp {
+impl AbortFlag {
     pub(super) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
-/// How a reply has ended.
+/// How a reply's body has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// Everything was handed over.
-    Whole,
-    /// Nobody wanted it any more, or nobody was left to send it.
-    Cut,
-    /// A defect of ours cut it.
-    Broken,
+enum BodyEnd {
+    /// All of it was handed to hyper.
+    Complete,
+    /// It was dropped before its end, by a client that left or a server that stopped.
+    Dropped,
+    /// It failed: a defect of this server.
+    Failed,
 }
 
-/// The log line of a request, written when its reply has been handed over or given up. It never holds a body.
-struct Line {
+/// The access log line of a request, written on drop: when its reply has been sent or abandoned. It never holds a body.
+struct AccessLogEntry {
     id: RequestId,
-    /// Whose key it has, once that is known.
-    caller: Caller,
-    given_up: GivenUp,
+    notes: RequestNotes,
+    abort: AbortFlag,
     client_id: Option<String>,
     method: Method,
     path: String,
     route: &'static str,
     started: Instant,
-    notes: Notes,
     metrics: Arc<Metrics>,
-    /// None: there was no reply.
+    /// None until the handler has returned.
     status: Option<StatusCode>,
     streamed: bool,
-    end: End,
+    end: BodyEnd,
 }
 
-impl Line {
-    fn new(id: RequestId, caller: Caller, request: &Request, metrics: Arc<Metrics>) -> Self {
+impl AccessLogEntry {
+    fn new(id: RequestId, notes: RequestNotes, request: &Request, metrics: Arc<Metrics>) -> Self {
         let template = request.extensions().get::<MatchedPath>();
         Self {
             id,
-            caller,
-            given_up: request.extensions().get::<GivenUp>().cloned().unwrap_or_default(),
+            notes,
+            abort: request.extensions().get::<AbortFlag>().cloned().unwrap_or_default(),
             client_id: client_id(request.headers()),
             method: request.method().clone(),
-            path: request.uri().path().chars().take(LONGEST_PATH).collect(),
+            path: request.uri().path().chars().take(MAX_PATH_CHARS).collect(),
             route: template.map_or(OTHER, |path| metrics.route(path.as_str())),
             started: Instant::now(),
-            notes: Notes::default(),
             metrics,
             status: None,
             streamed: false,
-            end: End::Cut,
+            end: BodyEnd::Dropped,
         }
     }
 
-    fn verdict(&self) -> (&str, &'static str) {
+    /// The status that is logged and counted, and the line's message.
+    fn outcome(&self) -> (&str, &'static str) {
         match (&self.status, self.end) {
-            (None, _) | (Some(_), End::Cut) if self.given_up.0.load(Ordering::Relaxed) => {
-                ("503", "the server stopped before the end of the reply")
+            (None, _) | (Some(_), BodyEnd::Dropped) if self.abort.is_set() => {
+                ("503", "the server stopped before the reply was complete")
             }
-            (None, _) => (CLIENT_LEFT, "the client left before the reply"),
-            (Some(_), End::Cut) => (CLIENT_LEFT, "the client left in the middle of the reply"),
-            (Some(_), End::Broken) => ("500", "the reply broke in its middle"),
-            (Some(status), End::Whole) => (status.as_str(), "request"),
+            (None, _) => (CLIENT_LEFT, "the client disconnected before the reply"),
+            (Some(_), BodyEnd::Dropped) => (CLIENT_LEFT, "the client disconnected during the reply"),
+            (Some(_), BodyEnd::Failed) => ("500", "the reply failed before it was complete"),
+            (Some(status), BodyEnd::Complete) => (status.as_str(), "request"),
         }
     }
 }
 
-impl Drop for Line {
+impl Drop for AccessLogEntry {
     fn drop(&mut self) {
         let took = self.started.elapsed();
-        let (status, words) = self.verdict();
+        let (status, message) = self.outcome();
         self.metrics.request(self.route, status, took);
-        let noted = self.notes.noted();
-        let asked = noted.turns > 0;
+        let facts = self.notes.lock();
+        let has_turns = facts.turns > 0;
         tracing::info!(
             id = %self.id,
-            key = self.caller.name().map(KeyName::as_str),
+            key = facts.key.as_ref().map(KeyName::as_str),
             client_id = self.client_id.as_deref(),
             method = %self.method,
             path = %self.path.escape_debug(),
             status = status.parse::<u16>().unwrap_or_default(),
             ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            error = noted.error,
-            streamed = asked.then_some(self.streamed),
-            model = noted.model.as_deref(),
-            turns = asked.then_some(noted.turns),
-            tokens_in = asked.then_some(noted.usage.prompt()),
-            tokens_out = asked.then_some(noted.usage.output),
-            "{words}"
+            error = facts.error,
+            streamed = has_turns.then_some(self.streamed),
+            model = facts.model.as_deref(),
+            turns = has_turns.then_some(facts.turns),
+            tokens_in = has_turns.then_some(facts.usage.prompt()),
+            tokens_out = has_turns.then_some(facts.usage.output),
+            "{message}"
         );
     }
 }
 
-/// A body whose end is the end of its request.
-struct Followed {
+/// A reply's body. Its end, or its drop, is the end of the request.
+struct LoggedBody {
     body: Body,
-    line: Line,
+    entry: AccessLogEntry,
 }
 
-impl HttpBody for Followed {
+impl HttpBody for LoggedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -275,18 +272,17 @@ impl HttpBody for Followed {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = &mut *self;
-        // A body can ask for another turn.
-        let poll = || Pin::new(&mut this.body).poll_frame(context);
-        let polled = catch_unwind(AssertUnwindSafe(|| NOTES.sync_scope(this.line.notes.clone(), poll)));
+        // A streamed reply runs handler code in here, after the handler's own `catch_unwind` is gone.
+        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.body).poll_frame(context)));
         let polled = polled.unwrap_or_else(|panic| {
-            tracing::error!(id = %this.line.id, panic = words(&*panic), "a reply panicked in its middle");
-            Poll::Ready(Some(Err(axum::Error::new("the reply broke in its middle"))))
+            tracing::error!(id = %this.entry.id, panic = panic_message(&*panic), "a reply panicked while it was sent");
+            Poll::Ready(Some(Err(axum::Error::new("the reply failed before it was complete"))))
         });
         match &polled {
-            Poll::Ready(None) => this.line.end = End::Whole,
-            Poll::Ready(Some(Err(_))) => this.line.end = End::Broken,
-            // hyper does not ask again for what it knows to be over.
-            Poll::Ready(Some(Ok(_))) if this.body.is_end_stream() => this.line.end = End::Whole,
+            Poll::Ready(None) => this.entry.end = BodyEnd::Complete,
+            Poll::Ready(Some(Err(_))) => this.entry.end = BodyEnd::Failed,
+            // hyper does not poll again once the body says that it has ended.
+            Poll::Ready(Some(Ok(_))) if this.body.is_end_stream() => this.entry.end = BodyEnd::Complete,
             Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
         }
         polled
@@ -301,13 +297,13 @@ impl HttpBody for Followed {
     }
 }
 
-/// A body that drops `_end` when it is dropped itself: when all of it was handed over, or nobody wants it any more.
-pub(super) struct Until<T> {
+/// A body that owns a guard: `_guard` is dropped with it, once all of it was sent or the client has left.
+pub(super) struct GuardedBody<T> {
     pub(super) body: Body,
-    pub(super) _end: T,
+    pub(super) _guard: T,
 }
 
-impl<T: Unpin> HttpBody for Until<T> {
+impl<T: Unpin> HttpBody for GuardedBody<T> {
     type Data = Bytes;
     type Error = axum::Error;
 

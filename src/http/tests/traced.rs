@@ -176,7 +176,7 @@ async fn a_panic_in_the_middle_of_a_reply_is_one_failed_request() {
     };
     let router: Router = Router::new()
         .route("/stream", get(async move || Body::from_stream(pieces())))
-        .layer(middleware::from_fn_with_state(Arc::clone(&metrics), trace::follow));
+        .layer(middleware::from_fn_with_state(Arc::clone(&metrics), trace::trace_request));
     let response = router.oneshot(Request::get("/stream").body(Body::empty()).unwrap()).await.unwrap();
     assert_eq!(response.status(), 200);
     response.into_body().collect().await.unwrap_err();
