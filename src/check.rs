@@ -23,6 +23,7 @@ use crate::pool::{Pool, Turn};
 use crate::runtime::RuntimeFolder;
 use crate::server;
 use crate::shutdown::Tasks;
+use crate::text::prefix;
 use crate::turn::{Completion, Prompt, TurnError, TurnEvent, seconds};
 
 /// The longest that `CLI --version` may take; `--start-timeout` if that is shorter.
@@ -315,8 +316,8 @@ async fn read(from: impl AsyncRead + Unpin) -> String {
 
 /// Somebody else's text on one line of ours.
 fn shown(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.chars().filter(|c| !c.is_control()).take(SHOWN).collect()
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ").replace(char::is_control, "");
+    prefix(&line, SHOWN).to_owned()
 }
 
 fn account(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
@@ -365,8 +366,8 @@ async fn turn_of(pool: &Pool, report: &mut Report<'_>) -> io::Result<()> {
     match end(turn).await {
         Ok(Completion { text, model, .. }) => {
             let (took, model) = (seconds(started.elapsed()), model.map(|model| format!(" by {model}")));
-            let text: String = shown(&text).chars().take(REPLY_SHOWN).collect();
-            report.ok("turn", format!("answered in {took}{}: {text:?}", model.unwrap_or_default()))
+            let (line, model) = (shown(&text), model.unwrap_or_default());
+            report.ok("turn", format!("answered in {took}{model}: {:?}", prefix(&line, REPLY_SHOWN)))
         }
         Err(error) => report.wrong("turn", said(&error)),
     }

@@ -57,7 +57,7 @@
 //! | `src/openai.rs` | the shapes of OpenAI's API; `src/openai/reading.rs` reads them strictly, and says in plain words what is wrong |
 //! | `src/logging.rs` | the log's queue and its thread; what is logged (`src/logging/filter.rs`) |
 //! | `src/descriptors.rs` | the limit of open files, and who gets how many |
-//! | `src/turn.rs` `src/shutdown.rs` `src/clock.rs` `src/allocator.rs` | leaves |
+//! | `src/turn.rs` `src/shutdown.rs` `src/clock.rs` `src/allocator.rs` `src/text.rs` | leaves |
 //!
 //! # A request's path
 //!
@@ -126,5 +126,6 @@ pub mod pool;
 pub mod runtime;
 pub mod server;
 pub mod shutdown;
+mod text;
 pub mod translate;
 pub mod turn;

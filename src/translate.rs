@@ -2,6 +2,7 @@
 //! [`Answer`](crate::answer::Answer) that API's reply, whole or in pieces.
 
 pub mod chat;
+mod content;
 pub mod models;
 mod params;
 pub mod responses;

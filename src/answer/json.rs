@@ -7,6 +7,8 @@ use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, Retrieve, Uri, ValidationError, Validator};
 use serde_json::Value;
 
+use crate::text::ellipsize;
+
 /// How many of the validator's words are told.
 const ERRORS_TOLD: usize = 8;
 /// How long each may be, in characters: they can quote the reply.
@@ -151,11 +153,8 @@ pub(super) fn violations(validator: &Validator, instance: &Value, size: usize) -
     (!told.is_empty()).then(|| told.into_iter().chain(more).collect::<Vec<_>>().join("\n"))
 }
 
-fn shorten(words: &str) -> String {
-    match words.char_indices().nth(ERROR_LENGTH) {
-        Some((end, _)) => format!("{}…", &words[..end]),
-        None => words.to_owned(),
-    }
+fn shorten(message: &str) -> String {
+    ellipsize(message, ERROR_LENGTH).into_owned()
 }
 
 /// The JSON in a reply, as text and as a value: all of it, or what stands in its Markdown fence, or what stands between

@@ -58,6 +58,7 @@ use axum::response::{IntoResponse, Response};
 use crate::answer::Invalid;
 use crate::openai::reading::{Flaw, Misread};
 use crate::openai::{ErrorBody, ErrorObject};
+use crate::text::ellipsize;
 use crate::turn::TurnError;
 
 /// Tells OpenAI's clients whether the same request can succeed later.
@@ -159,7 +160,7 @@ impl ApiError {
 
     /// There is no such model.
     pub(super) fn unknown_model(asked: &str, list: &[String]) -> Self {
-        let (asked, list) = (shortened(asked.to_owned(), LONGEST_MODEL), list.join(", "));
+        let (asked, list) = (ellipsize(asked, MAX_MODEL_CHARS), list.join(", "));
         let message = format!(
             "there is no model {asked:?}; there are {list}, and every full name (claude-…). --model-alias {asked}=… gives \
              the name a meaning"
@@ -234,29 +235,22 @@ impl From<Invalid> for ApiError {
     }
 }
 
-/// What a client sent is quoted to it, but not in full: it can be as long as a body.
-fn shortened(mut words: String, most: usize) -> String {
-    if let Some((end, _)) = words.char_indices().nth(most) {
-        words.truncate(end);
-        words.push('…');
-    }
-    words
-}
+/// Longest message, in characters: it can quote the request, and so be as long as a body.
+const MAX_MESSAGE_CHARS: usize = 1000;
 
-/// In characters, as the next one.
-const LONGEST_MESSAGE: usize = 1000;
-const LONGEST_MODEL: usize = 128;
+/// Longest model name in a message, in characters.
+const MAX_MODEL_CHARS: usize = 128;
 
 impl From<Misread> for ApiError {
     fn from(Misread { flaw, param, message }: Misread) -> Self {
-        let message = shortened(message, LONGEST_MESSAGE);
+        let message = ellipsize(&message, MAX_MESSAGE_CHARS);
         let error = match flaw {
             Flaw::Json => Self::invalid(StatusCode::BAD_REQUEST, "invalid_json", message),
             Flaw::Type => Self::invalid(StatusCode::BAD_REQUEST, "invalid_type", message),
             Flaw::Missing => Self::invalid(StatusCode::BAD_REQUEST, "missing_required_parameter", message),
             Flaw::Value => Self::invalid(StatusCode::BAD_REQUEST, "invalid_value", message),
         };
-        if param.is_empty() { error } else { error.at(shortened(param, LONGEST_MESSAGE)) }
+        if param.is_empty() { error } else { error.at(ellipsize(&param, MAX_MESSAGE_CHARS)) }
     }
 }
 

@@ -29,6 +29,7 @@ use hyper::body::{Frame, SizeHint};
 use super::error::{ApiError, ErrorCode};
 use super::keys::KeyName;
 use crate::metrics::{CLIENT_LEFT, Metrics, OTHER};
+use crate::text::prefix;
 use crate::turn::{Completion, Usage};
 
 /// Identifies a request in its reply's header, in the completion's id and in the log. A counter makes it unique within a
@@ -207,7 +208,7 @@ impl AccessLogEntry {
             abort: request.extensions().get::<AbortFlag>().cloned().unwrap_or_default(),
             client_id: client_id(request.headers()),
             method: request.method().clone(),
-            path: request.uri().path().chars().take(MAX_PATH_CHARS).collect(),
+            path: prefix(request.uri().path(), MAX_PATH_CHARS).to_owned(),
             route: template.map_or(OTHER, |path| metrics.route(path.as_str())),
             started: Instant::now(),
             metrics,

@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 
+use super::content::content_text;
 use super::params;
 use crate::answer::{self, Answer, Ask, Call, Entry, Finish, Format, Invalid, Speaker, Tool, Want};
 use crate::openai::chat::{
-    ChatCompletion, ChatRequest, Choice, Chunk, ChunkChoice, ChunkUsage, Content, Delta, FinishReason, FunctionCall,
-    FunctionDelta, Message, Part, PromptTokensDetails, ReplyMessage, ResponseFormat, Role, ToolCall, ToolCallDelta,
+    ChatCompletion, ChatRequest, Choice, Chunk, ChunkChoice, ChunkUsage, Delta, FinishReason, FunctionCall,
+    FunctionDelta, Message, PromptTokensDetails, ReplyMessage, ResponseFormat, Role, ToolCall, ToolCallDelta,
     ToolDefinition, Usage,
 };
 use crate::turn;
@@ -74,7 +75,7 @@ fn entry(place: &str, message: Message) -> Result<Entry, Invalid> {
         return Err(Invalid::new(format!("{place}.tool_calls"), "only an assistant calls functions"));
     }
     let text = match content {
-        Some(content) => text(place, content)?,
+        Some(content) => content_text(&format!("{place}.content"), content, &["text"])?,
         None if !calls.is_empty() => String::new(),
         None => refusal.ok_or_else(|| {
             let param = format!("{place}.content");
@@ -97,39 +98,6 @@ fn entry(place: &str, message: Message) -> Result<Entry, Invalid> {
         Call { id, name, arguments }
     });
     Ok(Entry { speaker, name, text, calls: calls.collect() })
-}
-
-fn text(place: &str, content: Content) -> Result<String, Invalid> {
-    let parts = match content {
-        Content::Text(text) => return Ok(text),
-        Content::Parts(parts) => parts,
-    };
-    if parts.is_empty() {
-        return Err(Invalid::new(
-            format!("{place}.content"),
-            "`content` is an empty list: at least one part is needed",
-        ));
-    }
-    let mut whole = String::new();
-    for (index, Part { kind, text, refusal }) in parts.into_iter().enumerate() {
-        let place = format!("{place}.content[{index}]");
-        let (field, text) = match kind.as_str() {
-            "text" => ("text", text),
-            "refusal" => ("refusal", refusal),
-            _ => {
-                let words = format!("a part of type {kind:?} can't be passed on: only `text` parts can");
-                return Err(Invalid::new(place, words));
-            }
-        };
-        let Some(text) = text else {
-            return Err(Invalid::missing(format!("{place}.{field}"), format!("a `{kind}` part needs a `{field}`")));
-        };
-        if index > 0 {
-            whole.push('\n');
-        }
-        whole.push_str(&text);
-    }
-    Ok(whole)
 }
 
 fn response_format(given: ResponseFormat) -> Result<Option<Format>, Invalid> {

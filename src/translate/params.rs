@@ -4,6 +4,7 @@
 use serde_json::{Map, Value};
 
 use crate::answer::{Ask, Choice, Format, Invalid, Tool, Want};
+use crate::text::prefix;
 
 mod values;
 
@@ -28,9 +29,9 @@ pub(super) fn ignored(rest: &Map<String, Value>) -> Result<Vec<String>, Invalid>
         return Err(Invalid::new("modalities", "only text can be given: leave `modalities` out"));
     }
     let meant = rest.iter().filter(|(name, value)| !changes_nothing(name, value));
-    let mut names: Vec<String> = meant.map(|(name, _)| shorten(name)).take(MOST_NAMED + 1).collect();
-    if names.len() > MOST_NAMED {
-        names.truncate(MOST_NAMED);
+    let mut names: Vec<String> = meant.map(|(name, _)| header_safe(name)).take(MAX_NAMED_PARAMS + 1).collect();
+    if names.len() > MAX_NAMED_PARAMS {
+        names.truncate(MAX_NAMED_PARAMS);
         names.push("and-more".to_owned());
     }
     Ok(names)
@@ -51,12 +52,17 @@ fn changes_nothing(name: &str, value: &Value) -> bool {
     }
 }
 
-/// How many are named: they go into a header.
-const MOST_NAMED: usize = 32;
+/// How many ignored parameters the header names.
+const MAX_NAMED_PARAMS: usize = 32;
 
-/// A name is the client's to choose.
-fn shorten(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_graphic() && c != ',' { c } else { '?' }).take(64).collect()
+/// Longest name of a parameter in a header or a message, in characters.
+const MAX_PARAM_CHARS: usize = 64;
+
+/// The client chooses the name of an unknown parameter, and it goes into a header: only printable ASCII without the comma
+/// that separates names there.
+fn header_safe(name: &str) -> String {
+    let name = prefix(name, MAX_PARAM_CHARS);
+    name.chars().map(|c| if c.is_ascii_graphic() && c != ',' { c } else { '?' }).collect()
 }
 
 /// The sequences that `stop` names: a string, or up to four.

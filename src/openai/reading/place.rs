@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-/// A name of the client's is shown up to so many characters.
-const LONGEST: usize = 64;
+use crate::text::prefix;
+
+/// Longest field name in a path, in characters: the client can choose it.
+const MAX_NAME_CHARS: usize = 64;
 
 /// A place: on the stack while the parts around it are read.
 #[derive(Debug, Clone, Copy)]
@@ -20,13 +22,9 @@ impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Root(place) => f.write_str(place),
-            Self::Field(Self::Root(""), name) => f.write_str(shown(name)),
-            Self::Field(object, name) => write!(f, "{object}.{}", shown(name)),
+            Self::Field(Self::Root(""), name) => f.write_str(prefix(name, MAX_NAME_CHARS)),
+            Self::Field(object, name) => write!(f, "{object}.{}", prefix(name, MAX_NAME_CHARS)),
             Self::Element(list, index) => write!(f, "{list}[{index}]"),
         }
     }
-}
-
-fn shown(name: &str) -> &str {
-    name.char_indices().nth(LONGEST).map_or(name, |(end, _)| &name[..end])
 }

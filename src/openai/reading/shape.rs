@@ -9,9 +9,10 @@ use serde_json::{Map, Value};
 
 use super::place::Place;
 use super::{Flaw, Misread};
+use crate::text::ellipsize;
 
-/// A string of the client's is quoted up to so many characters.
-const LONGEST: usize = 64;
+/// Longest quote of a string that the client sent, in characters.
+const MAX_QUOTED_CHARS: usize = 64;
 
 /// A value at its place.
 pub(super) struct Part<'a> {
@@ -107,10 +108,7 @@ fn quoted(given: Unexpected<'_>) -> String {
         Unexpected::Float(value) => value.to_string(),
         Unexpected::Seq => "an array".to_owned(),
         Unexpected::Map => "an object".to_owned(),
-        Unexpected::Str(text) => match text.char_indices().nth(LONGEST) {
-            Some((end, _)) => format!("the string \"{}…\"", text[..end].escape_debug()),
-            None => format!("the string {text:?}"),
-        },
+        Unexpected::Str(text) => format!("the string {:?}", ellipsize(text, MAX_QUOTED_CHARS)),
         other => other.to_string(),
     }
 }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::answer::Invalid;
 use crate::openai::reading::named;
+use crate::text::prefix;
 
 /// What a value has to be.
 enum Kind {
@@ -77,7 +78,7 @@ impl Kind {
                 let is_wrong = |value: &Value| if is_text { !value.is_string() } else { !value.is_number() };
                 let Some((key, wrong)) = inside.iter().find(|(_, value)| is_wrong(value)) else { return Ok(()) };
                 let kind = if is_text { Self::Text } else { Self::Number(f64::MIN, f64::MAX) };
-                let key: String = key.chars().take(64).collect();
+                let key = prefix(key, super::MAX_PARAM_CHARS);
                 Err(kind.of_type(&format!("{name}.{key}"), wrong))
             }
             Self::Flag | Self::Text => Err(self.of_type(name, value)),

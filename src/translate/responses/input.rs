@@ -4,10 +4,13 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use super::super::content::content_text;
 use crate::answer::{Call, Entry, Invalid, Speaker};
-use crate::openai::chat::{Content, Part};
 use crate::openai::reading;
 use crate::openai::responses::{FunctionCallItem, FunctionCallOutputItem, MessageItem};
+
+/// The types of part that hold text. OpenAI names them by their direction; clients mix them.
+const TEXT_KINDS: [&str; 3] = ["input_text", "output_text", "text"];
 
 /// The instructions, then the input.
 pub(super) fn conversation(instructions: Option<String>, input: Value) -> Result<Vec<Entry>, Invalid> {
@@ -105,7 +108,7 @@ fn message(place: &str, MessageItem { role, content }: MessageItem) -> Result<En
             return Err(Invalid::new(format!("{place}.role"), words));
         }
     };
-    Ok(Entry::new(speaker, text(&format!("{place}.content"), content)?))
+    Ok(Entry::new(speaker, content_text(&format!("{place}.content"), content, &TEXT_KINDS)?))
 }
 
 /// The calls of one reply are items of their own; they belong to the words before them.
@@ -131,35 +134,5 @@ fn output(
         return Err(Invalid::new(format!("{place}.call_id"), words));
     };
     call.answered = true;
-    Ok(Entry::new(Speaker::Tool { call: call_id }, text(&format!("{place}.output"), output)?))
-}
-
-fn text(place: &str, content: Content) -> Result<String, Invalid> {
-    let parts = match content {
-        Content::Text(text) => return Ok(text),
-        Content::Parts(parts) => parts,
-    };
-    if parts.is_empty() {
-        return Err(Invalid::new(place, format!("`{place}` is an empty list: at least one part is needed")));
-    }
-    let mut whole = String::new();
-    for (index, Part { kind, text, refusal }) in parts.into_iter().enumerate() {
-        let place = format!("{place}[{index}]");
-        let (field, text) = match kind.as_str() {
-            "input_text" | "output_text" | "text" => ("text", text),
-            "refusal" => ("refusal", refusal),
-            _ => {
-                let words = format!("a part of type {kind:?} can't be passed on: only text can");
-                return Err(Invalid::new(place, words));
-            }
-        };
-        let Some(text) = text else {
-            return Err(Invalid::missing(format!("{place}.{field}"), format!("a `{kind}` part needs a `{field}`")));
-        };
-        if index > 0 {
-            whole.push('\n');
-        }
-        whole.push_str(&text);
-    }
-    Ok(whole)
+    Ok(Entry::new(Speaker::Tool { call: call_id }, content_text(&format!("{place}.output"), output, &TEXT_KINDS)?))
 }

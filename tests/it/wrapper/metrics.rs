@@ -189,7 +189,7 @@ fn a_request_is_one_line_of_the_log() {
         [
             r#""request" 200 false 1 null"#,
             r#""request" 200 true 1 null"#,
-            r#""the client left in the middle of the reply" 499 true 1 null"#,
+            r#""the client disconnected during the reply" 499 true 1 null"#,
             r#""request" 200 true 1 "cli_failed""#,
             r#""request" 400 null null "invalid_json""#,
         ]
