@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use crate::cli::{Cli, CliSpec, account, endpoint};
+use crate::claude::{ClaudeCommand, ClaudeProcess, account, endpoint};
 use crate::config::file::{ConfigFile, Origin, Setting};
 use crate::config::{Config, Key, Keyring, Standby};
 use crate::descriptors::{self, Plan};
@@ -275,8 +275,9 @@ fn is_executable(file: &Path) -> bool {
 /// What `CLI --version` says, or how it fails.
 async fn version(config: &Config, runtime: &RuntimeFolder) -> Result<String, String> {
     // The first invoker is number 1.
-    let spawned = CliSpec::version(config).spawn(&runtime.scratch(0), &runtime.mark(0));
-    let Cli { mut keeper, stdin, stdout, stderr } = spawned.map_err(|error| format!("cannot be started: {error}"))?;
+    let spawned = ClaudeCommand::version(config).spawn(&runtime.scratch(0), &runtime.mark(0));
+    let ClaudeProcess { mut keeper, stdin, stdout, stderr } =
+        spawned.map_err(|error| format!("cannot be started: {error}"))?;
     drop(stdin);
     let deadline = VERSION.min(config.start_timeout);
     let ended = timeout(deadline, async { tokio::join!(keeper.wait(), read(stdout), read(stderr)) }).await;

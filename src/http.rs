@@ -29,7 +29,7 @@ use axum::middleware;
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
-use crate::cli::account::Account;
+use crate::claude::account::Account;
 use crate::config::{Config, Key};
 use crate::metrics::Metrics;
 use crate::pool::status::PoolStatus;

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
-use crate::cli::CliSpec;
-use crate::cli::account::Account;
-use crate::cli::quota::QuotaHold;
+use crate::claude::ClaudeCommand;
+use crate::claude::account::Account;
+use crate::claude::quota::QuotaHold;
 use crate::config::Config;
 use crate::invoker::reason::StopReason;
 use crate::runtime::RuntimeFolder;
@@ -165,7 +165,7 @@ impl std::fmt::Debug for Factory {
 }
 
 struct Shared {
-    cli: CliSpec,
+    cli: ClaudeCommand,
     /// The model that each CLI is started with.
     model: String,
     /// The models that the latest CLI to start has listed.
@@ -183,7 +183,7 @@ struct Shared {
 impl Factory {
     /// A factory for `config`, which starts `cli`; its invokers are tasks of `tasks`.
     #[must_use]
-    pub fn new(config: &Config, cli: CliSpec, runtime: RuntimeFolder, tasks: Tasks) -> Self {
+    pub fn new(config: &Config, cli: ClaudeCommand, runtime: RuntimeFolder, tasks: Tasks) -> Self {
         let deadlines =
             Deadlines { start: config.start_timeout, silence: config.silence_timeout, turn: config.turn_timeout };
         let shared = Shared {
@@ -317,7 +317,8 @@ mod tests {
     async fn an_invoker_whose_task_ends_early_is_reported_gone_and_not_counted() {
         let (root, config) = (tempfile::tempdir().unwrap(), Config::default());
         let runtime = RuntimeFolder::create(Some(&root.path().join("runtime"))).unwrap();
-        let factory = Factory::new(&config, CliSpec::new(&config, Account::Subscription, None), runtime, Tasks::new());
+        let factory =
+            Factory::new(&config, ClaudeCommand::new(&config, Account::Subscription, None), runtime, Tasks::new());
         let reports = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&reports);
         let live = Live::begin(7, factory.clone(), Arc::new(move |id, report| sink.lock().unwrap().push((id, report))));

@@ -44,13 +44,13 @@
 //! | `src/invoker/actor.rs` | the task that owns process and pipes |
 //! | `src/invoker/binding.rs` | which turn a line of the CLI belongs to. Pure |
 //! | `src/invoker/reply.rs` | one reply out of its events. Pure |
-//! | `src/cli.rs` | how a CLI is started |
-//! | `src/cli/account.rs` | whose money it spends: what it may see of the environment. Pure |
-//! | `src/cli/endpoint.rs` | where its requests go, if the environment says so |
-//! | `src/cli/quota.rs` | how long a used-up quota is believed to last. Pure |
-//! | `src/cli/system_prompt.rs` | the file with the system prompt |
-//! | `src/cli/codec.rs` | lines of bounded length |
-//! | `src/cli/event.rs` | the CLI's JSON, both ways |
+//! | `src/claude.rs` | how a CLI is started |
+//! | `src/claude/account.rs` | whose money it spends: what it may see of the environment. Pure |
+//! | `src/claude/endpoint.rs` | where its requests go, if the environment says so |
+//! | `src/claude/quota.rs` | how long a used-up quota is believed to last. Pure |
+//! | `src/claude/system_prompt.rs` | the file with the system prompt |
+//! | `src/claude/codec.rs` | lines of bounded length |
+//! | `src/claude/event.rs` | the CLI's JSON, both ways |
 //! | `src/runtime.rs` | the private folder that names each instance; the sweep after a crash |
 //! | `src/keeper.rs` | the process that ends the tree |
 //! | `src/config.rs` | every option and its default; `src/config/file.rs` and `src/config/keys.rs` read files |
@@ -70,7 +70,7 @@
 //! | it becomes an `Ask`; what can't be honoured is noted or refused | `src/translate/chat.rs` `src/translate/params.rs` |
 //! | its model is looked up, its first turn composed | `src/http/answering.rs` `src/translate/models.rs` `src/answer/prompt.rs` |
 //! | the turn waits for an invoker | `src/http/metered.rs` `src/pool.rs` `src/pool/core.rs` |
-//! | the CLI is told the model, then the prompt; its events come back | `src/invoker/life.rs` `src/invoker/actor.rs` `src/cli/event.rs` |
+//! | the CLI is told the model, then the prompt; its events come back | `src/invoker/life.rs` `src/invoker/actor.rs` `src/claude/event.rs` |
 //! | pieces are passed on, or held back as long as they may be calls or a stop | `src/answer/passing.rs` |
 //! | the whole is held against what was wanted; if need be the next turn is asked | `src/answer/exchange.rs` `src/answer/contract.rs` |
 //! | the reply is written, whole or as events | `src/translate/chat.rs` `src/http/sse.rs` |
@@ -111,7 +111,7 @@
 pub mod allocator;
 pub mod answer;
 pub mod check;
-pub mod cli;
+pub mod claude;
 mod clock;
 pub mod command;
 pub mod config;

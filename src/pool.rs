@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::cli::account::Account;
+use crate::claude::account::Account;
 use crate::clock::{now, sleep_until};
 use crate::config::Config;
 use crate::invoker::life::Clear;

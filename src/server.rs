@@ -7,10 +7,10 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::cli::CliSpec;
-use crate::cli::account::{self, KeyMissing};
-use crate::cli::endpoint;
-use crate::cli::system_prompt::{self, SystemPromptError};
+use crate::claude::ClaudeCommand;
+use crate::claude::account::{self, KeyMissing};
+use crate::claude::endpoint;
+use crate::claude::system_prompt::{self, SystemPromptError};
 use crate::config::{Config, Key};
 use crate::http::{self, Site};
 use crate::invoker::Factory;
@@ -44,7 +44,7 @@ pub enum StartError {
 
 /// The CLI that `config` asks for. Its system prompt is kept in `runtime`, so that every restart has the same text,
 /// whatever becomes of the file.
-pub fn cli(config: &Config, runtime: &mut RuntimeFolder) -> Result<CliSpec, StartError> {
+pub fn cli(config: &Config, runtime: &mut RuntimeFolder) -> Result<ClaudeCommand, StartError> {
     let account = account::account(config.auth, account::is_set)?;
     let system_prompt = config.system_prompt_file.as_deref().map(system_prompt::read).transpose()?;
     let system_prompt = system_prompt.map(|text| runtime.keep("system-prompt", &text)).transpose()?;
@@ -52,7 +52,7 @@ pub fn cli(config: &Config, runtime: &mut RuntimeFolder) -> Result<CliSpec, Star
     if let Some(url) = endpoint::elsewhere() {
         tracing::warn!(url, "{} is set: the CLI sends requests there", endpoint::VARIABLE);
     }
-    Ok(CliSpec::new(config, account, system_prompt.as_deref()))
+    Ok(ClaudeCommand::new(config, account, system_prompt.as_deref()))
 }
 
 /// A running server.

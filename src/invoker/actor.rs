@@ -19,10 +19,10 @@ use super::binding::{TurnBinding, Work};
 use super::life::{Action, Cause, Ending, Input, Life, Message, Phase};
 use super::reply::{self, Finished, Reply};
 use super::{Assignment, Command, Live, Report, kept_rss};
-use crate::cli::codec::{LineDecoder, LineError};
-use crate::cli::event::{self, CliEvent, ControlError, EventError, TurnResult};
-use crate::cli::quota::QuotaHold;
-use crate::cli::{Cli, CliSpec};
+use crate::claude::codec::{LineDecoder, LineError};
+use crate::claude::event::{self, ClaudeEvent, ControlError, EventError, TurnResult};
+use crate::claude::quota::QuotaHold;
+use crate::claude::{ClaudeCommand, ClaudeProcess};
 use crate::clock::{now, sleep_until};
 use crate::keeper;
 use crate::turn::{TurnError, TurnEvent};
@@ -59,7 +59,7 @@ const SET_MODEL: &str = "set_model";
 
 /// Runs one invoker from its start until its process tree is empty.
 pub(super) async fn run(mut live: Live, commands: mpsc::Receiver<Command>) {
-    let spec: &CliSpec = &live.factory.shared.cli;
+    let spec: &ClaudeCommand = &live.factory.shared.cli;
     let runtime = &live.factory.shared.runtime;
     let (scratch, mark) = (runtime.scratch(live.id), runtime.mark(live.id));
     match runtime.restore().map_err(std::io::Error::other).and_then(|()| spec.spawn(&scratch, &mark)) {
@@ -111,7 +111,7 @@ struct Actor {
 }
 
 impl Actor {
-    fn new(live: Live, commands: mpsc::Receiver<Command>, cli: Cli) -> Self {
+    fn new(live: Live, commands: mpsc::Receiver<Command>, cli: ClaudeProcess) -> Self {
         let (begun, first) = Life::begin(live.factory.shared.deadlines, now());
         let pid = cli.keeper.id().and_then(|pid| i32::try_from(pid).ok());
         live.note_keeper(pid);

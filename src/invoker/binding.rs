@@ -14,7 +14,7 @@
 //! the middle of another turn's message, would be noticed only at the end of that turn. Its client gets an error then, but
 //! one that reads the reply as a stream has seen the text. `/clear` between the turns rules that out.
 
-use crate::cli::event::{CliEvent, Line};
+use crate::claude::event::{ClaudeEvent, Line};
 
 /// What the CLI was given to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,27 +86,27 @@ impl TurnBinding {
     pub fn accept(&mut self, line: &Line<'_>) -> Result<(), Misplaced> {
         let session = line.session.as_deref();
         match &line.event {
-            CliEvent::Init { .. } => self.begin(session),
-            CliEvent::MessageStart => {
+            ClaudeEvent::Init { .. } => self.begin(session),
+            ClaudeEvent::MessageStart => {
                 self.check_is_running(session, Misplaced::Text)?;
                 (self.in_message, self.frames_messages) = (true, true);
                 Ok(())
             }
-            CliEvent::TextDelta(_) if self.frames_messages && !self.in_message => Err(Misplaced::Text),
-            CliEvent::TextDelta(_) | CliEvent::BlockText(_) | CliEvent::StopReason(_) => {
+            ClaudeEvent::TextDelta(_) if self.frames_messages && !self.in_message => Err(Misplaced::Text),
+            ClaudeEvent::TextDelta(_) | ClaudeEvent::BlockText(_) | ClaudeEvent::StopReason(_) => {
                 self.check_is_running(session, Misplaced::Text)
             }
-            CliEvent::Result(_) => {
+            ClaudeEvent::Result(_) => {
                 self.check_is_running(session, Misplaced::Result)?;
                 self.stage = Stage::Idle;
                 Ok(())
             }
-            CliEvent::ConversationReset => self.reset(),
-            CliEvent::ApiRetry { .. }
-            | CliEvent::RateLimit { .. }
-            | CliEvent::ControlResponse { .. }
-            | CliEvent::ControlRequest { .. }
-            | CliEvent::Other => Ok(()),
+            ClaudeEvent::ConversationReset => self.reset(),
+            ClaudeEvent::ApiRetry { .. }
+            | ClaudeEvent::RateLimit { .. }
+            | ClaudeEvent::ControlResponse { .. }
+            | ClaudeEvent::ControlRequest { .. }
+            | ClaudeEvent::Other => Ok(()),
         }
     }
 

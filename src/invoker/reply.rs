@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cli::event::{ControlError, TurnResult};
+use crate::claude::event::{ControlError, TurnResult};
 use crate::turn::{Completion, TurnError, Usage};
 
 /// The reply of the running turn, as far as it has come.

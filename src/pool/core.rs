@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::cli::quota::QuotaHold;
+use crate::claude::quota::QuotaHold;
 use crate::config::{Config, Isolation, Standby};
 use crate::invoker::Report;
 use crate::invoker::life::{Cause, Clear};

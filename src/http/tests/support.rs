@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::super::{Backend, Limits, ROUTES, Site, TreeMemory};
-use crate::cli::account::Account;
+use crate::claude::account::Account;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::pool::Turn;

@@ -3,9 +3,10 @@
 use std::process::ExitStatus;
 
 use super::{
-    Actor, Assignment, BytesMut, CliEvent, Command, ControlError, DRAIN, Duration, EXIT_AFTER_EOF, Ending, EventError,
-    INITIALIZE, Input, LineError, MAX_WAITING_ANSWERS, Phase, QuotaHold, RESERVED, Reply, Report, Running, SET_MODEL,
-    STDERR_KEPT, STDERR_SHOWN, SystemTime, TurnError, TurnEvent, TurnResult, VecDeque, event, mpsc, now, reply,
+    Actor, Assignment, BytesMut, ClaudeEvent, Command, ControlError, DRAIN, Duration, EXIT_AFTER_EOF, Ending,
+    EventError, INITIALIZE, Input, LineError, MAX_WAITING_ANSWERS, Phase, QuotaHold, RESERVED, Reply, Report, Running,
+    SET_MODEL, STDERR_KEPT, STDERR_SHOWN, SystemTime, TurnError, TurnEvent, TurnResult, VecDeque, event, mpsc, now,
+    reply,
 };
 use crate::invoker::reason::StopReason;
 
@@ -48,40 +49,40 @@ impl Actor {
         }
     }
 
-    fn on_event(&mut self, event: CliEvent) {
+    fn on_event(&mut self, event: ClaudeEvent) {
         self.handle(Input::Activity);
         match event {
-            CliEvent::Result(result) => {
+            ClaudeEvent::Result(result) => {
                 self.on_result(result);
             }
-            CliEvent::ConversationReset => self.handle(Input::Reset),
-            CliEvent::ControlResponse { request_id, error, models } if request_id == INITIALIZE => {
+            ClaudeEvent::ConversationReset => self.handle(Input::Reset),
+            ClaudeEvent::ControlResponse { request_id, error, models } if request_id == INITIALIZE => {
                 if error.is_none() {
                     self.live.learn(models);
                 }
                 self.handle(Input::Initialized(error.map_or(Ok(()), |error| Err(error.words))));
             }
-            CliEvent::ControlResponse { request_id, error, .. } if request_id == SET_MODEL => self.switched(error),
-            CliEvent::ControlRequest { request_id, subtype } => {
+            ClaudeEvent::ControlResponse { request_id, error, .. } if request_id == SET_MODEL => self.switched(error),
+            ClaudeEvent::ControlRequest { request_id, subtype } => {
                 self.answer(&event::refusal(&request_id, &subtype));
             }
-            CliEvent::RateLimit { rejected: true, resets_at: Some(at) } => {
+            ClaudeEvent::RateLimit { rejected: true, resets_at: Some(at) } => {
                 let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
                 let hold = QuotaHold::until(Duration::from_secs(at), now);
                 self.reply(|reply| reply.quota_in(hold.resets_in));
                 self.report(Report::RateLimited(hold));
             }
             // The CLI would go on trying a key that cannot become right, for minutes.
-            CliEvent::ApiRetry { status: Some(status @ (401 | 403)), error } => self.refuse(status, &error),
-            CliEvent::TextDelta(text) => self.on_text(text),
-            CliEvent::BlockText(text) => self.on_block(&text),
-            CliEvent::Init { model } => self.reply(|reply| reply.model(model)),
-            CliEvent::StopReason(reason) => self.reply(|reply| reply.stop_reason(reason)),
-            CliEvent::RateLimit { .. }
-            | CliEvent::ApiRetry { .. }
-            | CliEvent::ControlResponse { .. }
-            | CliEvent::MessageStart
-            | CliEvent::Other => {}
+            ClaudeEvent::ApiRetry { status: Some(status @ (401 | 403)), error } => self.refuse(status, &error),
+            ClaudeEvent::TextDelta(text) => self.on_text(text),
+            ClaudeEvent::BlockText(text) => self.on_block(&text),
+            ClaudeEvent::Init { model } => self.reply(|reply| reply.model(model)),
+            ClaudeEvent::StopReason(reason) => self.reply(|reply| reply.stop_reason(reason)),
+            ClaudeEvent::RateLimit { .. }
+            | ClaudeEvent::ApiRetry { .. }
+            | ClaudeEvent::ControlResponse { .. }
+            | ClaudeEvent::MessageStart
+            | ClaudeEvent::Other => {}
         }
     }
 

@@ -3,26 +3,26 @@ use std::borrow::Cow;
 use proptest::prelude::*;
 
 use super::*;
-use crate::cli::event::TurnResult;
+use crate::claude::event::TurnResult;
 use crate::invoker::reply::Reply;
 
 const LIMIT: usize = 10_000;
 
-fn line(session: Option<&str>, event: CliEvent) -> Line<'static> {
+fn line(session: Option<&str>, event: ClaudeEvent) -> Line<'static> {
     Line { session: session.map(|session| Cow::Owned(session.to_owned())), event }
 }
 
-fn init() -> CliEvent {
-    CliEvent::Init { model: None }
+fn init() -> ClaudeEvent {
+    ClaudeEvent::Init { model: None }
 }
 
-fn result(text: &str) -> CliEvent {
+fn result(text: &str) -> ClaudeEvent {
     let (subtype, result) = ("success".to_owned(), Some(text.to_owned()));
-    CliEvent::Result(TurnResult { subtype, result, ..TurnResult::default() })
+    ClaudeEvent::Result(TurnResult { subtype, result, ..TurnResult::default() })
 }
 
-fn delta(text: &str) -> CliEvent {
-    CliEvent::TextDelta(text.to_owned())
+fn delta(text: &str) -> ClaudeEvent {
+    ClaudeEvent::TextDelta(text.to_owned())
 }
 
 /// A process that has begun a turn in the session `s-1`.
@@ -41,11 +41,11 @@ fn nothing_of_a_turn_comes_before_it_begins_or_after_it_ends() {
     over.accept(&line(Some("s-1"), result("a"))).unwrap();
     for binding in [&mut TurnBinding::default(), &mut asked, &mut over] {
         assert_eq!(binding.accept(&line(None, delta("a"))), Err(Misplaced::Text));
-        assert_eq!(binding.accept(&line(None, CliEvent::BlockText("a".to_owned()))), Err(Misplaced::Text));
-        assert_eq!(binding.accept(&line(None, CliEvent::MessageStart)), Err(Misplaced::Text));
+        assert_eq!(binding.accept(&line(None, ClaudeEvent::BlockText("a".to_owned()))), Err(Misplaced::Text));
+        assert_eq!(binding.accept(&line(None, ClaudeEvent::MessageStart)), Err(Misplaced::Text));
         assert_eq!(binding.accept(&line(None, result("a"))), Err(Misplaced::Result));
-        assert_eq!(binding.accept(&line(None, CliEvent::ConversationReset)), Err(Misplaced::Reset));
-        assert_eq!(binding.accept(&line(None, CliEvent::Other)), Ok(()));
+        assert_eq!(binding.accept(&line(None, ClaudeEvent::ConversationReset)), Err(Misplaced::Reset));
+        assert_eq!(binding.accept(&line(None, ClaudeEvent::Other)), Ok(()));
     }
 }
 
@@ -57,7 +57,7 @@ fn a_turn_begins_once_and_only_when_it_was_asked_for() {
 
 #[test]
 fn a_line_of_an_earlier_conversation_is_no_part_of_the_turn() {
-    for event in [delta("a"), CliEvent::MessageStart, result("a")] {
+    for event in [delta("a"), ClaudeEvent::MessageStart, result("a")] {
         assert_eq!(begun().accept(&line(Some("s-0"), event.clone())), Err(Misplaced::Session));
         assert_eq!(begun().accept(&line(None, event)), Ok(()), "it does not say whose it is");
     }
@@ -68,7 +68,7 @@ fn text_needs_a_message_of_its_own_turn_where_the_cli_announces_messages() {
     let mut binding = begun();
     binding.accept(&line(None, delta("a"))).unwrap();
     assert!(!binding.detects_late_text());
-    binding.accept(&line(None, CliEvent::MessageStart)).unwrap();
+    binding.accept(&line(None, ClaudeEvent::MessageStart)).unwrap();
     binding.accept(&line(None, delta("a"))).unwrap();
     binding.accept(&line(None, result("aa"))).unwrap();
     assert!(binding.detects_late_text());
@@ -82,12 +82,12 @@ fn a_clear_has_one_reset_and_a_result_that_comes_before_its_turn_is_not_its_own(
     let mut binding = begun();
     binding.accept(&line(None, result("a"))).unwrap();
     binding.ask(Work::Clear);
-    binding.accept(&line(Some("s-1"), CliEvent::ConversationReset)).unwrap();
-    assert_eq!(binding.accept(&line(Some("s-1"), CliEvent::ConversationReset)), Err(Misplaced::Reset));
+    binding.accept(&line(Some("s-1"), ClaudeEvent::ConversationReset)).unwrap();
+    assert_eq!(binding.accept(&line(Some("s-1"), ClaudeEvent::ConversationReset)), Err(Misplaced::Reset));
     assert_eq!(binding.accept(&line(Some("s-1"), result("a"))), Err(Misplaced::Result));
     binding.accept(&line(Some("s-2"), init())).unwrap();
     binding.accept(&line(Some("s-2"), result(""))).unwrap();
-    assert_eq!(binding.accept(&line(Some("s-2"), CliEvent::ConversationReset)), Err(Misplaced::Reset));
+    assert_eq!(binding.accept(&line(Some("s-2"), ClaudeEvent::ConversationReset)), Err(Misplaced::Reset));
 }
 
 /// How a CLI talks, as far as versions differ.
@@ -113,16 +113,16 @@ fn talk(turns: usize, dialect: Dialect) -> Vec<(usize, Line<'static>)> {
         let mut say = |event| lines.push((2 * turn, line(Some(&id), event)));
         say(init());
         if dialect.announces_messages {
-            say(CliEvent::MessageStart);
+            say(ClaudeEvent::MessageStart);
         }
         say(delta(first));
         say(delta(last));
         if dialect.repeats_blocks {
-            say(CliEvent::BlockText(text.clone()));
+            say(ClaudeEvent::BlockText(text.clone()));
         }
         say(result(&text));
         if dialect.clears {
-            lines.push((2 * turn + 1, line(Some(&id), CliEvent::ConversationReset)));
+            lines.push((2 * turn + 1, line(Some(&id), ClaudeEvent::ConversationReset)));
             session += 1;
             let id = format!("s-{session}");
             lines.push((2 * turn + 1, line(Some(&id), init())));
@@ -152,12 +152,12 @@ fn read(lines: &[(usize, Line<'static>)], turns: usize) -> Vec<Seen> {
         }
         let is_turn = work % 2 == 0;
         match &line.event {
-            CliEvent::TextDelta(text) if is_turn => {
+            ClaudeEvent::TextDelta(text) if is_turn => {
                 assert!(reply.delta(text, LIMIT));
                 seen[turn].streamed.push_str(text);
             }
-            CliEvent::BlockText(text) if is_turn => assert!(reply.block(text, LIMIT)),
-            CliEvent::Result(result) => {
+            ClaudeEvent::BlockText(text) if is_turn => assert!(reply.block(text, LIMIT)),
+            ClaudeEvent::Result(result) => {
                 if is_turn {
                     let Ok(finished) = std::mem::take(&mut reply).finish(result.clone()) else { return seen };
                     seen[turn].whole = Some(finished.outcome.unwrap().text);

@@ -2,8 +2,7 @@
 
 use super::{
     Cause, Clear, Core, Duration, Effects, Id, Instant, Isolation, LifeEvent, Limits, Member, Phase, PoolState,
-    Previous, Probe, Recovery, RestartReason, STANDBY_AT, Standby, Stop, StopReason, Suspension,
-    TurnError, Wear,
+    Previous, Probe, Recovery, RestartReason, STANDBY_AT, Standby, Stop, StopReason, Suspension, TurnError, Wear,
 };
 
 /// How long after its start a probe has shown whether the CLI is well: who comes back then is served, if it is. A start

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use cc_openai_wrapper::cli::event::{self, CliEvent};
+use cc_openai_wrapper::claude::event::{self, ClaudeEvent};
 use cc_openai_wrapper::invoker::binding::{TurnBinding, Work};
 use leakgate_session::recording::{self, What};
 use serde_json::json;
@@ -19,7 +19,7 @@ fn every_line_of_every_recording_is_understood() {
             let parsed = event::parse(line.as_bytes());
             let event = parsed.unwrap_or_else(|e| panic!("{}/{}: {e}: {line}", builtin.version, builtin.name)).event;
             let is_result = line.contains(r#""type":"result""#);
-            assert_eq!(matches!(event, CliEvent::Result(_)), is_result, "{line}");
+            assert_eq!(matches!(event, ClaudeEvent::Result(_)), is_result, "{line}");
             results += usize::from(is_result);
         }
     }
@@ -42,7 +42,7 @@ fn every_line_of_every_recording_belongs_to_its_turn() {
                     let Ok(line) = event::parse(line.as_bytes()) else { continue };
                     let accepted = binding.accept(&line);
                     accepted.unwrap_or_else(|e| panic!("{}/{}: {e}: {line:?}", builtin.version, builtin.name));
-                    running &= !matches!(line.event, CliEvent::Result(_));
+                    running &= !matches!(line.event, ClaudeEvent::Result(_));
                 }
                 _ => {}
             }
@@ -62,8 +62,8 @@ fn deltas_and_result_of_a_recorded_turn_are_the_same_text() {
         for event in &session.events {
             let What::Out(line) = &event.what else { continue };
             match event::parse(line.as_bytes()).unwrap().event {
-                CliEvent::TextDelta(delta) => text.push_str(&delta),
-                CliEvent::Result(result) => {
+                ClaudeEvent::TextDelta(delta) => text.push_str(&delta),
+                ClaudeEvent::Result(result) => {
                     assert!(result.is_success() && result.usage().output > 0, "{line}");
                     assert_eq!(result.result.as_deref(), Some(text.as_str()));
                     text.clear();
@@ -90,7 +90,7 @@ fn a_tool_that_the_cli_asks_for_is_refused_and_the_turn_goes_on() {
 fn text_that_is_not_ascii_survives_both_ways() {
     let expected = recording::load("unicode").unwrap().events.iter().rev().find_map(|e| match &e.what {
         What::Out(line) => match event::parse(line.as_bytes()).map(|line| line.event) {
-            Ok(CliEvent::Result(result)) => result.result,
+            Ok(ClaudeEvent::Result(result)) => result.result,
             _ => None,
         },
         _ => None,

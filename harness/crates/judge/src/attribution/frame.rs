@@ -163,7 +163,9 @@ mod tests {
         let own = |text| read(text).2;
         assert!(own("0x1: cc_openai_wrapper::pool::drive::{{closure}} (wrapper/src/pool.rs:1:1)"));
         assert!(own("0x1: leakgate_sut::plant::kept::Kept::take (src/plant/kept.rs:78:57)"));
-        assert!(own("0x1: <alloc::vec::Vec<u8> as cc_openai_wrapper::cli::codec::Lines>::next (src/cli/codec.rs:3:1)"));
+        assert!(own(
+            "0x1: <alloc::vec::Vec<u8> as cc_openai_wrapper::claude::codec::Lines>::next (src/claude/codec.rs:3:1)"
+        ));
         assert!(own("0x1: <&cc_openai_wrapper::turn::Prompt as core::fmt::Debug>::fmt (wrapper/src/turn.rs:3:1)"));
         for foreign in [
             "0x1: leakgate_sut::channel::Server::serve (src/channel.rs:53:1)",

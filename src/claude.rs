@@ -38,7 +38,7 @@ const SYSTEM_PROMPT: &str = "You answer requests that reach you through an API. 
 
 /// What is started for each invoker.
 #[derive(Debug, Clone)]
-pub struct CliSpec {
+pub struct ClaudeCommand {
     program: PathBuf,
     args: Vec<OsString>,
     account: Account,
@@ -48,7 +48,7 @@ pub struct CliSpec {
 
 /// A started CLI, under its keeper.
 #[derive(Debug)]
-pub struct Cli {
+pub struct ClaudeProcess {
     /// The keeper: its exit means that the whole tree is gone.
     pub keeper: Child,
     /// To the CLI.
@@ -59,7 +59,7 @@ pub struct Cli {
     pub stderr: ChildStderr,
 }
 
-impl CliSpec {
+impl ClaudeCommand {
     /// The command line for `config`. The system prompt comes from the file `system_prompt`, where there is one; what
     /// `account` must not see is withheld.
     #[must_use]
@@ -106,7 +106,7 @@ impl CliSpec {
 
     /// Starts the CLI under a keeper of its own. Its temporary files go to `scratch`; it and everything below it carry
     /// `mark`.
-    pub fn spawn(&self, scratch: &Path, mark: &str) -> std::io::Result<Cli> {
+    pub fn spawn(&self, scratch: &Path, mark: &str) -> std::io::Result<ClaudeProcess> {
         // Ourselves, even when the file was replaced by an update in the meantime.
         #[expect(clippy::disallowed_methods, reason = "the keeper is what ends a tree; it ends itself when we die")]
         let mut command = Command::new("/proc/self/exe");
@@ -124,7 +124,7 @@ impl CliSpec {
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut keeper = command.spawn()?;
         match (keeper.stdin.take(), keeper.stdout.take(), keeper.stderr.take()) {
-            (Some(stdin), Some(stdout), Some(stderr)) => Ok(Cli { keeper, stdin, stdout, stderr }),
+            (Some(stdin), Some(stdout), Some(stderr)) => Ok(ClaudeProcess { keeper, stdin, stdout, stderr }),
             _ => Err(std::io::Error::other("the child has no pipes")),
         }
     }

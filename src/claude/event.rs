@@ -1,6 +1,6 @@
 //! The CLI's JSON, both ways: which lines matter to a server, and how they are written.
 //!
-//! Every version of the CLI adds types and keys. What is not named here is passed over, as [`CliEvent::Other`].
+//! Every version of the CLI adds types and keys. What is not named here is passed over, as [`ClaudeEvent::Other`].
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -16,12 +16,12 @@ pub struct Line<'a> {
     /// The conversation that the line belongs to, where the line says so. `/clear` begins a new one.
     pub session: Option<Cow<'a, str>>,
     /// What the line says.
-    pub event: CliEvent,
+    pub event: ClaudeEvent,
 }
 
 /// What a line of the CLI's stdout says, as far as a server has to know it.
 #[derive(Debug, Clone, PartialEq)]
-pub enum CliEvent {
+pub enum ClaudeEvent {
     /// `system/init`: a turn begins.
     Init {
         /// The model's full id.
@@ -275,33 +275,33 @@ pub fn parse(line: &[u8]) -> Result<Line<'_>, EventError> {
     Ok(Line { session: head.session_id, event })
 }
 
-fn parse_event(head: &Head<'_>, line: &[u8]) -> Result<CliEvent, serde_json::Error> {
+fn parse_event(head: &Head<'_>, line: &[u8]) -> Result<ClaudeEvent, serde_json::Error> {
     Ok(match (&*head.kind, head.subtype.as_deref()) {
         ("stream_event", _) => stream_event(serde_json::from_slice(line)?),
         // The line is JSON; what does not have the shape of a message has no text.
-        ("assistant", _) => serde_json::from_slice(line).map_or(CliEvent::Other, assistant),
-        ("result", _) => CliEvent::Result(serde_json::from_slice(line)?),
-        ("system", Some("init")) => CliEvent::Init { model: serde_json::from_slice::<InitLine>(line)?.model },
+        ("assistant", _) => serde_json::from_slice(line).map_or(ClaudeEvent::Other, assistant),
+        ("result", _) => ClaudeEvent::Result(serde_json::from_slice(line)?),
+        ("system", Some("init")) => ClaudeEvent::Init { model: serde_json::from_slice::<InitLine>(line)?.model },
         ("system", Some("api_retry")) => {
             let retry: RetryLine = serde_json::from_slice(line)?;
-            CliEvent::ApiRetry { status: retry.error_status, error: retry.error.unwrap_or_default() }
+            ClaudeEvent::ApiRetry { status: retry.error_status, error: retry.error.unwrap_or_default() }
         }
-        ("conversation_reset", _) => CliEvent::ConversationReset,
+        ("conversation_reset", _) => ClaudeEvent::ConversationReset,
         ("rate_limit_event", _) => rate_limit(&serde_json::from_slice::<RateLimitLine>(line)?.rate_limit_info),
         ("control_response", _) => control_response(serde_json::from_slice::<ControlResponseLine>(line)?.response),
         ("control_request", _) => {
             let line: ControlRequestLine = serde_json::from_slice(line)?;
-            CliEvent::ControlRequest { request_id: line.request_id, subtype: line.request.subtype }
+            ClaudeEvent::ControlRequest { request_id: line.request_id, subtype: line.request.subtype }
         }
-        _ => CliEvent::Other,
+        _ => ClaudeEvent::Other,
     })
 }
 
-fn control_response(answer: ControlResponse) -> CliEvent {
+fn control_response(answer: ControlResponse) -> ClaudeEvent {
     let ControlResponse { subtype, request_id, error, error_code, response } = answer;
     let words = error.unwrap_or_else(|| "no reason given".to_owned());
     let error = (subtype == "error").then_some(ControlError { words, code: error_code });
-    CliEvent::ControlResponse { request_id, error, models: models(&response) }
+    ClaudeEvent::ControlResponse { request_id, error, models: models(&response) }
 }
 
 /// How many models are kept, and how long a name may be, in bytes. The CLI lists five, of at most 20 bytes.
@@ -321,33 +321,33 @@ fn models(response: &serde_json::Value) -> Vec<Model> {
 }
 
 /// Text counts only where it is the model's own: not inside a tool's sub-conversation.
-fn stream_event(line: StreamLine) -> CliEvent {
+fn stream_event(line: StreamLine) -> ClaudeEvent {
     if line.parent_tool_use_id.is_some() {
-        return CliEvent::Other;
+        return ClaudeEvent::Other;
     }
     match (line.event.kind.as_str(), line.event.delta) {
         ("content_block_delta", Some(Delta { kind: Some(kind), text: Some(text), .. })) if kind == "text_delta" => {
-            CliEvent::TextDelta(text)
+            ClaudeEvent::TextDelta(text)
         }
-        ("message_delta", Some(Delta { stop_reason: Some(reason), .. })) => CliEvent::StopReason(reason),
-        ("message_start", _) => CliEvent::MessageStart,
-        _ => CliEvent::Other,
+        ("message_delta", Some(Delta { stop_reason: Some(reason), .. })) => ClaudeEvent::StopReason(reason),
+        ("message_start", _) => ClaudeEvent::MessageStart,
+        _ => ClaudeEvent::Other,
     }
 }
 
-fn assistant(line: AssistantLine) -> CliEvent {
+fn assistant(line: AssistantLine) -> ClaudeEvent {
     if line.parent_tool_use_id.is_some() {
-        return CliEvent::Other;
+        return ClaudeEvent::Other;
     }
     let texts = line.message.content.into_iter().filter(|block| block.kind == "text").filter_map(|block| block.text);
-    CliEvent::BlockText(texts.collect())
+    ClaudeEvent::BlockText(texts.collect())
 }
 
-fn rate_limit(info: &RateLimitInfo) -> CliEvent {
+fn rate_limit(info: &RateLimitInfo) -> ClaudeEvent {
     let resets_at = info.resets_at.and_then(|s| Duration::try_from_secs_f64(s).ok()).map(|d| d.as_secs());
     // A quota of one model alone (`seven_day_opus`) says nothing of the others: its turn fails by itself.
     let of_one_model = ["opus", "sonnet", "haiku"].iter().any(|model| info.kind.ends_with(model));
-    CliEvent::RateLimit { rejected: info.status == "rejected" && !of_one_model, resets_at }
+    ClaudeEvent::RateLimit { rejected: info.status == "rejected" && !of_one_model, resets_at }
 }
 
 /// A control request without arguments, as a line.
@@ -415,7 +415,7 @@ mod tests {
 
     use super::*;
 
-    fn event(line: &[u8]) -> CliEvent {
+    fn event(line: &[u8]) -> ClaudeEvent {
         parse(line).unwrap().event
     }
 
@@ -423,17 +423,17 @@ mod tests {
     fn an_api_error_is_no_success() {
         let line =
             br#"{"is_error":true,"subtype":"success","api_error_status":529,"result":"API Error: x","type":"result"}"#;
-        let CliEvent::Result(result) = event(line) else { panic!("no result") };
+        let ClaudeEvent::Result(result) = event(line) else { panic!("no result") };
         assert!(!result.is_success());
         assert_eq!(result.api_error_status, Some(529));
     }
 
     #[test]
     fn an_unknown_type_and_unknown_keys_are_passed_over() {
-        assert_eq!(event(br#"{"type":"brand_new","x":[1,{"y":2}]}"#), CliEvent::Other);
-        assert_eq!(event(br#"{"no_type":1}"#), CliEvent::Other);
+        assert_eq!(event(br#"{"type":"brand_new","x":[1,{"y":2}]}"#), ClaudeEvent::Other);
+        assert_eq!(event(br#"{"no_type":1}"#), ClaudeEvent::Other);
         let init = event(br#"{"subtype":"init","new_key":{},"type":"system","model":"m"}"#);
-        assert_eq!(init, CliEvent::Init { model: Some("m".to_owned()) });
+        assert_eq!(init, ClaudeEvent::Init { model: Some("m".to_owned()) });
     }
 
     #[test]
@@ -443,10 +443,10 @@ mod tests {
             event(line.as_bytes())
         };
         let blocks = r#"[{"type":"thinking","thinking":"t"},{"type":"text","text":"a"},{"type":"text","text":"b"}]"#;
-        assert_eq!(line("", blocks), CliEvent::BlockText("ab".to_owned()));
-        assert_eq!(line("", r#"[{"type":"tool_use","text":"no"}]"#), CliEvent::BlockText(String::new()));
-        assert_eq!(line(r#","parent_tool_use_id":"toolu_1""#, blocks), CliEvent::Other);
-        assert_eq!(line("", "7"), CliEvent::Other);
+        assert_eq!(line("", blocks), ClaudeEvent::BlockText("ab".to_owned()));
+        assert_eq!(line("", r#"[{"type":"tool_use","text":"no"}]"#), ClaudeEvent::BlockText(String::new()));
+        assert_eq!(line(r#","parent_tool_use_id":"toolu_1""#, blocks), ClaudeEvent::Other);
+        assert_eq!(line("", "7"), ClaudeEvent::Other);
     }
 
     #[test]
@@ -454,7 +454,7 @@ mod tests {
         let session = |line: &[u8]| parse(line).unwrap().session.map(Cow::into_owned);
         assert_eq!(session(br#"{"type":"system","subtype":"init","session_id":"s-1"}"#).as_deref(), Some("s-1"));
         assert_eq!(session(br#"{"type":"stream_event","event":{"type":"message_start"}}"#), None);
-        assert_eq!(event(br#"{"type":"stream_event","event":{"type":"message_start"}}"#), CliEvent::MessageStart);
+        assert_eq!(event(br#"{"type":"stream_event","event":{"type":"message_start"}}"#), ClaudeEvent::MessageStart);
     }
 
     #[test]
@@ -471,7 +471,7 @@ mod tests {
             let response = json!({"subtype": "success", "request_id": "i", "response": {"models": models}});
             let line = json!({"type": "control_response", "response": response}).to_string();
             match event(line.as_bytes()) {
-                CliEvent::ControlResponse { error: None, models, .. } => models,
+                ClaudeEvent::ControlResponse { error: None, models, .. } => models,
                 other => panic!("{other:?}"),
             }
         };
@@ -489,14 +489,14 @@ mod tests {
         let line = br#"{"type":"control_response","response":{"subtype":"error","request_id":"set_model","error":"no","error_code":"not_found"}}"#;
         let error = Some(ControlError { words: "no".to_owned(), code: Some("not_found".to_owned()) });
         let request_id = "set_model".to_owned();
-        assert_eq!(event(line), CliEvent::ControlResponse { request_id, error, models: Vec::new() });
+        assert_eq!(event(line), ClaudeEvent::ControlResponse { request_id, error, models: Vec::new() });
     }
 
     #[test]
     fn deep_nesting_is_passed_over_or_refused_and_never_a_crash() {
         let deep = format!(r#"{{"type":"brand_new","x":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
         match parse(deep.as_bytes()) {
-            Ok(Line { event: CliEvent::Other, .. }) | Err(EventError::Broken(_)) => {}
+            Ok(Line { event: ClaudeEvent::Other, .. }) | Err(EventError::Broken(_)) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -507,12 +507,12 @@ mod tests {
             format!(r#"{{"type":"rate_limit_event","rate_limit_info":{{"status":"{status}","resetsAt":1790000000}}}}"#)
         };
         let warning = event(line("allowed_warning").as_bytes());
-        assert_eq!(warning, CliEvent::RateLimit { rejected: false, resets_at: Some(1_790_000_000) });
+        assert_eq!(warning, ClaudeEvent::RateLimit { rejected: false, resets_at: Some(1_790_000_000) });
         let refusal = event(line("rejected").as_bytes());
-        assert_eq!(refusal, CliEvent::RateLimit { rejected: true, resets_at: Some(1_790_000_000) });
+        assert_eq!(refusal, ClaudeEvent::RateLimit { rejected: true, resets_at: Some(1_790_000_000) });
         for (kind, rejected) in [("five_hour", true), ("seven_day", true), ("seven_day_opus", false)] {
             let line = line("rejected").replace(r#""resetsAt""#, &format!(r#""rateLimitType":"{kind}","resetsAt""#));
-            let CliEvent::RateLimit { rejected: found, .. } = event(line.as_bytes()) else { panic!("{line}") };
+            let ClaudeEvent::RateLimit { rejected: found, .. } = event(line.as_bytes()) else { panic!("{line}") };
             assert_eq!(found, rejected, "{kind}");
         }
     }
