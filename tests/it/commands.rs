@@ -98,7 +98,7 @@ fn the_original_bug_is_a_leak_and_is_named() {
         .assert()
         .code(1)
         .stdout(contains("LEAK  live_invokers grew by 1.00 per restart"))
-        .stdout(contains("Kept at each restart"))
+        .stdout(contains("Leaked at each restart"))
         .stdout(contains("+1.00 process cc-openai-wrapper keep"));
     bench.is_clean();
 }

@@ -269,7 +269,7 @@ fn what_is_said_of_the_gates_power_is_what_its_trials_say() {
     for Bound { from, seen, .. } in BOUNDS {
         let name = format!("{seen:.0} B of memory, each restart");
         let leak = power.leaks.iter().find(|leak| leak.leak == name && leak.restarts <= from);
-        assert!(leak.is_some_and(|leak| leak.caught.seen == leak.caught.of), "reports would catch {name}, at {from}");
+        assert!(leak.is_some_and(|leak| leak.caught.seen == leak.caught.of), "reports detect {name}, at {from}");
     }
     assert_eq!(power.leaks.iter().map(|leak| leak.caught.of).min(), Some(20), "every leak, twenty times");
     assert_eq!(power.leaks.len() + power.clean.len(), Case::all(20, 100).len());

@@ -552,7 +552,7 @@ mod controls {
     fn a_run_without_controls_is_judged_and_says_so() {
         let verdict = with_controls(|run| run.controls.clear());
         assert_eq!(verdict.verdict, Finding::Pass);
-        assert!(verdict.warnings[0].contains("controls were left out"), "{:?}", verdict.warnings);
+        assert!(verdict.warnings[0].contains("controls were skipped"), "{:?}", verdict.warnings);
     }
 }
 

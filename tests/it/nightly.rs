@@ -92,7 +92,7 @@ fn nights() -> Vec<Night> {
     blind.environment.kernel = "6.9.0".into();
     let expired = Remark {
         means: Conclusion::Expired,
-        what: "the budget for server-rss-mb expired on 2024-02-01: mend what it is there for".into(),
+        what: "the budget for server-rss-mb expired on 2024-02-01: fix its cause".into(),
         owner: Some("ops".into()),
     };
     blind.remarks = vec![expired];

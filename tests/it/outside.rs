@@ -151,7 +151,7 @@ fn a_server_that_keeps_old_clis_leaks_them_and_the_report_names_them() {
         .run(&[])
         .code(1)
         .stdout(contains("LEAK  cli_processes grew by"))
-        .stdout(contains("Kept at each restart"))
+        .stdout(contains("Leaked at each restart"))
         .stdout(contains("descriptors: pipe to"))
         .stdout(contains("The server's own RSS, which its health page would show"));
     let run = repository.measured();
@@ -191,7 +191,7 @@ fn known_growth_is_allowed_until_its_day() {
 fn a_server_that_restarts_nothing_or_at_each_turn_is_judged_by_its_turns() {
     for server in ["--max-turns 1", "--max-turns 100000"] {
         let repository = Repository::of(&format!("wrapper serve {server}"), SHORT);
-        repository.run(&[]).code(0).stdout(contains("would catch, per turn"));
+        repository.run(&[]).code(0).stdout(contains("per turn  verdict       smallest detectable"));
         assert_eq!(repository.measured().targets[0].plan.per(), Per::Turn);
         assert!(repository.verdict().proof.turns >= 60);
     }

@@ -171,7 +171,7 @@ fn a_kept_process_is_traced_to_the_server() {
     let bench = Bench::new();
     let out = bench.path().join("out").display().to_string();
     let run = ["run", "--seed", "7", "--target", "sut", "--restarts", "24", "--plant", "kept-invoker", "--out", &out];
-    bench.leakgate(&run).assert().code(1).stdout(contains("Kept at each restart"));
+    bench.leakgate(&run).assert().code(1).stdout(contains("Leaked at each restart"));
     let run = stored(&bench);
     let cli =
         run.targets[0].grown.iter().find(|grown| grown.origin.as_ref().is_some_and(|o| o.contains(", started by")));

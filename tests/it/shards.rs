@@ -135,7 +135,7 @@ fn a_missing_shard_is_named_with_what_falls_to_it() {
 fn a_shard_that_is_missing_is_missed_even_where_nothing_falls_to_it() {
     let mut shards = shards(&whole(&[Fate::Sound; 2], 1), 2, 1, 3);
     assert_eq!(shards.remove(2).1.targets, []);
-    assert_eq!(invalid(&merge(shards).unwrap()), "shard 3 of 3 is missing: it has no unit");
+    assert_eq!(invalid(&merge(shards).unwrap()), "shard 3 of 3 is missing: it has no units");
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn a_leak_is_told_beside_what_is_missing() {
     shards.retain(|(_, run)| run.targets.iter().any(|target| target.scenario == "scenario-0"));
     let merged = merge(shards).unwrap();
     invalid(&merged);
-    assert!(judge(&merged).warnings.contains(&"what is there leaks: scenario-0 on sut".to_owned()));
+    assert!(judge(&merged).warnings.contains(&"the shards that are present leak: scenario-0 on sut".to_owned()));
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn a_shard_that_is_there_twice_is_named_with_its_files() {
     shards.push(("again.json".into(), shards[0].1.clone()));
     let merged = merge(shards).unwrap();
     assert_eq!(merged.targets.len(), 8, "none is counted twice");
-    assert_eq!(invalid(&merged), "shard 1 of 3 is there 2 times: shard-1.json, again.json");
+    assert_eq!(invalid(&merged), "shard 1 of 3 is present 2 times: shard-1.json, again.json");
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn a_shard_that_measured_less_or_more_than_falls_to_it_is_no_shard() {
     shards[0].1.targets.clear();
     shards[2].1.targets.push(of_others);
     let says = invalid(&merge(shards).unwrap());
-    assert!(says.contains("shard 1 of 3 did not measure what falls to it: scenario-1 with seed 1"), "{says}");
+    assert!(says.contains("shard 1 of 3 did not measure all of its units: scenario-1 with seed 1"), "{says}");
     assert!(says.contains("it holds scenario-0 on sut, which does not fall to it"), "{says}");
 }
 
@@ -195,7 +195,7 @@ fn a_shard_whose_gate_is_blind_blinds_the_whole() {
     assert!(says.starts_with("control fd was missed in shard 2: "), "{says}");
     let mut shards = cut();
     shards[1].1.controls.clear();
-    assert_eq!(invalid(&merge(shards).unwrap()), "shard 2 of 3 ran no controls, and others did");
+    assert_eq!(invalid(&merge(shards).unwrap()), "shard 2 of 3 ran no controls, but others did");
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn shards_of_a_real_suite_are_judged_as_one_run() {
     let four: Vec<&str> = four.iter().map(String::as_str).collect();
     merge(&four).code(4).stdout(contains("shard 5 of 5 is missing"));
     let again = path("all/shard-1-of-5/run.json");
-    merge(&[&path("all"), &again]).code(4).stdout(contains("shard 1 of 5 is there 2 times"));
+    merge(&[&path("all"), &again]).code(4).stdout(contains("shard 1 of 5 is present 2 times"));
     bench.leakgate(&["judge", &path("whole/run.json")]).assert().code(4);
     merge(&[&path("nothing")]).code(2).stderr(contains("cannot read"));
     fs::write(&again, "{").unwrap();

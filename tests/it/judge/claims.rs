@@ -203,7 +203,7 @@ fn the_claim_follows_the_noise() {
     assert!(claim(0.0) < 36_000.0 && claim(1e6) > 60_000.0 && claim(15e6) > 900_000.0, "{}", claim(1e6));
     let noisy = memory(run(Bound::Derived, 120, |at| (50e6 + 15e6 * jitter(7, at)) as u64));
     assert!(
-        noisy.reason.contains("too noisy for a run that short") && noisy.reason.contains("not 512.0 kB"),
+        noisy.reason.contains("too noisy for a run this short") && noisy.reason.contains("not 512.0 kB"),
         "{noisy:?}"
     );
 }

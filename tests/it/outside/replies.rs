@@ -13,7 +13,7 @@ fn replies_that_are_no_text_are_no_leak_and_are_counted_by_kind() {
          ({'content': ''}, 'length'), ({'content': None}, 'content_filter'), ({'content': None}, 'stop'), ({'content': 'hello'}, 'stop')]; \
          message, finish = kinds[number % 8]";
     let Some(server) = Foreign::new(answer, &format!("[load]\nstreamed = 0.5\n{SHORT}")) else { return };
-    server.run(&[], &[]).code(0).stdout(contains("Replies that are no text, as the API allows: "));
+    server.run(&[], &[]).code(0).stdout(contains("Replies without text, which the API allows: "));
     let proof = server.verdict().proof;
     assert_eq!((proof.mixed_up, proof.errors, proof.lost), (0, 0, 0));
     for (count, name) in proof.kinds.named() {

@@ -366,7 +366,7 @@ fn a_chart_shows_what_a_signal_is_held_against() {
     let page = text(Format::Html, &leaking());
     for words in [
         "at most 2 at any instant",
-        "nothing more is allowed",
+        "no growth allowed",
         "cap 150 MB",
         "bound 90 B per restart",
         "floor 0.0100 per restart",

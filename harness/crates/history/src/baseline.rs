@@ -28,7 +28,7 @@ pub fn refusal(night: &Night) -> Option<String> {
     let id = night.id;
     match Conclusion::from(night.verdict) {
         Conclusion::Leak => Some(format!(
-            "night {id} is a LEAK ({}): mend it, or name an exception for it with an owner and a last day, and accept \
+            "night {id} is a LEAK ({}): fix it, or add an exception with an owner and an expiry date, and accept \
              the next night",
             night.summary
         )),
@@ -36,7 +36,7 @@ pub fn refusal(night: &Night) -> Option<String> {
             Some(format!("night {id} is INVALID ({}): it proves nothing; accept another", night.summary))
         }
         _ if night.controls == 0 => Some(format!(
-            "night {id} ran without its controls: nobody knows what its gate could see; accept one that ran with them"
+            "night {id} ran without controls, so nothing shows that its gate detects leaks; accept one that ran with them"
         )),
         _ if night.targets.is_empty() => Some(format!("night {id} measured nothing; accept another")),
         _ => None,

@@ -161,7 +161,7 @@ fn expiry(what: &str, owner: &str, day: Date, today: Date) -> Option<Remark> {
     let notice = day.checked_sub(NOTICE_DAYS.days()).unwrap_or(day);
     let owner = Some(owner.to_owned());
     if day < today {
-        let advice = "mend what it is there for, or give it a new day and a reason for it";
+        let advice = "fix its cause, or extend it with a new date and a reason";
         return Some(Remark { means: Conclusion::Expired, what: format!("{what} expired on {day}: {advice}"), owner });
     }
     let soon = || Remark { means: Conclusion::Pass, what: format!("{what} expires on {day}"), owner };
@@ -433,7 +433,7 @@ mod tests {
         let wrong = |text: &str| Config::parse(text, &SCENARIOS).unwrap_err();
         let said = [
             (budget("limit = 3", "2026-12-10"), "needs a metric"),
-            (budget("metric = \"p95-ms\"\nmetric = \"files\"\nlimit = 3", "2026-12-10"), "both metric and signal"),
+            (budget("metric = \"p95-ms\"\nsignal = \"files\"\nlimit = 3", "2026-12-10"), "both metric and signal"),
             (budget("metric = \"p95-ms\"", "2026-12-10"), "either limit or over-baseline-percent"),
             (budget("metric = \"p95-ms\"\nlimit = nan", "2026-12-10"), "a number from 0"),
             (budget("metric = \"files\"\nover-baseline-percent = 3", "2026-12-10"), "give it a limit"),

@@ -120,7 +120,7 @@ fn decide(of: &Comparison) -> (Change, String) {
         let faster = format!("anon_pss grows by {} per restart faster than in baseline {baseline}", bytes(effect));
         (Change::Regression, format!("{faster} (scenario {scenario}, p = {p:.3})"))
     } else if p <= P {
-        let small = format!("below the {} that would matter", bytes(EFFECT));
+        let small = format!("below the {} that count as a regression", bytes(EFFECT));
         (Change::None, format!("anon_pss grows by {} per restart faster, {small} (p = {p:.3})", bytes(effect)))
     } else {
         (Change::None, format!("anon_pss grows no faster than in baseline {baseline} (p = {p:.3})"))

@@ -59,8 +59,8 @@ impl Figure {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::ServerRssMb => "server's RSS, at most",
-            Self::TreeRssMb => "tree's RSS, at most",
+            Self::ServerRssMb => "peak server RSS",
+            Self::TreeRssMb => "peak tree RSS",
             Self::P50Ms => "latency between restarts, p50",
             Self::P95Ms => "latency between restarts, p95",
             Self::DuringP50Ms => "latency during a restart, p50",

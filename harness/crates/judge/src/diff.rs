@@ -302,14 +302,14 @@ fn row((name, before, after): (Quantity, Option<Amount>, Option<Amount>)) -> Opt
 
 fn notes(before: &Document, after: &Document) -> Vec<String> {
     let (Some((first, one)), Some((second, other))) = (before.scenario_and_seed(), after.scenario_and_seed()) else {
-        return vec!["dhat's own files do not tell their restarts: these are amounts at the end, not rates".to_owned()];
+        return vec!["dhat's own files do not record restarts: these are amounts at the end, not rates".to_owned()];
     };
     let mut notes = Vec::new();
     if first != second {
-        notes.push(format!("the scenarios are not the same: {first}, then {second}"));
+        notes.push(format!("the scenarios differ: {first}, then {second}"));
     }
     if one != other {
-        notes.push(format!("the seeds are not the same: {one}, then {other}"));
+        notes.push(format!("the seeds differ: {one}, then {other}"));
     }
     notes
 }

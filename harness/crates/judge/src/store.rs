@@ -122,7 +122,7 @@ fn advice(source: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             "Choose a folder that this user may write to"
         }
-        _ => "Nothing was changed there; choose another folder, or mend this one, and run again",
+        _ => "Nothing was changed there; choose another folder, or fix this one, and run again",
     }
 }
 

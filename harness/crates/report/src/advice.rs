@@ -9,27 +9,29 @@ pub const NOTES: usize = 5;
 /// One sentence on what the verdict means.
 pub fn meaning(verdict: Finding) -> &'static str {
     match verdict {
-        Finding::Pass | Finding::Shown => {
-            "Nothing leaks faster than the smallest leak that this run would have caught (last column)."
+        Finding::Pass | Finding::Shown => "No leak of the smallest detectable size (last column) or more was found.",
+        Finding::Leak => {
+            "The server leaks: something accumulates at every restart, or intermittently, and is never released."
         }
-        Finding::Leak => "Something is kept at every restart, or now and then, and never given back.",
         Finding::Saturating => {
-            "Something grows ever more slowly, in steps or only lately, or is too noisy: a cache that is still filling, or a leak. This run is too short to tell."
+            "Growth slows down, comes in steps, began late or is too noisy to judge: a cache that is still filling, or a leak. This run is too short to tell."
         }
         Finding::Retention => {
-            "The server's memory grows while its exact heap does not: the allocator keeps freed memory, or it is taken with mmap or by C code."
+            "The server's memory grows while its heap does not: the allocator retains freed memory, or the memory comes from mmap or C code."
         }
         Finding::Inconclusive => {
-            "A metric could not be judged: the run is too short or too noisy, its readings are missing, or at four times the restarts it still grows, though not steadily."
+            "A metric could not be judged: the run is too short or too noisy, readings are missing, or the metric still grows at four times the restarts, though not steadily."
         }
-        Finding::Invalid => "The run proves nothing, neither a leak nor the absence of one. It is not a pass.",
+        Finding::Invalid => "The run proves neither a leak nor the absence of one. This is not a pass.",
     }
 }
 
 /// The same of a verdict, which may be on nothing: a shard to which nothing falls.
 pub fn meaning_of(verdict: &Verdict) -> &'static str {
     match verdict.verdict {
-        Finding::Pass if verdict.targets.is_empty() => "Nothing was measured, so nothing is said of any leak.",
+        Finding::Pass if verdict.targets.is_empty() => {
+            "Nothing was measured, so this verdict says nothing about leaks."
+        }
         finding => meaning(finding),
     }
 }
@@ -39,12 +41,12 @@ pub fn next_steps(verdict: &Verdict, run: &Run) -> Vec<String> {
     let mut steps = match verdict.verdict {
         Finding::Pass | Finding::Shown => return Vec::new(),
         Finding::Leak => leaks(verdict, run),
-        Finding::Saturating => vec!["Run again with twice the restarts, twice at most: a cache stops, a leak does not.".into()],
+        Finding::Saturating => vec!["Run again with twice the restarts, and at most once more with four times: a cache stops growing, a leak does not.".into()],
         Finding::Retention => vec![
-            "Compare a run with another allocator or with MALLOC_ARENA_MAX=1: if the growth goes, it was the allocator.".into(),
+            "Compare a run with another allocator or with MALLOC_ARENA_MAX=1: if the growth disappears, the allocator caused it.".into(),
         ],
         Finding::Inconclusive => vec![
-            "Run again with more restarts (300 at least). What still grows at four times that is a cache without a limit, or a slow leak: `leakgate profile` names the lines of a heap.".into(),
+            "Run again with more restarts (at least 300). Growth that continues at four times the restarts is an unbounded cache or a slow leak: `leakgate profile` names the lines of code.".into(),
         ],
         Finding::Invalid => invalid(verdict),
     };
@@ -68,21 +70,22 @@ fn leaks(verdict: &Verdict, run: &Run) -> Vec<String> {
     steps.extend(memory(run, leaking()));
     if leaking().any(is_process) {
         steps.push(
-            "An old CLI process outlives its restart: look at who still holds its handle, and at who reaps it.".into(),
+            "An old CLI process outlives its restart: check what still holds its handle, and what reaps it.".into(),
         );
     }
     if leaking().any(|row| matches!(row.name, Metric::FdsPipe | Metric::FdsSocket | Metric::FdsFile | Metric::FdsAnon))
     {
-        steps
-            .push("A descriptor stays open: `ls -l /proc/PID/fd` of the running server shows what it leads to.".into());
+        steps.push(
+            "A descriptor stays open: `ls -l /proc/PID/fd` of the running server shows what it points to.".into(),
+        );
     }
     if leaking().any(|row| matches!(row.name, Metric::Threads | Metric::Tasks)) {
         steps.push(
-            "A thread or task does not end: look for one that is started at each restart and joined by nobody.".into(),
+            "A thread or task does not end: look for one that is started at each restart and never joined.".into(),
         );
     }
     if leaking().any(|row| matches!(row.name, Metric::Lost | Metric::MixedUp)) {
-        steps.push("Requests are not answered as they should be: the notes name the first of them.".into());
+        steps.push("Requests were lost or replies mixed up: the notes name the first ones.".into());
     }
     steps
 }
@@ -92,17 +95,17 @@ fn memory<'a>(run: &Run, mut leaking: impl Iterator<Item = &'a MetricVerdict>) -
     let row = leaking.find(|row| matches!(row.class, Class::Heap | Class::Noisy))?;
     let target = run.targets.get(row.run)?;
     Some(if target.plan.outside.is_some() {
-        "`leakgate profile` sees our own server alone. Compare two heap snapshots of this one, some hundred restarts apart, \
-         with a profiler of its language: tracemalloc or memray, node --inspect, pprof, heaptrack or dhat."
+        "`leakgate profile` works for the wrapper only. Compare two heap snapshots of your server, some hundred restarts apart, \
+         with a profiler for its language: tracemalloc or memray, node --inspect, pprof, heaptrack or dhat."
             .to_owned()
     } else if !target.sites.is_empty() {
-        "Look at the lines under \"Where the heap grew\"; the flame graph and dhat's own file are where the notes say."
+        "Look at the lines under \"Where the heap grew\"; the notes say where the flame graph and dhat's own file are."
             .to_owned()
     } else if row.class == Class::Heap {
-        format!("`leakgate profile {}` names the lines of code that keep the memory.", row.scenario)
+        format!("`leakgate profile {}` names the lines of code that hold the memory.", row.scenario)
     } else {
         format!(
-            "`leakgate profile {}` names the lines of code if it is the server's heap: children, mmap and C code are not in it.",
+            "`leakgate profile {}` names the lines of code if the leak is in the server's heap; it does not see child processes, mmap or C code.",
             row.scenario
         )
     })
@@ -115,13 +118,13 @@ fn is_process(row: &MetricVerdict) -> bool {
 fn invalid(verdict: &Verdict) -> Vec<String> {
     if verdict.suite.as_ref().is_some_and(|suite| suite.merged) && verdict.controls.iter().all(|control| control.passed)
     {
-        vec!["Run what is named above again and merge all shards of one suite; what one shard says, `leakgate judge` tells.".into()]
+        vec!["Run the shards named above again and merge all shards of the suite; `leakgate judge` tells what a single shard found.".into()]
     } else if verdict.controls.iter().any(|control| !control.passed) {
         vec![
-            "A control failed, so the gate is blind or sees ghosts: mend the probe or the rule that it names first."
+            "A control failed, so this gate misses leaks or raises false alarms: fix the probe or the rule that the control names first."
                 .into(),
         ]
     } else {
-        vec!["Mend what is named above, then run again.".into()]
+        vec!["Fix what is named above, then run again.".into()]
     }
 }

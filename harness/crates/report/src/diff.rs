@@ -39,7 +39,7 @@ fn draw(out: &mut String, diff: &Diff) -> std::fmt::Result {
 fn title(kind: Kind) -> &'static str {
     match kind {
         Kind::Metric => "metrics",
-        Kind::Thing => "things kept",
+        Kind::Thing => "leaked resources",
         Kind::Site => "sites",
     }
 }

@@ -63,7 +63,7 @@ impl<'a> Facts<'a> {
     /// `18 of 18 planted leaks caught`, or that it was not tried.
     pub(super) fn controls(&self) -> String {
         if self.verdict.controls.is_empty() {
-            return "Controls were left out, so this was not proved.".to_owned();
+            return "Controls were skipped, so nothing shows that this gate detects leaks.".to_owned();
         }
         let planted = || self.verdict.controls.iter().filter(|control| !control.planted.is_empty());
         let caught = planted().filter(|control| control.caught).count();
@@ -107,11 +107,11 @@ impl Target<'_> {
     /// The most invokers that were alive at once, and how many may be.
     pub(super) fn most_alive(&self) -> String {
         let seen = self.measured.bounds;
-        let allowed = self.judged.live_invokers_allowed.map_or("any number".to_owned(), |allowed| allowed.to_string());
+        let allowed = self.judged.live_invokers_allowed.map_or("unlimited".to_owned(), |allowed| allowed.to_string());
         match self.measured.plan.outside {
-            Some(_) => format!("{} CLI processes at most (allowed: {allowed})", seen.cli_processes_max),
+            Some(_) => format!("peak CLI processes: {} (allowed: {allowed})", seen.cli_processes_max),
             None => format!(
-                "{} live invokers at most (system: {}, allowed: {allowed})",
+                "peak live invokers: {} (system: {}, allowed: {allowed})",
                 seen.live_invokers_max, seen.cli_processes_max
             ),
         }
@@ -173,14 +173,14 @@ pub(super) fn proof(proof: &ProofVerdict) -> Vec<String> {
     ];
     if proof.unmarked > 0 {
         lines.push(format!(
-            "{} replies carried no mark of their request, so that nobody can tell whether they were mixed up",
+            "{} replies carried no mark of their request, so a mix-up among them would go unnoticed",
             grouped(proof.unmarked)
         ));
     }
     let kinds = proof.kinds.named().into_iter().filter(|(count, _)| *count > 0);
     let kinds: Vec<String> = kinds.map(|(count, name)| format!("{} {name}", grouped(count))).collect();
     if !kinds.is_empty() {
-        lines.push(format!("Replies that are no text, as the API allows: {}", kinds.join(", ")));
+        lines.push(format!("Replies without text, which the API allows: {}", kinds.join(", ")));
     }
     lines
 }
@@ -233,9 +233,9 @@ pub(super) fn shards(verdict: &Verdict) -> Vec<Shard> {
 }
 
 /// What no run of this kind sees.
-pub(super) const MISSED: &str = "Any steady leak below the last column of the tables. A count that leaks now and then, with \
-     probability p at each of N restarts, is seen with 95 % when p is 3/N or more. A heap that leaks now and then, at three \
-     times the last column or more, does not pass; it may be called SATURATING instead of LEAK.";
+pub(super) const MISSED: &str = "Steady leaks smaller than the last column of the tables. An intermittent leak of a count, with \
+     probability p at each of N restarts, is detected with 95 % confidence if p is at least 3/N. An intermittent leak of the \
+     heap, of at least three times the last column, does not pass; it may be called SATURATING instead of LEAK.";
 
 /// The claims about false alarms.
 pub(super) fn false_alarms(verdict: &Verdict) -> impl Iterator<Item = String> {

@@ -89,8 +89,8 @@ fn headline(facts: &Facts) -> Markup {
     let figures = [
         ("Exercised", format!("{}, {}", counted(proof.restarts, "restart"), counted(proof.requests, "request"))),
         ("Controls", controls),
-        ("Server, at most", bytes(verdict.bounds.server_rss_max_mb * 1e6)),
-        ("Its tree, at most", bytes(verdict.bounds.tree_rss_max_mb * 1e6)),
+        ("Peak server RSS", bytes(verdict.bounds.server_rss_max_mb * 1e6)),
+        ("Peak tree RSS", bytes(verdict.bounds.tree_rss_max_mb * 1e6)),
         ("Measured", date(verdict.environment.started_unix)),
     ];
     html! {
@@ -145,7 +145,7 @@ fn overview(facts: &Facts) -> Markup {
         @if rows.len() > 1 {
             section {
                 h2 { "Scenarios" }
-                (table("Scenarios", &["scenario", "verdict", "restarts", "requests", "took"], &[2, 3, 4], &rows))
+                (table("Scenarios", &["scenario", "verdict", "restarts", "requests", "duration"], &[2, 3, 4], &rows))
             }
         }
     }
@@ -155,9 +155,9 @@ fn controls(facts: &Facts) -> Markup {
     let rows: Vec<Vec<Markup>> = facts.verdict.controls.iter().map(control).collect();
     html! {
         section {
-            h2 { "Can this gate see?" }
+            h2 { "Controls" }
             p { (facts.controls()) }
-            @if !rows.is_empty() { (table("Controls", &["control", "came to", "planted in", "what the gate said"], &[], &rows)) }
+            @if !rows.is_empty() { (table("Controls", &["control", "result", "planted in", "reason"], &[], &rows)) }
         }
     }
 }
@@ -184,8 +184,8 @@ fn bounds(facts: &Facts) -> Markup {
             h2 { "What was exercised" }
             ul { @for line in facts::proof(&facts.verdict.proof) { li { (line) } } }
             @if !rows.is_empty() {
-                h3 { "Bounds at every instant" }
-                (table("Bounds", &["scenario", "alive", "server's RSS", "tree's RSS"], &[2, 3], &rows))
+                h3 { "Peak values" }
+                (table("Peak values", &["scenario", "processes", "server RSS", "tree RSS"], &[2, 3], &rows))
             }
         }
     }
@@ -203,8 +203,8 @@ fn latency(facts: &Facts) -> Markup {
     html! {
         @if !rows.is_empty() {
             section {
-                h2 { "How long requests took" }
-                (table("Latency", &["requests", "how many", "p50", "p95", "longest"], &[1, 2, 3, 4], &rows))
+                h2 { "Request latency" }
+                (table("Latency", &["requests", "count", "p50", "p95", "max"], &[1, 2, 3, 4], &rows))
             }
         }
     }
@@ -213,7 +213,7 @@ fn latency(facts: &Facts) -> Markup {
 fn missed(facts: &Facts) -> Markup {
     html! {
         section {
-            h2 { "What it could have missed" }
+            h2 { "What this run cannot detect" }
             p { (facts::MISSED) }
             ul { @for claim in facts::false_alarms(facts.verdict) { li { (claim) } } }
         }
@@ -224,7 +224,7 @@ fn notes(facts: &Facts) -> Markup {
     let notes = advice::notes(facts.verdict, facts.run);
     html! {
         @if !notes.is_empty() {
-            section { h2 { "Notes of the run" } ul.notes { @for note in notes { li { code { (clean(note)) } } } } }
+            section { h2 { "Notes" } ul.notes { @for note in notes { li { code { (clean(note)) } } } } }
         }
     }
 }
@@ -249,7 +249,7 @@ fn environment(facts: &Facts) -> Markup {
             h2 { "Environment" }
             (pairs(&parts))
             @if !env.command.is_empty() {
-                h3 { "The command that repeats it" }
+                h3 { "Command to measure again" }
                 pre.scroll tabindex="0" { code { (clean(&env.command)) } }
             }
         }

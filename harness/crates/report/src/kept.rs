@@ -54,7 +54,7 @@ fn own_rss(target: &Target, own: f64) -> String {
     let (first, last) = (bytes(float(first)), bytes(float(last)));
     let sign = if own < 0.0 { "" } else { "+" };
     format!(
-        "The server's own RSS, which its health page would show: {first} at first, {last} at last, {sign}{} per {}.",
+        "The server's own RSS, which its health page would show, went from {first} to {last} ({sign}{} per {}).",
         bytes(own),
         target.per()
     )

@@ -42,7 +42,7 @@ fn draw(out: &mut String, facts: &Facts, with_passed: bool) -> fmt::Result {
         metrics(out, target)?;
     }
     if !with_passed {
-        writeln!(out, "\nThe tables of what passed are left out here for their length; report.html has them.")?;
+        writeln!(out, "\nThe tables of passed targets are left out to fit the size limit; report.html has them.")?;
     }
     rest(out, facts)?;
     shards(out, facts)?;
@@ -105,7 +105,7 @@ fn alarms(out: &mut String, facts: &Facts) -> fmt::Result {
 }
 
 fn controls(out: &mut String, facts: &Facts) -> fmt::Result {
-    write!(out, "\n**Can this gate see?** {}", facts.controls())?;
+    write!(out, "\n**Controls:** {}", facts.controls())?;
     for control in facts.verdict.controls.iter().filter(|control| !control.passed || control.planted.is_empty()) {
         write!(out, "; {}: {}", escaped(&facts::control_name(control)), escaped(&control.reason))?;
     }
@@ -115,7 +115,7 @@ fn controls(out: &mut String, facts: &Facts) -> fmt::Result {
 fn kept(out: &mut String, target: &Target) -> fmt::Result {
     let kept = things(target);
     if !kept.things.is_empty() {
-        writeln!(out, "\n**Kept at each {}** in {}\n", target.per(), escaped(&target.name()))?;
+        writeln!(out, "\n**Leaked at each {}** in {}\n", target.per(), escaped(&target.name()))?;
     }
     kept.things.iter().chain(&kept.own).try_for_each(|line| writeln!(out, "- {}", escaped(line)))?;
     let places = places(target);
@@ -143,7 +143,7 @@ fn next(out: &mut String, facts: &Facts) -> fmt::Result {
 fn metrics(out: &mut String, target: &Target) -> fmt::Result {
     let (name, exercised, per) = (escaped_in_html(&target.name()), target.exercised(), target.per());
     writeln!(out, "\n<details><summary>{name}: {} after {exercised}</summary>\n", target.judged.verdict)?;
-    writeln!(out, "| metric | first | last | per {per} | verdict | would catch, per {per} |")?;
+    writeln!(out, "| metric | first | last | per {per} | verdict | smallest detectable, per {per} |")?;
     writeln!(out, "| --- | ---: | ---: | ---: | --- | ---: |")?;
     for row in &target.rows {
         let cells = cells(row);
@@ -155,26 +155,22 @@ fn metrics(out: &mut String, target: &Target) -> fmt::Result {
         facts::alarming(target).map(|row| format!("- {}: {}", row.verdict, escaped(&row.reason))).collect();
     let (server, tree) = target.most_memory();
     lines.push(format!("- {}", target.most_alive()));
-    lines.push(format!("- RSS at most: server {server}, tree {tree}"));
+    lines.push(format!("- peak RSS: server {server}, tree {tree}"));
     for (when, of) in target.latency().into_iter().flatten() {
         let (requests, p50, p95, max) = (grouped(of.requests), of.p50_ms, of.p95_ms, of.max_ms);
-        lines.push(format!("- {requests} requests {when}: p50 {p50:.1} ms, p95 {p95:.1} ms, at most {max:.1} ms"));
+        lines.push(format!("- {requests} requests {when}: p50 {p50:.1} ms, p95 {p95:.1} ms, max {max:.1} ms"));
     }
     writeln!(out, "\n{}\n\n</details>", lines.join("\n"))
 }
 
 fn rest(out: &mut String, facts: &Facts) -> fmt::Result {
-    writeln!(out, "\n<details><summary>What was exercised, and what could have been missed</summary>\n")?;
+    writeln!(out, "\n<details><summary>What was exercised, and what this run cannot detect</summary>\n")?;
     facts::proof(&facts.verdict.proof).iter().try_for_each(|line| writeln!(out, "- {line}"))?;
     writeln!(out, "- {}", facts::MISSED)?;
     facts::false_alarms(facts.verdict).try_for_each(|claim| writeln!(out, "- {}", escaped(&claim)))?;
     let notes = advice::notes(facts.verdict, facts.run);
     if !notes.is_empty() {
-        writeln!(
-            out,
-            "\nNotes of the run:\n\n{}",
-            fenced(&notes.into_iter().map(clean).collect::<Vec<_>>().join("\n"))
-        )?;
+        writeln!(out, "\nNotes:\n\n{}", fenced(&notes.into_iter().map(clean).collect::<Vec<_>>().join("\n")))?;
     }
     writeln!(out, "\n</details>")
 }

@@ -100,7 +100,7 @@ fn compared(out: &mut String, of: &Comparison, baseline: Option<&Baseline>) -> f
     let who = baseline.map_or(String::new(), |baseline| {
         format!(", accepted by {} on {}: {}", baseline.by, day(baseline.accepted_unix), baseline.reason)
     });
-    writeln!(out, "\nBeside baseline {}", of.baseline)?;
+    writeln!(out, "\nCompared with baseline {}", of.baseline)?;
     let commit = baseline.and_then(|baseline| baseline.environment.commit.as_deref()).unwrap_or("unknown");
     item(out, &clean(&format!("commit {commit}{who}")))?;
     let word = match of.change {
@@ -112,7 +112,10 @@ fn compared(out: &mut String, of: &Comparison, baseline: Option<&Baseline>) -> f
     let (before, after) = (of.baseline_slopes.len(), of.candidate_slopes.len());
     item(
         out,
-        &format!("{before} + {after} processes of {} restarts or more in turn, on this machine:", grouped(of.restarts)),
+        &format!(
+            "{before} + {after} processes, alternating on this machine, of at least {} restarts each:",
+            grouped(of.restarts)
+        ),
     )?;
     writeln!(out, "    {:<44}{:>14}{:>14}", "", "baseline", "this build")?;
     let (least, most) = (range(&of.baseline_slopes), range(&of.candidate_slopes));
@@ -136,7 +139,7 @@ pub(super) fn day(unix: u64) -> String {
 
 fn remarks(out: &mut String, night: &Night) -> fmt::Result {
     if !night.remarks.is_empty() {
-        writeln!(out, "\nTo be known")?;
+        writeln!(out, "\nRemarks")?;
     }
     for remark in &night.remarks {
         let word = if remark.means == Conclusion::Pass { String::new() } else { format!("{}: ", remark.means) };

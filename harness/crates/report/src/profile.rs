@@ -9,8 +9,8 @@ use leakgate_judge::attribution::profile::Profile;
 const WIDTH: usize = 98;
 
 /// What no profile of this kind can see.
-const BLIND: &str = "Not seen by dhat: memory taken with mmap or by C code, child processes, and whatever is given back \
-                     before a window ends.";
+const BLIND: &str = "Not seen by dhat: memory from mmap or C code, child processes, and anything released before a window \
+                     ends.";
 
 /// The sites, the fastest first, `top` of them at most, and what they rest on.
 #[must_use]
@@ -40,8 +40,8 @@ fn draw(out: &mut String, profile: &Profile, top: usize) -> std::fmt::Result {
         writeln!(out, "\nand {} more: --top shows them, profile.json has all", profile.sites.len() - top)?;
     }
     let rests = format!(
-        "Compared: windows of {} and {} restarts in one process after {}, for blocks; two processes profiled over {} and {} \
-         restarts, for what grows without a block more.",
+        "Compared: for blocks, windows of {} and {} restarts in one process after a warm-up of {}; for growth without new \
+         blocks, two processes profiled over {} and {} restarts.",
         windows.short, windows.long, windows.warm_up, windows.short_life, windows.long_life
     );
     writeln!(out, "\n{}\n{}", wrap(&rests, WIDTH, 0), wrap(BLIND, WIDTH, 0))

@@ -126,7 +126,7 @@ fn at_site(target: &Target, row: &MetricVerdict, site: &Site) -> Outcome {
     let own = kept::own(site).map(|(_, frame)| frame);
     let function = own.or_else(|| site.frames.first()).map_or("?", |frame| frame.function.as_str());
     let text = format!(
-        "{} blocks and {} are kept per {} by what {function} allocates, in scenario {}",
+        "{} blocks and {} allocated by {function} are leaked per {}, in scenario {}",
         rate(Metric::HeapBlocks, site.blocks_per_restart),
         bytes(site.bytes_per_restart),
         target.per(),

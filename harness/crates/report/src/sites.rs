@@ -15,7 +15,7 @@ pub(super) fn headline(site: &Site) -> String {
         None => frame.function.clone(),
     });
     let blocks = if site.blocks_per_restart == 0.0 {
-        "always as many blocks".to_owned()
+        "no more blocks".to_owned()
     } else {
         format!("{:+.2} blocks", site.blocks_per_restart)
     };
@@ -77,7 +77,7 @@ mod tests {
         let at = "harness/crates/sut/src/plant/kept.rs:78 in leakgate_sut::plant::kept::Kept::take";
         assert_eq!(headline(&site()), format!("{at}: +1.00 blocks, +64 B per restart"));
         let pushed = Site { blocks_per_restart: 0.0, bytes_per_restart: 512.5, ..site() };
-        assert_eq!(headline(&pushed), format!("{at}: always as many blocks, +512 B per restart"));
+        assert_eq!(headline(&pushed), format!("{at}: no more blocks, +512 B per restart"));
         let foreign = Site { frames: site().frames[..2].to_vec(), own: None, ..site() };
         assert!(headline(&foreign).starts_with("src/raw_vec/mod.rs:340 in alloc::raw_vec"), "{}", headline(&foreign));
         assert!(headline(&foreign).ends_with("(no frame of the code under test)"));

@@ -123,7 +123,7 @@ fn draw_target(page: &mut Page, target: &Target) -> fmt::Result {
 }
 
 fn controls(page: &mut Page, facts: &Facts) -> fmt::Result {
-    page.heading("Can this gate see?")?;
+    page.heading("Controls")?;
     page.item(facts.controls())?;
     let controls = &facts.verdict.controls;
     for control in controls {
@@ -150,7 +150,7 @@ fn exercised(page: &mut Page, verdict: &Verdict) -> fmt::Result {
 }
 
 fn bounds(page: &mut Page, facts: &Facts) -> fmt::Result {
-    page.heading("Bounds")?;
+    page.heading("Peak values")?;
     for target in &facts.targets {
         let (server, tree) = target.most_memory();
         page.item(format_args!("{}: {}", target.name(), target.most_alive()))?;
@@ -164,7 +164,7 @@ fn latency(page: &mut Page, facts: &Facts) -> fmt::Result {
     let watched = facts.targets.iter().filter_map(|target| target.latency().map(|latency| (target, latency)));
     for (at, (target, latency)) in watched.enumerate() {
         if at == 0 {
-            page.heading("How long requests took")?;
+            page.heading("Request latency")?;
         }
         page.item(format_args!("{}:", target.name()))?;
         writeln!(page.out, "  {:<24}{:>9}{:>12}{:>12}{:>12}", "", "requests", "p50", "p95", "max")?;
@@ -177,7 +177,7 @@ fn latency(page: &mut Page, facts: &Facts) -> fmt::Result {
 }
 
 fn missed(page: &mut Page, verdict: &Verdict) -> fmt::Result {
-    page.heading("What it could have missed")?;
+    page.heading("What this run cannot detect")?;
     page.item(facts::MISSED)?;
     facts::false_alarms(verdict).try_for_each(|claim| page.item(claim))
 }
@@ -209,7 +209,7 @@ fn what_next(page: &mut Page, verdict: &Verdict, run: &Run) -> fmt::Result {
     page.item(advice::meaning_of(verdict))?;
     let notes = advice::notes(verdict, run);
     if !notes.is_empty() {
-        page.heading("Notes of the run")?;
+        page.heading("Notes")?;
     }
     for note in notes {
         page.item(note)?;

@@ -93,7 +93,7 @@ fn judge_total(run: &TargetRun, metric: Metric, count: u64, noun: &str, what: &s
         (Finding::Shown, format!("{count} {noun} {what}"))
     } else if metric == Metric::Lost && run.outcome != Outcome::Completed {
         // Whoever talks to a target that dies is left without an ending; the target's failure is what is reported.
-        (Finding::Shown, format!("{count} {noun} {what}, but the run ended before its time"))
+        (Finding::Shown, format!("{count} {noun} {what}, but the run ended early"))
     } else {
         (Finding::Leak, format!("{}: {count} {noun} {what}", words::name(metric)))
     };

@@ -15,7 +15,7 @@ pub fn judge(control: &Control) -> ControlVerdict {
     let valid = control.run.outcome == Outcome::Completed && judged.invalid.is_empty();
     let passed = if clean { valid && named.is_empty() } else { caught };
     let reason = match (clean, passed) {
-        (true, true) => "clean, and called clean".to_owned(),
+        (true, true) => "nothing planted, no leak reported".to_owned(),
         (true, false) => unclean(&named, &judged.invalid),
         (false, true) => format!("caught as {}", list(&named)),
         (false, false) => missed(&control.planted, &named, &judged.invalid),
@@ -36,14 +36,18 @@ pub fn judge(control: &Control) -> ControlVerdict {
 fn unclean(named: &[Metric], invalid: &[String]) -> String {
     match invalid.first() {
         Some(problem) => problem.clone(),
-        None => format!("nothing was planted, but a leak was called of {}", list(named)),
+        None => format!("nothing was planted, but a leak was reported in {}", list(named)),
     }
 }
 
 fn missed(planted: &[Metric], named: &[Metric], invalid: &[String]) -> String {
-    let instead = if named.is_empty() { "nothing".to_owned() } else { format!("only {}", list(named)) };
+    let instead = if named.is_empty() {
+        "no leak was reported".to_owned()
+    } else {
+        format!("a leak was reported only in {}", list(named))
+    };
     let because = invalid.first().map(|problem| format!("; {problem}")).unwrap_or_default();
-    format!("planted in {}, but {instead} was called a leak{because}", list(planted))
+    format!("planted in {}, but {instead}{because}", list(planted))
 }
 
 fn list(metrics: &[Metric]) -> String {

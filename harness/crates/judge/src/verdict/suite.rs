@@ -12,12 +12,12 @@ pub(super) fn problems(run: &Run) -> Vec<String> {
     let Some(suite) = &run.suite else { return Vec::new() };
     let mut found: Vec<String> = suite.parts.iter().filter_map(|part| refused(suite, part)).collect();
     if !(1..=MOST_SHARDS).contains(&suite.shards) {
-        found.push(format!("it says that its suite has {} shards: 1 to {MOST_SHARDS} are possible", suite.shards));
+        found.push(format!("its suite claims {} shards: 1 to {MOST_SHARDS} are possible", suite.shards));
     }
     if suite.merged {
         found.extend(suite.numbers().filter_map(|shard| not_once(suite, shard)));
     } else if suite.parts.len() != 1 {
-        found.push(format!("it says that it is {} shards, and was not merged", suite.parts.len()));
+        found.push(format!("it claims to hold {} shards, but was not merged", suite.parts.len()));
     }
     for part in suite.parts.iter().filter(|part| part.refused.is_none()) {
         found.extend(unmeasured(run, suite, part));
@@ -66,12 +66,12 @@ fn not_once(suite: &Suite, shard: u64) -> Option<String> {
         [_] => None,
         [] => {
             let units: Vec<String> = suite.units_of(shard).map(Unit::name).collect();
-            let what = if units.is_empty() { "it has no unit".to_owned() } else { units.join(", ") };
+            let what = if units.is_empty() { "it has no units".to_owned() } else { units.join(", ") };
             Some(format!("{of} is missing: {what}"))
         }
         several => {
             let files: Vec<&str> = several.iter().filter_map(|part| part.file.as_deref()).collect();
-            Some(format!("{of} is there {} times: {}", several.len(), files.join(", ")))
+            Some(format!("{of} is present {} times: {}", several.len(), files.join(", ")))
         }
     }
 }
@@ -79,14 +79,14 @@ fn not_once(suite: &Suite, shard: u64) -> Option<String> {
 fn unmeasured(run: &Run, suite: &Suite, part: &Part) -> Option<String> {
     let is_missing = |unit: &&Unit| !run.targets.iter().any(|target| unit.has(target, run));
     let units: Vec<String> = suite.units_of(part.shard).filter(is_missing).map(Unit::name).collect();
-    (!units.is_empty()).then(|| format!("{} did not measure what falls to it: {}", part.name(suite), units.join(", ")))
+    (!units.is_empty()).then(|| format!("{} did not measure all of its units: {}", part.name(suite), units.join(", ")))
 }
 
 /// A shard without controls among shards with them: nothing shows that its gate can see.
 fn unproved(run: &Run, suite: &Suite, part: &Part) -> Option<String> {
     let has_own = run.controls.iter().any(|control| control.shard == Some(part.shard));
     let needs = suite.merged && !run.controls.is_empty() && suite.units_of(part.shard).next().is_some();
-    (needs && !has_own).then(|| format!("{} ran no controls, and others did", part.name(suite)))
+    (needs && !has_own).then(|| format!("{} ran no controls, but others did", part.name(suite)))
 }
 
 /// A leak is not hidden by what is missing beside it.
@@ -97,7 +97,7 @@ fn leaks_beside(run: &Run, suite: &Suite) -> Option<String> {
     }
     let leaking = run.targets.iter().filter(|run| target::judge(run).0.verdict == Finding::Leak);
     let names: Vec<String> = leaking.map(|run| format!("{} on {}", run.scenario, run.target)).collect();
-    (!names.is_empty()).then(|| format!("what is there leaks: {}", names.join(", ")))
+    (!names.is_empty()).then(|| format!("the shards that are present leak: {}", names.join(", ")))
 }
 
 /// The shards by machine, where they had several: the noisy metrics depend on it.

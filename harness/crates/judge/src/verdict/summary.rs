@@ -37,9 +37,11 @@ pub(super) fn warnings(run: &Run, metrics: &[MetricVerdict]) -> Vec<String> {
         return found;
     }
     if run.controls.is_empty() {
-        found.push("not proved: controls were left out, so nothing shows that this gate can see".to_owned());
+        found.push("not proven: controls were skipped, so nothing shows that this gate detects leaks".to_owned());
     } else if !run.controls.iter().any(|control| control.planted.is_empty()) {
-        found.push("not proved: no clean control was run, so nothing shows that this gate stays silent".to_owned());
+        found.push(
+            "not proven: no clean control was run, so nothing shows that this gate raises no false alarms".to_owned(),
+        );
     }
     let [.., shortest] = trend::BOUNDS;
     for run in &run.targets {
@@ -106,10 +108,16 @@ pub(super) fn false_alarms(runs: &[TargetRun]) -> Vec<FalseAlarms> {
         )
     };
     vec![
-        claim(Class::Exact, "none by noise: settled readings have no variance; only a first use after the warm-up"),
-        claim(Class::Heap, "none by noise; a buffer that first grows between 2T and 4T, above the floor"),
+        claim(
+            Class::Exact,
+            "none from noise, because settled readings have no variance; a first use after the warm-up can cause one",
+        ),
+        claim(
+            Class::Heap,
+            "none from noise; a buffer that first grows between 2T and 4T, above the floor, can cause one",
+        ),
         claim(Class::Noisy, &noisy),
-        claim(Class::Total, "none by noise: counted once, after the stop"),
+        claim(Class::Total, "none from noise, because they are counted once, after the stop"),
         claim(Class::Cap, "none below the cap"),
     ]
 }

@@ -265,22 +265,22 @@ fn decide(windows: Windows, limits: Limits, look: Look, per: &str) -> (Finding, 
     if slowest > least && last < first / 2.0 {
         (Finding::Saturating, format!("anon_pss grew by {at_first} per {per} at first and by {at_end} at last"))
     } else if look.cannot_tell(slowest, windows.overall(), limits) {
-        let why = format!("in one window by {smallest} (bound {bound}): a longer run has to show it as well");
+        let why = format!("in one window by {smallest} (bound {bound}): a longer run has to confirm it");
         (Finding::Saturating, format!("anon_pss grew by {grown} per {per}, {why}"))
     } else if slowest > least {
         (Finding::Leak, format!("anon_pss grew by {grown} per {per} without slowing (bound {bound})"))
     } else if windows.growth > catches {
         let why =
-            format!("more than this run claims to catch ({claim}), but not steadily (in one window by {smallest})");
+            format!("more than the smallest detectable leak ({claim}), but not steadily (in one window by {smallest})");
         (Finding::Saturating, format!("anon_pss grew by {grown} per {per}, {why}"))
     } else if catches > wanted {
         let needed = (windows.total * catches / wanted).ceil();
-        let why = format!("it would catch {claim} per {per}, and not {}", bytes(wanted));
+        let why = format!("the smallest detectable leak is {claim} per {per}, not {}", bytes(wanted));
         (
             Finding::Saturating,
-            format!("anon_pss is too noisy for a run that short (about {needed:.0} {per}s needed): {why}"),
+            format!("anon_pss is too noisy for a run this short (about {needed:.0} {per}s needed): {why}"),
         )
     } else {
-        (Finding::Pass, format!("anon_pss does not keep growing (in one window by {smallest} per {per})"))
+        (Finding::Pass, format!("anon_pss does not grow steadily (in one window by {smallest} per {per})"))
     }
 }

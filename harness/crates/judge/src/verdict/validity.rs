@@ -17,7 +17,7 @@ pub fn problems(run: &TargetRun) -> Vec<String> {
     found.extend(enough_checkpoints(run));
     if !in_order(run) {
         found.push(
-            "the count of restarts or turns does not rise from checkpoint to checkpoint: did the target start anew?"
+            "the count of restarts or turns does not rise from checkpoint to checkpoint: did the target restart?"
                 .into(),
         );
     }

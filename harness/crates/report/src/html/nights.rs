@@ -62,13 +62,13 @@ fn headline(nights: &[Night], baselines: &[Baseline]) -> Markup {
     let figures = [
         ("Nights", grouped(nights.len() as u64)),
         ("Latest", date(last.environment.started_unix)),
-        ("Last that passed", passed.map_or("none".to_owned(), |night| day(night.environment.started_unix))),
+        ("Last pass", passed.map_or("none".to_owned(), |night| day(night.environment.started_unix))),
         ("Baseline", accepted),
     ];
     html! {
         header class=(tone(conclusion)) {
             div.inner {
-                p.brand { "leakgate, night after night" }
+                p.brand { "leakgate nightly" }
                 h1 { (mark(conclusion)) " " span.summary { (truncate(&clean(&last.sentence()), LONGEST)) } }
                 @let said = last.remarks.iter().filter(|remark| clean(&remark.what) != clean(&last.sentence()));
                 @let said: Vec<String> = said.map(|remark| truncate(&clean(&remark.what), LONGEST)).collect();
@@ -103,7 +103,7 @@ fn list(nights: &[Night], baselines: &[Baseline]) -> Markup {
     let mut rows: Vec<Vec<Markup>> =
         nights.iter().zip(before).map(|(night, before)| row(night, before, baselines)).collect();
     rows.reverse();
-    let head = ["night", "came to", "began", "commit", "passed", "restarts", "beside the baseline", "why"];
+    let head = ["night", "result", "started", "commit", "passed", "restarts", "vs. baseline", "reason"];
     html! {
         @if !rows.is_empty() { section { h2 { "Nights" } (table("Nights", &head, &[4, 5], &rows)) } }
     }
@@ -146,13 +146,13 @@ fn legend() -> Markup {
     html! {
         section {
             h2 { "Growth, memory and latency over the nights" }
-            p { "Machines and compilers change from night to night. So nothing is judged here: each night is judged by itself, \
-                and builds are compared side by side in one night." }
+            p { "Nights are not compared with each other here, because machines and compilers change between them: each night \
+                is judged by itself, and builds are compared side by side within one night." }
             ul.legend {
-                li { span class="key bad" {} "a night in which it did not pass" }
+                li { span class="key bad" {} "not passed in that night" }
                 li { span class="key flag" {} "a baseline" }
                 li { span class="key warm" {} "no night for more than 36 hours" }
-                li { span class="key change" {} "made differently: kernel, CPUs, compiler, allocator or CLI" }
+                li { span class="key change" {} "different environment: kernel, CPUs, compiler, allocator or CLI" }
                 li { span class="key limit" {} "the latest night's bound" }
                 li { "× not measured in that night" }
             }

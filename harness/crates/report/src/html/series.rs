@@ -105,7 +105,7 @@ fn limits(target: &Target, row: &MetricVerdict, points: &[Point], windows: &[Win
             found.extend(most.map(|most| level(float(most), format!("at most {most} at any instant"))));
             if let (None, Some(first)) = (most, points.first()) {
                 let from = *first;
-                found.push(Limit { from, to: (end, first.1), label: "nothing more is allowed".to_owned() });
+                found.push(Limit { from, to: (end, first.1), label: "no growth allowed".to_owned() });
             }
         }
         Class::Heap => found.extend(floor(target, row)),

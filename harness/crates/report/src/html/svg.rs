@@ -225,7 +225,7 @@ fn description(series: &Series, row: &MetricVerdict, per: &str) -> String {
         [first, .., last] => format!("from {} to {}", word(first), word(last)),
         points => points.iter().map(word).collect(),
     };
-    let limits: Vec<String> = series.limits.iter().map(|limit| format!("; held against: {}", limit.label)).collect();
+    let limits: Vec<String> = series.limits.iter().map(|limit| format!("; limit: {}", limit.label)).collect();
     format!("{}: {}. Readings: {readings}{}.", row.verdict, row.reason, limits.concat())
 }
 

@@ -43,10 +43,10 @@ fn body(target: &Target, at: usize) -> Markup {
             (legend(target))
         }
         @if !small.is_empty() {
-            h3 { "The other metrics, against " (target.per()) "s" }
+            h3 { "Other metrics, by " (target.per()) }
             div.charts.small { @for row in small { (figure(target, row, at, false)) } }
         }
-        h3 { "Every metric in numbers" }
+        h3 { "All metrics in numbers" }
         (metrics(target))
     }
 }
@@ -55,7 +55,7 @@ fn kept(target: &Target) -> Markup {
     let kept = things(target);
     html! {
         @if !kept.things.is_empty() {
-            h3 { "Kept at each " (target.per()) }
+            h3 { "Leaked at each " (target.per()) }
             ul.kept { @for line in &kept.things { li { (line) } } }
             @if let Some(own) = &kept.own { p.note { (own) } }
         }
@@ -84,7 +84,7 @@ fn stack(place: &Place, open: bool) -> Markup {
                 @for (at, frame) in place.frames.iter().enumerate() {
                     li class=[(place.own == Some(at)).then_some("own")] {
                         (frame)
-                        @if place.own == Some(at) { " " span.own-mark { "← first of our own" } }
+                        @if place.own == Some(at) { " " span.own-mark { "← first frame of the code under test" } }
                     }
                 }
             }
@@ -143,15 +143,15 @@ fn legend(target: &Target) -> Markup {
     html! {
         ul.legend aria-label="How to read the charts" {
             li { span.key.flag {} "settled checkpoint" }
-            li { span.key.warm {} "warm-up, judged by nobody" }
-            li { span.key.limit {} "what it is held against" }
+            li { span.key.warm {} "warm-up, not judged" }
+            li { span.key.limit {} "limit" }
             @if trend { li { span.key.median {} "median of a window: a leak rises from each to the next by more than the bound" } }
         }
     }
 }
 
 fn metrics(target: &Target) -> Markup {
-    let (growth, catches) = (format!("per {}", target.per()), format!("would catch, per {}", target.per()));
+    let (growth, catches) = (format!("per {}", target.per()), format!("smallest detectable, per {}", target.per()));
     let rows: Vec<Vec<Markup>> = target.rows.iter().map(|row| metric(row)).collect();
     html! {
         @if rows.is_empty() { p { "No metric could be judged." } }

@@ -10,7 +10,7 @@ use crate::kept::things;
 pub(super) fn draw(page: &mut Page, target: &Target) -> fmt::Result {
     let kept = things(target);
     if !kept.things.is_empty() {
-        page.heading(format_args!("Kept at each {}", target.per()))?;
+        page.heading(format_args!("Leaked at each {}", target.per()))?;
     }
     for line in kept.things.iter().chain(&kept.own) {
         page.item(line)?;

@@ -10,7 +10,7 @@ pub(super) fn draw(page: &mut Page, target: &Target) -> fmt::Result {
     if target.rows.is_empty() {
         return page.item("no metric could be judged");
     }
-    let (per, catches) = (format!("per {}", target.per()), format!("would catch, per {}", target.per()));
+    let (per, catches) = (format!("per {}", target.per()), "smallest detectable".to_owned());
     let header = line(["metric", "first", "last", &per], &format!("{:<12}", "verdict"), &catches);
     writeln!(page.out, "{header}")?;
     for row in &target.rows {

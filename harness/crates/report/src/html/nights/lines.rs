@@ -154,8 +154,8 @@ type Value = fn(&Measured) -> Option<f64>;
 /// The highest memory, and the latency.
 fn memory(runs: &[Option<&Measured>]) -> Vec<Line> {
     let all: [(&str, &str, Unit, Value); 4] = [
-        ("server_rss", "the server's RSS, at most", Unit::Bytes, |run| Some(run.server_rss_mb * 1e6)),
-        ("tree_rss", "the whole tree's RSS, at most", Unit::Bytes, |run| Some(run.tree_rss_mb * 1e6)),
+        ("server_rss", "peak RSS of the server", Unit::Bytes, |run| Some(run.server_rss_mb * 1e6)),
+        ("tree_rss", "peak RSS of the whole tree", Unit::Bytes, |run| Some(run.tree_rss_mb * 1e6)),
         ("latency", "p95 of requests between restarts", Unit::Milliseconds, |run| {
             run.latency.filter(|latency| latency.between.requests > 0).map(|latency| latency.between.p95_ms)
         }),
