@@ -16,7 +16,7 @@ fn pages() -> Vec<PathBuf> {
             let is_left_out = ["target", "node_modules", ".git", "latest", "runs", "nightly"].contains(&name);
             if entry.is_dir() && !is_left_out && !name.starts_with("latest-") {
                 visit(&entry, found);
-            } else if name.ends_with(".md") {
+            } else if entry.extension().is_some_and(|extension| extension == "md") {
                 found.push(entry);
             }
         }
