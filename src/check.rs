@@ -72,9 +72,9 @@ pub async fn run(subject: &Subject<'_>, out: &mut (dyn Write + Send)) -> io::Res
     account(config, &mut report)?;
     match runtime {
         Some(runtime) if cli => turn(config, runtime, &mut report).await?,
-        _ => report.line("skip", "turn", "it needs the steps above that are wrong")?,
+        _ => report.line("skip", "turn", "it needs the steps above that failed")?,
     }
-    let end = if report.well { "all is well" } else { "something is wrong: see the lines that begin with WRONG" };
+    let end = if report.well { "all checks passed" } else { "some checks failed: see the lines that begin with WRONG" };
     writeln!(report.out, "{end}")?;
     Ok(report.well)
 }
@@ -107,7 +107,7 @@ impl Report<'_> {
 fn options(subject: &Subject<'_>, report: &mut Report<'_>) -> io::Result<()> {
     let set: Vec<&Setting> = subject.settings.iter().filter(|setting| !setting.is_default).collect();
     match set.len() {
-        0 => report.ok("options", "all are at their defaults")?,
+        0 => report.ok("options", "all have their default values")?,
         1 => report.ok("options", "one differs from its default")?,
         count => report.ok("options", format!("{count} differ from their defaults"))?,
     }
@@ -124,7 +124,8 @@ fn options(subject: &Subject<'_>, report: &mut Report<'_>) -> io::Result<()> {
     }
     if let Some(file) = subject.file.filter(|file| file.shows_key()) {
         let path = file.path().display();
-        report.note("options", format!("everybody on this machine can read the key in {path}; chmod 600 it"))?;
+        report
+            .note("options", format!("every user of this machine can read the key in {path}; run chmod 600 on it"))?;
     }
     Ok(())
 }
@@ -135,17 +136,17 @@ fn keys(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
         Err(error) => return report.wrong("keys", error.to_string()),
     };
     if keys.is_empty() {
-        return report.ok("keys", "none is needed: only this machine can reach the server");
+        return report.ok("keys", "not needed: only this machine can reach the server");
     }
     let limits = |key: &Key| {
         let concurrency = key.limits.concurrency.map(|(most, queue)| format!("{most} at once, {queue} waiting"));
-        let rate = key.limits.requests_per_minute.map(|most| format!("{most} a minute"));
+        let rate = key.limits.requests_per_minute.map(|most| format!("{most} per minute"));
         let limits: Vec<String> = concurrency.into_iter().chain(rate).collect();
         if limits.is_empty() { key.name.clone() } else { format!("{} ({})", key.name, limits.join(", ")) }
     };
     report.ok("keys", keys.iter().map(limits).collect::<Vec<_>>().join(", "))?;
     if let Some(path) = shown_by {
-        report.note("keys", format!("everybody on this machine can read {}; chmod 600 it", path.display()))?;
+        report.note("keys", format!("every user of this machine can read {}; run chmod 600 on it", path.display()))?;
     }
     Ok(())
 }
@@ -156,7 +157,7 @@ fn files(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
     match Plan::new(limit, open, config.slots, config.max_connections, http::EXTRA_CONNECTIONS) {
         Ok(plan) => match plan.shortage() {
             Some(shortage) => report.note("files", shortage),
-            None => report.ok("files", format!("enough can be open for {} connections", plan.connections())),
+            None => report.ok("files", format!("the limit is high enough for {} connections", plan.connections())),
         },
         Err(error) => report.wrong("files", error.to_string()),
     }
@@ -171,7 +172,7 @@ async fn address(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
             report.ok("address", format!("{address} is free"))
         }
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => match neighbour(address).await {
-            Some(name) => report.note("address", format!("{address} is served by {name} already; it is left alone")),
+            Some(name) => report.note("address", format!("{address} is already in use by {name}, which is left alone")),
             None => {
                 report.wrong("address", format!("{address} is in use by another program; choose another with --listen"))
             }
@@ -183,8 +184,8 @@ async fn address(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
 /// What the system says to an address, and what to do.
 pub(crate) fn why_not_bound(error: &io::Error) -> String {
     let advice = match error.kind() {
-        io::ErrorKind::AddrInUse => "another program listens there; choose another with --listen, or port 0",
-        io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege; choose another with --listen",
+        io::ErrorKind::AddrInUse => "another program is listening there; choose another with --listen, or port 0",
+        io::ErrorKind::PermissionDenied => "ports below 1024 need privileges; choose another with --listen",
         io::ErrorKind::AddrNotAvailable => {
             "no interface of this machine has this address; choose another with --listen"
         }
@@ -216,7 +217,7 @@ fn runtime(config: &Config, report: &mut Report<'_>) -> io::Result<Option<Runtim
         Ok(runtime) => {
             let scratch = runtime.scratch(0);
             let folder = scratch.ancestors().nth(2).unwrap_or(&scratch);
-            report.ok("folder", format!("{} can be used", folder.display()))?;
+            report.ok("folder", format!("{} is usable", folder.display()))?;
             Ok(Some(runtime))
         }
         Err(error) => report.wrong("folder", error.to_string()).map(|()| None),
@@ -237,7 +238,10 @@ async fn cli(config: &Config, runtime: Option<&RuntimeFolder>, report: &mut Repo
         Ok(version) => {
             report.ok("cli", format!("{}, {version}", path.display()))?;
             if !version.contains(|c: char| c.is_ascii_digit()) {
-                report.note("cli", "that is no version: is it the Claude Code CLI? --cli names another")?;
+                report.note(
+                    "cli",
+                    "this is not a version; if this is not the Claude Code CLI, name the CLI with --cli",
+                )?;
             }
             Ok(true)
         }
@@ -257,14 +261,14 @@ fn find(program: &Path, path: Option<&std::ffi::OsStr>) -> Result<PathBuf, Strin
             false if program.exists() => {
                 Err(format!("{} cannot be executed; chmod +x it, or name another with --cli", program.display()))
             }
-            false => Err(format!("there is no {}; {WHAT_TO_DO}", program.display())),
+            false => Err(format!("{} does not exist; {WHAT_TO_DO}", program.display())),
         };
     }
     let folders: Vec<PathBuf> = path.map(|path| std::env::split_paths(path).collect()).unwrap_or_default();
     let found = folders.iter().map(|folder| folder.join(program)).find(|file| is_executable(file));
     found.ok_or_else(|| {
         let looked: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
-        format!("there is no `{}` in PATH, which is {}; {WHAT_TO_DO}", program.display(), looked.join(":"))
+        format!("`{}` is not in PATH, which is {}; {WHAT_TO_DO}", program.display(), looked.join(":"))
     })
 }
 
@@ -288,7 +292,7 @@ async fn version(config: &Config, runtime: &RuntimeFolder) -> Result<String, Str
             Err(format!(
                 "{}{}",
                 words(status),
-                if said.trim().is_empty() { ", and says nothing".to_owned() } else { format!(": {}", shown(&said)) }
+                if said.trim().is_empty() { " and printed nothing".to_owned() } else { format!(": {}", shown(&said)) }
             ))
         }
         Ok((Err(error), ..)) => Err(format!("cannot be waited for: {error}")),
@@ -297,14 +301,14 @@ async fn version(config: &Config, runtime: &RuntimeFolder) -> Result<String, Str
             let pid = keeper.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
             let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::QUIT));
             let gone = timeout(GONE, keeper.wait()).await.is_ok();
-            let left = if gone { "" } else { ", and cannot be ended" };
-            Err(format!("does not end within {}{left}", seconds(deadline)))
+            let left = if gone { "" } else { " and cannot be killed" };
+            Err(format!("did not exit within {}{left}", seconds(deadline)))
         }
     }
 }
 
 fn words(status: ExitStatus) -> String {
-    status.code().map_or_else(|| "is killed".to_owned(), |code| format!("ends with code {code}"))
+    status.code().map_or_else(|| "was killed".to_owned(), |code| format!("exited with code {code}"))
 }
 
 /// What is written until the end, as text, within [`KEPT`].
@@ -323,7 +327,7 @@ fn shown(text: &str) -> String {
 
 fn account(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
     match account::account(config.auth, account::is_set) {
-        Ok(account) => report.ok("account", format!("turns are paid for by: {account}"))?,
+        Ok(account) => report.ok("account", format!("turns are billed to: {account}"))?,
         Err(error) => report.wrong("account", error.to_string())?,
     }
     match endpoint::elsewhere() {
@@ -351,7 +355,7 @@ async fn turn(config: &Config, mut runtime: RuntimeFolder, report: &mut Report<'
     let pool = Pool::start(&config, Factory::new(&config, cli, runtime, tasks.clone()), Vec::new(), &tasks);
     turn_of(&pool, report).await?;
     let gone = timeout(GONE, pool.stop()).await.is_ok();
-    if gone && tasks.join(GONE).await { Ok(()) } else { report.wrong("end", "a process of the CLI did not end") }
+    if gone && tasks.join(GONE).await { Ok(()) } else { report.wrong("end", "a process of the CLI is still running") }
 }
 
 async fn turn_of(pool: &Pool, report: &mut Report<'_>) -> io::Result<()> {
@@ -387,16 +391,18 @@ async fn end(mut turn: Turn) -> Result<Completion, TurnError> {
 
 fn advice(error: &TurnError) -> &'static str {
     match error {
-        TurnError::Api { status: Some(401 | 403), .. } => "log the CLI in (claude, then /login), or see --auth",
-        TurnError::Api { .. } => "the CLI works and the API refuses it: see the API's words",
-        TurnError::RateLimited { .. } => "the CLI works; its account has to wait",
+        TurnError::Api { status: Some(401 | 403), .. } => "log in to the CLI (run claude, then /login), or see --auth",
+        TurnError::Api { .. } => "the CLI works, but the API rejects its requests: see the API's message",
+        TurnError::RateLimited { .. } => {
+            "the CLI works, but its account has reached its rate limit: wait for the reset"
+        }
         TurnError::Deadline { .. } | TurnError::QueueTimeout(_) => {
-            "see whether the CLI answers in a shell, and whether it reaches the network"
+            "check that the CLI answers in a shell and reaches the network"
         }
         TurnError::Offline { reason, .. } if reason.contains("unknown option") => {
             "the CLI is too old for this server: update it (npm install -g @anthropic-ai/claude-code); or a --cli-arg is wrong"
         }
-        _ => "run the CLI in a shell to see more, or this check with --log debug",
+        _ => "for details, run the CLI in a shell, or this check with --log debug",
     }
 }
 

@@ -86,7 +86,7 @@ fn refuse(refusal: Refusal) -> ExitCode {
         logging::within_last_words(print);
     }
     if let Some(variable) = variable {
-        logging::notify(&format!("the value is that of the variable {variable}"));
+        logging::notify(&format!("the value comes from the variable {variable}"));
     }
     ExitCode::from(exit as u8)
 }
@@ -117,7 +117,7 @@ fn check(order: &Order) -> anyhow::Result<Exit> {
             well = check::run(&subject, &mut stdout) => {
                 Ok(if well.context("writing to stdout")? { Exit::Clean } else { Exit::Failed })
             }
-            name = signals.next() => anyhow::bail!("{name}: the check is not complete"),
+            name = signals.next() => anyhow::bail!("received {name}; the check is incomplete"),
         }
     })
 }
@@ -138,7 +138,7 @@ fn serve(order: Order) -> anyhow::Result<Exit> {
     };
     let shows_key = file.as_ref().filter(|file| file.shows_key()).map(ConfigFile::path);
     for file in shows_key.into_iter().chain(keys.shown_by.as_deref()) {
-        tracing::warn!(file = %file.display(), "everybody on this machine can read the keys in this file; chmod 600 it");
+        tracing::warn!(file = %file.display(), "every user of this machine can read the keys in this file; run chmod 600 on it");
     }
     adopt_orphans();
     let mut config = options.server;
@@ -169,7 +169,7 @@ fn allow_connections(config: &Config) -> anyhow::Result<NonZeroUsize> {
 /// Makes this process a child subreaper: should a keeper be killed, what it kept becomes ours to end and to reap.
 pub fn adopt_orphans() {
     if let Err(error) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
-        tracing::warn!(%error, "not a child subreaper; orphans of a killed keeper go to init");
+        tracing::warn!(%error, "cannot become a child subreaper; if a keeper is killed, its orphans go to init");
     }
 }
 
@@ -220,13 +220,13 @@ async fn recv(signal: Option<&mut Signal>) {
 /// Serves until a signal, then stops in good order; a second signal kills what is left.
 async fn stop_on_signal(server: Server, mut signals: StopSignals) -> Exit {
     let name = signals.next().await;
-    tracing::info!("{name}: stopping; once more to kill");
+    tracing::info!("received {name}, shutting down; send it again to kill");
     let kill = server.killer();
     let mut stopping = std::pin::pin!(server.stop());
     let stopped = tokio::select! {
         stopped = &mut stopping => stopped,
         name = signals.next() => {
-            tracing::warn!("{name} again: killing");
+            tracing::warn!("received {name} during the shutdown, killing what is left");
             kill();
             stopping.await
         }

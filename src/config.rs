@@ -18,32 +18,32 @@ pub use document::FileError;
 pub use keys::{Key, KeyLimits, Keyring};
 pub use secret::Secret;
 
-/// When a standby is started.
+/// When the standby is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Standby {
-    /// Just in time: once a slot's invoker has used 80 % of a limit.
+    /// Just in time: once a process has used 80 % of one of its limits.
     Jit,
-    /// One is always kept ready.
+    /// At once, so that it is always ready.
     Always,
-    /// Never: a slot stops its old invoker before it starts the next one.
+    /// Never: the old process is stopped before the next one is started.
     Off,
 }
 
-/// How one request is kept from seeing another.
+/// How requests are isolated from each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Isolation {
-    /// `/clear` after each turn; where the CLI can't, a fresh process for each request.
+    /// Reset the conversation with `/clear` after each turn; if the CLI can't, use a new process for each request.
     Auto,
-    /// One shared conversation for all requests of an invoker.
+    /// No isolation: all requests to a process share one conversation.
     None,
 }
 
-/// Whose money the CLI spends.
+/// Who is billed for the CLI's turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Auth {
-    /// The login that the CLI has of its own; no key from the environment reaches it.
+    /// The CLI's own login; API keys in the environment are withheld from it.
     Subscription,
-    /// The key in the environment (`ANTHROPIC_API_KEY` and its like).
+    /// The API key in the environment (`ANTHROPIC_API_KEY` and the like).
     ApiKey,
 }
 
@@ -52,7 +52,7 @@ pub enum Auth {
 pub struct ModelAlias {
     /// What clients ask for, for example `gpt-4o-mini`.
     pub name: String,
-    /// What the CLI is asked for, for example `haiku`.
+    /// Model that the CLI is started with.
     pub model: String,
 }
 
@@ -72,11 +72,11 @@ impl std::str::FromStr for ModelAlias {
 /// The options of `serve`.
 #[derive(Debug, Clone, Args)]
 pub struct Config {
-    /// Address and port to listen on; port 0 lets the system choose.
+    /// Address and port to listen on. Port 0 picks a free port.
     #[arg(long, env = "CCW_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8204", value_parser = parse_address)]
     pub listen: SocketAddr,
 
-    /// The bearer key that clients must send; required for any address other than loopback.
+    /// Bearer key that clients must send. Required unless --listen is a loopback address.
     #[arg(
         long,
         env = "CCW_API_KEY",
@@ -87,19 +87,19 @@ pub struct Config {
     )]
     pub api_key: Option<Secret>,
 
-    /// A TOML file with several keys, a `[[key]]` each: `name`, `key`, and if wanted its limits `concurrency` (requests
-    /// served at the same time), `queue` (how many more may wait for that, 100 if not set) and `requests-per-minute` (in
-    /// any 60 seconds, wherever they begin). Only a key with `admin = true` may restart the CLI over HTTP; without a
-    /// file, that of --api-key may.
+    /// TOML file with several keys, one `[[key]]` table each: `name`, `key`, and optional limits: `concurrency`
+    /// (requests served at once), `queue` (further requests that may wait, 100 by default) and `requests-per-minute`
+    /// (in any 60 seconds). Only a key with `admin = true` may restart the CLI over HTTP; without a key file, the key
+    /// of --api-key may.
     #[arg(long, env = "CCW_API_KEY_FILE", value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
 
-    /// The CLI to run: a path, or a name looked up in PATH.
+    /// Claude Code CLI to run: a path, or a name that is looked up in PATH.
     #[arg(long, env = "CCW_CLI", default_value = "claude")]
     pub cli: PathBuf,
 
-    /// One more argument for the CLI; may be repeated. The variable holds all of them, separated by spaces; one with a
-    /// space in it stands in quotes, as in a shell.
+    /// Extra argument for the CLI; can be repeated. The variable holds all of them, separated by spaces; quote an
+    /// argument that contains a space, as in a shell.
     #[arg(long = "cli-arg", env = "CCW_CLI_ARG", value_name = "ARG", allow_hyphen_values = true)]
     pub cli_args: Vec<String>,
 
@@ -107,59 +107,59 @@ pub struct Config {
     #[arg(long, env = "CCW_MODEL", default_value = "haiku", value_parser = parse_model)]
     pub model: String,
 
-    /// A name that clients ask for, and the model that it gets, for example gpt-4o-mini=haiku; may be repeated.
+    /// Name that clients may request, and the model it stands for, for example gpt-4o-mini=haiku; can be repeated.
     #[arg(long, env = "CCW_MODEL_ALIAS", value_name = "NAME=MODEL", value_delimiter = ',')]
     pub model_alias: Vec<ModelAlias>,
 
-    /// A file with the system prompt of every conversation.
+    /// File with the system prompt of every conversation.
     #[arg(long, env = "CCW_SYSTEM_PROMPT_FILE", value_name = "FILE")]
     pub system_prompt_file: Option<PathBuf>,
 
-    /// Whose money the CLI spends.
+    /// Who is billed: the CLI's own login, or an API key from the environment.
     #[arg(long, env = "CCW_AUTH", value_enum, default_value = "subscription")]
     pub auth: Auth,
 
-    /// Refuse a request with parameters that cannot be honoured, instead of naming them in a header.
+    /// Reject requests with unsupported parameters, instead of listing these in a header of the reply.
     #[arg(long, env = "CCW_STRICT_PARAMS")]
     pub strict_params: bool,
 
-    /// Log the text of prompts and replies, the first 256 KiB of each.
+    /// Log prompts and replies, up to 256 KiB of each.
     #[arg(long, env = "CCW_LOG_BODIES")]
     pub log_bodies: bool,
 
-    /// How many turns can run at the same time; each slot is one CLI process.
+    /// Number of turns that can run at once; each slot is one CLI process.
     #[arg(long, env = "CCW_SLOTS", default_value = "1", value_parser = parse_count)]
     pub slots: NonZeroUsize,
 
-    /// Restart an invoker after this many turns.
+    /// Restart a CLI process after this many turns.
     #[arg(long, env = "CCW_MAX_TURNS", default_value = "10", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_turns: u32,
 
-    /// Restart an invoker once its conversation holds this many tokens.
+    /// Restart a CLI process once its conversation holds this many tokens.
     #[arg(long, env = "CCW_MAX_CONTEXT_TOKENS", default_value = "150000", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_context_tokens: u64,
 
-    /// Restart an invoker at this age, in seconds.
+    /// Restart a CLI process at this age, in seconds.
     #[arg(long, env = "CCW_MAX_AGE", default_value = "86400", value_parser = parse_seconds)]
     pub max_age: Duration,
 
-    /// Restart an invoker that served nobody for this long, in seconds.
+    /// Restart a CLI process that has been idle for this long, in seconds.
     #[arg(long, env = "CCW_MAX_IDLE", default_value = "14400", value_parser = parse_seconds)]
     pub max_idle: Duration,
 
-    /// Restart an invoker whose process tree holds this much memory, in MB (10^6 bytes of RSS).
+    /// Restart a CLI process whose process tree uses this much memory, in MB (10^6 bytes of RSS).
     #[arg(long, env = "CCW_MAX_CLI_RSS_MB", default_value = "1500", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_cli_rss_mb: u64,
 
-    /// When the invoker that takes over is started.
+    /// When to start the standby, the process that takes over at a restart.
     #[arg(long, env = "CCW_STANDBY", value_enum, default_value = "jit")]
     pub standby: Standby,
 
-    /// How one request is kept from seeing another.
+    /// How requests are isolated from each other.
     #[arg(long, env = "CCW_ISOLATION", value_enum, default_value = "auto")]
     pub isolation: Isolation,
 
-    /// How many requests may wait for a slot; one more gets a 503 with Retry-After.
+    /// Maximum number of requests that wait for a slot; further requests get a 503 with Retry-After.
     #[arg(long, env = "CCW_QUEUE", default_value = "1000")]
     pub queue: usize,
 
@@ -171,55 +171,56 @@ pub struct Config {
     #[arg(long, env = "CCW_START_TIMEOUT", default_value = "30", value_parser = parse_seconds)]
     pub start_timeout: Duration,
 
-    /// How long a turn may go without any event from the CLI, in seconds.
+    /// How long a turn may run without any event from the CLI, in seconds.
     #[arg(long, env = "CCW_SILENCE_TIMEOUT", default_value = "120", value_parser = parse_seconds)]
     pub silence_timeout: Duration,
 
-    /// How long a turn may take in all, in seconds.
+    /// Maximum duration of a turn, in seconds.
     #[arg(long, env = "CCW_TURN_TIMEOUT", default_value = "600", value_parser = parse_seconds)]
     pub turn_timeout: Duration,
 
-    /// How long running requests may go on after SIGTERM, in seconds; what is left then is ended.
+    /// How long running requests may continue after SIGTERM, in seconds; after that they are cancelled.
     #[arg(long, env = "CCW_STOP_TIMEOUT", default_value = "30", value_parser = parse_seconds)]
     pub stop_timeout: Duration,
 
-    /// More failures than this take the server offline: within --failure-window, if at least half of the starts or turns
-    /// failed, or in a row.
+    /// Go offline after more failures than this: in a row, or within --failure-window if at least half of the starts
+    /// or turns failed.
     #[arg(long, env = "CCW_MAX_FAILURES", default_value = "5", value_parser = clap::value_parser!(u16).range(..=1000))]
     pub max_failures: u16,
 
-    /// The sliding window in which failures and successes are counted, in seconds.
+    /// Sliding window in which failures and successes are counted, in seconds.
     #[arg(long, env = "CCW_FAILURE_WINDOW", default_value = "60", value_parser = parse_seconds)]
     pub failure_window: Duration,
 
-    /// How long Offline lasts between two probes, in seconds.
+    /// Time between two recovery probes while the server is offline, in seconds.
     #[arg(long, env = "CCW_PROBE_INTERVAL", default_value = "30", value_parser = parse_seconds)]
     pub probe_interval: Duration,
 
-    /// The longest line accepted from the CLI, in bytes.
+    /// Longest line accepted from the CLI, in bytes.
     #[arg(long, env = "CCW_MAX_LINE_BYTES", default_value = "16777216", value_parser = clap::value_parser!(u64).range(65_536..))]
     pub max_line_bytes: u64,
 
-    /// The longest request body accepted, in bytes.
+    /// Longest request body accepted, in bytes.
     #[arg(long, env = "CCW_MAX_BODY_BYTES", default_value = "16777216", value_parser = clap::value_parser!(u64).range(1024..))]
     pub max_body_bytes: u64,
 
-    /// How many bytes the bodies of all requests may have together. A request for which there is no room waits for it,
-    /// as long as for a slot, before its body is read; so this, and not the number of requests, bounds the memory.
+    /// Memory for the bodies of all requests together, in bytes. A request waits for memory, as long as for a slot,
+    /// before its body is read; so this option, and not the number of requests, bounds the memory.
     #[arg(long, env = "CCW_MAX_BODIES_BYTES", default_value = "67108864", value_parser = clap::value_parser!(u64).range(1024..))]
     pub max_bodies_bytes: u64,
 
-    /// How many connections may be open at once.
+    /// Maximum number of open connections.
     #[arg(long, env = "CCW_MAX_CONNECTIONS", default_value = "1024", value_parser = parse_count)]
     pub max_connections: NonZeroUsize,
 
-    /// `/health` raises an alert when the whole process tree holds more than this, in MB (10^6 bytes of RSS). By default
-    /// it follows from the slots and from what the CLI holds when it is ready: 30 MB and --max-bodies-bytes for the
-    /// server, and one and a half times that for each slot and for one CLI more.
+    /// Raise an alert in `/health` when the whole process tree uses more than this, in MB (10^6 bytes of RSS). The
+    /// default is computed: 30 MB plus --max-bodies-bytes for the server, plus 1.5 times the memory of a CLI that has
+    /// just started for each slot and for the standby.
     #[arg(long, env = "CCW_MEMORY_ALERT_MB")]
     pub memory_alert_mb: Option<u64>,
 
-    /// A private folder for the CLI's temporary files and for what the next start needs to clean up after a crash.
+    /// Private folder for the CLI's temporary files, and for the records that the next start needs to clean up after
+    /// a crash.
     #[arg(long, env = "CCW_RUNTIME_DIR")]
     pub runtime_dir: Option<PathBuf>,
 }
@@ -231,9 +232,9 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
             if port.parse::<u16>().is_err() {
                 format!("a port is a number from 0 to 65535; {EXPECTED}")
             } else if host.parse::<std::net::Ipv6Addr>().is_ok() {
-                format!("an IPv6 address stands in brackets; {EXPECTED}")
+                format!("put an IPv6 address in brackets; {EXPECTED}")
             } else {
-                format!("a name is not looked up; {EXPECTED}")
+                format!("host names are not resolved; {EXPECTED}")
             }
         }
         _ => EXPECTED.to_owned(),

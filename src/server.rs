@@ -48,7 +48,7 @@ pub fn cli(config: &Config, runtime: &mut RuntimeFolder) -> Result<ClaudeCommand
     let account = account::account(config.auth, account::is_set)?;
     let system_prompt = config.system_prompt_file.as_deref().map(system_prompt::read).transpose()?;
     let system_prompt = system_prompt.map(|text| runtime.keep("system-prompt", &text)).transpose()?;
-    tracing::info!(auth = %account, "turns are paid for by this account");
+    tracing::info!(auth = %account, "turns are billed to this account");
     if let Some(url) = endpoint::elsewhere() {
         tracing::warn!(url, "{} is set: the CLI sends requests there", endpoint::VARIABLE);
     }
@@ -131,7 +131,7 @@ impl Server {
         self.pool.drain();
         self.tasks.stop();
         if timeout(self.grace, &mut self.http).await.is_err() {
-            tracing::warn!(grace = ?self.grace, "requests still run at the end of the stop deadline; they are given up");
+            tracing::warn!(grace = ?self.grace, "requests are still running at the stop deadline and are cancelled");
         }
         let emptied = timeout(HARD_STOP, self.pool.stop()).await.is_ok();
         let joined = self.tasks.join(JOIN).await & self.invokers.join(JOIN).await;

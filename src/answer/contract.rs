@@ -75,7 +75,7 @@ impl Contract {
                 Found::Calls { words, calls: found } => return self.check_calls(words, found, calls, reply.len()),
                 Found::Broken(why) => return Finding::WrongCalls(format!("- the calls can't be read: {why}")),
                 Found::None if calls.choice == Choice::Auto => {}
-                Found::None => return Finding::WrongCalls("- it calls no function, and it must".to_owned()),
+                Found::None => return Finding::WrongCalls("- it calls no function, and it must call one".to_owned()),
             }
         }
         match &self.json {
@@ -105,7 +105,7 @@ impl Contract {
         if let Choice::Named(wanted) = choice
             && wanted != name
         {
-            return Some(format!("- {name:?} is called, and it must be {wanted:?}"));
+            return Some(format!("- {name:?} is called instead of {wanted:?}"));
         }
         let Some(function) = self.function(name) else { return Some(format!("- there is no function {name:?}")) };
         if !arguments.is_object() {
@@ -118,7 +118,7 @@ impl Contract {
 
 fn validator(schema: &Value, param: &str) -> Result<Box<Validator>, Invalid> {
     let built = json::validator(schema).map(Box::new);
-    built.map_err(|words| Invalid::new(param, format!("this is no JSON Schema that can be used: {words}")))
+    built.map_err(|words| Invalid::new(param, format!("this JSON Schema is not supported: {words}")))
 }
 
 fn check_json(reply: &str, validator: Option<&Validator>) -> Finding {

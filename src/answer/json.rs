@@ -30,7 +30,7 @@ const PATTERN_SIZE: usize = 256 * 1024;
 /// back, and without backreferences.
 pub(super) fn validator(schema: &Value) -> Result<Validator, String> {
     if !schema.is_object() && !schema.is_boolean() {
-        return Err("a JSON Schema is an object".to_owned());
+        return Err("a JSON Schema must be an object".to_owned());
     }
     let mut parts = Parts { root: schema, patterns: 0, seen: HashMap::new() };
     if parts.of(schema) > PARTS {
@@ -68,26 +68,26 @@ fn unusable(error: &ValidationError<'_>) -> String {
     match error.kind() {
         Referencing(Unretrievable { uri, .. }) => {
             format!(
-                "a `$ref` leads to {uri:?}, and nothing is fetched: a `$ref` leads to a part of its own schema, as `#/$defs/…` does"
+                "a `$ref` points to {uri:?}, which is not fetched: point it at a part of this schema, as `#/$defs/…` does"
             )
         }
         Referencing(PointerToNowhere { pointer }) => {
-            format!("a `$ref` leads to {pointer:?}, and the schema has no such part")
+            format!("a `$ref` points to {pointer:?}, which is not in the schema")
         }
         Referencing(NoSuchAnchor { anchor } | InvalidAnchor { anchor }) => {
-            format!("a `$ref` leads to the anchor {anchor:?}, and the schema has none of that name")
+            format!("a `$ref` points to the anchor {anchor:?}, which is not in the schema")
         }
-        Referencing(InvalidUri(_)) => "a `$ref` or an `$id` is no URI".to_owned(),
+        Referencing(InvalidUri(_)) => "a `$ref` or an `$id` is not a URI".to_owned(),
         Referencing(UnknownSpecification { specification }) => {
-            format!("its `$schema` is {specification:?}, which is none that is known: leave it out")
+            format!("its `$schema` {specification:?} is unknown: remove it")
         }
-        Referencing(_) => "a `$ref` leads to no part of the schema".to_owned(),
+        Referencing(_) => "a `$ref` does not point into the schema".to_owned(),
         // A key of `patternProperties` is the end of the place.
         Format { .. } | Pattern { .. } if !error.instance().is_string() => {
-            format!("{place} is no pattern that can be used there")
+            format!("{place} is not a supported pattern")
         }
         Format { .. } | Pattern { .. } => {
-            format!("{place} has the value {}, which can't be used there", error.instance())
+            format!("{place} has the unsupported value {}", error.instance())
         }
         _ if path.is_empty() => format!("{error}"),
         _ => format!("{place} can't be {}", error.instance()),
@@ -140,7 +140,7 @@ pub(super) fn violations(validator: &Validator, instance: &Value, size: usize) -
         let path = error.instance_path().to_string();
         let place = if path.is_empty() { "the whole".to_owned() } else { format!("`{path}`") };
         match error.kind() {
-            ValidationErrorKind::FalseSchema => shorten(&format!("- {place}: nothing can stand there")),
+            ValidationErrorKind::FalseSchema => shorten(&format!("- {place}: no value is allowed here")),
             _ => shorten(&format!("- {place}: {error}")),
         }
     };
@@ -218,11 +218,11 @@ mod tests {
         assert!(validator(&json!({"$ref": "file:///etc/hostname"})).is_err());
         assert_eq!(validator(&json!({"type": 7})).unwrap_err(), "`/type` can't be 7");
         let nowhere = validator(&json!({"properties": {"a": {"$ref": "#/$defs/b"}}})).unwrap_err();
-        assert_eq!(nowhere, "a `$ref` leads to \"/$defs/b\", and the schema has no such part");
+        assert_eq!(nowhere, "a `$ref` points to \"/$defs/b\", which is not in the schema");
         let pattern = validator(&json!({"properties": {"a": {"pattern": "(?=x)"}}})).unwrap_err();
-        assert_eq!(pattern, "`/properties/a/pattern` has the value \"(?=x)\", which can't be used there");
+        assert_eq!(pattern, "`/properties/a/pattern` has the unsupported value \"(?=x)\"");
         let key = validator(&json!({"patternProperties": {"(?=x)": {"type": "integer"}}})).unwrap_err();
-        assert_eq!(key, "`/patternProperties/(?=x)` is no pattern that can be used there");
+        assert_eq!(key, "`/patternProperties/(?=x)` is not a supported pattern");
         assert!(validator(&json!("string")).is_err());
         let own = json!({"$ref": "#/$defs/a", "$defs": {"a": {"type": "integer"}}});
         assert_eq!(violations(&validator(&own).unwrap(), &json!(7), 1), None);

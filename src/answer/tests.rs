@@ -119,7 +119,7 @@ fn calls_are_read_checked_and_named() {
         (Choice::Auto, r#"{"tool_calls": [{"name": "f", "arguments": 7}]}"#, "not a JSON object"),
         (Choice::Auto, r#"{"tool_calls": [{"name": "f""#, "can't be read"),
         (Choice::Required, "Hello!", "calls no function"),
-        (Choice::Named("g".into()), one, "must be \"g\""),
+        (Choice::Named("g".into()), one, "instead of \"g\""),
     ];
     for (choice, reply, words) in wrong {
         let mut exchange = exchange(ask(tools(choice, true)));

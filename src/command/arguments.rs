@@ -22,32 +22,32 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Serve OpenAI's chat API on top of the CLI.
+    /// Serve OpenAI's API on top of the Claude Code CLI.
     Serve(Box<Options>),
-    /// Tell what is configured and whether it works, with one turn of the CLI; takes the options of `serve`.
+    /// Check the configuration, and run one turn of the CLI; takes the options of `serve`.
     ///
-    /// Exits with 0 if all is well, 1 if something is wrong, 2 if an option is. A server that is running already
-    /// is left alone; that it holds the address is only noted.
+    /// Exits with 0 if all checks passed, 1 if one failed, 2 if an option is invalid. A server that is already running is
+    /// left alone; that it uses the address is only noted.
     Check(Box<Options>),
 }
 
 /// The options of `serve` and `check`.
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// A TOML file that sets options: each flag's name is a key, as in `max-turns = 10`. Variables go before it, and
-    /// flags before those.
+    /// TOML file with options; each flag's name is a key, as in `max-turns = 10`. Precedence: flags, then environment
+    /// variables, then this file.
     #[arg(long, env = "CCW_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 
     #[command(flatten)]
     pub(super) server: Config,
 
-    /// What is logged: a level (error, warn, info, debug, trace, off), or MODULE=LEVEL; several are separated by commas,
-    /// for example `info,cc_openai_wrapper::http=debug`.
+    /// What to log: a level (error, warn, info, debug, trace, off), or MODULE=LEVEL; separate several with commas, for
+    /// example `info,cc_openai_wrapper::http=debug`.
     #[arg(long, env = "CCW_LOG", value_name = "FILTER", default_value = "info")]
     pub(super) log: LogFilter,
 
-    /// How it is logged, on stderr.
+    /// Format of the log, which goes to stderr.
     #[arg(long, env = "CCW_LOG_FORMAT", value_enum, default_value = "text")]
     pub(super) log_format: LogFormat,
 }
@@ -84,7 +84,7 @@ pub(super) enum Refusal {
     #[error(transparent)]
     File(#[from] FileError),
     /// A variable that is no list of words.
-    #[error("CCW_CLI_ARG: a quote is not closed; each argument that has a space in it stands in quotes")]
+    #[error("CCW_CLI_ARG: unclosed quote; put quotes around each argument that contains a space")]
     Quote,
     /// What makes no sense together.
     #[error("{0}")]

@@ -52,7 +52,7 @@ impl Document {
     pub(super) fn table(&self) -> Result<DeTable<'_>, FileError> {
         // The error's own text would show the line, and with it perhaps a key.
         let not_toml = |error: toml::de::Error| {
-            self.error(error.span().map_or(0, |span| span.start), format!("is not TOML: {}", error.message()))
+            self.error(error.span().map_or(0, |span| span.start), format!("is not valid TOML: {}", error.message()))
         };
         DeTable::parse(&self.text).map(toml::Spanned::into_inner).map_err(not_toml)
     }
@@ -76,12 +76,12 @@ impl Document {
 /// What a value is, for a message.
 pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
-        DeValue::String(_) => "a text",
+        DeValue::String(_) => "a string",
         DeValue::Integer(_) => "a whole number",
-        DeValue::Float(_) => "a number with a point",
+        DeValue::Float(_) => "a decimal number",
         DeValue::Boolean(_) => "true or false",
         DeValue::Datetime(_) => "a date",
-        DeValue::Array(_) => "a list",
+        DeValue::Array(_) => "an array",
         DeValue::Table(_) => "a table",
     }
 }

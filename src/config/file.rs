@@ -149,11 +149,11 @@ fn find<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
 /// clap knows which flag is meant when one is misspelt.
 fn unknown(command: &Command, name: &str) -> String {
     if name == CONFIG {
-        return format!("`{CONFIG}` can't be set in a file; give --config or CCW_CONFIG");
+        return format!("`{CONFIG}` can't be set in the file; use --config or CCW_CONFIG");
     }
     match meant(command, name) {
-        Some(meant) => format!("`{name}` is no option; did you mean `{meant}`?"),
-        None => format!("`{name}` is no option; `serve --help` lists them, and each flag's name is a key"),
+        Some(meant) => format!("unknown option `{name}`; did you mean `{meant}`?"),
+        None => format!("unknown option `{name}`; `serve --help` lists the options, and each flag's name is a key"),
     }
 }
 
@@ -179,9 +179,9 @@ pub fn strays(command: &Command, names: impl Iterator<Item = String>) -> Vec<Str
         match meant(command, &flag) {
             Some(meant) => {
                 let meant = meant.replace('-', "_").to_uppercase();
-                format!("the variable {name} is no option and is ignored; did you mean {PREFIX}{meant}?")
+                format!("ignoring the unknown variable {name}; did you mean {PREFIX}{meant}?")
             }
-            None => format!("the variable {name} is no option and is ignored; `serve --help` lists them"),
+            None => format!("ignoring the unknown variable {name}; `serve --help` lists the known ones"),
         }
     };
     strays.into_iter().map(words).collect()
@@ -256,9 +256,9 @@ fn expectation(arg: &Arg) -> String {
         Shape::Switch => "true or false".to_owned(),
         Shape::Whole => "a whole number".to_owned(),
         Shape::Number => "a number".to_owned(),
-        Shape::Text => "a text in quotes".to_owned(),
+        Shape::Text => "a string in quotes".to_owned(),
     };
-    if is_list(arg) { format!("{one}, or a list of them in [ ]") } else { one }
+    if is_list(arg) { format!("{one}, or an array of them") } else { one }
 }
 
 /// What is wrong with a value, if anything is.
@@ -275,7 +275,7 @@ fn try_alone(arg: &Arg, text: &str) -> Result<(), String> {
         return Err(format!("must be one of {}", values.join(", ")));
     }
     // The innermost words: clap's own would repeat the value.
-    Err(error.source().map_or_else(|| "is not a possible value".to_owned(), ToString::to_string))
+    Err(error.source().map_or_else(|| "is not a valid value".to_owned(), ToString::to_string))
 }
 
 /// The default, as an example of how the option is written; none if `why` gives one.

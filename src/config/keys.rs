@@ -69,14 +69,17 @@ pub(super) fn read(path: &Path, single: Option<&Secret>) -> Result<Keyring, File
     let mut found: Vec<(usize, Key)> = Vec::new();
     for (field, value) in document.table()? {
         let DeValue::Array(tables) = value.get_ref() else {
-            return Err(document.error(field.span().start, "only `[[key]]` is expected here, one for each key"));
+            return Err(document.error(field.span().start, "unexpected entry; write one `[[key]]` table for each key"));
         };
         if field.get_ref() != "key" {
-            return Err(document.error(field.span().start, "only `[[key]]` is expected here, one for each key"));
+            return Err(document.error(field.span().start, "unexpected entry; write one `[[key]]` table for each key"));
         }
         for table in tables {
             let DeValue::Table(fields) = table.get_ref() else {
-                return Err(document.error(table.span().start, "`key` must be written as `[[key]]`, one for each key"));
+                return Err(document.error(
+                    table.span().start,
+                    "`key` must be an array of tables; write one `[[key]]` table for each key",
+                ));
             };
             let at = table.span().start;
             let key = Entry { document: &document, at, fields }.key()?;
@@ -85,7 +88,7 @@ pub(super) fn read(path: &Path, single: Option<&Secret>) -> Result<Keyring, File
         }
     }
     if found.is_empty() {
-        return Err(document.error_in_all("has no key; write `[[key]]` with a `name` and a `key`"));
+        return Err(document.error_in_all("contains no keys; add a `[[key]]` table with a `name` and a `key`"));
     }
     let keys = found.into_iter().map(|(_, key)| key).collect();
     Ok(Keyring { keys, shown_by: document.readable_by_others.then(|| path.to_owned()) })
@@ -107,7 +110,7 @@ fn check_new(
         return complain(format!("this key is the same as the one in line {line}"));
     }
     if single.is_some() && key.name == SINGLE {
-        return complain(format!("`{SINGLE}` is the name of the key of --api-key; choose another"));
+        return complain(format!("the name `{SINGLE}` is reserved for the key of --api-key; choose another"));
     }
     if single == Some(&key.key) {
         return complain("this key is the same as the one of --api-key".to_owned());
@@ -126,7 +129,7 @@ impl Entry<'_> {
     fn key(&self) -> Result<Key, FileError> {
         const KNOWN: [&str; 6] = ["name", "key", "concurrency", "queue", "requests-per-minute", "admin"];
         if let Some((field, _)) = self.fields.iter().find(|(field, _)| !KNOWN.contains(&dashed(field).as_str())) {
-            let message = format!("a key has only these fields: {}", KNOWN.join(", "));
+            let message = format!("unknown field; the fields of a key are {}", KNOWN.join(", "));
             return Err(self.document.error(field.span().start, message));
         }
         let (at, name) = self.text("name")?;
@@ -142,7 +145,7 @@ impl Entry<'_> {
             (Some(most), queue) => Some((most, queue.map_or(QUEUE, |(_, queue)| queue))),
             (None, None) => None,
             (None, Some((at, _))) => {
-                return Err(self.document.error(at, "`queue` needs `concurrency`: without it nothing waits"));
+                return Err(self.document.error(at, "`queue` has no effect without `concurrency`; set both"));
             }
         };
         let requests_per_minute = self.number("requests-per-minute", 1)?.and_then(|(_, most)| NonZeroU32::new(most));
@@ -158,7 +161,7 @@ impl Entry<'_> {
         match self.get(name).map(|value| (value.span().start, value.get_ref())) {
             Some((at, DeValue::String(text))) => Ok((at, text.clone().into_owned())),
             Some((at, other)) => {
-                Err(self.document.error(at, format!("`{name}` must be a text in quotes, not {}", kind(other))))
+                Err(self.document.error(at, format!("`{name}` must be a string in quotes, not {}", kind(other))))
             }
             None => Err(self.document.error(self.at, format!("this key has no `{name}`"))),
         }

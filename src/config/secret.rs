@@ -21,7 +21,7 @@ pub enum NoSecret {
     #[error("the key is empty")]
     Empty,
     /// `Authorization: Bearer KEY` can't carry it.
-    #[error("the key has a space or a control character in it; use letters, digits and signs")]
+    #[error("the key contains a space or a control character; use letters, digits and punctuation")]
     Unsendable,
     /// Above [`LONGEST`].
     #[error("the key is longer than {LONGEST} bytes")]

@@ -6,10 +6,10 @@ use super::{Config, Isolation};
 
 /// Flags of the CLI that this server gives it, and what to use instead.
 const OURS: [(&str, &str); 4] = [
-    ("--input-format", "the server needs its own"),
-    ("--output-format", "the server needs its own"),
-    ("--model", "use --model of this server"),
-    ("--system-prompt", "use --system-prompt-file of this server"),
+    ("--input-format", "the server sets this flag itself"),
+    ("--output-format", "the server sets this flag itself"),
+    ("--model", "use the --model option of the server"),
+    ("--system-prompt", "use the --system-prompt-file option of the server"),
 ];
 
 /// Flags of the CLI that take an older conversation up.
@@ -23,15 +23,15 @@ impl Config {
         self.arguments()?;
         if self.slots > self.max_connections {
             return Err(format!(
-                "--slots {} is more than --max-connections {}: so many turns could never run; lower the one or raise \
-                 the other",
+                "--slots {} exceeds --max-connections {}: each running turn needs a connection; lower the first or raise \
+                 the second",
                 self.slots, self.max_connections
             ));
         }
         if self.max_body_bytes > self.max_bodies_bytes {
             return Err(format!(
-                "--max-body-bytes {} is more than --max-bodies-bytes {}: so long a body would never find room; lower the \
-                 one or raise the other",
+                "--max-body-bytes {} exceeds --max-bodies-bytes {}: the longest body would never fit; lower the first or \
+                 raise the second",
                 self.max_body_bytes, self.max_bodies_bytes
             ));
         }
@@ -52,7 +52,7 @@ impl Config {
     fn names(&self) -> Result<(), String> {
         let mut names = BTreeSet::new();
         match self.model_alias.iter().find(|alias| !names.insert(&alias.name)) {
-            Some(alias) => Err(format!("--model-alias: `{}` stands for two models; give it once", alias.name)),
+            Some(alias) => Err(format!("--model-alias: `{}` is defined twice; define it once", alias.name)),
             None => self.aliases_of_aliases(),
         }
     }
@@ -63,19 +63,19 @@ impl Config {
             let (name, model) = (&alias.name, &alias.model);
             if name == model {
                 return Err(format!(
-                    "--model-alias {name}={model}: it stands for itself; name a model, or leave it out"
+                    "--model-alias {name}={model}: the alias stands for itself; name a model, or leave it out"
                 ));
             }
             if let Some(next) = self.model_alias.iter().find(|other| other.name == *model) {
                 return Err(format!(
-                    "--model-alias {name}={model}: `{model}` is an alias itself; name a model, for example {name}={}",
+                    "--model-alias {name}={model}: `{model}` is another alias; name a model, for example {name}={}",
                     if next.model == *name { "haiku" } else { &next.model }
                 ));
             }
         }
         match self.model_alias.iter().find(|alias| alias.name == self.model) {
             Some(alias) => Err(format!(
-                "--model {}: that is an alias (--model-alias {}={}); give --model the model itself",
+                "--model {}: this is an alias (--model-alias {}={}); set --model to the model itself",
                 alias.name, alias.name, alias.model
             )),
             None => Ok(()),
@@ -89,8 +89,8 @@ impl Config {
         }
         match RESUMING.iter().find(|flag| names.contains(flag)) {
             Some(flag) if self.isolation == Isolation::Auto => Err(format!(
-                "--cli-arg {flag} takes an older conversation up, and --isolation auto keeps each request to itself; \
-                 leave it out, or set --isolation none"
+                "--cli-arg {flag} resumes an earlier conversation, which --isolation auto rules out; remove it, or set \
+                 --isolation none"
             )),
             _ => Ok(()),
         }

@@ -65,12 +65,13 @@ impl Answering {
         if let Some(first) = ask.ignored.first()
             && app.config.strict_params
         {
-            let message = format!("`{first}` can't be honoured, and this server is started with --strict-params");
+            let message =
+                format!("`{first}` is not supported, and this server rejects such requests (--strict-params)");
             return Err(ApiError::invalid(StatusCode::BAD_REQUEST, "unsupported_parameter", message).at(first.as_str()));
         }
         let ignored = ask.ignored.join(", ");
         if !ignored.is_empty() {
-            tracing::info!(%id, ignored, "parameters that can't be honoured");
+            tracing::info!(%id, ignored, "ignoring unsupported parameters");
         }
         let exchange = Exchange::new(ask, model, id.to_string())?;
         let (backend, metrics, turn_notes) = (app.backend.clone(), Arc::clone(&app.metrics), notes.clone());
@@ -128,7 +129,7 @@ impl Answering {
                             return Ok(AnswerEvent::Text(tail));
                         }
                         Next::Again(prompt) => {
-                            tracing::info!(id = %self.id, "the reply is not what was wanted; asking again");
+                            tracing::info!(id = %self.id, "the reply does not match the requested format; retrying");
                             self.ask(prompt);
                         }
                         Next::Failed(words) => return Err(ApiError::invalid_reply(&words)),

@@ -169,7 +169,7 @@ impl Room {
     }
 
     fn too_large(&self) -> ApiError {
-        let message = format!("the body is larger than {} bytes, which is the limit", self.most);
+        let message = format!("the request body exceeds the limit of {} bytes", self.most);
         ApiError::invalid(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
     }
 }
@@ -210,7 +210,7 @@ fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
         return unsupported("the body must be JSON: send `Content-Type: application/json`");
     }
     if headers.get(CONTENT_ENCODING).is_some_and(|coding| coding.as_bytes() != b"identity") {
-        return unsupported("a compressed body is not supported: leave `Content-Encoding` out");
+        return unsupported("compressed bodies are not supported: remove `Content-Encoding`");
     }
     Ok(())
 }

@@ -127,13 +127,14 @@ impl ApiError {
 
     /// The key is good, and not for this.
     pub(super) fn not_an_operator(key: &str) -> Self {
-        let message = format!("the key `{key}` is no operator's: this takes one with `admin = true` in the key file");
+        let message =
+            format!("the key `{key}` is not an admin key: this route needs a key with `admin = true` in the key file");
         Self::invalid(StatusCode::FORBIDDEN, "admin_key_required", message)
     }
 
     /// All connections are in use.
     pub(super) fn too_many_connections() -> Self {
-        let message = "too many connections are open; reuse one, or come back";
+        let message = "too many open connections; reuse one, or try again later";
         Self::transient(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", message).after(SOON)
     }
 
@@ -144,7 +145,7 @@ impl ApiError {
 
     /// A handler panicked: a defect of this server, which the same request probably meets again.
     pub(super) fn internal() -> Self {
-        let message = "the server failed on this request; its log tells more";
+        let message = "the server failed to handle this request; see its log";
         Self { kind: "server_error", ..Self::invalid(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message) }
     }
 
@@ -162,15 +163,15 @@ impl ApiError {
     pub(super) fn unknown_model(asked: &str, list: &[String]) -> Self {
         let (asked, list) = (ellipsize(asked, MAX_MODEL_CHARS), list.join(", "));
         let message = format!(
-            "there is no model {asked:?}; there are {list}, and every full name (claude-…). --model-alias {asked}=… gives \
-             the name a meaning"
+            "unknown model {asked:?}; available are {list}, and every full name (claude-…). To map the name to a model, start \
+             the server with --model-alias {asked}=…"
         );
         Self::invalid(StatusCode::NOT_FOUND, "model_not_found", message).at("model")
     }
 
     /// The reply was not what was wanted, even when asked for again.
     pub(super) fn invalid_reply(words: &str) -> Self {
-        let message = format!("the model's reply is not what was asked for, the second one neither:\n{words}");
+        let message = format!("the model's reply did not match the requested format, also on the retry:\n{words}");
         Self::invalid(StatusCode::UNPROCESSABLE_ENTITY, "invalid_reply", message)
     }
 

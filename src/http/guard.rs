@@ -107,7 +107,7 @@ fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
     let named = headers.get_all(HOST).iter().map(|value| value.to_str().ok().and_then(|text| text.parse().ok()));
     for authority in named.chain(uri.authority().cloned().map(Some)) {
         if !authority.is_some_and(|authority: Authority| is_localhost(&authority) || address(&authority).is_some()) {
-            let message = "requests without a key must name this server by an address or `localhost`";
+            let message = "without a key, the `Host` header must be an IP address or `localhost`";
             return Err(ApiError::invalid(StatusCode::FORBIDDEN, "foreign_host", message));
         }
     }

@@ -151,15 +151,15 @@ impl Key {
     }
 
     fn no_place(&self, Places { most, queue, .. }: &Places) -> ApiError {
-        let (name, requests) = (self.name.as_str(), if *most == 1 { "request" } else { "requests" });
-        let message = format!("the key `{name}` has {most} {requests} running and {queue} waiting, which is its limit");
+        let name = self.name.as_str();
+        let message = format!("the key `{name}` has reached its limit of {most} running and {queue} waiting requests");
         ApiError::over_limit(message, None)
     }
 
     fn count(&self) -> Result<(), ApiError> {
         let Some(rate) = &self.rate else { return Ok(()) };
         rate.admit().map_err(|wait| {
-            let message = format!("the key `{}` has sent as many requests in a minute as it may", self.name.as_str());
+            let message = format!("the key `{}` has reached its limit of requests per minute", self.name.as_str());
             ApiError::over_limit(message, Some(wait))
         })
     }
@@ -192,7 +192,7 @@ impl Queued {
             return Ok(Place { _permits: Some((served, self.admitted)) });
         }
         let (name, longest) = (self.name.as_str(), crate::turn::seconds(longest));
-        let message = format!("no other request of the key `{name}` ended within {longest}");
+        let message = format!("no earlier request of the key `{name}` finished within {longest}");
         Err(ApiError::over_limit(message, None))
     }
 }

@@ -109,7 +109,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
         match listener.accept().await {
             Ok((socket, _)) => {
                 if failures > 0 {
-                    tracing::info!(failures, "connections can be accepted again");
+                    tracing::info!(failures, "accepting connections again");
                 }
                 return socket;
             }
@@ -117,7 +117,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
             Err(error) => {
                 // Said once: it may go on for long.
                 if failures == 0 {
-                    tracing::warn!(%error, "no connection can be accepted; they wait");
+                    tracing::warn!(%error, "cannot accept connections; they wait");
                 }
                 failures += 1;
                 sleep(ACCEPT_PAUSE).await;

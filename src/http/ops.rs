@@ -143,7 +143,7 @@ pub(super) async fn health<B: Backend>(State(app): State<Arc<App<B>>>, caller: E
 }
 
 /// Stands for words that the CLI may have said.
-const FOR_KEYS: &str = "send a key to see it, or look into the server's log";
+const FOR_KEYS: &str = "send a key to see the reason, or see the server's log";
 
 impl RateLimit {
     fn new(resets_in: Duration) -> Self {
@@ -218,15 +218,13 @@ pub(super) async fn restart<B: Backend>(State(app): State<Arc<App<B>>>) -> Json<
 }
 
 pub(super) async fn unknown_path(method: Method, uri: Uri) -> ApiError {
-    let message = format!(
-        "there is nothing at {method} {}; completions are at POST /v1/chat/completions, responses at POST /v1/responses",
-        uri.path()
-    );
+    let message =
+        format!("no such route: {method} {}; use POST /v1/chat/completions or POST /v1/responses", uri.path());
     ApiError::invalid(StatusCode::NOT_FOUND, "unknown_url", message)
 }
 
 pub(super) async fn wrong_method(method: Method, uri: Uri) -> ApiError {
-    let message = format!("{} does not take {method}; the `Allow` header tells what it takes", uri.path());
+    let message = format!("{} does not support {method}; see the `Allow` header", uri.path());
     ApiError::invalid(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }
 

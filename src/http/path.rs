@@ -15,7 +15,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         // axum's own refusal is no error in OpenAI's shape.
         let Ok(Path(id)) = Path::from_request_parts(parts, state).await else {
-            let message = format!("the percent-escapes in the path {} are no UTF-8", parts.uri.path());
+            let message = format!("the percent-encoding in the path {} is not valid UTF-8", parts.uri.path());
             return Err(ApiError::invalid(StatusCode::BAD_REQUEST, "invalid_value", message));
         };
         Ok(Self(id))

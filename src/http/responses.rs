@@ -50,10 +50,7 @@ async fn whole(mut answering: Answering, reply: Reply) -> Result<Response, ApiEr
 
 /// Refuses whoever asks for a reply that was given before.
 pub(super) async fn nothing_kept(Id(id): Id) -> ApiError {
-    let message = format!(
-        "there is no response {id:?}: this server keeps nothing. A reply is given once, to POST /v1/responses, whole or \
-         as a stream"
-    );
+    let message = format!("response {id:?} not found: this server does not store responses");
     ApiError::invalid(StatusCode::NOT_FOUND, "response_not_found", message)
 }
 

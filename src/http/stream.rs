@@ -94,7 +94,7 @@ impl TimedStream {
             return outcome;
         }
         let deadline = write.get_or_insert_with(|| Box::pin(sleep(limit)));
-        deadline.as_mut().poll(context).map(|()| Err(late("the client took nothing in time")))
+        deadline.as_mut().poll(context).map(|()| Err(late("the client did not read in time")))
     }
 }
 

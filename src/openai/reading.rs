@@ -47,10 +47,13 @@ impl Misread {
 /// A whole body.
 pub fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Misread> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        Misread::json(format!("the body is not UTF-8: its byte {} belongs to no character", error.valid_up_to() + 1))
+        Misread::json(format!(
+            "the body is not valid UTF-8: byte {} is not part of a character",
+            error.valid_up_to() + 1
+        ))
     })?;
     if text.trim_ascii().is_empty() {
-        return Err(Misread::json("the body is empty: a JSON object is needed".to_owned()));
+        return Err(Misread::json("the body is empty: send a JSON object".to_owned()));
     }
     let value = unique::parse(text)?;
     if !value.is_object() {
@@ -76,21 +79,23 @@ pub fn named(value: &Value) -> String {
 pub fn syntax(error: &serde_json::Error) -> String {
     let (line, column) = (error.line(), error.column());
     if error.is_eof() {
-        return format!("it ends before it is whole (line {line}, column {column})");
+        return format!("it ends too early (line {line}, column {column})");
     }
     let words = parsers_words(error);
     let words = match words.as_str() {
-        "expected value" | "expected ident" => "there is no value where one is expected",
-        "trailing characters" => "there is more after its end",
+        "expected value" | "expected ident" => "a value is missing",
+        "trailing characters" => "there is more text after its end",
         "recursion limit exceeded" => "it is nested deeper than 127 levels",
-        "key must be a string" => "a name is not a string in double quotes",
+        "key must be a string" => "a key is not a string in double quotes",
         "number out of range" => "a number is too large",
-        "invalid escape" => "a string has an escape that JSON does not know",
+        "invalid escape" => "a string contains an invalid escape",
         "lone leading surrogate in hex escape" | "unexpected end of hex escape" | "invalid unicode code point" => {
-            "a string has an escape that is no character"
+            "a string contains an escape that is not a character"
         }
-        "trailing comma" => "there is a comma with nothing after it",
-        words if words.starts_with("control character") => "a string has a line break or another control character",
+        "trailing comma" => "there is a trailing comma",
+        words if words.starts_with("control character") => {
+            "a string contains a line break or another control character"
+        }
         words => words,
     };
     format!("{words} (line {line}, column {column})")

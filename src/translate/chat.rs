@@ -23,11 +23,14 @@ const FINGERPRINT: &str = concat!("ccw-", env!("CARGO_PKG_VERSION"));
 /// What a request asks for.
 pub fn ask(request: ChatRequest) -> Result<Ask, Invalid> {
     if request.n.is_some_and(|n| n != 1) {
-        return Err(Invalid::new("n", "only one reply can be given: leave `n` out or set it to 1"));
+        return Err(Invalid::new("n", "only one choice is supported: remove `n`, or set it to 1"));
     }
     let streamed = request.stream.unwrap_or(false);
     if request.stream_options.is_some() && !streamed {
-        return Err(Invalid::new("stream_options", "`stream_options` needs `stream: true`: leave it out"));
+        return Err(Invalid::new(
+            "stream_options",
+            "`stream_options` needs `stream: true`: set it, or remove `stream_options`",
+        ));
     }
     params::model(request.model.as_deref())?;
     let conversation = conversation(request.messages)?;
@@ -55,14 +58,14 @@ pub fn ask(request: ChatRequest) -> Result<Ask, Invalid> {
 
 fn conversation(messages: Vec<Message>) -> Result<Vec<Entry>, Invalid> {
     if messages.is_empty() {
-        return Err(Invalid::new("messages", "`messages` is empty: at least one message is needed"));
+        return Err(Invalid::new("messages", "`messages` is empty: send at least one message"));
     }
     let mut conversation = Vec::with_capacity(messages.len());
     for (index, message) in messages.into_iter().enumerate() {
         conversation.push(entry(&format!("messages[{index}]"), message)?);
     }
     if conversation.iter().all(|entry| entry.text.trim().is_empty() && entry.calls.is_empty()) {
-        return Err(Invalid::new("messages", "the messages hold no text"));
+        return Err(Invalid::new("messages", "the messages contain no text"));
     }
     results::check(&conversation)?;
     Ok(conversation)
@@ -72,14 +75,14 @@ fn entry(place: &str, message: Message) -> Result<Entry, Invalid> {
     let Message { role, name, content, refusal, tool_calls, tool_call_id } = message;
     let calls = tool_calls.unwrap_or_default();
     if role != Role::Assistant && !calls.is_empty() {
-        return Err(Invalid::new(format!("{place}.tool_calls"), "only an assistant calls functions"));
+        return Err(Invalid::new(format!("{place}.tool_calls"), "only assistant messages can have `tool_calls`"));
     }
     let text = match content {
         Some(content) => content_text(&format!("{place}.content"), content, &["text"])?,
         None if !calls.is_empty() => String::new(),
         None => refusal.ok_or_else(|| {
             let param = format!("{place}.content");
-            let words = format!("`{param}` is missing or null: a message needs one");
+            let words = format!("`{param}` is missing or null");
             Invalid::missing(param, words)
         })?,
     };
@@ -88,7 +91,7 @@ fn entry(place: &str, message: Message) -> Result<Entry, Invalid> {
         Role::User => Speaker::User,
         Role::Assistant => Speaker::Assistant,
         Role::Tool => {
-            let missing = "a tool's message names the call that it answers";
+            let missing = "a tool message needs the id of the call that it answers";
             let call = tool_call_id.ok_or_else(|| Invalid::missing(format!("{place}.tool_call_id"), missing))?;
             Speaker::Tool { call }
         }
@@ -107,7 +110,7 @@ fn response_format(given: ResponseFormat) -> Result<Option<Format>, Invalid> {
         "json_object" => Ok(Some(Format { schema: None, lenient: false, param: "response_format" })),
         "json_schema" => {
             let Some(given) = given.json_schema else {
-                let words = "a format of type `json_schema` needs a `json_schema`";
+                let words = "the type `json_schema` needs a `json_schema`";
                 return Err(Invalid::missing("response_format.json_schema", words));
             };
             params::schema_name("response_format.json_schema.name", given.name.as_deref())?;
@@ -117,7 +120,7 @@ fn response_format(given: ResponseFormat) -> Result<Option<Format>, Invalid> {
             Ok(Some(Format { schema: Some(schema), lenient: given.strict == Some(false), param: SCHEMA }))
         }
         other => {
-            let words = format!("there is no format {other:?}: use `text`, `json_object` or `json_schema`");
+            let words = format!("unknown format {other:?}: use `text`, `json_object` or `json_schema`");
             Err(Invalid::new("response_format.type", words))
         }
     }
@@ -127,7 +130,7 @@ fn tools(given: Vec<ToolDefinition>) -> Result<Vec<Tool>, Invalid> {
     let tools = given.into_iter().enumerate().map(|(index, ToolDefinition { kind, function })| {
         let place = format!("tools[{index}]");
         if kind != "function" {
-            let words = format!("a tool of type {kind:?} is not supported: only functions are");
+            let words = format!("tools of type {kind:?} are not supported: use functions");
             return Err(Invalid::new(format!("{place}.type"), words));
         }
         let missing = || Invalid::missing(format!("{place}.function"), "this tool has no `function`");
@@ -152,7 +155,8 @@ fn choice(given: Option<&Value>) -> Result<Option<answer::Choice>, Invalid> {
 }
 
 fn no_choice() -> Invalid {
-    let words = r#"`tool_choice` is "none", "auto", "required" or {"type": "function", "function": {"name": "…"}}"#;
+    let words =
+        r#"`tool_choice` must be "none", "auto", "required" or {"type": "function", "function": {"name": "…"}}"#;
     Invalid::new("tool_choice", words)
 }
 

@@ -10,10 +10,10 @@ mod values;
 
 /// A parameter that has to be refused, because a reply without it would be a wrong one: its name, and the next step.
 const REFUSED: [(&str, &str); 4] = [
-    ("functions", "functions are given as `tools`"),
-    ("function_call", "which function is called is told by `tool_choice`"),
-    ("audio", "there is no audio: leave it out"),
-    ("web_search_options", "there is no web search: leave it out"),
+    ("functions", "use `tools`"),
+    ("function_call", "use `tool_choice`"),
+    ("audio", "remove it"),
+    ("web_search_options", "remove it"),
 ];
 
 /// The names of the parameters that were given, mean something and can't be honoured. One with a value that means
@@ -26,7 +26,7 @@ pub(super) fn ignored(rest: &Map<String, Value>) -> Result<Vec<String>, Invalid>
         }
     }
     if rest.get("modalities").is_some_and(|value| !value.is_null() && *value != serde_json::json!(["text"])) {
-        return Err(Invalid::new("modalities", "only text can be given: leave `modalities` out"));
+        return Err(Invalid::new("modalities", "only text output is supported: remove `modalities`"));
     }
     let meant = rest.iter().filter(|(name, value)| !changes_nothing(name, value));
     let mut names: Vec<String> = meant.map(|(name, _)| header_safe(name)).take(MAX_NAMED_PARAMS + 1).collect();
@@ -67,7 +67,8 @@ fn header_safe(name: &str) -> String {
 
 /// The sequences that `stop` names: a string, or up to four.
 pub(super) fn stops(stop: Option<&Value>) -> Result<Vec<String>, Invalid> {
-    let wrong = || Invalid::new("stop", "`stop` is a string or a list of up to 4 strings of 1 to 256 bytes");
+    let wrong =
+        || Invalid::new("stop", "`stop` must be a string or an array of up to 4 strings, of 1 to 256 bytes each");
     let stops = match stop {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::String(one)) => vec![one.clone()],
@@ -87,7 +88,7 @@ pub(super) fn stops(stop: Option<&Value>) -> Result<Vec<String>, Invalid> {
 /// A model's name; none stands for the server's own.
 pub(super) fn model(name: Option<&str>) -> Result<(), Invalid> {
     if name.is_some_and(|name| name.trim().is_empty()) {
-        return Err(Invalid::new("model", "`model` is empty: name one, or leave it out for the server's own"));
+        return Err(Invalid::new("model", "`model` is empty: name a model, or remove it for the server's default"));
     }
     Ok(())
 }
@@ -98,7 +99,7 @@ pub(super) fn schema_name(param: &str, name: Option<&str>) -> Result<(), Invalid
     if is_name(name, 64) {
         return Ok(());
     }
-    Err(Invalid::new(param, "a schema's name has 1 to 64 letters, digits, `_` and `-` (a-z, A-Z, 0-9)"))
+    Err(Invalid::new(param, "a schema's name must be 1 to 64 letters, digits, `_` or `-` (a-z, A-Z, 0-9)"))
 }
 
 /// As OpenAI's API takes it.
@@ -120,24 +121,24 @@ pub(super) fn want_tools(
     format: Option<Format>,
 ) -> Result<Want, Invalid> {
     if tools.len() > MOST_TOOLS {
-        return Err(Invalid::new("tools", format!("there can be {MOST_TOOLS} functions at most, as with OpenAI")));
+        return Err(Invalid::new("tools", format!("at most {MOST_TOOLS} functions are allowed")));
     }
     for (index, tool) in tools.iter().enumerate() {
         let param =
             tool.param.strip_suffix("parameters").map_or_else(|| tool.param.clone(), |place| format!("{place}name"));
         if !is_name(&tool.name, LONGEST_NAME) {
             let words =
-                format!("a function's name has 1 to {LONGEST_NAME} letters, digits, `_` and `-` (a-z, A-Z, 0-9)");
+                format!("a function's name must be 1 to {LONGEST_NAME} letters, digits, `_` or `-` (a-z, A-Z, 0-9)");
             return Err(Invalid::new(param, words));
         }
         if tools[..index].iter().any(|earlier| earlier.name == tool.name) {
-            return Err(Invalid::new(param, format!("there are two functions called {:?}", tool.name)));
+            return Err(Invalid::new(param, format!("two functions are named {:?}", tool.name)));
         }
     }
     if let Choice::Named(name) = &choice
         && !tools.iter().any(|tool| tool.name == *name)
     {
-        return Err(Invalid::new("tool_choice", format!("`tools` has no function called {name:?}")));
+        return Err(Invalid::new("tool_choice", format!("`tools` has no function named {name:?}")));
     }
     Ok(Want::Tools { tools, choice, parallel, format })
 }

@@ -66,19 +66,22 @@ fn refuse_what_is_kept(request: &ResponsesRequest) -> Result<(), Invalid> {
     let given = |value: &Option<Value>| value.as_ref().is_some_and(|value| !value.is_null());
     let refuse = |param: &str, words: String| Err(Invalid::new(param, words));
     if request.store == Some(true) {
-        return refuse("store", format!("this server keeps nothing, so a reply can't be stored: {WHOLE}"));
+        return refuse("store", format!("this server does not store responses: {WHOLE}"));
     }
     if request.background == Some(true) {
-        return refuse("background", "a reply is made while its client waits: leave `background` out".to_owned());
+        return refuse("background", "background responses are not supported: remove `background`".to_owned());
     }
     if given(&request.previous_response_id) {
-        return refuse("previous_response_id", format!("this server keeps nothing that could be continued: {WHOLE}"));
+        return refuse("previous_response_id", format!("this server does not store responses: {WHOLE}"));
     }
     if given(&request.conversation) {
-        return refuse("conversation", format!("this server keeps no conversations: {WHOLE}"));
+        return refuse("conversation", format!("this server does not store conversations: {WHOLE}"));
     }
     if given(&request.prompt) {
-        return refuse("prompt", "this server keeps no prompts: send its text as `instructions` or `input`".to_owned());
+        return refuse(
+            "prompt",
+            "this server does not store prompts: send the text as `instructions` or `input`".to_owned(),
+        );
     }
     Ok(())
 }
@@ -89,19 +92,19 @@ fn tools(given: &[Value]) -> Result<Vec<Tool>, Invalid> {
         match tool.get("type").and_then(Value::as_str) {
             Some("function") => {}
             Some(kind) => {
-                let words = format!("a tool of type {kind:?} can't be run here: only functions are supported");
+                let words = format!("tools of type {kind:?} are not supported: use functions");
                 return Err(Invalid::new(format!("{place}.type"), words));
             }
             None if !tool.is_object() => {
                 return Err(Invalid::of_type(place.clone(), format!("`{place}` must be an object")));
             }
             None => {
-                let words = "this tool has no `type`: only functions are supported";
+                let words = "this tool has no `type`: set it to `function`";
                 return Err(Invalid::missing(format!("{place}.type"), words));
             }
         }
         if tool.get("function").is_some_and(Value::is_object) {
-            let words = "`name` and `parameters` stand beside `type` in this API, not below `function`";
+            let words = "in this API, `name` and `parameters` belong next to `type`, not inside `function`";
             return Err(Invalid::new(format!("{place}.function"), words));
         }
         let FunctionTool { name, description, parameters } = reading::part(&place, tool.clone())?;
@@ -146,7 +149,7 @@ fn mode(word: &str) -> Result<Choice, Invalid> {
 }
 
 fn no_choice() -> Invalid {
-    let words = r#"`tool_choice` is "none", "auto", "required", {"type": "function", "name": "…"} or {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "…"}]}"#;
+    let words = r#"`tool_choice` must be "none", "auto", "required", {"type": "function", "name": "…"} or {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "…"}]}"#;
     Invalid::new("tool_choice", words)
 }
 
@@ -158,7 +161,7 @@ fn allowed(mut tools: Vec<Tool>, given: Option<&Value>) -> Result<Vec<Tool>, Inv
         let name = choice.get("name").and_then(Value::as_str).ok_or_else(no_choice)?;
         if !known.contains(name) {
             let param = format!("tool_choice.tools[{index}]");
-            return Err(Invalid::new(param, format!("`tools` has no function called {name:?}")));
+            return Err(Invalid::new(param, format!("`tools` has no function named {name:?}")));
         }
         names.insert(name);
     }
@@ -183,7 +186,7 @@ fn format(given: Option<&TextFormat>) -> Result<Option<Format>, Invalid> {
             }
         }
         other => {
-            let words = format!("there is no format {other:?}: use `text`, `json_object` or `json_schema`");
+            let words = format!("unknown format {other:?}: use `text`, `json_object` or `json_schema`");
             Err(Invalid::new("text.format.type", words))
         }
     }

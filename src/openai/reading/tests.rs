@@ -95,15 +95,15 @@ fn what_is_wrong_is_said_in_plain_words() {
 #[test]
 fn what_is_no_json_object_is_told_so() {
     for (bytes, message) in [
-        (&b""[..], "the body is empty: a JSON object is needed"),
-        (b" \n", "the body is empty: a JSON object is needed"),
+        (&b""[..], "the body is empty: send a JSON object"),
+        (b" \n", "the body is empty: send a JSON object"),
         (b"[]", "the body must be a JSON object, not an array"),
         (b"null", "the body must be a JSON object, not null"),
-        (b"{\"a\": \xff}", "the body is not UTF-8: its byte 7 belongs to no character"),
-        (b"{\"a\"", "the body is not JSON: it ends before it is whole (line 1, column 4)"),
-        (b"{\"a\": x}", "the body is not JSON: there is no value where one is expected (line 1, column 7)"),
-        (b"{} x", "the body is not JSON: there is more after its end (line 1, column 4)"),
-        (b"{a: 1}", "the body is not JSON: a name is not a string in double quotes (line 1, column 2)"),
+        (b"{\"a\": \xff}", "the body is not valid UTF-8: byte 7 is not part of a character"),
+        (b"{\"a\"", "the body is not JSON: it ends too early (line 1, column 4)"),
+        (b"{\"a\": x}", "the body is not JSON: a value is missing (line 1, column 7)"),
+        (b"{} x", "the body is not JSON: there is more text after its end (line 1, column 4)"),
+        (b"{a: 1}", "the body is not JSON: a key is not a string in double quotes (line 1, column 2)"),
         (b"{\"a\": 1e999}", "the body is not JSON: a number is too large (line 1, column 11)"),
     ] {
         is(&body::<ChatRequest>(bytes).unwrap_err(), Flaw::Json, "", message);
@@ -114,9 +114,9 @@ fn what_is_no_json_object_is_told_so() {
 
 #[test]
 fn a_name_that_stands_twice_is_refused_at_its_place() {
-    is(&misread(r#"{"n": 1, "n": 1}"#), Flaw::Value, "n", "`n` is given twice: give it once");
+    is(&misread(r#"{"n": 1, "n": 1}"#), Flaw::Value, "n", "`n` is set twice: set it once");
     let inner = r#"{"messages": [{"role": "user", "content": "a"}, {"role": "user", "role": "tool"}]}"#;
-    is(&misread(inner), Flaw::Value, "messages[1].role", "`messages[1].role` is given twice: give it once");
+    is(&misread(inner), Flaw::Value, "messages[1].role", "`messages[1].role` is set twice: set it once");
 }
 
 #[test]

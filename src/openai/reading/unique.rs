@@ -17,7 +17,7 @@ pub(super) fn parse(text: &str) -> Result<Value, Misread> {
     let read = Read { place: &Place::Root(""), twice: &twice }.deserialize(&mut json);
     let read = read.and_then(|value| json.end().map(|()| value));
     read.map_err(|error| match twice.take() {
-        Some(param) => Misread { flaw: Flaw::Value, message: format!("`{param}` is given twice: give it once"), param },
+        Some(param) => Misread { flaw: Flaw::Value, message: format!("`{param}` is set twice: set it once"), param },
         None => Misread::json(format!("the body is not JSON: {}", syntax(&error))),
     })
 }

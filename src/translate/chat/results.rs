@@ -37,7 +37,7 @@ impl<'a> Open<'a> {
             return Ok(());
         }
         let words = format!(
-            "no call has the `id` {call:?}: a tool's message follows the assistant's message whose `tool_calls` it answers"
+            "no call has the `id` {call:?}: a tool message must follow the assistant message with the call that it answers"
         );
         Err(Invalid::new(format!("messages[{index}].tool_call_id"), words))
     }
@@ -50,7 +50,7 @@ impl<'a> Open<'a> {
             more => format!(" and {more} more"),
         };
         let words = format!(
-            "no tool's message answers the call {id:?}{more}: the messages after `tool_calls` are their results, one each"
+            "no tool message answers the call {id:?}{more}: after `tool_calls`, send one tool message for each call"
         );
         Err(Invalid::new(format!("messages[{}].tool_calls", self.at), words))
     }

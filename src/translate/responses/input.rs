@@ -28,12 +28,12 @@ pub(super) fn conversation(instructions: Option<String>, input: Value) -> Result
             }
         }
         Value::Null => {
-            return Err(Invalid::missing("input", "`input` is missing: a text or a list of items is needed"));
+            return Err(Invalid::missing("input", "`input` is missing: send a string or an array of items"));
         }
-        _ => return Err(Invalid::of_type("input", "`input` must be a text or a list of items")),
+        _ => return Err(Invalid::of_type("input", "`input` must be a string or an array of items")),
     }
     if conversation[before..].iter().all(|entry| entry.text.trim().is_empty() && entry.calls.is_empty()) {
-        return Err(Invalid::new("input", "the input holds no text"));
+        return Err(Invalid::new("input", "the input contains no text"));
     }
     let left = called.into_iter().filter(|(_, call)| !call.answered);
     if let Some((id, Given { place, .. })) = left.min_by_key(|(_, call)| call.number) {
@@ -64,7 +64,7 @@ fn add(conversation: &mut Vec<Entry>, called: &mut Called, place: &str, item: Va
         (Some(Value::String(kind)), ..) => kind.clone(),
         (None | Some(Value::Null), Some(_), _) => "message".to_owned(),
         (None | Some(Value::Null), None, Some(_)) => "item_reference".to_owned(),
-        _ => return Err(Invalid::new(place, "an item is an object with a `type`, or with a `role` and a `content`")),
+        _ => return Err(Invalid::new(place, "an item must have a `type`, or a `role` and a `content`")),
     };
     match kind.as_str() {
         "message" => conversation.push(message(place, reading::part(place, item)?)?),
@@ -72,7 +72,7 @@ fn add(conversation: &mut Vec<Entry>, called: &mut Called, place: &str, item: Va
             let item: FunctionCallItem = reading::part(place, item)?;
             let given = Given { place: place.to_owned(), number: called.len(), answered: false };
             if called.insert(item.call_id.clone(), given).is_some() {
-                let words = format!("there are two calls with the `call_id` {:?}", item.call_id);
+                let words = format!("two calls have the `call_id` {:?}", item.call_id);
                 return Err(Invalid::new(format!("{place}.call_id"), words));
             }
             call(conversation, item);
@@ -84,14 +84,12 @@ fn add(conversation: &mut Vec<Entry>, called: &mut Called, place: &str, item: Va
         // What a model thought is for itself alone, and this one never saw it.
         "reasoning" => {}
         "item_reference" => {
-            let words = "this server keeps nothing that could be referred to: send the item itself (clients do so when \
-                         they are told `store: false`)";
+            let words = "this server does not store items: send the item itself (clients do so with `store: false`)";
             return Err(Invalid::new(place, words));
         }
         _ => {
-            let words = format!(
-                "an item of type {kind:?} can't be passed on: only messages, function calls and their outputs can"
-            );
+            let words =
+                format!("items of type {kind:?} are not supported: send messages, function calls and their outputs");
             return Err(Invalid::new(format!("{place}.type"), words));
         }
     }
@@ -104,7 +102,7 @@ fn message(place: &str, MessageItem { role, content }: MessageItem) -> Result<En
         "user" => Speaker::User,
         "assistant" => Speaker::Assistant,
         _ => {
-            let words = format!("there is no role {role:?}: use `user`, `assistant`, `system` or `developer`");
+            let words = format!("unknown role {role:?}: use `user`, `assistant`, `system` or `developer`");
             return Err(Invalid::new(format!("{place}.role"), words));
         }
     };
@@ -128,7 +126,7 @@ fn output(
 ) -> Result<Entry, Invalid> {
     let Some(call) = called.get_mut(&call_id) else {
         let words = format!(
-            "no `function_call` before it has the `call_id` {call_id:?}; this server keeps nothing, so send the whole \
+            "no `function_call` before it has the `call_id` {call_id:?}; this server stores nothing, so send the whole \
              conversation"
         );
         return Err(Invalid::new(format!("{place}.call_id"), words));

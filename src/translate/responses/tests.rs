@@ -81,7 +81,7 @@ fn items_become_a_conversation_and_calls_belong_to_the_words_before_them() {
 #[test]
 fn what_would_have_to_be_kept_is_refused() {
     refused(json!({"store": true}), "store", "`store: false`");
-    refused(json!({"background": true}), "background", "leave `background` out");
+    refused(json!({"background": true}), "background", "remove `background`");
     refused(json!({"previous_response_id": "resp_1"}), "previous_response_id", "whole conversation");
     refused(json!({"conversation": "conv_1"}), "conversation", "whole conversation");
     refused(json!({"prompt": {"id": "pmpt_1"}}), "prompt", "`instructions`");
@@ -114,7 +114,7 @@ fn what_cannot_be_passed_on_is_refused_with_its_place() {
         "a string, not 1",
     );
     refused(json!({"input": ["x"]}), "input[0]", "`role`");
-    refused(json!({"input": 5}), "input", "a text or a list");
+    refused(json!({"input": 5}), "input", "a string or an array");
     refused(json!({"input": null}), "input", "missing");
     for empty in [json!(""), json!([]), json!([{"role": "user", "content": " "}])] {
         refused(json!({"input": empty, "instructions": "Be brief."}), "input", "no text");
@@ -175,7 +175,7 @@ fn tools_and_choices_that_cannot_be_are_refused() {
     refused(json!({"tools": [{"type": "custom", "name": "c"}]}), "tools[0].type", "custom");
     refused(json!({"tools": [{"name": "c"}]}), "tools[0].type", "no `type`");
     refused(json!({"tools": [{"type": "function"}]}), "tools[0].name", "is missing");
-    refused(json!({"tools": [{"type": "function", "function": {"name": "f"}}]}), "tools[0].function", "beside `type`");
+    refused(json!({"tools": [{"type": "function", "function": {"name": "f"}}]}), "tools[0].function", "next to `type`");
     for choice in [json!("all"), json!(1), json!({"type": "web_search"}), json!({"type": "allowed_tools"})] {
         refused(json!({"tools": [tool("a")], "tool_choice": choice}), "tool_choice", "allowed_tools");
     }

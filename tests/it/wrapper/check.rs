@@ -48,7 +48,7 @@ fn all_is_well_with_a_cli_that_answers() {
     readable(0o604);
     check(folder.path(), &["--cli", MOCK, "--config", "ccw.toml"])
         .code(0)
-        .stdout(contains("note  options  everybody on this machine can read the key in ccw.toml"));
+        .stdout(contains("note  options  every user of this machine can read the key in ccw.toml"));
 }
 
 fn regex(path: &str) -> String {
@@ -58,10 +58,10 @@ fn regex(path: &str) -> String {
 #[test]
 fn a_cli_that_is_missing_is_said_with_where_it_was_looked_for() {
     let folder = tempfile::tempdir().unwrap();
-    check(folder.path(), &["--cli", "no-such-cli"]).code(1).stdout(
-        contains("WRONG cli      there is no `no-such-cli` in PATH, which is /usr/bin:/bin").and(contains("--cli")),
-    );
-    check(folder.path(), &["--cli", "/nowhere/claude"]).code(1).stdout(contains("there is no /nowhere/claude"));
+    check(folder.path(), &["--cli", "no-such-cli"])
+        .code(1)
+        .stdout(contains("WRONG cli      `no-such-cli` is not in PATH, which is /usr/bin:/bin").and(contains("--cli")));
+    check(folder.path(), &["--cli", "/nowhere/claude"]).code(1).stdout(contains("/nowhere/claude does not exist"));
     std::fs::write(folder.path().join("cli"), "text").unwrap();
     check(folder.path(), &["--cli", "./cli"]).code(1).stdout(contains("chmod +x"));
 }
@@ -71,7 +71,9 @@ fn a_cli_that_exits_is_said_with_its_last_words() {
     let folder = tempfile::tempdir().unwrap();
     let cli = folder.path().join("cli");
     script(&cli, "echo 'no licence' >&2; exit 3");
-    check(folder.path(), &["--cli", "./cli"]).code(1).stdout(contains("./cli --version ends with code 3: no licence"));
+    check(folder.path(), &["--cli", "./cli"])
+        .code(1)
+        .stdout(contains("./cli --version exited with code 3: no licence"));
     script(&cli, "[ \"$1\" = --version ] && echo 1.0 && exit; echo 'no licence' >&2; exit 3");
     let start = contains("ok    cli      ./cli, 1.0").and(contains("WRONG start")).and(contains("no licence"));
     check(folder.path(), &["--cli", "./cli"]).code(1).stdout(start);
@@ -85,7 +87,7 @@ fn a_cli_that_is_another_program_or_too_old_is_said_to_be_one() {
     let soon = ["--cli", "./cli", "--start-timeout", "0.3"];
     check(folder.path(), &soon)
         .code(1)
-        .stdout(contains("note  cli      that is no version").and(contains("initialize")));
+        .stdout(contains("note  cli      this is not a version").and(contains("initialize")));
     script(&cli, "[ \"$1\" = --version ] && echo 1.0 && exit; echo 'error: unknown option --tools' >&2; exit 1");
     check(folder.path(), &["--cli", "./cli"]).code(1).stdout(contains("the CLI is too old for this server"));
 }
@@ -96,7 +98,7 @@ fn a_cli_that_hangs_is_given_up_and_ended() {
     let cli = folder.path().join("cli");
     let soon = ["--cli", "./cli", "--start-timeout", "0.3"];
     script(&cli, "setsid sleep 1000 & sleep 1000");
-    check(folder.path(), &soon).code(1).stdout(contains("./cli --version does not end within 0.3 s"));
+    check(folder.path(), &soon).code(1).stdout(contains("./cli --version did not exit within 0.3 s"));
     script(&cli, "[ \"$1\" = --version ] && echo 1.0 && exit; setsid sleep 1000 & sleep 1000");
     check(folder.path(), &soon).code(1).stdout(contains("no answer to initialize within 0.3 s"));
     let silent = ["--cli", MOCK, "--cli-arg=--mock-fault=hang", "--silence-timeout", "0.3"];
@@ -110,7 +112,7 @@ fn an_address_in_use_is_noted_or_wrong_by_who_has_it() {
     let address = server.address.to_string();
     check(folder.path(), &["--listen", &address, "--cli", MOCK])
         .code(0)
-        .stdout(contains(format!("note  address  {address} is served by cc-openai-wrapper")));
+        .stdout(contains(format!("note  address  {address} is already in use by cc-openai-wrapper")));
     assert_eq!(server.ask("hello").status, 200, "the server goes on");
     server.stop();
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

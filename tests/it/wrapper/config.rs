@@ -128,7 +128,7 @@ fn a_log_filter_that_is_not_known_is_refused_wherever_it_comes_from() {
         refused(&["--log", "cc-openai-wrapper=debug"]).stderr(contains("did you mean `cc_openai_wrapper`?"));
         refused(&["--config", "file.toml"]).stderr(contains("file.toml:2").and(contains("did you mean `warn`?")));
         let variable = wrapper(folder.path(), &[verb]).env("CCW_LOG", "warning").assert().code(2);
-        variable.stderr(contains("did you mean `warn`?").and(contains("that of the variable CCW_LOG")));
+        variable.stderr(contains("did you mean `warn`?").and(contains("comes from the variable CCW_LOG")));
     }
 }
 
@@ -166,25 +166,28 @@ fn a_file_that_is_missing_or_no_text_is_a_usage_error() {
 fn a_wrong_variable_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let serve = || wrapper(folder.path(), &["serve"]);
-    serve().env("CCW_SLOTS", "x").assert().code(2).stderr(contains("the value is that of the variable CCW_SLOTS"));
-    serve().env("CCW_CLI_ARG", "'x").assert().code(2).stderr(contains("CCW_CLI_ARG: a quote is not closed"));
+    serve().env("CCW_SLOTS", "x").assert().code(2).stderr(contains("the value comes from the variable CCW_SLOTS"));
+    serve().env("CCW_CLI_ARG", "'x").assert().code(2).stderr(contains("CCW_CLI_ARG: unclosed quote"));
     serve().env("CCW_CONFIG", "none.toml").assert().code(2).stderr(contains("none.toml"));
 }
 
 #[test]
 fn a_variable_that_is_no_option_is_told_and_ignored() {
-    let said = "the variable CCW_SLOT is no option and is ignored; did you mean CCW_SLOTS?";
+    let said = "ignoring the unknown variable CCW_SLOT; did you mean CCW_SLOTS?";
     let server = Options::new().env("CCW_SLOT", Some("s3cret")).env("CCW_INVOKER", Some("1-1-0.1")).start();
     assert!(server.log().contains(said), "{}", server.log());
     assert!(!server.log().contains("s3cret") && !server.log().contains("variable CCW_INVOKER"), "{}", server.log());
     server.stop();
     let folder = tempfile::tempdir().unwrap();
     let mut check = wrapper(folder.path(), &["check", "--listen=127.0.0.1:0", "--cli=none"]);
-    check.env("CCW_SLOT", "2").env("CCW_ZZZ", "2").assert().code(1).stdout(
-        contains(format!("note  options  {said}")).and(contains(
-            "note  options  the variable CCW_ZZZ is no option and is ignored; `serve --help` lists them",
-        )),
-    );
+    check
+        .env("CCW_SLOT", "2")
+        .env("CCW_ZZZ", "2")
+        .assert()
+        .code(1)
+        .stdout(contains(format!("note  options  {said}")).and(contains(
+            "note  options  ignoring the unknown variable CCW_ZZZ; `serve --help` lists the known ones",
+        )));
 }
 
 #[test]
@@ -208,7 +211,7 @@ fn an_address_that_cannot_be_had_is_said_with_what_to_do() {
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = other.local_addr().unwrap().to_string();
     serve(&address)
-        .stderr(contains(format!("cannot listen on {address}")).and(contains("another program listens there")));
+        .stderr(contains(format!("cannot listen on {address}")).and(contains("another program is listening there")));
     serve("192.0.2.1:0").stderr(contains("no interface of this machine has this address"));
 }
 

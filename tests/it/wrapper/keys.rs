@@ -80,7 +80,7 @@ fn the_log_names_the_key_and_nothing_shows_it() {
             assert!(!String::from_utf8_lossy(&environ).contains(secret), "the CLI is given the key");
         }
     }
-    assert!(!server.log().contains("everybody on this machine"));
+    assert!(!server.log().contains("every user of this machine"));
     server.stop();
 }
 
@@ -106,7 +106,7 @@ fn a_stream_holds_the_place_of_its_key_and_a_client_that_leaves_gives_it_up() {
         next.read_exact(&mut bytes).unwrap();
         &bytes == b"HTTP/1.1 200" || &bytes == b"HTTP/1.0 200"
     });
-    assert!(server.log().contains("everybody on this machine can read the keys"), "{}", server.log());
+    assert!(server.log().contains("every user of this machine can read the keys"), "{}", server.log());
     server.stop();
 }
 
@@ -186,5 +186,5 @@ fn the_key_of_the_command_line_and_those_of_the_file_are_told_apart() {
     serve("keys.toml", NIGHTLY).stderr(contains("keys.toml:1: this key is the same as the one of --api-key"));
     serve("none.toml", "x").stderr(contains("none.toml: cannot be read"));
     std::fs::write(folder.path().join("named.toml"), "[[key]]\nname = \"default\"\nkey = \"k\"").unwrap();
-    serve("named.toml", "x").stderr(contains("`default` is the name of the key of --api-key"));
+    serve("named.toml", "x").stderr(contains("the name `default` is reserved for the key of --api-key"));
 }

@@ -139,7 +139,7 @@ fn a_second_sigterm_waits_for_no_client_that_is_stuck() {
     let mut go_on = [0; 25];
     std::io::Read::read_exact(&mut stuck, &mut go_on).unwrap();
     server.signal(Signal::TERM);
-    until("it stops", || server.log().contains("stopping; once more to kill"));
+    until("it stops", || server.log().contains("shutting down; send it again to kill"));
     let asked = std::time::Instant::now();
     server.signal(Signal::TERM);
     server.wait();
