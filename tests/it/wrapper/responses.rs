@@ -193,11 +193,11 @@ fn what_this_server_does_not_do_is_refused_before_any_turn() {
     let server = Options::new().start();
     let image = json!([{"role": "user", "content": [{"type": "input_image", "image_url": "data:"}]}]);
     for (fields, param, words) in [
-        (json!({"store": true}), "store", "keeps nothing"),
-        (json!({"background": true}), "background", "waits"),
-        (json!({"previous_response_id": "resp_1"}), "previous_response_id", "keeps nothing"),
-        (json!({"conversation": {"id": "conv_1"}}), "conversation", "keeps no conversations"),
-        (json!({"prompt": {"id": "pmpt_1"}}), "prompt", "keeps no prompts"),
+        (json!({"store": true}), "store", "does not store responses"),
+        (json!({"background": true}), "background", "not supported"),
+        (json!({"previous_response_id": "resp_1"}), "previous_response_id", "does not store responses"),
+        (json!({"conversation": {"id": "conv_1"}}), "conversation", "does not store conversations"),
+        (json!({"prompt": {"id": "pmpt_1"}}), "prompt", "does not store prompts"),
         (json!({"input": [{"type": "item_reference", "id": "msg_1"}]}), "input[0]", "store: false"),
         (json!({"input": image}), "input[0].content[0]", "input_image"),
         (json!({"input": []}), "input", "no text"),
@@ -216,7 +216,7 @@ fn what_this_server_does_not_do_is_refused_before_any_turn() {
     }
     for reply in [server.get("/v1/responses/resp_1"), server.delete("/v1/responses/resp_1")] {
         assert_eq!((reply.status, &reply.json()["error"]["code"]), (404, &json!("response_not_found")));
-        assert!(reply.body.contains("keeps nothing"), "{reply:?}");
+        assert!(reply.body.contains("does not store responses"), "{reply:?}");
     }
     assert_eq!(server.health()["turns"], 0);
     server.stop();
