@@ -139,7 +139,7 @@ impl Job {
             && run.plan.doubled < DOUBLED_AT_MOST
             && target::judge(&run).0.verdict == Finding::Saturating
         {
-            job.assignment = job.assignment.doubled();
+            job.assignment = job.assignment.with_doubled_restarts();
             listener.event(Event::Doubled { subject: job.assignment.subject() });
             shorter.push(replace(&mut run, job.assignment.drive(listener).await));
         }

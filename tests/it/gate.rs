@@ -12,7 +12,7 @@ use leakgate_judge::sample::Metric;
 use leakgate_judge::verdict::{self, Finding, Verdict};
 
 async fn measure(kind: Kind) -> Verdict {
-    measure_scenario(Scenario::named("restarts").unwrap(), kind, None).await
+    measure_scenario(Scenario::by_name("restarts").unwrap(), kind, None).await
 }
 
 async fn measure_scenario(scenario: Scenario, kind: Kind, plant: Option<&str>) -> Verdict {
@@ -40,7 +40,7 @@ async fn measure_scenario(scenario: Scenario, kind: Kind, plant: Option<&str>) -
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leak_that_looks_like_a_cache_in_a_short_run_is_found_by_a_longer_one() {
     // One block in the second interval and one in the third, of twice the length: so does a cache that fills.
-    let short = Scenario { warm_up: 4, restarts: 36, ..Scenario::named("restarts").unwrap() };
+    let short = Scenario { warm_up: 4, restarts: 36, ..Scenario::by_name("restarts").unwrap() };
     let verdict = measure_scenario(short, Kind::SutHeap, Some("heap-block,every=22,from=15")).await;
     assert_eq!(verdict.verdict, Finding::Leak, "{}", verdict.summary);
     let blocks = verdict.metrics.iter().filter(|row| row.name == Metric::HeapBlocks).map(|row| row.verdict);
@@ -95,7 +95,7 @@ async fn three_hundred_restarts_leave_every_heap_block_and_byte_as_they_were() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn json_of_a_schema_and_calls_of_functions_leave_every_count_and_the_heap_as_they_were() {
     for name in ["structured", "tools"] {
-        let scenario = Scenario { restarts: 60, ..Scenario::named(name).unwrap() };
+        let scenario = Scenario { restarts: 60, ..Scenario::by_name(name).unwrap() };
         let verdict = measure_scenario(scenario, Kind::SutHeap, None).await;
         assert_eq!(verdict.verdict, Finding::Pass, "{} {:?}", verdict.summary, verdict.invalid);
         assert_eq!((verdict.proof.errors, verdict.proof.lost, verdict.proof.mixed_up), (0, 0, 0), "{name}");
@@ -112,7 +112,7 @@ async fn leaks_show_under_json_of_a_schema_and_calls_of_functions_too() {
         ("tools", Kind::Sut, "mixed-up", Metric::MixedUp),
     ] {
         // As few restarts as the controls have: a leak at each of them shows.
-        let scenario = Scenario { warm_up: 10, restarts: 60, ..Scenario::named(name).unwrap() };
+        let scenario = Scenario { warm_up: 10, restarts: 60, ..Scenario::by_name(name).unwrap() };
         let verdict = measure_scenario(scenario, kind, Some(plant)).await;
         let row = verdict.metrics.iter().find(|row| row.name == metric);
         assert!(row.is_some_and(|row| row.verdict == Finding::Leak), "{name} {plant}: {row:?}");

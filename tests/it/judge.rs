@@ -216,7 +216,7 @@ mod heap_rule {
             let mut readings = Vec::new();
             while let Some(restarts) = schedule.next() {
                 readings.push((restarts + 2, at(restarts + 2), 9_000));
-                schedule.taken(restarts + 2);
+                schedule.advance(restarts + 2);
             }
             let mut run = heap(&readings);
             run.plan.doubled = doubled;

@@ -90,7 +90,7 @@ pub struct Args {
 pub(super) fn scenario(name: &str) -> Result<Scenario, String> {
     let known: Vec<String> =
         Scenario::all().iter().map(|scenario| format!("{} ({})", scenario.name, scenario.about)).collect();
-    Scenario::named(name).ok_or_else(|| format!("choose from: {}", known.join("; ")))
+    Scenario::by_name(name).ok_or_else(|| format!("choose from: {}", known.join("; ")))
 }
 
 pub(super) fn plant(text: &str) -> Result<Control, String> {

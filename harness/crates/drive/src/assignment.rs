@@ -1,4 +1,4 @@
-//! What a run has to drive: one server, and what is asked of it.
+//! One server to drive, and the load and limits of its run.
 
 use std::fmt::Debug;
 
@@ -9,14 +9,14 @@ use leakgate_judge::sample::TargetRun;
 
 /// One server to be driven, ours or any other.
 pub trait Assignment: Debug + Send + Sync {
-    /// What the events name it.
+    /// Its name in events.
     fn subject(&self) -> Subject<'_>;
 
-    /// What is stored of a run that has measured nothing.
+    /// The record of a run that has measured nothing yet.
     fn empty_run(&self) -> TargetRun;
 
     /// The same for twice as many restarts.
-    fn doubled(&self) -> Box<dyn Assignment>;
+    fn with_doubled_restarts(&self) -> Box<dyn Assignment>;
 
     /// Whether it can be measured once more in a fresh process.
     fn can_repeat(&self) -> bool;

@@ -1,5 +1,4 @@
-//! The driver: load up to each checkpoint, samples between batches, the stop, and what is left. It is the same for every
-//! [`Target`].
+//! The one driver of every [`Target`]: load up to each checkpoint, samples between batches, the stop, and the leftovers.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -30,12 +29,12 @@ pub(crate) async fn drive<T: Target>(assignment: &T::Assignment, listener: &dyn 
     match T::start(assignment).await {
         Ok(target) => {
             let mut driver = Driver::new(target, assignment, listener);
-            run.outcome = driver.measure().await.err().unwrap_or(Outcome::Completed);
-            driver.finish(&mut run).await;
+            run.outcome = driver.measure_target().await.err().unwrap_or(Outcome::Completed);
+            driver.stop_and_store(&mut run).await;
         }
         Err(error) => run.outcome = error.into_outcome(),
     }
-    end(assignment, listener, start, &mut run);
+    report_end(assignment, listener, start, &mut run);
     run
 }
 
@@ -47,17 +46,17 @@ pub(crate) async fn check_start<T: Target>(assignment: &T::Assignment, listener:
     match T::start(assignment).await {
         Ok(target) => {
             let mut driver = Driver::new(target, assignment, listener);
-            let proved = driver.target.prove().await;
-            driver.finish(&mut run).await;
+            let proved = driver.target.prove_identity().await;
+            driver.stop_and_store(&mut run).await;
             run.outcome = proved.err()?;
         }
         Err(error) => run.outcome = error.into_outcome(),
     }
-    end(assignment, listener, start, &mut run);
+    report_end(assignment, listener, start, &mut run);
     Some(run)
 }
 
-fn end(assignment: &impl Assignment, listener: &dyn Listener, start: Instant, run: &mut TargetRun) {
+fn report_end(assignment: &impl Assignment, listener: &dyn Listener, start: Instant, run: &mut TargetRun) {
     run.seconds = start.elapsed().as_secs_f64();
     listener.event(Event::Ended { subject: assignment.subject(), outcome: &run.outcome, seconds: run.seconds });
 }
@@ -92,14 +91,14 @@ impl<'a, T: Target> Driver<'a, T> {
     }
 
     /// Load and checkpoints until the last one, or until something fails.
-    async fn measure(&mut self) -> Result<(), Outcome> {
-        self.target.prove().await?;
-        self.target.begin(&mut self.load).await?;
+    async fn measure_target(&mut self) -> Result<(), Outcome> {
+        self.target.prove_identity().await?;
+        self.target.begin_counting(&mut self.load).await?;
         let mut schedule = self.until_planned().await?;
         while let Some(goal) = schedule.next() {
             self.load_until(goal, &schedule).await?;
-            self.checkpoint().await?;
-            schedule.taken(self.progress());
+            self.take_checkpoint().await?;
+            schedule.advance(self.steps_so_far());
             // Without a second checkpoint nothing could be compared.
             if self.cut_short.is_some() && self.checkpoints.len() > 1 {
                 break;
@@ -111,11 +110,11 @@ impl<'a, T: Target> Driver<'a, T> {
     /// Load until the target knows when to take checkpoints.
     async fn until_planned(&mut self) -> Result<Schedule, Outcome> {
         loop {
-            if let Some(schedule) = self.target.plan(self.load.counts(), self.cut_short.is_some())? {
+            if let Some(schedule) = self.target.plan_checkpoints(self.load.counts(), self.cut_short.is_some())? {
                 return Ok(schedule);
             }
             let (_, requests) = self.target.readings();
-            self.batch(2 * requests).await?;
+            self.run_batch(2 * requests).await?;
         }
     }
 
@@ -123,30 +122,30 @@ impl<'a, T: Target> Driver<'a, T> {
     pub(crate) async fn load_until(&mut self, goal: u64, schedule: &Schedule) -> Result<(), Outcome> {
         let mut idle = 0;
         loop {
-            let before = self.progress();
+            let before = self.steps_so_far();
             let is_enough = !schedule.is_last() || self.load.counts().requests >= self.target.min_requests();
             if self.cut_short.is_some() || (before >= goal && is_enough) {
                 return Ok(());
             }
-            self.batch(self.target.batch_size(goal.saturating_sub(before), schedule)).await?;
-            idle = if self.progress() == before { idle + 1 } else { 0 };
+            self.run_batch(self.target.batch_size(goal.saturating_sub(before), schedule)).await?;
+            idle = if self.steps_so_far() == before { idle + 1 } else { 0 };
             if idle == MAX_IDLE_BATCHES {
-                return Err(self.target.stuck(self.load.counts()));
+                return Err(self.target.describe_stall(self.load.counts()));
             }
         }
     }
 
-    fn progress(&self) -> u64 {
-        self.target.steps(self.target.restarts(), self.load.counts().requests)
+    fn steps_so_far(&self) -> u64 {
+        self.target.count_steps(self.target.restart_count(), self.load.counts().requests)
     }
 
     /// Requests, then a sample.
-    async fn batch(&mut self, requests: u64) -> Result<(), Outcome> {
-        self.target.load(&mut self.load, requests).await?;
-        let sample = self.target.sample(self.load.counts()).await?;
+    async fn run_batch(&mut self, requests: u64) -> Result<(), Outcome> {
+        self.target.run_load(&mut self.load, requests).await?;
+        let sample = self.target.take_sample(self.load.counts()).await?;
         let point = sample.point;
         let live = Live {
-            restarts: self.progress(),
+            restarts: self.steps_so_far(),
             invokers: sample.invokers,
             server_rss: point.server_rss,
             tree_rss: point.tree_rss,
@@ -173,31 +172,31 @@ impl<'a, T: Target> Driver<'a, T> {
     }
 
     /// Waits until nothing moves, without load, and reads every count.
-    pub(crate) async fn rest(&mut self) -> Result<Rest, Outcome> {
+    pub(crate) async fn read_at_rest(&mut self) -> Result<Rest, Outcome> {
         self.load.close().await;
-        self.target.settle().await
+        self.target.read_at_rest().await
     }
 
     /// A reading of every count, and of what the counted things are: the lowest of several where the moment counts.
-    async fn checkpoint(&mut self) -> Result<(), Outcome> {
+    async fn take_checkpoint(&mut self) -> Result<(), Outcome> {
         let requests = self.load.counts().requests;
-        let mut low = self.rest().await?;
+        let mut low = self.read_at_rest().await?;
         let (readings, between) = self.target.readings();
         for _ in 1..readings {
-            self.batch(between).await?;
-            low = low.lowest(&self.rest().await?);
+            self.run_batch(between).await?;
+            low = low.lowest(&self.read_at_rest().await?);
         }
         let Rest { restarts, values, details } = low;
         self.checkpoints.push(Checkpoint { restarts, requests, values });
-        self.history.add(self.target.steps(restarts, requests), details);
+        self.history.add(self.target.count_steps(restarts, requests), details);
         Ok(())
     }
 
     /// Stops the target, and writes everything that was read of it, and what it left, into `run`.
-    async fn finish(mut self, run: &mut TargetRun) {
+    async fn stop_and_store(mut self, run: &mut TargetRun) {
         self.load.close().await;
         let counts = self.load.counts();
-        let ended = self.target.stop(counts, run.outcome == Outcome::Completed).await;
+        let ended = self.target.stop_and_inspect(counts, run.outcome == Outcome::Completed).await;
         run.notes.extend(counts.notes.iter().cloned());
         run.totals = BTreeMap::from([(Metric::Lost, counts.lost), (Metric::MixedUp, counts.mixed_up)]);
         let proof = counts.proof(self.checkpoints.len() as u64);

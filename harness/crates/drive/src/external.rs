@@ -6,7 +6,7 @@
 //! runs. `detect` finds out what kind of server it is, `settle` waits until nothing moves, `sigkill` ends a second life of
 //! it, and `target` brings them together for the [`driver`](crate::driver).
 //!
-//! What counts as a restart is a CLI process that was not there before. A server that shows none, or one for each
+//! A restart is a CLI process that was not there before. A server that shows none, or one for each
 //! request, is judged by its turns.
 
 pub mod assignment;

@@ -52,7 +52,7 @@ const READING_SHARE: u32 = 4;
 /// Our server, and what is asked of it.
 #[derive(Debug, Clone)]
 pub struct OwnAssignment {
-    /// What is asked of it.
+    /// The load, the faults and the limits.
     pub scenario: Scenario,
     /// The target's name: [`SUT`] or [`SUT_HEAP`].
     pub target: &'static str,
@@ -62,7 +62,7 @@ pub struct OwnAssignment {
     pub cli: PathBuf,
     /// The stand-in for the API, where the CLI is a real one: the texts that it answers.
     pub api: Option<Vec<Vec<String>>>,
-    /// What is sent to it.
+    /// The requests.
     pub script: Arc<Script>,
     /// The seed of the load.
     pub seed: u64,
@@ -70,7 +70,7 @@ pub struct OwnAssignment {
     pub own_seed: Option<u64>,
     /// How often the scenario's restarts were doubled.
     pub doubled: u64,
-    /// It has a leak planted, or is the clean control.
+    /// Whether this is a control: a planted leak, or the clean one.
     pub control: bool,
 }
 
@@ -131,7 +131,7 @@ impl Assignment for OwnAssignment {
         TargetRun { seed: self.own_seed, ..TargetRun::new(self.scenario.name, self.target, self.plan()) }
     }
 
-    fn doubled(&self) -> Box<dyn Assignment> {
+    fn with_doubled_restarts(&self) -> Box<dyn Assignment> {
         let mut longer = self.clone();
         longer.doubled += 1;
         longer.scenario.restarts *= 2;
@@ -194,7 +194,7 @@ impl Target for OwnTarget {
         })
     }
 
-    async fn prove(&mut self) -> Result<(), Outcome> {
+    async fn prove_identity(&mut self) -> Result<(), Outcome> {
         self.until_ready().await.map_err(TargetError::into_outcome)
     }
 
@@ -203,11 +203,11 @@ impl Target for OwnTarget {
         Load::new(endpoint, Arc::clone(&self.assignment.script), self.assignment.shape())
     }
 
-    async fn begin(&mut self, _load: &mut Load) -> Result<(), Outcome> {
+    async fn begin_counting(&mut self, _load: &mut Load) -> Result<(), Outcome> {
         Ok(())
     }
 
-    fn plan(&mut self, _counts: &Counts, _is_cut_short: bool) -> Result<Option<Schedule>, Outcome> {
+    fn plan_checkpoints(&mut self, _counts: &Counts, _is_cut_short: bool) -> Result<Option<Schedule>, Outcome> {
         Ok(Some(self.assignment.schedule()))
     }
 
@@ -226,7 +226,7 @@ impl Target for OwnTarget {
     }
 
     /// One batch, while the server is asked every few milliseconds whether it restarts.
-    async fn load(&mut self, load: &mut Load, requests: u64) -> Result<(), Outcome> {
+    async fn run_load(&mut self, load: &mut Load, requests: u64) -> Result<(), Outcome> {
         let Self { server, latencies, assignment, .. } = self;
         {
             let mut batch = pin!(load.batch(requests));
@@ -241,19 +241,19 @@ impl Target for OwnTarget {
                 match server.stats().await {
                     Ok(stats) => {
                         let under_way = stats.pool.live != assignment.scenario.slots;
-                        latencies.look(Instant::now(), stats.pool.restarts.total(), under_way);
+                        latencies.note_status(Instant::now(), stats.pool.restarts.total(), under_way);
                     }
                     // The next sample finds the fault, once the requests have ended.
                     Err(_) => answers = false,
                 }
             }
         }
-        latencies.sort(&load.take_timings());
+        latencies.assign_timings(&load.take_timings());
         Ok(())
     }
 
     /// Reads the tree while the restart that the batch ended with may still go on, and then once more at rest.
-    async fn sample(&mut self, counts: &Counts) -> Result<Sample, Outcome> {
+    async fn take_sample(&mut self, counts: &Counts) -> Result<Sample, Outcome> {
         let start = Instant::now();
         let mut next_reading = start;
         let stats = loop {
@@ -279,7 +279,7 @@ impl Target for OwnTarget {
     }
 
     /// Brings the server to rest with a fresh invoker in each slot, and reads every exact metric.
-    async fn settle(&mut self) -> Result<Rest, Outcome> {
+    async fn read_at_rest(&mut self) -> Result<Rest, Outcome> {
         self.server.restart().await.map_err(TargetError::into_outcome)?;
         let (values, stats) = settle::settle(&mut self.server, &mut self.probe).await?;
         if self.api.is_some() {
@@ -292,19 +292,19 @@ impl Target for OwnTarget {
         Ok(Rest { restarts, values, details })
     }
 
-    fn steps(&self, restarts: u64, _requests: u64) -> u64 {
+    fn count_steps(&self, restarts: u64, _requests: u64) -> u64 {
         restarts
     }
 
-    fn restarts(&self) -> u64 {
+    fn restart_count(&self) -> u64 {
         self.latest.as_ref().map_or(0, |stats| stats.pool.restarts.total())
     }
 
-    fn stuck(&mut self, counts: &Counts) -> Outcome {
+    fn describe_stall(&mut self, counts: &Counts) -> Outcome {
         let notes = counts.notes.first().map(|note| format!("; first note: {note}")).unwrap_or_default();
         let what = format!(
             "it stopped restarting at {} restarts: {} requests, of which {} ended in an error and {} were lost{notes}",
-            self.restarts(),
+            self.restart_count(),
             counts.requests,
             counts.errors,
             counts.lost
@@ -312,7 +312,7 @@ impl Target for OwnTarget {
         TargetError::Gone { what, stderr: self.server.stderr() }.into_outcome()
     }
 
-    async fn stop(mut self, counts: &Counts, is_complete: bool) -> Ended {
+    async fn stop_and_inspect(mut self, counts: &Counts, is_complete: bool) -> Ended {
         if let Ok(stats) = self.server.stats().await {
             self.latest = Some(stats);
         }

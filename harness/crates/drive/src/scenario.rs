@@ -1,4 +1,4 @@
-//! What is asked of our server: the load, the faults, the limits and the readings, as data.
+//! The scenarios for our server: load, faults, limits and readings, as data.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ const FILLER_OF_ONE: u64 = 500_000;
 /// How a server is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// It is told to stop.
+    /// By `stop` on its stats channel.
     Stopped,
     /// SIGKILL in the middle of a turn; then a second one starts in its folders, and is told to stop.
     Killed,
@@ -32,7 +32,7 @@ pub enum Ending {
 pub struct Scenario {
     /// Its name on the command line.
     pub name: &'static str,
-    /// What it is, in one sentence.
+    /// A description in one sentence.
     pub about: &'static str,
     /// Slots of the server.
     pub slots: u64,
@@ -48,7 +48,7 @@ pub struct Scenario {
     pub requests: u64,
     /// The recording that the CLI replays.
     pub recording: String,
-    /// What the requests ask for, and how the CLI answers.
+    /// The kinds of requests, and how the CLI answers them.
     pub mix: Mix,
     /// Bytes of filler in each prompt.
     pub filler: usize,
@@ -100,11 +100,11 @@ impl Scenario {
 
     /// The scenario of this name.
     #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn by_name(name: &str) -> Option<Self> {
         Self::all().into_iter().find(|scenario| scenario.name == name)
     }
 
-    /// What it costs to run it, in restarts: only to divide a suite evenly. How long a scenario takes goes with its restarts
+    /// The cost of a run, in restarts: only to divide a suite evenly. How long a scenario takes goes with its restarts
     /// (12 to 14 ms each on `sut` in the reference report), and hardly with its turns.
     #[must_use]
     pub fn cost(&self) -> u64 {

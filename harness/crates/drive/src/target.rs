@@ -1,4 +1,4 @@
-//! What the driver needs of a server under test: the same of our own server and of any other.
+//! The interface between the driver and a server under test, our own or any other.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,23 +21,23 @@ pub(crate) type Values = BTreeMap<Metric, u64>;
 /// A server that has been started. Dropping it kills a server that leakgate started; what that server started is then
 /// left to the watchdog.
 pub(crate) trait Target: Sized + Send {
-    /// What it is started from.
+    /// Says how to start it.
     type Assignment: Assignment;
 
     /// Starts the server, or finds a running one, and waits until it listens.
     fn start(assignment: &Self::Assignment) -> impl Future<Output = Result<Self, TargetError>> + Send;
 
     /// Waits until the server can serve, and makes sure before any load that it is what it should be.
-    fn prove(&mut self) -> impl Future<Output = Result<(), Outcome>> + Send;
+    fn prove_identity(&mut self) -> impl Future<Output = Result<(), Outcome>> + Send;
 
     /// Opens the load that the assignment asks for.
     fn open_load(&self) -> Load;
 
     /// Begins to count restarts. May change what the load asks for.
-    fn begin(&mut self, load: &mut Load) -> impl Future<Output = Result<(), Outcome>> + Send;
+    fn begin_counting(&mut self, load: &mut Load) -> impl Future<Output = Result<(), Outcome>> + Send;
 
     /// When to take checkpoints; none as long as more batches are needed to know. With `is_cut_short` there won't be more.
-    fn plan(&mut self, counts: &Counts, is_cut_short: bool) -> Result<Option<Schedule>, Outcome>;
+    fn plan_checkpoints(&mut self, counts: &Counts, is_cut_short: bool) -> Result<Option<Schedule>, Outcome>;
 
     /// How many requests to send next, with so many steps still `missing` until the next checkpoint.
     fn batch_size(&self, missing: u64, schedule: &Schedule) -> u64;
@@ -53,10 +53,10 @@ pub(crate) trait Target: Sized + Send {
     }
 
     /// Sends one batch of load, and restarts the CLI where the server does not do so by itself.
-    fn load(&mut self, load: &mut Load, requests: u64) -> impl Future<Output = Result<(), Outcome>> + Send;
+    fn run_load(&mut self, load: &mut Load, requests: u64) -> impl Future<Output = Result<(), Outcome>> + Send;
 
     /// Takes one sample between two batches.
-    fn sample(&mut self, counts: &Counts) -> impl Future<Output = Result<Sample, Outcome>> + Send;
+    fn take_sample(&mut self, counts: &Counts) -> impl Future<Output = Result<Sample, Outcome>> + Send;
 
     /// How many readings a checkpoint takes the lowest of, and how many requests to send between two of them.
     fn readings(&self) -> (u32, u64) {
@@ -64,20 +64,20 @@ pub(crate) trait Target: Sized + Send {
     }
 
     /// Waits until nothing moves and reads every count.
-    fn settle(&mut self) -> impl Future<Output = Result<Rest, Outcome>> + Send;
+    fn read_at_rest(&mut self) -> impl Future<Output = Result<Rest, Outcome>> + Send;
 
     /// Steps of the run: restarts, or turns of a server that shows no restarts.
-    fn steps(&self, restarts: u64, requests: u64) -> u64;
+    fn count_steps(&self, restarts: u64, requests: u64) -> u64;
 
     /// Restarts so far.
-    fn restarts(&self) -> u64;
+    fn restart_count(&self) -> u64;
 
     /// Why a server that makes no more steps can't be measured.
-    fn stuck(&mut self, counts: &Counts) -> Outcome;
+    fn describe_stall(&mut self, counts: &Counts) -> Outcome;
 
     /// Stops the server, counts and ends what it left. With `is_complete` a run that went to its end is also checked for
     /// whether it exercised what it should, and for what a SIGKILL leaves.
-    fn stop(self, counts: &Counts, is_complete: bool) -> impl Future<Output = Ended> + Send;
+    fn stop_and_inspect(self, counts: &Counts, is_complete: bool) -> impl Future<Output = Ended> + Send;
 }
 
 /// When a run is cut short.
@@ -105,7 +105,7 @@ pub(crate) struct Rest {
     pub(crate) restarts: u64,
     /// Every count.
     pub(crate) values: Values,
-    /// What the counted things are.
+    /// The identity of the counted things.
     pub(crate) details: Details,
 }
 
@@ -121,14 +121,14 @@ impl Rest {
     }
 }
 
-/// What a stopped server left, and what it told until then.
+/// The leftovers of a stopped server, and its last counts.
 #[derive(Debug, Default)]
 pub(crate) struct Ended {
     /// Restarts.
     pub(crate) restarts: u64,
     /// Turns, where the server counts them.
     pub(crate) turns: Option<u64>,
-    /// What a step of the run was.
+    /// The unit of the run's steps.
     pub(crate) per: Option<Per>,
     /// The highest readings.
     pub(crate) bounds: Bounds,
@@ -136,7 +136,7 @@ pub(crate) struct Ended {
     pub(crate) latency: Option<Latency>,
     /// Remarks for the report.
     pub(crate) notes: Vec<String>,
-    /// What could not be measured, and why.
+    /// Everything that could not be measured, with the reason.
     pub(crate) unmeasured: Vec<String>,
     /// The command lines of processes that had to be ended after the stop; none where leakgate did not stop the server.
     pub(crate) orphans: Option<Vec<String>>,
@@ -165,10 +165,10 @@ pub enum TargetError {
         /// The system's words.
         source: std::io::Error,
     },
-    /// It ended, or said nothing, before it listened.
-    #[error("the server did not start: {what}{}", said(stderr))]
+    /// The server ended, or printed no address, before it listened.
+    #[error("the server did not start: {what}{}", quote_stderr(stderr))]
     Start {
-        /// What happened.
+        /// The event.
         what: String,
         /// The end of its stderr.
         stderr: String,
@@ -191,17 +191,17 @@ pub enum TargetError {
         /// The system's words.
         what: String,
     },
-    /// It stopped answering.
-    #[error("the server does not answer: {what}{}", said(stderr))]
+    /// The server stopped answering.
+    #[error("the server does not answer: {what}{}", quote_stderr(stderr))]
     Gone {
-        /// What happened.
+        /// The event.
         what: String,
         /// The end of its stderr.
         stderr: String,
     },
 }
 
-fn said(stderr: &str) -> String {
+fn quote_stderr(stderr: &str) -> String {
     let end = stderr.trim_end();
     if end.is_empty() { String::new() } else { format!("; the end of its stderr:\n{end}") }
 }

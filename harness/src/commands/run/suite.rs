@@ -141,7 +141,7 @@ mod tests {
 
     fn chosen(seed: &[u64], seeds: Option<u64>, shard: Option<&str>) -> Result<Chosen, String> {
         let args = Args { seed: seed.to_vec(), seeds, shard: shard.map(|text| text.parse().unwrap()) };
-        let scenarios = ["restarts", "bodies"].map(|name| Scenario::named(name).unwrap());
+        let scenarios = ["restarts", "bodies"].map(|name| Scenario::by_name(name).unwrap());
         args.with_index(&scenarios, 99, Vec::new(), None)
     }
 
@@ -170,13 +170,13 @@ mod tests {
     #[test]
     fn a_scenario_that_is_named_twice_would_be_one_unit_twice() {
         let args = Args { seed: vec![1], seeds: Some(2), shard: None };
-        let scenarios = ["tools", "tools"].map(|name| Scenario::named(name).unwrap());
+        let scenarios = ["tools", "tools"].map(|name| Scenario::by_name(name).unwrap());
         assert!(args.with_index(&scenarios, 1, Vec::new(), None).unwrap_err().contains("tools is named twice"));
     }
 
     #[test]
     fn the_shards_run_every_unit_once() {
-        let scenarios = ["restarts", "bodies"].map(|name| Scenario::named(name).unwrap());
+        let scenarios = ["restarts", "bodies"].map(|name| Scenario::by_name(name).unwrap());
         let mut all: Vec<(&str, Option<u64>)> = Vec::new();
         for number in 1..=5 {
             let chosen = chosen(&[], Some(2), Some(&format!("{number}/5"))).unwrap();

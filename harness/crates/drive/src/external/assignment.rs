@@ -16,15 +16,15 @@ use crate::load::want::Mix;
 use crate::load::{Load, Shape};
 use leakgate_judge::sample::{Outside, Per, Plan, TargetRun};
 
-/// What it is called in a report.
+/// The scenario's name in reports.
 pub const NAME: &str = "outside";
 
 /// A server to be driven.
 #[derive(Debug, Clone)]
 pub struct ExternalAssignment {
-    /// What it is and what is asked of it.
+    /// How to start the server, and the load and limits of the run.
     pub settings: Arc<Settings>,
-    /// What is sent to it.
+    /// The requests.
     pub script: Arc<Script>,
     /// The mock CLI.
     pub mock: PathBuf,
@@ -51,7 +51,7 @@ impl Assignment for ExternalAssignment {
         TargetRun::new(NAME, &self.name, self.plan())
     }
 
-    fn doubled(&self) -> Box<dyn Assignment> {
+    fn with_doubled_restarts(&self) -> Box<dyn Assignment> {
         let mut settings = Settings::clone(&self.settings);
         settings.restarts *= 2;
         settings.turns = settings.turns.saturating_mul(2);

@@ -29,7 +29,7 @@ const BUNDLED: &str = "/_bundled/claude";
 /// How much of a command line is told.
 const TOLD: usize = 160;
 
-/// What the processes of a server have shown of its CLI so far.
+/// The evidence so far on whether a server's CLI is the mock.
 #[derive(Debug)]
 pub(super) struct CliCheck {
     mock: Fingerprint,
@@ -59,7 +59,7 @@ struct Suspect {
     since: Instant,
 }
 
-/// What a program is.
+/// The kinds of programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Program {
     Mock,
@@ -208,7 +208,7 @@ impl OwnCli {
         Self { program, pid, command: words.join(" ") }
     }
 
-    /// What to tell the user, with how it is known and what to do. `asked` are the requests that were sent until then.
+    /// The message for the user: the CLI found, the evidence, and what to do. `asked` are the requests that were sent until then.
     pub(super) fn message(&self, asked: u64) -> String {
         let asked = match asked {
             0 => "nothing was asked of it".to_owned(),

@@ -1,4 +1,4 @@
-//! What kind of server it is, found out before anything is measured: which requests it takes, and what restarts it.
+//! Detects the kind of a server before anything is measured: which requests it accepts, and when it restarts its CLI.
 
 use super::settings::{Restart, Settings};
 use super::target::{ExternalTarget, ratio};
@@ -19,17 +19,17 @@ impl ExternalTarget {
     /// load and named.
     pub(super) async fn send_first_requests(&mut self, load: &mut Load) -> Result<(), Outcome> {
         let mut shape = self.assignment.shape();
-        if shape.streamed > 0.0 && !self.takes("streamed", 1.0, 0.0).await? {
+        if shape.streamed > 0.0 && !self.accepts_form("streamed", 1.0, 0.0).await? {
             shape.streamed = 0.0;
         }
-        if shape.json > 0.0 && !self.takes("JSON", 0.0, 1.0).await? {
+        if shape.json > 0.0 && !self.accepts_form("JSON", 0.0, 1.0).await? {
             shape.json = 0.0;
         }
         load.reshape(shape);
         Ok(())
     }
 
-    async fn takes(&mut self, form: &str, streamed: f64, json: f64) -> Result<bool, Outcome> {
+    async fn accepts_form(&mut self, form: &str, streamed: f64, json: f64) -> Result<bool, Outcome> {
         let Err(problem) = self.ask_once(streamed, json).await? else { return Ok(true) };
         self.left_out.push(format!("{form} requests were left out, for the first one failed: {problem}"));
         Ok(false)
@@ -40,7 +40,7 @@ impl ExternalTarget {
         let batches = self.learning;
         self.learning += 1;
         let Settings { load, restart, warm_up, .. } = self.settings();
-        let (restarts, turns) = (self.watch.restarts(), counts.requests);
+        let (restarts, turns) = (self.watch.restart_count(), counts.requests);
         let patience = match restart {
             Restart::Turns(Some(each)) => LEARNING.max(3 * each * load.concurrency),
             _ => LEARNING,
@@ -58,11 +58,11 @@ impl ExternalTarget {
             }
             Restart::Turns(Some(_)) if restarts == 0 && turns >= patience => {
                 let seen = self.nothing_seen(turns);
-                Err(self.failed(seen))
+                Err(self.failure(seen))
             }
             Restart::Http { .. } | Restart::Signal(_) if restarts == 0 && batches >= ASKED_IN_VAIN => {
                 let seen = self.nothing_seen(turns);
-                Err(self.failed(format!("{batches} restarts were asked for, and none was seen: {seen}")))
+                Err(self.failure(format!("{batches} restarts were asked for, and none was seen: {seen}")))
             }
             _ => Ok(is_cut_short),
         }

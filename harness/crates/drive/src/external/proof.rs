@@ -25,20 +25,20 @@ impl ExternalTarget {
         self.until_scripts_are_resolved().await?;
         let tries = if self.can_spend() { 1 } else { TRIES };
         for _ in 0..tries {
-            let (counted, reaped) = (self.watch.counted(), self.reaped());
+            let (counted, reaped) = (self.watch.mock_count(), self.count_reaped_faults());
             let answer = self.ask_once(0.0, 0.0).await?;
             self.until_scripts_are_resolved().await?;
-            let was_started = self.watch.counted() > counted;
+            let was_started = self.watch.mock_count() > counted;
             self.watch.cli_check(|check| check.conclude(was_started));
             if let Some(own) = self.watch.cli_check(|check| check.own().cloned()).flatten() {
-                return Err(self.failed(own.message(self.asked)));
+                return Err(self.failure(own.message(self.asked)));
             }
             if let Err(problem) = answer {
                 let withheld = self.withheld();
-                return Err(self.failed(format!("the first request failed: {problem}{withheld}")));
+                return Err(self.failure(format!("the first request failed: {problem}{withheld}")));
             }
             let is_known = was_started || self.watch.cli_check(|check| check.saw_mock()).unwrap_or(true);
-            if is_known || self.reaped() == reaped {
+            if is_known || self.count_reaped_faults() == reaped {
                 break;
             }
         }
@@ -51,7 +51,7 @@ impl ExternalTarget {
         let shape = Shape { connections: 1, streamed, json, ..self.assignment.shape() };
         let mut load = self.assignment.load(shape);
         self.asked += 1;
-        self.watch.during(load.batch(1)).await.map_err(|own| self.failed(own.message(self.asked)))?;
+        self.watch.watch_during(load.batch(1)).await.map_err(|own| self.failure(own.message(self.asked)))?;
         load.close().await;
         let counts = load.counts();
         let problem = || counts.notes.first().cloned().unwrap_or_default();
@@ -61,7 +61,7 @@ impl ExternalTarget {
     /// Each turns out to be one thing or the other within seconds.
     async fn until_scripts_are_resolved(&mut self) -> Result<(), Outcome> {
         loop {
-            self.watch.during(sleep(PAUSE)).await.map_err(|own| self.failed(own.message(self.asked)))?;
+            self.watch.watch_during(sleep(PAUSE)).await.map_err(|own| self.failure(own.message(self.asked)))?;
             if !self.watch.cli_check(|check| check.is_open()).unwrap_or(false) {
                 return Ok(());
             }
@@ -77,7 +77,7 @@ impl ExternalTarget {
     }
 
     /// A number that rises with each child that the server has started and reaped: the faults of their pages.
-    fn reaped(&self) -> u64 {
+    fn count_reaped_faults(&self) -> u64 {
         let stat = i32::try_from(self.answers).ok().and_then(|pid| Process::new(pid).ok()?.stat().ok());
         stat.map_or(0, |stat| stat.cminflt)
     }

@@ -43,7 +43,7 @@ pub(super) struct Server {
     own: Option<Own>,
 }
 
-/// What belongs to a server that leakgate started.
+/// The resources of a server that leakgate started.
 #[derive(Debug)]
 struct Own {
     child: Child,
@@ -55,15 +55,15 @@ struct Own {
     _programs: Guarded,
 }
 
-/// What a server left that leakgate stopped.
+/// The remains of a server that leakgate stopped.
 #[derive(Debug)]
 pub(super) struct Stopped {
-    /// It ended when it was told to.
+    /// Whether it ended by itself after SIGTERM.
     pub(super) in_time: bool,
     /// The folders that it was given, still there.
     pub(super) folder: Folder,
-    /// The end of what it said.
-    pub(super) said: String,
+    /// The end of what it output.
+    pub(super) output: String,
 }
 
 impl Server {
@@ -98,22 +98,22 @@ impl Server {
                 }
                 answer
             };
-            let answer = watch.during(question).await;
+            let answer = watch.watch_during(question).await;
             let answer = answer.map_err(|own| TargetError::OwnCli { what: own.message(0) })?;
             let problem = match answer {
                 Ok((status, _)) if path.is_none() || status.is_success() => return Ok(()),
                 Ok((status, _)) => format!("{} answers {status}", url.path(path.unwrap_or("/"))),
                 Err(problem) => problem,
             };
-            if let Some(what) = self.ended() {
+            if let Some(what) = self.describe_exit() {
                 let what = format!("{what} before it was ready{}", self.withheld_note());
-                return Err(TargetError::Start { what, stderr: self.last_words().await });
+                return Err(TargetError::Start { what, stderr: self.take_last_output().await });
             }
             if start.elapsed() > settings.start_deadline {
                 let seconds = settings.start_deadline.as_secs();
                 let withheld = self.withheld_note();
                 let what = format!("it was not ready at http://{} within {seconds} s: {problem}{withheld}", url.host);
-                return Err(TargetError::Start { what, stderr: self.said() });
+                return Err(TargetError::Start { what, stderr: self.last_output() });
             }
             sleep(PAUSE).await;
         }
@@ -162,7 +162,7 @@ impl Server {
     }
 
     /// How it ended, if it has.
-    pub(super) fn ended(&mut self) -> Option<String> {
+    pub(super) fn describe_exit(&mut self) -> Option<String> {
         match &mut self.own {
             Some(own) => own.child.try_wait().ok().flatten().map(|status| format!("it ended with {status}")),
             None if self.pid != 0 && !Path::new("/proc").join(self.pid.to_string()).exists() => {
@@ -172,14 +172,14 @@ impl Server {
         }
     }
 
-    /// The end of what it has said.
-    pub(super) fn said(&self) -> String {
-        self.own.as_ref().map(|own| said(own.stderr.now(), own.stdout.now())).unwrap_or_default()
+    /// The end of what it has output.
+    pub(super) fn last_output(&self) -> String {
+        self.own.as_ref().map(|own| last_output(own.stderr.now(), own.stdout.now())).unwrap_or_default()
     }
 
-    async fn last_words(&mut self) -> String {
+    async fn take_last_output(&mut self) -> String {
         match self.own.take() {
-            Some(own) => said(own.stderr.end().await, own.stdout.end().await),
+            Some(own) => last_output(own.stderr.end().await, own.stdout.end().await),
             None => String::new(),
         }
     }
@@ -194,7 +194,7 @@ impl Server {
                 let words = String::from_utf8_lossy(&body).chars().take(200).collect::<String>();
                 if status.is_success() { Ok(()) } else { Err(format!("{method} {path} answers {status}: {words}")) }
             }
-            Restart::Signal(signal) => send(answers, *signal),
+            Restart::Signal(signal) => send_signal(answers, *signal),
         }
     }
 
@@ -215,17 +215,17 @@ impl Server {
     pub(super) async fn stop(self) -> Option<Stopped> {
         let mut own = self.own?;
         // One that has ended already needs no signal.
-        let _ = send(self.pid, Signal::TERM);
+        let _ = send_signal(self.pid, Signal::TERM);
         let in_time = timeout(self.settings.stop_deadline, own.child.wait()).await.is_ok();
         let _ = own.child.kill().await;
-        let said = said(own.stderr.end().await, own.stdout.end().await);
-        Some(Stopped { in_time, folder: own.folder, said })
+        let output = last_output(own.stderr.end().await, own.stdout.end().await);
+        Some(Stopped { in_time, folder: own.folder, output })
     }
 
     /// Kills it with SIGKILL, and the process that answers as well, if that is another one.
     pub(super) async fn kill(mut self, answers: u32) -> Option<Folder> {
         let mut own = self.own.take()?;
-        let _ = send(answers, Signal::KILL);
+        let _ = send_signal(answers, Signal::KILL);
         let _ = own.child.kill().await;
         Some(own.folder)
     }
@@ -274,11 +274,11 @@ impl Own {
     }
 }
 
-fn said(stderr: String, stdout: String) -> String {
+fn last_output(stderr: String, stdout: String) -> String {
     if stderr.trim().is_empty() { stdout } else { stderr }
 }
 
-fn send(pid: u32, signal: Signal) -> Result<(), String> {
+fn send_signal(pid: u32, signal: Signal) -> Result<(), String> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or("there is no process to signal")?;
     kill_process(pid, signal).map_err(|error| format!("cannot send {signal:?} to the process {pid:?}: {error}"))
 }

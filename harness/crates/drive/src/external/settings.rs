@@ -1,4 +1,4 @@
-//! What to run and how: a `leakgate.toml`, over which flags win.
+//! Settings of a run against a server that is not ours: a `leakgate.toml`, over which flags win.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -49,7 +49,7 @@ pub struct Settings {
     pub mock: Mock,
     /// The requests.
     pub load: Load,
-    /// What makes it restart its CLI.
+    /// When it restarts its CLI.
     pub restart: Restart,
     /// Restarts before the first checkpoint.
     pub warm_up: u64,
@@ -99,7 +99,7 @@ pub struct Started {
     pub keep_env: Vec<String>,
 }
 
-/// What flags say.
+/// Settings from flags.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Flags {
     /// `--server`.
@@ -128,7 +128,7 @@ pub struct Flags {
     pub restarts: Option<u64>,
 }
 
-/// What is wrong with the settings.
+/// What is invalid with the settings.
 #[derive(Debug, Error)]
 pub enum SettingsError {
     /// The file cannot be read.
@@ -149,11 +149,11 @@ pub enum SettingsError {
     },
     /// Something is missing or does not fit.
     #[error("{0}")]
-    Wrong(String),
+    Invalid(String),
 }
 
-fn wrong(what: impl Into<String>) -> SettingsError {
-    SettingsError::Wrong(what.into())
+fn invalid(what: impl Into<String>) -> SettingsError {
+    SettingsError::Invalid(what.into())
 }
 
 /// `leakgate.toml`, as it is written.
@@ -251,23 +251,23 @@ impl Settings {
     fn build(mut file: File, folder: &Path, flags: &Flags, mock: &Path) -> Result<Self, SettingsError> {
         let mock = mock.to_str().ok_or_else(|| {
             let advice = "its path has to be UTF-8: install leakgate somewhere else";
-            wrong(format!("a server cannot be told of the mock CLI {}: {advice}", mock.display()))
+            invalid(format!("a server cannot be told of the mock CLI {}: {advice}", mock.display()))
         })?;
         let words = Placeholders { port: free_port()?, mock: mock.to_owned() };
         let restart = parts::restart(&file.restart, flags)?;
         let (load, limits) = (parts::load(file.load.clone(), flags.concurrency)?, file.limits.clone());
         let url = flags.url.clone().or(file.server.url.take());
-        let url = url.ok_or_else(|| wrong("say where the server answers: --url http://127.0.0.1:PORT"))?;
+        let url = url.ok_or_else(|| invalid("say where the server answers: --url http://127.0.0.1:PORT"))?;
         let cli = if flags.cli.is_empty() { file.server.cli_match.clone() } else { flags.cli.clone() };
         if cli.iter().any(String::is_empty) || cli.is_empty() {
-            return Err(wrong("cli-match needs the file name of the CLI's program, for example claude"));
+            return Err(invalid("cli-match needs the file name of the CLI's program, for example claude"));
         }
         let [warm_up, restarts, turns] = [limits.warm_up, flags.restarts.unwrap_or(limits.restarts), limits.turns];
         if [warm_up, restarts, turns].into_iter().any(|count| !(4..=1_000_000).contains(&count)) {
-            return Err(wrong("limits: warm-up, restarts and turns are whole numbers from 4 to 1000000"));
+            return Err(invalid("limits: warm-up, restarts and turns are whole numbers from 4 to 1000000"));
         }
         if !(0.0..1.0).contains(&limits.errors) {
-            return Err(wrong("limits.errors is the share of requests that may fail: from 0 to below 1"));
+            return Err(invalid("limits.errors is the share of requests that may fail: from 0 to below 1"));
         }
         Ok(Self {
             url: Url::parse(&words.fill(&url))?,
@@ -290,7 +290,7 @@ impl Settings {
             errors_allowed: limits.errors,
             exceptions: file.exception,
             deprecated: Vec::new(),
-            origin: origin(file.server, folder, flags, &words)?,
+            origin: resolve_origin(file.server, folder, flags, &words)?,
         })
     }
 
@@ -328,7 +328,7 @@ impl Settings {
     #[must_use]
     pub fn name(&self) -> String {
         match &self.origin {
-            Origin::Started(started) => shortened(&started.command.join(" ")),
+            Origin::Started(started) => shorten_command(&started.command.join(" ")),
             Origin::Process(pid) => format!("pid {pid}"),
             Origin::Cgroup(path) => path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
         }
@@ -336,7 +336,7 @@ impl Settings {
 }
 
 /// Long commands end in the middle of a word, and show it.
-fn shortened(command: &str) -> String {
+fn shorten_command(command: &str) -> String {
     match command.char_indices().nth(NAME_LENGTH) {
         Some((end, _)) => format!("{}…", command.get(..end).unwrap_or(command).trim_end()),
         None => command.to_owned(),
@@ -354,11 +354,11 @@ impl Placeholders {
     }
 }
 
-/// One that is free now. The server takes it a moment later.
+/// Finds a port that is free now. The server takes it a moment later.
 fn free_port() -> Result<u16, SettingsError> {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let bound = std::net::TcpListener::bind(any).and_then(|listener| listener.local_addr());
-    bound.map(|address| address.port()).map_err(|error| wrong(format!("cannot find a free port: {error}")))
+    bound.map(|address| address.port()).map_err(|error| invalid(format!("cannot find a free port: {error}")))
 }
 
 /// The file, with warnings about keys that have an old name.
@@ -373,43 +373,43 @@ fn check_exceptions(exceptions: &[Exception], today: &str) -> Result<(), Setting
     for exception in exceptions {
         let what = format!("the exception for {}", exception.metric.name());
         let Exception { reason, owner, expires, .. } = exception;
-        check_owner(&what, reason, owner, expires).map_err(wrong)?;
+        check_owner(&what, reason, owner, expires).map_err(invalid)?;
         if expires.as_str() < today {
             let advice = "mend the leak, or give the exception a new day and a reason for it";
-            return Err(wrong(format!("{what} ({owner}) expired on {expires}: {advice}")));
+            return Err(invalid(format!("{what} ({owner}) expired on {expires}: {advice}")));
         }
     }
     Ok(())
 }
 
-fn origin(server: Server, folder: &Path, flags: &Flags, words: &Placeholders) -> Result<Origin, SettingsError> {
+fn resolve_origin(server: Server, folder: &Path, flags: &Flags, words: &Placeholders) -> Result<Origin, SettingsError> {
     let command = flags.server.clone().map(parts::CommandLine::Line).or(server.command);
     match (flags.pid, &flags.cgroup, command) {
-        (Some(pid), _, _) => Ok(Origin::Process(running(pid)?)),
+        (Some(pid), _, _) => Ok(Origin::Process(check_running(pid)?)),
         (_, Some(path), _) => Ok(Origin::Cgroup(cgroup(path)?)),
         (_, _, Some(command)) => Ok(Origin::Started(Started {
             command: command.words()?.iter().map(|word| words.fill(word)).collect(),
             directory: folder.join(server.directory),
             environment: server.environment.iter().map(|(name, value)| (name.clone(), words.fill(value))).collect(),
             home: server.home,
-            keep_env: kept(server.keep_env, flags)?,
+            keep_env: kept_variables(server.keep_env, flags)?,
         })),
-        _ => Err(wrong("say what to run: --server \"COMMAND\", or server.command in leakgate.toml")),
+        _ => Err(invalid("say what to run: --server \"COMMAND\", or server.command in leakgate.toml")),
     }
 }
 
 /// The variables that shall pass. `load.key-env` is named already: it holds the server's own key.
-fn kept(mut names: Vec<String>, flags: &Flags) -> Result<Vec<String>, SettingsError> {
+fn kept_variables(mut names: Vec<String>, flags: &Flags) -> Result<Vec<String>, SettingsError> {
     names.extend(flags.keep_env.iter().cloned());
     match names.iter().find(|name| name.is_empty() || name.contains('=')) {
-        Some(name) => Err(wrong(format!("keep-env {name:?}: name a variable, without its value"))),
+        Some(name) => Err(invalid(format!("keep-env {name:?}: name a variable, without its value"))),
         None => Ok(names),
     }
 }
 
-fn running(pid: u32) -> Result<u32, SettingsError> {
+fn check_running(pid: u32) -> Result<u32, SettingsError> {
     let there = Path::new("/proc").join(pid.to_string()).exists();
-    if there { Ok(pid) } else { Err(wrong(format!("--pid {pid}: there is no such process"))) }
+    if there { Ok(pid) } else { Err(invalid(format!("--pid {pid}: there is no such process"))) }
 }
 
 fn cgroup(path: &Path) -> Result<PathBuf, SettingsError> {
@@ -417,11 +417,11 @@ fn cgroup(path: &Path) -> Result<PathBuf, SettingsError> {
         return Ok(path.to_owned());
     }
     let advice = "name the group's folder, for example /sys/fs/cgroup/system.slice/docker-ID.scope";
-    Err(wrong(format!("--container-cgroup {}: there is no cgroup.procs in it; {advice}", path.display())))
+    Err(invalid(format!("--container-cgroup {}: there is no cgroup.procs in it; {advice}", path.display())))
 }
 
 /// The signal of this name, with or without `SIG`.
-pub(super) fn signal(name: &str) -> Option<Signal> {
+pub(super) fn parse_signal(name: &str) -> Option<Signal> {
     let name = name.to_uppercase();
     Some(match name.trim_start_matches("SIG") {
         "HUP" => Signal::HUP,

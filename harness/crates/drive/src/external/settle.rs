@@ -25,7 +25,7 @@ pub(super) async fn settle(server: &Server, watch: &mut Watch) -> Result<Values,
         if now == before {
             equal += 1;
         } else {
-            (equal, moving) = (0, difference(&before, &now));
+            (equal, moving) = (0, describe_difference(&before, &now));
         }
         if equal >= EQUAL {
             match server.is_idle().await {
@@ -43,11 +43,11 @@ pub(super) async fn settle(server: &Server, watch: &mut Watch) -> Result<Values,
 }
 
 fn read(watch: &mut Watch) -> Values {
-    watch.look();
+    watch.read_tree();
     watch.probe.counts()
 }
 
-fn difference(before: &Values, now: &Values) -> String {
+fn describe_difference(before: &Values, now: &Values) -> String {
     let changed = now.iter().filter_map(|(metric, value)| {
         let old = before.get(metric).filter(|old| *old != value)?;
         Some(format!("{} ({old} then {value})", metric.name()))

@@ -26,9 +26,9 @@ async fn left_by_sigkill(assignment: &ExternalAssignment) -> Result<Vec<String>,
     let mut load = assignment.load(assignment.shape());
     let asked = 2 * assignment.settings.load.concurrency;
     let own = |own: OwnCli| TargetError::OwnCli { what: own.message(asked) };
-    watch.during(load.batch(asked)).await.map_err(own)?;
+    watch.watch_during(load.batch(asked)).await.map_err(own)?;
     load.close().await;
-    let tree = watch.look();
+    let tree = watch.read_tree();
     let answers = listener::of(&tree, assignment.settings.url.address).unwrap_or(server.pid());
     let folder = server.kill(answers).await;
     let left = orphans::clear(&mut watch.probe).await;

@@ -60,8 +60,8 @@ impl Target for ExternalTarget {
         })
     }
 
-    async fn prove(&mut self) -> Result<(), Outcome> {
-        let tree = self.watch.look();
+    async fn prove_identity(&mut self) -> Result<(), Outcome> {
+        let tree = self.watch.read_tree();
         self.answers = listener::of(&tree, self.settings().url.address).unwrap_or(self.answers);
         self.watch.probe.set_server(self.answers);
         self.prove_mock().await
@@ -71,18 +71,18 @@ impl Target for ExternalTarget {
         self.assignment.load(self.assignment.shape())
     }
 
-    async fn begin(&mut self, load: &mut Load) -> Result<(), Outcome> {
+    async fn begin_counting(&mut self, load: &mut Load) -> Result<(), Outcome> {
         self.send_first_requests(load).await?;
         self.watch.begin();
         Ok(())
     }
 
-    fn plan(&mut self, counts: &Counts, is_cut_short: bool) -> Result<Option<Schedule>, Outcome> {
+    fn plan_checkpoints(&mut self, counts: &Counts, is_cut_short: bool) -> Result<Option<Schedule>, Outcome> {
         if !self.is_detected(counts, is_cut_short)? {
             return Ok(None);
         }
         let goal = if self.per == Per::Turn { self.settings().turns } else { self.settings().restarts };
-        Ok(Some(Schedule::exact(self.steps(self.restarts(), counts.requests), goal)))
+        Ok(Some(Schedule::exact(self.count_steps(self.restart_count(), counts.requests), goal)))
     }
 
     fn batch_size(&self, missing: u64, schedule: &Schedule) -> u64 {
@@ -95,60 +95,60 @@ impl Target for ExternalTarget {
         Some(Limits { time: settings.longest, tree_rss: settings.tree_rss_mb.map(|mb| mb * 1_000_000) })
     }
 
-    async fn load(&mut self, load: &mut Load, requests: u64) -> Result<(), Outcome> {
-        if let Err(own) = self.watch.during(load.batch(requests)).await {
+    async fn run_load(&mut self, load: &mut Load, requests: u64) -> Result<(), Outcome> {
+        if let Err(own) = self.watch.watch_during(load.batch(requests)).await {
             return Err(self.own_cli(&own, load));
         }
-        if let Some(what) = self.server.ended() {
-            return Err(self.failed(what));
+        if let Some(what) = self.server.describe_exit() {
+            return Err(self.failure(what));
         }
-        let (restarts, answers) = (self.watch.restarts(), self.answers);
-        let restarted = self.watch.during(self.server.restart(answers)).await;
+        let (restarts, answers) = (self.watch.restart_count(), self.answers);
+        let restarted = self.watch.watch_during(self.server.restart(answers)).await;
         if let Err(problem) = restarted.map_err(|own| self.own_cli(&own, load))? {
-            return Err(self.failed(format!("it could not be told to restart its CLI: {problem}")));
+            return Err(self.failure(format!("it could not be told to restart its CLI: {problem}")));
         }
-        if !matches!(self.settings().restart, Restart::Turns(_)) && self.watch.restarts() == restarts {
+        if !matches!(self.settings().restart, Restart::Turns(_)) && self.watch.restart_count() == restarts {
             // A server may restart after its answer, or only with the next request.
             let pause = sleep(Duration::from_millis(100));
-            self.watch.during(pause).await.map_err(|own| self.own_cli(&own, load))?;
+            self.watch.watch_during(pause).await.map_err(|own| self.own_cli(&own, load))?;
         }
         Ok(())
     }
 
-    async fn sample(&mut self, counts: &Counts) -> Result<Sample, Outcome> {
-        let point = self.watch.memory(counts.requests);
-        Ok(Sample { point, invokers: self.watch.look().cli.len() as u64 })
+    async fn take_sample(&mut self, counts: &Counts) -> Result<Sample, Outcome> {
+        let point = self.watch.read_memory(counts.requests);
+        Ok(Sample { point, invokers: self.watch.read_tree().cli.len() as u64 })
     }
 
     fn readings(&self) -> (u32, u64) {
         (READINGS, self.settings().load.concurrency)
     }
 
-    async fn settle(&mut self) -> Result<Rest, Outcome> {
-        let restarts = self.watch.restarts();
+    async fn read_at_rest(&mut self) -> Result<Rest, Outcome> {
+        let restarts = self.watch.restart_count();
         let values = settle(&self.server, &mut self.watch).await.map_err(|moving| Outcome::NotSettled { moving })?;
-        let tree = self.watch.look();
+        let tree = self.watch.read_tree();
         // The tasks in it could only be told by the server itself.
         Ok(Rest { restarts, values, details: self.watch.probe.details(&tree, BTreeMap::new()) })
     }
 
-    fn steps(&self, restarts: u64, requests: u64) -> u64 {
+    fn count_steps(&self, restarts: u64, requests: u64) -> u64 {
         self.per.steps(restarts, requests)
     }
 
-    fn restarts(&self) -> u64 {
-        self.watch.restarts()
+    fn restart_count(&self) -> u64 {
+        self.watch.restart_count()
     }
 
-    fn stuck(&mut self, counts: &Counts) -> Outcome {
-        let steps = self.steps(self.restarts(), counts.requests);
+    fn describe_stall(&mut self, counts: &Counts) -> Outcome {
+        let steps = self.count_steps(self.restart_count(), counts.requests);
         let seen = self.nothing_seen(counts.requests);
-        self.failed(format!("it stopped restarting at {steps} restarts: {seen}"))
+        self.failure(format!("it stopped restarting at {steps} restarts: {seen}"))
     }
 
-    async fn stop(mut self, _counts: &Counts, is_complete: bool) -> Ended {
+    async fn stop_and_inspect(mut self, _counts: &Counts, is_complete: bool) -> Ended {
         let mut ended = Ended {
-            restarts: if self.per == Per::Turn { 0 } else { self.watch.restarts() },
+            restarts: if self.per == Per::Turn { 0 } else { self.watch.restart_count() },
             per: Some(self.per),
             bounds: self.watch.bounds,
             notes: self.server.withheld().into_iter().collect(),
@@ -160,7 +160,7 @@ impl Target for ExternalTarget {
         ended.left = Some(files::below(stopped.folder.path()));
         if !stopped.in_time {
             let seconds = self.assignment.settings.stop_deadline.as_secs();
-            let what = format!("it did not end within {seconds} s after SIGTERM, and was killed\n{}", stopped.said);
+            let what = format!("it did not end within {seconds} s after SIGTERM, and was killed\n{}", stopped.output);
             ended.failure = Some(what.trim_end().to_owned());
         } else if is_complete {
             sigkill::check(&self.assignment, &mut ended).await;
@@ -175,7 +175,7 @@ impl ExternalTarget {
     }
 
     pub(super) fn nothing_seen(&mut self, turns: u64) -> String {
-        let tree = self.watch.look();
+        let tree = self.watch.read_tree();
         let commands = tree.members.iter().map(|member| member.command.join(" ").chars().take(60).collect::<String>());
         let names = self.settings().cli.join(", ");
         let commands = commands.take(10).collect::<Vec<_>>().join("; ");
@@ -185,11 +185,11 @@ impl ExternalTarget {
         )
     }
 
-    pub(super) fn failed(&self, what: String) -> Outcome {
-        let said = self.server.said();
-        let said = said.trim_end();
-        let said = if said.is_empty() { String::new() } else { format!("\nthe end of what it said:\n{said}") };
-        Outcome::Failed { what: what + &said }
+    pub(super) fn failure(&self, what: String) -> Outcome {
+        let output = self.server.last_output();
+        let output = output.trim_end();
+        let output = if output.is_empty() { String::new() } else { format!("\nthe end of what it output:\n{output}") };
+        Outcome::Failed { what: what + &output }
     }
 
     /// Which variables did not reach it, as the end of a sentence.
@@ -199,7 +199,7 @@ impl ExternalTarget {
 
     /// The end of the run, for a CLI of the server's own.
     pub(super) fn own_cli(&self, own: &OwnCli, load: &Load) -> Outcome {
-        self.failed(own.message(self.asked + load.sent()))
+        self.failure(own.message(self.asked + load.sent()))
     }
 }
 

@@ -62,22 +62,22 @@ impl Watch {
 
     /// From here on a new CLI process is a restart.
     pub(super) fn begin(&mut self) {
-        self.look();
-        self.before = self.started();
+        self.read_tree();
+        self.before = self.count_started();
     }
 
     /// CLI processes that were started since then, as far as they were seen or counted.
-    pub(super) fn restarts(&self) -> u64 {
-        let now = self.started();
+    pub(super) fn restart_count(&self) -> u64 {
+        let now = self.count_started();
         (now.seen - self.before.seen).max(now.counted - self.before.counted)
     }
 
-    fn started(&self) -> Started {
+    fn count_started(&self) -> Started {
         Started { seen: self.seen.len() as u64, counted: self.counted }
     }
 
     /// Looks once.
-    pub(super) fn look(&mut self) -> Tree {
+    pub(super) fn read_tree(&mut self) -> Tree {
         let tree = self.probe.tree();
         self.seen.extend(tree.cli.iter().copied());
         // A file that is not there yet, or is just being written, says nothing; the next look will.
@@ -93,12 +93,12 @@ impl Watch {
     }
 
     /// How many processes the mock has counted.
-    pub(super) fn counted(&mut self) -> u64 {
-        self.look();
+    pub(super) fn mock_count(&mut self) -> u64 {
+        self.read_tree();
         self.counted
     }
 
-    /// What is known of the server's CLI; nothing where it may be any.
+    /// The evidence about the server's CLI; none where any CLI is right.
     pub(super) fn cli_check<T>(&self, ask: impl FnOnce(&mut CliCheck) -> T) -> Option<T> {
         self.check.as_ref().map(|(_, check)| ask(&mut lock(check)))
     }
@@ -108,7 +108,7 @@ impl Watch {
     }
 
     /// Looks until `work` is done. The error is a CLI of the server's own: `work` is dropped then.
-    pub(super) async fn during<T>(&mut self, work: impl Future<Output = T>) -> Result<T, OwnCli> {
+    pub(super) async fn watch_during<T>(&mut self, work: impl Future<Output = T>) -> Result<T, OwnCli> {
         tokio::pin!(work);
         let mut pause = Duration::ZERO;
         let pace = self.pace;
@@ -121,7 +121,7 @@ impl Watch {
                 }
                 () = sleep(pause) => {
                     let start = Instant::now();
-                    self.look();
+                    self.read_tree();
                     if let Some(own) = self.own_cli() {
                         return Err(own);
                     }
@@ -132,9 +132,9 @@ impl Watch {
     }
 
     /// A reading of the memory, after so many requests.
-    pub(super) fn memory(&mut self, requests: u64) -> TracePoint {
-        let tree = self.look();
-        let reading = self.probe.memory(&tree).reading(self.restarts(), requests);
+    pub(super) fn read_memory(&mut self, requests: u64) -> TracePoint {
+        let tree = self.read_tree();
+        let reading = self.probe.memory(&tree).reading(self.restart_count(), requests);
         self.bounds.note(&reading);
         reading
     }

@@ -56,7 +56,7 @@ impl Channel {
     }
 
     /// Waits for the first line.
-    pub(super) async fn listening(&mut self) -> Result<SocketAddr, ChannelError> {
+    pub(super) async fn read_address(&mut self) -> Result<SocketAddr, ChannelError> {
         self.answer::<Listening>().await.map(|line| line.listening)
     }
 

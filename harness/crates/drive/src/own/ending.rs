@@ -63,7 +63,7 @@ pub(super) fn files_in_home(folder: &Path) -> Vec<PathBuf> {
     files::below(folder).into_iter().filter(is_kept).collect()
 }
 
-/// What is left of a server.
+/// The leftovers of a server.
 #[derive(Debug, Default)]
 struct End {
     /// None where the second server did not start.

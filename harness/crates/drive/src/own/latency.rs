@@ -25,7 +25,7 @@ pub(super) struct Latencies {
 
 impl Latencies {
     /// A look at the server at `now`, when it had made `restarts` and one was under way or not.
-    pub(super) fn look(&mut self, now: Instant, restarts: u64, under_way: bool) {
+    pub(super) fn note_status(&mut self, now: Instant, restarts: u64, under_way: bool) {
         if let Some((before, count, was_under_way)) = self.last
             && (under_way || was_under_way || count != restarts)
         {
@@ -38,7 +38,7 @@ impl Latencies {
     }
 
     /// Sorts the requests of a batch, all of whose looks have been taken.
-    pub(super) fn sort(&mut self, timings: &[Timing]) {
+    pub(super) fn assign_timings(&mut self, timings: &[Timing]) {
         for timing in timings {
             let touched = self.spans.iter().any(|&(start, end)| timing.start <= end && start <= timing.end);
             let micros = u64::try_from(timing.end.duration_since(timing.start).as_micros()).unwrap_or(u64::MAX);
@@ -47,7 +47,7 @@ impl Latencies {
         self.spans.clear();
     }
 
-    /// What is kept of it.
+    /// The percentiles to store; none without requests.
     pub(super) fn summary(&self) -> Option<Latency> {
         let is_empty = self.during.is_empty() && self.between.is_empty();
         (!is_empty).then(|| Latency { during: of(&self.during), between: of(&self.between) })
@@ -82,11 +82,18 @@ mod tests {
         let mut latencies = Latencies::default();
         for (ms, restarts, under_way) in [(0, 0, false), (10, 0, false), (20, 0, true), (30, 1, false), (40, 1, false)]
         {
-            latencies.look(at(ms), restarts, under_way);
+            latencies.note_status(at(ms), restarts, under_way);
         }
         // A whole restart between two looks shows by its count alone.
-        latencies.look(at(50), 2, false);
-        latencies.sort(&[timing(1, 9), timing(5, 11), timing(25, 26), timing(31, 39), timing(45, 46), timing(51, 60)]);
+        latencies.note_status(at(50), 2, false);
+        latencies.assign_timings(&[
+            timing(1, 9),
+            timing(5, 11),
+            timing(25, 26),
+            timing(31, 39),
+            timing(45, 46),
+            timing(51, 60),
+        ]);
         let summary = latencies.summary().unwrap();
         assert_eq!(summary.during, LatencyOf { requests: 3, p50_ms: 1.0, p95_ms: 6.0, max_ms: 6.0 });
         assert_eq!(summary.between, LatencyOf { requests: 3, p50_ms: 8.0, p95_ms: 9.0, max_ms: 9.0 });

@@ -18,13 +18,13 @@ use leakgate_judge::attribution::growth::{self, Growth, Pair, Window};
 use leakgate_judge::attribution::profile::Windows;
 use leakgate_judge::sample::Outcome;
 
-/// What the events name the target.
+/// The target's name in events.
 pub const TARGET: &str = "sut-heap, profiled";
 
 /// A profiled scenario.
 #[derive(Debug)]
 pub struct Profiled {
-    /// What grows.
+    /// The growing sites and stacks.
     pub growth: Growth,
     /// How many restarts each profile saw.
     pub windows: Windows,
@@ -44,7 +44,7 @@ pub enum ProfileError {
     /// It did not come to rest where a profile begins or ends.
     #[error("the server did not come to rest where a profile begins or ends: {moving}")]
     Moving {
-        /// What kept moving.
+        /// The counts that kept changing.
         moving: String,
     },
     /// There is no folder for the profiles.
@@ -104,8 +104,8 @@ impl Length {
     }
 }
 
-/// Profiles the scenario of `assignment`, which is one for `sut-heap`. It leaves no process behind, unless it is dropped
-/// before its end.
+/// Profiles the scenario of `assignment`, which is one for `sut-heap`. No process is left, unless this is dropped before
+/// its end.
 pub async fn profile(
     assignment: &OwnAssignment,
     length: Length,
@@ -114,7 +114,7 @@ pub async fn profile(
     let start = std::time::Instant::now();
     let subject = Subject { target: TARGET, goal: length.total(), ..assignment.subject() };
     listener.event(Event::Began { subject });
-    let result = Box::pin(three(assignment, length, listener, subject)).await;
+    let result = Box::pin(run_three_processes(assignment, length, listener, subject)).await;
     let outcome = match &result {
         Ok(_) => Outcome::Completed,
         Err(error) => Outcome::Failed { what: error.to_string() },
@@ -123,7 +123,7 @@ pub async fn profile(
     result
 }
 
-async fn three(
+async fn run_three_processes(
     assignment: &OwnAssignment,
     length: Length,
     listener: &dyn Listener,
@@ -134,12 +134,12 @@ async fn three(
     assignment.scenario.ending = Ending::Stopped;
     let folder = tempfile::Builder::new().prefix("leakgate-profile-").tempdir().map_err(ProfileError::Prepare)?;
     let part = |base| Part { inner: listener, subject, base };
-    let windows = Process::new(&assignment, &folder, &part(0)).windows(length).await?;
+    let windows = Process::new(&assignment, &folder, &part(0)).profile_windows(length).await?;
     let base = length.warm_up + 3 * length.window;
-    let short = Process::new(&assignment, &folder, &part(base)).life(length.life()).await?;
+    let short = Process::new(&assignment, &folder, &part(base)).profile_life(length.life()).await?;
     // Twice what the shorter life came to, not twice what it was to come to.
     let (base, goal) = (base + length.life(), 2 * short.restarts);
-    let long = Process::new(&assignment, &folder, &part(base)).life(goal).await?;
+    let long = Process::new(&assignment, &folder, &part(base)).profile_life(goal).await?;
     let lives = Pair { short, long };
     Ok(Profiled {
         growth: growth::growing(&windows.pair, &lives),
@@ -175,12 +175,12 @@ impl<'a> Process<'a> {
     }
 
     /// The warm-up, and then two windows.
-    async fn windows(&self, length: Length) -> Result<InOneProcess, ProfileError> {
+    async fn profile_windows(&self, length: Length) -> Result<InOneProcess, ProfileError> {
         let mut driver = self.start().await?;
         let result = async {
             let warm_up = self.rest_at(&mut driver, length.warm_up).await?;
-            let short = self.window(&mut driver, warm_up, length.window).await?.0;
-            let (long, raw) = self.window(&mut driver, warm_up + short.restarts, 2 * short.restarts).await?;
+            let short = self.profile_window(&mut driver, warm_up, length.window).await?.0;
+            let (long, raw) = self.profile_window(&mut driver, warm_up + short.restarts, 2 * short.restarts).await?;
             Ok(InOneProcess { warm_up, pair: Pair { short, long }, raw })
         }
         .await;
@@ -188,11 +188,11 @@ impl<'a> Process<'a> {
     }
 
     /// One profile of a process from its start until it has restarted `goal` times.
-    async fn life(&self, goal: u64) -> Result<Window, ProfileError> {
+    async fn profile_life(&self, goal: u64) -> Result<Window, ProfileError> {
         let mut driver = self.start().await?;
         let result = async {
             let begin = self.rest_at(&mut driver, 0).await?;
-            Ok(self.window(&mut driver, begin, goal.saturating_sub(begin)).await?.0)
+            Ok(self.profile_window(&mut driver, begin, goal.saturating_sub(begin)).await?.0)
         }
         .await;
         self.stop(driver, result).await
@@ -201,7 +201,7 @@ impl<'a> Process<'a> {
     async fn start(&self) -> Result<Box<Driver<'_, OwnTarget>>, ProfileError> {
         let target = Box::pin(OwnTarget::start(self.assignment)).await?;
         let mut driver = Box::new(Driver::new(target, self.assignment, self.listener));
-        match driver.target.prove().await {
+        match driver.target.prove_identity().await {
             Ok(()) => Ok(driver),
             Err(outcome) => self.stop(driver, Err(outcome.into())).await,
         }
@@ -210,11 +210,11 @@ impl<'a> Process<'a> {
     /// Load until the server has restarted `goal` times, and then rest. Returns the restarts that there were by then.
     async fn rest_at(&self, driver: &mut Driver<'_, OwnTarget>, goal: u64) -> Result<u64, ProfileError> {
         driver.load_until(goal, &self.schedule).await?;
-        Ok(driver.rest().await?.restarts)
+        Ok(driver.read_at_rest().await?.restarts)
     }
 
     /// A profile over at least `restarts` more than the `begin` that there have been.
-    async fn window(
+    async fn profile_window(
         &self,
         driver: &mut Driver<'_, OwnTarget>,
         begin: u64,
@@ -237,7 +237,7 @@ impl<'a> Process<'a> {
         let Driver { target, mut load, .. } = *driver;
         load.close().await;
         // What it leaves is ended; whether it leaves anything is judged by the run itself.
-        Box::pin(target.stop(load.counts(), false)).await;
+        Box::pin(target.stop_and_inspect(load.counts(), false)).await;
         result
     }
 }

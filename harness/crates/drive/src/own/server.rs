@@ -25,7 +25,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(15);
 /// Variables of the caller that must not reach a target: they would change what is measured.
 const WITHHELD: [&str; 6] = ["CCW_", "CLAUDE", "ANTHROPIC_", "MOCK_CLAUDE_", "MALLOC_", "GLIBC_TUNABLES"];
 
-/// What to start.
+/// A program to start, with its arguments and environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launch {
     /// The program.
@@ -47,7 +47,7 @@ pub(super) struct Server {
     folder: Folder,
 }
 
-/// What a stopped server left.
+/// The remains of a stopped server.
 #[derive(Debug)]
 pub(super) struct Stopped {
     /// Its exit status; none when it had to be killed.
@@ -67,14 +67,14 @@ impl Server {
 
     /// The same in folders that another server had.
     pub(super) async fn start_in(launch: &Launch, folder: Folder) -> Result<Self, TargetError> {
-        let mut child = orphans::spawn(&mut command(launch, &folder))
+        let mut child = orphans::spawn(&mut build_command(launch, &folder))
             .map_err(|source| TargetError::Spawn { program: launch.program.clone(), source })?;
         let stderr = Tail::drain(child.stderr.take());
         let lost = |what: &str| TargetError::Start { what: what.to_owned(), stderr: String::new() };
         let pid = child.id().ok_or_else(|| lost("it ended at once"))?;
         let pipes = child.stdin.take().zip(child.stdout.take());
         let mut channel = Channel::new(pipes.ok_or_else(|| lost("its pipes are missing"))?);
-        match timeout(START_DEADLINE, channel.listening()).await {
+        match timeout(START_DEADLINE, channel.read_address()).await {
             Ok(Ok(address)) => Ok(Self { child, pid, address, channel, stderr, folder }),
             Ok(Err(error)) => {
                 // Its last words and its status come right after the end of its stdout.
@@ -112,28 +112,28 @@ impl Server {
         self.stderr.now()
     }
 
-    /// What the server tells about itself.
+    /// Reads the stats from the server's channel.
     pub(super) async fn stats(&mut self) -> Result<Stats, TargetError> {
         let answer = self.channel.stats().await;
-        self.explain(answer)
+        self.explain_error(answer)
     }
 
     /// Has every slot's invoker replaced, so that all are equally fresh.
     pub(super) async fn restart(&mut self) -> Result<(), TargetError> {
         let answer = self.channel.restart().await;
-        self.explain(answer)
+        self.explain_error(answer)
     }
 
     /// Has a profile of its heap begin, by stacks, which is written to `path` at its end.
     pub(super) async fn begin_profile(&mut self, path: &Path) -> Result<(), TargetError> {
         let answer = self.channel.begin_profile(path).await;
-        self.explain(answer)
+        self.explain_error(answer)
     }
 
     /// Has the profile end; it is written when this returns.
     pub(super) async fn end_profile(&mut self) -> Result<(), TargetError> {
         let answer = self.channel.end_profile().await;
-        self.explain(answer)
+        self.explain_error(answer)
     }
 
     /// Tells the server to stop and waits for it; kills it when it does not.
@@ -158,7 +158,7 @@ impl Server {
         Stopped { status, stderr: self.stderr.end().await, folder: self.folder }
     }
 
-    fn explain<T>(&mut self, answer: Result<T, ChannelError>) -> Result<T, TargetError> {
+    fn explain_error<T>(&mut self, answer: Result<T, ChannelError>) -> Result<T, TargetError> {
         answer.map_err(|error| {
             let what = match self.child.try_wait() {
                 Ok(Some(status)) => format!("it ended with {status}"),
@@ -169,7 +169,7 @@ impl Server {
     }
 }
 
-fn command(launch: &Launch, folder: &Folder) -> Command {
+fn build_command(launch: &Launch, folder: &Folder) -> Command {
     #[expect(clippy::disallowed_methods, reason = "Server owns the process: it stops, kills and reaps it")]
     let mut command = Command::new(&launch.program);
     command.args(&launch.args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);

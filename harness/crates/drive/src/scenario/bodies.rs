@@ -2,7 +2,7 @@
 
 use super::{Scenario, restarts};
 
-/// What each prompt is filled up to, in bytes.
+/// The size that each prompt is filled up to, in bytes.
 const FILLER: usize = 3_000_000;
 
 /// Twelve bodies of 3 MB at the same time, of which the server has room for five.

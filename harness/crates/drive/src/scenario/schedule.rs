@@ -49,7 +49,7 @@ impl Schedule {
     }
 
     /// The next reading was taken, at this many restarts.
-    pub fn taken(&mut self, restarts: u64) {
+    pub fn advance(&mut self, restarts: u64) {
         if !self.goals.is_empty() {
             self.goals.remove(0);
         }
@@ -65,7 +65,7 @@ mod tests {
         let mut taken = Vec::new();
         while let Some(goal) = schedule.next() {
             taken.push(goal + late);
-            schedule.taken(goal + late);
+            schedule.advance(goal + late);
         }
         taken
     }

@@ -7,7 +7,7 @@ use hyper::{Method, Uri};
 use rustix::process::Signal;
 use serde::Deserialize;
 
-use super::{Flags, SettingsError, signal, wrong};
+use super::{Flags, SettingsError, invalid, parse_signal};
 
 /// Where a server answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Url {
     pub host: String,
     /// Its address.
     pub address: SocketAddr,
-    /// What every path is put after; empty, or without a slash at its end.
+    /// The prefix of every path; empty, or without a slash at its end.
     pub prefix: String,
 }
 
@@ -50,7 +50,7 @@ pub struct Idle {
     pub path: String,
     /// Where in its JSON the answer stands (RFC 6901), for example `/busy`.
     pub pointer: String,
-    /// What stands there when it is idle.
+    /// The value there when the server is idle.
     pub equals: serde_json::Value,
 }
 
@@ -75,10 +75,10 @@ pub struct Load {
     pub deadline: Duration,
 }
 
-/// What makes a server restart its CLI.
+/// When a server restarts its CLI.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Restart {
-    /// It does so by itself, after about so many turns of one CLI, if that is known.
+    /// By itself, after about so many turns of one CLI, if that is known.
     Turns(Option<u64>),
     /// A request.
     Http {
@@ -138,10 +138,10 @@ impl CommandLine {
         let words = match self {
             Self::Words(words) => words,
             Self::Line(line) => shlex::split(&line)
-                .ok_or_else(|| wrong(format!("the server's command has a quote without its end: {line}")))?,
+                .ok_or_else(|| invalid(format!("the server's command has a quote without its end: {line}")))?,
         };
         if words.first().is_none_or(String::is_empty) {
-            return Err(wrong("the server's command is empty"));
+            return Err(invalid("the server's command is empty"));
         }
         Ok(words)
     }
@@ -149,7 +149,7 @@ impl CommandLine {
 
 impl Url {
     pub(super) fn parse(text: &str) -> Result<Self, SettingsError> {
-        let bad = |what: &str| wrong(format!("the URL {text:?} {what}; write it as http://127.0.0.1:PORT"));
+        let bad = |what: &str| invalid(format!("the URL {text:?} {what}; write it as http://127.0.0.1:PORT"));
         let uri: Uri = text.parse().map_err(|_| bad("is none"))?;
         if uri.scheme_str() != Some("http") {
             return Err(bad("is not one of http: leakgate speaks plain HTTP, to the server itself"));
@@ -179,18 +179,18 @@ pub(super) fn load(table: LoadTable, concurrency: Option<u64>) -> Result<Load, S
     let LoadTable { path, model, key_env, streamed, json, deadline_seconds, .. } = table;
     let concurrency = concurrency.unwrap_or(table.concurrency);
     if !(1..=256).contains(&concurrency) {
-        return Err(wrong(format!("load.concurrency is {concurrency}: choose from 1 to 256")));
+        return Err(invalid(format!("load.concurrency is {concurrency}: choose from 1 to 256")));
     }
     if ![streamed, json].iter().all(|share| (0.0..=1.0).contains(share)) {
-        return Err(wrong("load.streamed and load.json are shares of the requests, from 0 to 1"));
+        return Err(invalid("load.streamed and load.json are shares of the requests, from 0 to 1"));
     }
     if deadline_seconds == 0 {
-        return Err(wrong("load.deadline-seconds has to be 1 or more"));
+        return Err(invalid("load.deadline-seconds has to be 1 or more"));
     }
     let key = match &key_env {
         None => None,
         Some(name) => Some(std::env::var(name).map_err(|_| {
-            wrong(format!("load.key-env names the variable {name}, which is not set: set it, or leave key-env out"))
+            invalid(format!("load.key-env names the variable {name}, which is not set: set it, or leave key-env out"))
         })?),
     };
     Ok(Load { path, model, key, key_env, concurrency, streamed, json, deadline: Duration::from_secs(deadline_seconds) })
@@ -201,21 +201,22 @@ pub(super) fn restart(table: &RestartTable, flags: &Flags) -> Result<Restart, Se
     let (http, name) =
         if by_flag { (&flags.restart_http, &flags.restart_signal) } else { (&table.http, &table.signal) };
     match (table.turns.filter(|_| !by_flag), http, name) {
-        (Some(0), ..) => Err(wrong("restart.turns has to be 1 or more")),
+        (Some(0), ..) => Err(invalid("restart.turns has to be 1 or more")),
         (turns, None, None) => Ok(Restart::Turns(turns)),
         (None, Some(request), None) => {
             let (method, path) = request.split_once(' ').unwrap_or(("POST", request));
-            let method = method.parse().map_err(|_| wrong(format!("restart.http: {method:?} is no method")))?;
+            let method = method.parse().map_err(|_| invalid(format!("restart.http: {method:?} is no method")))?;
             if !path.starts_with('/') {
-                return Err(wrong(format!("restart.http is {request:?}: write it as POST /path")));
+                return Err(invalid(format!("restart.http is {request:?}: write it as POST /path")));
             }
             Ok(Restart::Http { method, path: path.to_owned() })
         }
         (None, None, Some(name)) => {
             let known = "HUP, INT, QUIT, USR1, USR2 or WINCH";
-            let found = signal(name).ok_or_else(|| wrong(format!("restart.signal is {name:?}: choose {known}")));
+            let found =
+                parse_signal(name).ok_or_else(|| invalid(format!("restart.signal is {name:?}: choose {known}")));
             Ok(Restart::Signal(found?))
         }
-        _ => Err(wrong("choose one of restart.turns, restart.http and restart.signal")),
+        _ => Err(invalid("choose one of restart.turns, restart.http and restart.signal")),
     }
 }
