@@ -128,6 +128,7 @@ impl<'a, T: Target> Driver<'a, T> {
                 return Ok(());
             }
             self.run_batch(self.target.batch_size(goal.saturating_sub(before), schedule)).await?;
+            // A single batch without a step is normal for a server that restarts by time or late.
             idle = if self.steps_so_far() == before { idle + 1 } else { 0 };
             if idle == MAX_IDLE_BATCHES {
                 return Err(self.target.describe_stall(self.load.counts()));
@@ -173,6 +174,7 @@ impl<'a, T: Target> Driver<'a, T> {
 
     /// Waits until nothing moves, without load, and reads every count.
     pub(crate) async fn read_at_rest(&mut self) -> Result<Rest, Outcome> {
+        // Idle keep-alive connections of the clients are descriptors of the server.
         self.load.close().await;
         self.target.read_at_rest().await
     }
@@ -181,6 +183,7 @@ impl<'a, T: Target> Driver<'a, T> {
     async fn take_checkpoint(&mut self) -> Result<(), Outcome> {
         let requests = self.load.counts().requests;
         let mut low = self.read_at_rest().await?;
+        // Each count by itself: two counts may be low at different moments.
         let (readings, between) = self.target.readings();
         for _ in 1..readings {
             self.run_batch(between).await?;
@@ -235,6 +238,7 @@ fn note_end(ended: Ended, cut_short: Option<String>, run: &mut TargetRun) {
 /// The share of the system's memory that is available.
 #[expect(clippy::cast_precision_loss, reason = "bytes of memory stay far below 2^53")]
 fn free_memory() -> Option<f64> {
+    // Without the process list: only the totals are read.
     let mut system = System::new().ok()?;
     system.refresh_memory();
     Some(system.available_memory() as f64 / system.total_memory().max(1) as f64)

@@ -176,6 +176,7 @@ impl Target for OwnTarget {
 
     async fn start(assignment: &OwnAssignment) -> Result<Self, TargetError> {
         let api = assignment.start_api().await.map_err(|source| TargetError::Api { source })?;
+        // The address of the stand-in is known only now, and the second server after a kill needs it as well.
         let mut launch = assignment.launch.clone();
         launch.env.extend(api.iter().flat_map(|api| real_cli::variables(&api.url())));
         let server = Server::start(&launch).await?;
@@ -214,6 +215,7 @@ impl Target for OwnTarget {
     /// Enough requests for the restarts between two samples, and not for many more than are missing.
     fn batch_size(&self, missing: u64, schedule: &Schedule) -> u64 {
         let scenario = &self.assignment.scenario;
+        // A batch is sized in restarts, because the samples are spread evenly over the restarts.
         let between = (schedule.end() / TRACE_POINTS).max(1);
         let turns = scenario.max_turns * missing.max(1).min(between).next_multiple_of(scenario.slots);
         // A short run of a server that restarts seldom needs samples within an invoker's life, too.
@@ -264,6 +266,7 @@ impl Target for OwnTarget {
                 next_reading = now + now.elapsed() * READING_SHARE;
             }
             let stats = self.server.stats().await.map_err(TargetError::into_outcome)?;
+            // A pool under steady load may never come to rest: then the sample is taken all the same.
             if stats.pool.settled || start.elapsed() > self.assignment.scenario.rest {
                 break stats;
             }
@@ -280,6 +283,7 @@ impl Target for OwnTarget {
 
     /// Brings the server to rest with a fresh invoker in each slot, and reads every exact metric.
     async fn read_at_rest(&mut self) -> Result<Rest, Outcome> {
+        // All invokers are replaced, so that every checkpoint compares invokers of the same age.
         self.server.restart().await.map_err(TargetError::into_outcome)?;
         let (values, stats) = settle::settle(&mut self.server, &mut self.probe).await?;
         if self.api.is_some() {
@@ -313,6 +317,7 @@ impl Target for OwnTarget {
     }
 
     async fn stop_and_inspect(mut self, counts: &Counts, is_complete: bool) -> Ended {
+        // The last stats, because turns and restarts went on after the last sample. A server that is gone keeps the earlier ones.
         if let Ok(stats) = self.server.stats().await {
             self.latest = Some(stats);
         }

@@ -126,15 +126,18 @@ impl CliCheck {
 
     /// Goes through the scripts that have not led to the mock yet.
     pub(super) fn review(&mut self) {
+        // A script may have been proved to lead to the mock by a later process of it.
         let wrappers = &self.wrappers;
         self.suspects.retain(|_, suspect| !wrappers.contains(&suspect.cli.program));
         let mut ended = Vec::new();
         for (id, suspect) in &self.suspects {
+            // A pid can be reused between two readings: only the same start time makes it the same process.
             if identity(id.pid) != Some(*id)
                 || process_tree::ProcessId::of(id.pid.cast_signed()).is_none_or(|p| !p.is_running())
             {
                 ended.push(*id);
             } else if suspect.since.elapsed() > GRACE {
+                // A wrapper script starts its CLI within milliseconds: this long without the mock, it runs something else.
                 self.own.get_or_insert_with(|| suspect.cli.clone());
             }
         }
@@ -152,6 +155,8 @@ impl CliCheck {
     /// meanwhile, and to another CLI otherwise.
     pub(super) fn conclude(&mut self, mock_was_started: bool) {
         self.review();
+        // With one request alone there is no doubt which process served it, so a single one decides; under load it takes
+        // several, because the mock of another request may have been started meanwhile.
         let unresolved = std::mem::take(&mut self.unresolved);
         if mock_was_started {
             self.wrappers.extend(unresolved.into_keys());
@@ -172,6 +177,7 @@ impl CliCheck {
         let is_package = |path: &Path| PACKAGES.iter().any(|package| path.to_string_lossy().contains(package));
         let is_cli = |word: &&String| is_named(Path::new(word)) || word.ends_with(BUNDLED);
         let is_script = |word: &&String| is_package(Path::new(word)) && !word.contains(char::is_whitespace);
+        // Interpreters take options before the script; four words are enough for those that the SDKs pass.
         if let Some(word) = words.iter().take(4).find(is_script) {
             return Program::Own(absolute(word));
         }
@@ -191,6 +197,7 @@ impl CliCheck {
     fn saw_the_mock(&mut self, id: Identity) {
         self.saw_mock = true;
         let mut pid = Some(id.pid);
+        // Bounded, because the tree may change while it is read.
         let mut above = 0;
         while let Some(id) = pid.and_then(identity).filter(|id| id.pid > 1 && above < 16) {
             if let Some(suspect) = self.suspects.remove(&id) {
@@ -264,6 +271,7 @@ impl Fingerprint {
         if let Some(known) = self.known.get(&key) {
             return Some(*known);
         }
+        // Comparing the bytes of a large program is slow: the length decides first, and the result is kept by inode.
         let same = found.len() == self.length && File::open(&self.path).is_ok_and(|own| is_same(own, exe));
         self.known.insert(key, same);
         Some(same)

@@ -45,6 +45,7 @@ impl ExternalTarget {
             Restart::Turns(Some(each)) => LEARNING.max(3 * each * load.concurrency),
             _ => LEARNING,
         };
+        // With fewer turns, a server that restarts every few turns can't be told from one that starts a CLI for each.
         if restarts >= *warm_up && turns >= TURNS_TO_TELL {
             let one_each = ratio(restarts, turns) >= ONE_EACH && matches!(restart, Restart::Turns(None));
             self.per = if one_each { Per::Turn } else { Per::Restart };

@@ -23,6 +23,7 @@ impl ExternalTarget {
     /// Sends the first request and makes sure that what it started is the mock.
     pub(super) async fn prove_mock(&mut self) -> Result<(), Outcome> {
         self.until_scripts_are_resolved().await?;
+        // Each try may cost a real turn where the server can find a key.
         let tries = if self.can_spend() { 1 } else { TRIES };
         for _ in 0..tries {
             let (counted, reaped) = (self.watch.mock_count(), self.count_reaped_faults());

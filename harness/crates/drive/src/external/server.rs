@@ -253,6 +253,7 @@ impl Own {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            // A run that is dropped must not leave its server.
             .kill_on_drop(true)
             .env("PATH", path)
             .env("MOCK_CLAUDE_ECHO_MARK", "true");
@@ -266,6 +267,7 @@ impl Own {
         }
         let keep = started.home == Home::Keep;
         command.envs(folder.env().filter(|(name, _)| !(keep && *name == "HOME")));
+        // Last: what the settings name reaches the server, whatever was withheld.
         command.envs(&started.environment);
         let mut child =
             orphans::spawn(&mut command).map_err(|source| TargetError::Spawn { program: program.into(), source })?;

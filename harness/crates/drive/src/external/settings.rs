@@ -253,6 +253,7 @@ impl Settings {
             let advice = "its path has to be UTF-8: install leakgate somewhere else";
             invalid(format!("a server cannot be told of the mock CLI {}: {advice}", mock.display()))
         })?;
+        // The port is chosen before anything is filled in, so that command, URL and environment name the same one.
         let words = Placeholders { port: free_port()?, mock: mock.to_owned() };
         let restart = parts::restart(&file.restart, flags)?;
         let (load, limits) = (parts::load(file.load.clone(), flags.concurrency)?, file.limits.clone());
@@ -356,6 +357,7 @@ impl Placeholders {
 
 /// Finds a port that is free now. The server takes it a moment later.
 fn free_port() -> Result<u16, SettingsError> {
+    // Another process could take the port before the server does; then the server's own error says so.
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let bound = std::net::TcpListener::bind(any).and_then(|listener| listener.local_addr());
     bound.map(|address| address.port()).map_err(|error| invalid(format!("cannot find a free port: {error}")))

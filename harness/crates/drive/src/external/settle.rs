@@ -28,6 +28,7 @@ pub(super) async fn settle(server: &Server, watch: &mut Watch) -> Result<Values,
             (equal, moving) = (0, describe_difference(&before, &now));
         }
         if equal >= EQUAL {
+            // Asked only when the counts stand still: the question itself is a request that moves them.
             match server.is_idle().await {
                 Ok(true) if read(watch) == now => return Ok(now),
                 Ok(true) => {}

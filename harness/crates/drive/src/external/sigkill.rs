@@ -30,6 +30,7 @@ async fn left_by_sigkill(assignment: &ExternalAssignment) -> Result<Vec<String>,
     load.close().await;
     let tree = watch.read_tree();
     let answers = listener::of(&tree, assignment.settings.url.address).unwrap_or(server.pid());
+    // The folder stays until the orphans are cleared: they are found by their environment, which names it.
     let folder = server.kill(answers).await;
     let left = orphans::clear(&mut watch.probe).await;
     drop(folder);

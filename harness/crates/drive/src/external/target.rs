@@ -61,6 +61,7 @@ impl Target for ExternalTarget {
     }
 
     async fn prove_identity(&mut self) -> Result<(), Outcome> {
+        // A launcher (a shell, npm, uv) may have started the process that listens.
         let tree = self.watch.read_tree();
         self.answers = listener::of(&tree, self.settings().url.address).unwrap_or(self.answers);
         self.watch.probe.set_server(self.answers);
@@ -102,6 +103,7 @@ impl Target for ExternalTarget {
         if let Some(what) = self.server.describe_exit() {
             return Err(self.failure(what));
         }
+        // A signal has to reach the process that answers, not its launcher.
         let (restarts, answers) = (self.watch.restart_count(), self.answers);
         let restarted = self.watch.watch_during(self.server.restart(answers)).await;
         if let Err(problem) = restarted.map_err(|own| self.own_cli(&own, load))? {

@@ -69,6 +69,7 @@ impl Watch {
     /// CLI processes that were started since then, as far as they were seen or counted.
     pub(super) fn restart_count(&self) -> u64 {
         let now = self.count_started();
+        // The mock counts each of its processes, and the tree shows those that are not the mock: the higher is right.
         (now.seen - self.before.seen).max(now.counted - self.before.counted)
     }
 
@@ -125,6 +126,7 @@ impl Watch {
                     if let Some(own) = self.own_cli() {
                         return Err(own);
                     }
+                    // A slow reading means a busy machine: the watcher then takes a smaller share of it.
                     pause = PAUSE.max(start.elapsed() * REST);
                 }
             }

@@ -104,6 +104,7 @@ impl Channel {
     }
 
     async fn answer<T: DeserializeOwned>(&mut self) -> Result<T, ChannelError> {
+        // The buffer is reused: the harness itself must not grow with the number of readings.
         self.line.clear();
         let read = (&mut self.answers).take(MAX_LINE).read_line(&mut self.line).await;
         if !matches!(read, Ok(1..)) {

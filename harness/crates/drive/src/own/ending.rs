@@ -27,6 +27,7 @@ const REQUESTS: u64 = 100_000;
 /// what was read of it.
 pub(super) async fn end(mut target: OwnTarget, failure: Option<String>, ended: Ended) -> Ended {
     let ending = target.assignment.scenario.ending;
+    // A load of its own: the one of the run is closed, and its requests were counted.
     let load = target.open_load();
     let OwnTarget { server, launch, assignment, .. } = target;
     let end = match ending {
@@ -107,6 +108,7 @@ async fn kill(mut server: Server, probe: &mut Probe, mut load: Load, launch: &La
     } else {
         None
     };
+    // In the same folders, because the next start has to sweep what the killed server left.
     let second = match Server::start_in(launch, killed.folder).await {
         Ok(second) => second,
         Err(error) => {

@@ -44,6 +44,7 @@ impl Latencies {
             let micros = u64::try_from(timing.end.duration_since(timing.start).as_micros()).unwrap_or(u64::MAX);
             if touched { &mut self.during } else { &mut self.between }.push(micros);
         }
+        // Spans of an earlier batch can touch no later request.
         self.spans.clear();
     }
 

@@ -182,6 +182,7 @@ fn build_command(launch: &Launch, folder: &Folder) -> Command {
     for name in secrets::variables() {
         command.env_remove(name);
     }
+    // After the removals: these are set by the run, whatever the caller had.
     command.envs(folder.env());
     command.envs(launch.env.iter().map(|(name, value)| (name, value)));
     command

@@ -33,12 +33,14 @@ pub(super) async fn settle(server: &mut Server, probe: &mut Probe) -> Result<(Va
             return Err(Outcome::NotSettled { moving: describe_motion(before.as_ref(), &values, &stats) });
         }
         before = Some(values);
+        // The reading that confirms waits longer, so that a free that is still on its way is not missed.
         sleep(if same == 1 { LAST_PAUSE } else { PAUSE }).await;
     }
 }
 
 async fn read(server: &mut Server, probe: &mut Probe) -> Result<(Values, Stats), TargetError> {
     let stats = server.stats().await?;
+    // The stats first: answering them must not open anything that the counts would see.
     let mut values = probe.counts();
     values.insert(Metric::LiveInvokers, stats.pool.live);
     values.insert(Metric::Tasks, stats.tasks);

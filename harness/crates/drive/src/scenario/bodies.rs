@@ -13,6 +13,7 @@ pub fn scenario() -> Scenario {
         about: "12 bodies of 3 MB at a time, and room for 5 of them",
         connections: 12,
         filler: FILLER,
+        // 16 MB have room for five bodies of 3 MB: the others have to wait.
         server_flags: vec!["--max-body-bytes=4000000".to_owned(), "--max-bodies-bytes=16000000".to_owned()],
         ..restarts::scenario()
     }

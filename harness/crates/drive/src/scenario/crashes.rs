@@ -14,8 +14,10 @@ pub fn scenario() -> Scenario {
         cli_flags: vec!["--mock-fault=crash@turn=2@every=3".to_owned()],
         // So many crashes in a row would otherwise take the server offline, which is another scenario's matter.
         server_flags: vec!["--max-failures=1000".to_owned()],
+        // Every third process crashes: a little less than a third, because the last ones may not come to it.
         recovering: 0.3,
         streamed: 0.5,
+        // A stream that breaks after its first piece can't be run again: it ends with an error.
         errors_allowed: 0.15,
         ..restarts::scenario()
     }

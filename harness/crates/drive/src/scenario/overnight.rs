@@ -10,6 +10,7 @@ pub fn scenario() -> Scenario {
         about: "7,000 requests through 8 connections, restarted every 8 turns",
         max_turns: 8,
         connections: 8,
+        // With the 50 of the warm-up: 7,000 requests at 8 turns each.
         restarts: 825,
         requests: 7_000,
         ..restarts::scenario()

@@ -26,12 +26,14 @@ pub fn scenario() -> Scenario {
         server_flags: Vec::new(),
         cli_flags: Vec::new(),
         ending: Ending::Stopped,
+        // A pool with the mock settles in a few milliseconds.
         rest: Duration::from_millis(200),
         api_delay: Duration::ZERO,
         memory_noise_mb: 0,
         recovering: 0.0,
         errors_allowed: 0.0,
         exceptions: Vec::new(),
+        // The server holds 8 to 10 MB and a mock 6 to 7 MB in the reference report: the caps leave room for other machines.
         server_rss_cap_mb: 30,
         invoker_rss_cap_mb: 32,
     }

@@ -22,6 +22,7 @@ impl Schedule {
     /// For a heap: T, 2T and 4T after the warm-up.
     #[must_use]
     pub fn doubling(warm_up: u64, restarts: u64) -> Self {
+        // Rounded up, so that the last checkpoint is never before the restarts that were asked for.
         let quarter = (warm_up + restarts).div_ceil(4).max(warm_up + 1);
         Self::new(vec![(warm_up, 1), (quarter, 1), (2 * quarter, 2), (4 * quarter, 2)])
     }

@@ -197,6 +197,7 @@ pub(super) fn load(table: LoadTable, concurrency: Option<u64>) -> Result<Load, S
 }
 
 pub(super) fn restart(table: &RestartTable, flags: &Flags) -> Result<Restart, SettingsError> {
+    // A flag replaces the whole table: else a file with `turns` could not be overridden.
     let by_flag = flags.restart_http.is_some() || flags.restart_signal.is_some();
     let (http, name) =
         if by_flag { (&flags.restart_http, &flags.restart_signal) } else { (&table.http, &table.signal) };
