@@ -24,7 +24,7 @@ use crate::runtime::RuntimeFolder;
 use crate::server;
 use crate::shutdown::Tasks;
 use crate::text::prefix;
-use crate::turn::{Completion, Prompt, TurnError, TurnEvent, seconds};
+use crate::turn::{Completion, Prompt, TurnError, TurnEvent, format_seconds};
 
 /// The longest that `CLI --version` may take; `--start-timeout` if that is shorter.
 const VERSION: Duration = Duration::from_secs(10);
@@ -279,7 +279,7 @@ fn is_executable(file: &Path) -> bool {
 /// What `CLI --version` says, or how it fails.
 async fn version(config: &Config, runtime: &RuntimeFolder) -> Result<String, String> {
     // The first invoker is number 1.
-    let spawned = ClaudeCommand::version(config).spawn(&runtime.scratch(0), &runtime.mark(0));
+    let spawned = ClaudeCommand::for_version(config).spawn(&runtime.scratch(0), &runtime.mark(0));
     let ClaudeProcess { mut keeper, stdin, stdout, stderr } =
         spawned.map_err(|error| format!("cannot be started: {error}"))?;
     drop(stdin);
@@ -302,7 +302,7 @@ async fn version(config: &Config, runtime: &RuntimeFolder) -> Result<String, Str
             let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::QUIT));
             let gone = timeout(GONE, keeper.wait()).await.is_ok();
             let left = if gone { "" } else { " and cannot be killed" };
-            Err(format!("did not exit within {}{left}", seconds(deadline)))
+            Err(format!("did not exit within {}{left}", format_seconds(deadline)))
         }
     }
 }
@@ -326,11 +326,11 @@ fn shown(text: &str) -> String {
 }
 
 fn account(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
-    match account::account(config.auth, account::is_set) {
+    match account::select_account(config.auth, account::is_set) {
         Ok(account) => report.ok("account", format!("turns are billed to: {account}"))?,
         Err(error) => report.wrong("account", error.to_string())?,
     }
-    match endpoint::elsewhere() {
+    match endpoint::base_url_override() {
         Some(url) => report.note("account", format!("{} is set: requests go to {url}", endpoint::VARIABLE)),
         None => Ok(()),
     }
@@ -366,11 +366,11 @@ async fn turn_of(pool: &Pool, report: &mut Report<'_>) -> io::Result<()> {
         Ok(turn) => turn,
         Err(error) => return report.wrong("start", said(&error)),
     };
-    report.ok("start", format!("the CLI was ready in {}", seconds(started.elapsed())))?;
+    report.ok("start", format!("the CLI was ready in {}", format_seconds(started.elapsed())))?;
     let started = Instant::now();
     match end(turn).await {
         Ok(Completion { text, model, .. }) => {
-            let (took, model) = (seconds(started.elapsed()), model.map(|model| format!(" by {model}")));
+            let (took, model) = (format_seconds(started.elapsed()), model.map(|model| format!(" by {model}")));
             let (line, model) = (shown(&text), model.unwrap_or_default());
             report.ok("turn", format!("answered in {took}{model}: {:?}", prefix(&line, REPLY_SHOWN)))
         }

@@ -28,10 +28,10 @@ pub mod system_prompt;
 use account::Account;
 
 /// The marks of an enclosing CLI, which ours must not inherit.
-const MARKS: [&str; 2] = ["CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT"];
+const NESTING_VARIABLES: [&str; 2] = ["CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT"];
 
 /// Our own variables, secrets among them, begin with this; none is the CLI's business.
-const OWN: &str = "CCW_";
+const OWN_PREFIX: &str = "CCW_";
 
 /// The system prompt of every conversation; a request's own instructions go into its turn.
 const SYSTEM_PROMPT: &str = "You answer requests that reach you through an API. Answer with the reply alone.";
@@ -86,9 +86,15 @@ impl ClaudeCommand {
         args.extend(config.cli_args.iter().map(OsString::from));
         let own = std::env::vars_os()
             .map(|(name, _)| name)
-            .filter(|name| name.as_encoded_bytes().starts_with(OWN.as_bytes()));
+            .filter(|name| name.as_encoded_bytes().starts_with(OWN_PREFIX.as_bytes()));
         let allocator = allocator::is_set_up().then_some(allocator::VARIABLE);
-        let withheld = account.withheld().chain(MARKS).chain(allocator).map(OsString::from).chain(own).collect();
+        let withheld = account
+            .withheld_variables()
+            .chain(NESTING_VARIABLES)
+            .chain(allocator)
+            .map(OsString::from)
+            .chain(own)
+            .collect();
         Self { program: config.cli.clone(), args, account, withheld }
     }
 
@@ -100,7 +106,7 @@ impl ClaudeCommand {
 
     /// The command line that asks for the CLI's version.
     #[must_use]
-    pub fn version(config: &Config) -> Self {
+    pub fn for_version(config: &Config) -> Self {
         Self { args: vec!["--version".into()], ..Self::new(config, Account::Subscription, None) }
     }
 

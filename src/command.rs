@@ -83,7 +83,7 @@ fn refuse(refusal: Refusal) -> ExitCode {
     if exit == Exit::Clean {
         print();
     } else {
-        logging::within_last_words(print);
+        logging::run_with_flush_timeout(print);
     }
     if let Some(variable) = variable {
         logging::notify(&format!("the value comes from the variable {variable}"));

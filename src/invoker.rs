@@ -121,12 +121,12 @@ impl Invoker {
     }
 
     /// Whether it runs the model that a prompt wants, unless the CLI has refused it.
-    pub(crate) fn runs(&self, prompt: &Prompt) -> bool {
+    pub(crate) fn runs_model_of(&self, prompt: &Prompt) -> bool {
         self.model == prompt.model
     }
 
     /// Runs a turn. Only once it is ready or idle; gives the turn back when it is gone.
-    pub(crate) fn turn(&mut self, assignment: Assignment, clear: Clear) -> Result<(), Assignment> {
+    pub(crate) fn assign_turn(&mut self, assignment: Assignment, clear: Clear) -> Result<(), Assignment> {
         self.model.clone_from(&assignment.prompt.model);
         let command = Command::Turn { assignment, clear };
         self.commands.try_send(command).map_err(|error| match error.into_inner() {
@@ -204,7 +204,7 @@ impl Factory {
 
     /// Starts an invoker that reports to nobody. It counts as live, and the handle stops it when it is dropped.
     #[must_use]
-    pub fn start(&self) -> Invoker {
+    pub fn start_invoker(&self) -> Invoker {
         self.start_reporting(Arc::new(|_, _| {}))
     }
 
@@ -212,7 +212,7 @@ impl Factory {
     pub(crate) fn start_reporting(&self, sink: Sink) -> Invoker {
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let (commands, receiver) = mpsc::channel(COMMANDS);
-        let live = Live::begin(id, self.clone(), sink);
+        let live = LiveInvoker::register(id, self.clone(), sink);
         self.shared.tasks.spawn(actor::run(live, receiver));
         Invoker { id, commands, model: None }
     }
@@ -249,21 +249,21 @@ impl Factory {
 }
 
 /// One live invoker, counted from before its process is asked for until its tree is empty.
-struct Live {
+struct LiveInvoker {
     id: u64,
     factory: Factory,
     sink: Sink,
     counted: bool,
 }
 
-impl Live {
-    fn begin(id: u64, factory: Factory, sink: Sink) -> Self {
+impl LiveInvoker {
+    fn register(id: u64, factory: Factory, sink: Sink) -> Self {
         let live = factory.shared.live.fetch_add(1, Ordering::SeqCst) + 1;
         factory.shared.high_water.fetch_max(live, Ordering::SeqCst);
         Self { id, factory, sink, counted: true }
     }
 
-    fn note_keeper(&self, pid: Option<i32>) {
+    fn set_keeper(&self, pid: Option<i32>) {
         let mut keepers = self.factory.shared.keepers.lock().unwrap_or_else(PoisonError::into_inner);
         match pid {
             Some(pid) => keepers.insert(self.id, pid),
@@ -272,7 +272,7 @@ impl Live {
     }
 
     /// Replaces what is known of the models, if it has changed: restarts cost no memory.
-    fn learn(&self, mut models: Vec<Model>) {
+    fn update_models(&self, mut models: Vec<Model>) {
         let mut known = self.factory.shared.models.lock().unwrap_or_else(PoisonError::into_inner);
         if *known != models {
             models.shrink_to_fit();
@@ -285,8 +285,8 @@ impl Live {
     }
 
     /// Its tree is empty. It is not counted any more before anybody is told, because whoever is told may start the next.
-    fn end(&mut self, cause: Cause, unusable: bool) {
-        self.note_keeper(None);
+    fn report_gone(&mut self, cause: Cause, unusable: bool) {
+        self.set_keeper(None);
         if std::mem::take(&mut self.counted) {
             self.factory.shared.live.fetch_sub(1, Ordering::SeqCst);
             self.report(Report::Gone { cause, unusable });
@@ -295,17 +295,17 @@ impl Live {
 }
 
 /// Should the task of an invoker panic, its processes end all the same and its slot is not lost.
-impl Drop for Live {
+impl Drop for LiveInvoker {
     fn drop(&mut self) {
         if self.counted {
-            self.factory.shared.runtime.clear(self.id, None);
-            self.end(Cause::Failed("its task ended before its process".to_owned()), false);
+            self.factory.shared.runtime.end_leftovers(self.id, None);
+            self.report_gone(Cause::Failed("its task ended before its process".to_owned()), false);
         }
     }
 }
 
 /// RSS of what a keeper keeps, in bytes; the keeper itself, a few hundred kB of its own, included.
-fn kept_rss(keeper: Option<i32>) -> u64 {
+fn keeper_tree_rss(keeper: Option<i32>) -> u64 {
     keeper.map_or(0, process_tree::tree_rss)
 }
 
@@ -321,7 +321,11 @@ mod tests {
             Factory::new(&config, ClaudeCommand::new(&config, Account::Subscription, None), runtime, Tasks::new());
         let reports = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&reports);
-        let live = Live::begin(7, factory.clone(), Arc::new(move |id, report| sink.lock().unwrap().push((id, report))));
+        let live = LiveInvoker::register(
+            7,
+            factory.clone(),
+            Arc::new(move |id, report| sink.lock().unwrap().push((id, report))),
+        );
         assert_eq!(factory.live(), 1);
         drop(live);
         assert_eq!((factory.live(), factory.high_water()), (0, 1));

@@ -41,10 +41,10 @@ pub mod exit {
 
 /// How long one look at a tree that does not die waits before the next. A SIGKILL takes effect within this, unless the
 /// process hangs in the kernel, and then looking more often would only burn the processor.
-const KILL_PAUSE: Duration = Duration::from_millis(5);
+const KILL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A tree that keeps forking is stopped first, so that it holds still; this many passes at most before the kill.
-const FREEZE_PASSES: usize = 32;
+const MAX_STOP_PASSES: usize = 32;
 
 /// What the keeper is told on its command line.
 struct Task {
@@ -56,14 +56,14 @@ struct Task {
 /// Runs the keeper: `[--open-files LIMIT] --parent PID --scratch FOLDER -- CLI ARGS…`. Ends with the CLI's exit status, once no process
 /// of its tree is left.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let result = parse(args).and_then(|task| {
-        let (code, task) = keep(task)?;
+    let result = parse_args(args).and_then(|task| {
+        let (code, task) = keep_tree(task)?;
         remove_scratch(&task);
         Ok(code)
     });
     result.map_or_else(
         |(code, message)| {
-            tell(&message);
+            write_to_stderr(&message);
             ExitCode::from(code)
         },
         ExitCode::from,
@@ -77,12 +77,12 @@ fn failure(what: &str, error: impl std::fmt::Display) -> Failure {
 }
 
 /// To the server's ring of the CLI's stderr. If nobody reads it, nothing is lost but the words.
-fn tell(message: &str) {
+fn write_to_stderr(message: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "{message}");
 }
 
-fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Task, Failure> {
+fn parse_args(mut args: impl Iterator<Item = OsString>) -> Result<Task, Failure> {
     let usage = || {
         (
             exit::KEEPER,
@@ -114,7 +114,7 @@ fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Task, Failure> {
     }
 }
 
-fn keep(task: Task) -> Result<(u8, Task), Failure> {
+fn keep_tree(task: Task) -> Result<(u8, Task), Failure> {
     rustix::process::set_child_subreaper(Some(getpid())).map_err(|e| failure("becoming a child subreaper", e))?;
     // The name that `ps` and `top` show; without it they would say `exe`.
     let _ = rustix::thread::set_name(c"ccw-keeper");
@@ -122,7 +122,7 @@ fn keep(task: Task) -> Result<(u8, Task), Failure> {
     let signals = Signals::register().map_err(|e| failure("registering signal handlers", e))?;
     // Only this one folder: if the server's own is gone, nothing must bring it back.
     std::fs::create_dir(&task.scratch).map_err(|e| failure(&format!("creating {}", task.scratch.display()), e))?;
-    let cli = match start(&task) {
+    let cli = match start_cli(&task) {
         Ok(cli) => cli,
         Err(error) => {
             remove_scratch(&task);
@@ -130,7 +130,7 @@ fn keep(task: Task) -> Result<(u8, Task), Failure> {
         }
     };
     close_own_stdio();
-    let status = watch(cli, &parent, &signals)?;
+    let status = wait_for_end(cli, &parent, &signals)?;
     end_tree(&signals);
     Ok((status, task))
 }
@@ -143,7 +143,7 @@ fn watch_parent(parent: Pid) -> Result<OwnedFd, Failure> {
 }
 
 /// Starts the CLI on our own stdin, stdout and stderr.
-fn start(task: &Task) -> Result<Pid, Failure> {
+fn start_cli(task: &Task) -> Result<Pid, Failure> {
     let (program, args) = task.command.split_first().ok_or_else(|| failure("starting the CLI", "no command"))?;
     #[expect(clippy::disallowed_methods, reason = "the keeper is the owner that ends the whole tree")]
     let mut command = Command::new(program);
@@ -151,7 +151,7 @@ fn start(task: &Task) -> Result<Pid, Failure> {
     command.args(args).env("TMPDIR", &task.scratch).env("XDG_RUNTIME_DIR", &task.scratch);
     match process_tree::spawn_when_not_busy(&mut command) {
         Ok(child) => {
-            // Reaped by `reap`, which waits for every child and not only for this one.
+            // Reaped by `reap_children`, which waits for every child and not only for this one.
             let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
             pid.ok_or_else(|| failure("starting the CLI", "the system gave no pid"))
         }
@@ -178,7 +178,7 @@ fn close_own_stdio() {
 }
 
 /// Waits until the CLI has exited or has to be killed; gives its exit status.
-fn watch(cli: Pid, parent: &OwnedFd, signals: &Signals) -> Result<u8, Failure> {
+fn wait_for_end(cli: Pid, parent: &OwnedFd, signals: &Signals) -> Result<u8, Failure> {
     loop {
         let mut fds = [PollFd::new(&signals.wake, PollFlags::IN), PollFd::new(parent, PollFlags::IN)];
         match poll(&mut fds, None) {
@@ -186,8 +186,8 @@ fn watch(cli: Pid, parent: &OwnedFd, signals: &Signals) -> Result<u8, Failure> {
             Err(error) => return Err(failure("waiting", error)),
         }
         let server_is_gone = !fds[1].revents().is_empty();
-        signals.drain();
-        if let Reaped { cli: Some(status), .. } = reap(Some(cli)) {
+        signals.drain_wake();
+        if let Reaped { cli: Some(status), .. } = reap_children(Some(cli)) {
             return Ok(status);
         }
         if server_is_gone || signals.quit.load(Ordering::SeqCst) {
@@ -207,7 +207,7 @@ struct Reaped {
 }
 
 /// Reaps every child that has ended.
-fn reap(cli: Option<Pid>) -> Reaped {
+fn reap_children(cli: Option<Pid>) -> Reaped {
     let mut reaped = Reaped { cli: None, none_left: false };
     loop {
         match wait(WaitOptions::NOHANG) {
@@ -224,24 +224,24 @@ fn reap(cli: Option<Pid>) -> Reaped {
 
 /// Kills until the kernel says that nothing is left.
 fn end_tree(signals: &Signals) {
-    if reap(None).none_left {
+    if reap_children(None).none_left {
         return;
     }
-    freeze();
-    while !reap(None).none_left {
+    stop_descendants();
+    while !reap_children(None).none_left {
         for pid in process_tree::descendants(getpid().as_raw_nonzero().get()) {
             process_tree::signal_if(pid, Signal::KILL, || is_descendant(pid));
         }
-        let pause = Timespec { tv_sec: 0, tv_nsec: i64::from(KILL_PAUSE.subsec_nanos()) };
+        let pause = Timespec { tv_sec: 0, tv_nsec: i64::from(KILL_INTERVAL.subsec_nanos()) };
         let _ = poll(&mut [PollFd::new(&signals.wake, PollFlags::IN)], Some(&pause));
-        signals.drain();
+        signals.drain_wake();
     }
 }
 
 /// Stops every descendant, again and again until a look finds no new one: a stopped process cannot fork.
-fn freeze() {
+fn stop_descendants() {
     let mut stopped = std::collections::HashSet::new();
-    for _ in 0..FREEZE_PASSES {
+    for _ in 0..MAX_STOP_PASSES {
         let running: Vec<i32> = process_tree::descendants(getpid().as_raw_nonzero().get())
             .into_iter()
             .filter(|pid| !stopped.contains(pid))
@@ -304,7 +304,7 @@ impl Signals {
         Ok(Self { wake, terminate, quit })
     }
 
-    fn drain(&self) {
+    fn drain_wake(&self) {
         let mut bytes = [0; 64];
         while matches!((&self.wake).read(&mut bytes), Ok(n) if n > 0) {}
     }

@@ -4,7 +4,7 @@
 //! them; only that thread waits for a full pipe, a stopped terminal or a slow disk. A line that finds the queue full, or
 //! that can't be written (the reader is gone, the disk is full), is lost and counted ([`lost_lines`]); once lines can be
 //! written again, a line in the gap says how many were lost. At the end of the process the rest of the queue has
-//! [`LAST_WORDS`] to be written.
+//! [`EXIT_FLUSH_TIMEOUT`] to be written.
 //!
 //! Why not `tracing-appender`: its thread drops a line that can't be written without counting it, its queue counts lines
 //! and not bytes, and its guard prints to stdout and stderr at the end, where that may block or panic.
@@ -31,7 +31,7 @@ use queue::LineQueue;
 use stderr::Stderr;
 
 /// How long the process waits at its end until the last lines are written. A healthy reader takes milliseconds.
-pub const LAST_WORDS: Duration = Duration::from_secs(2);
+pub const EXIT_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -48,17 +48,17 @@ static QUEUE: OnceLock<LineQueue> = OnceLock::new();
 /// Lines that were lost since the start, because the queue was full or because they could not be written.
 #[must_use]
 pub fn lost_lines() -> u64 {
-    QUEUE.get().map_or(0, LineQueue::lost)
+    QUEUE.get().map_or(0, LineQueue::lost_lines)
 }
 
-/// Lines that are logged are written as long as this lives. Dropping it waits for the last of them, [`LAST_WORDS`] at most.
+/// Lines that are logged are written as long as this lives. Dropping it waits for the last of them, [`EXIT_FLUSH_TIMEOUT`] at most.
 #[derive(Debug)]
 pub struct LogGuard(());
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
         if let Some(queue) = QUEUE.get() {
-            queue.flush(LAST_WORDS);
+            queue.flush(EXIT_FLUSH_TIMEOUT);
         }
     }
 }
@@ -70,12 +70,12 @@ pub fn start(filter: &LogFilter, format: LogFormat) -> io::Result<LogGuard> {
     // It writes until the process ends: what it waits for may never come.
     let write = move || queue.write_to(&mut Stderr, |lost| loss_note(format, ansi, lost));
     std::thread::Builder::new().name("log".to_owned()).spawn(write)?;
-    tracing_subscriber::registry().with(filter.targets()).with(layer(format, ansi, move || queue)).init();
+    tracing_subscriber::registry().with(filter.targets()).with(format_layer(format, ansi, move || queue)).init();
     std::panic::set_hook(Box::new(move |info| log_panic(queue, info)));
     Ok(LogGuard(()))
 }
 
-fn layer<S, W, M>(format: LogFormat, ansi: bool, writer: M) -> Box<dyn Layer<S> + Send + Sync>
+fn format_layer<S, W, M>(format: LogFormat, ansi: bool, writer: M) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: Write,
@@ -93,7 +93,7 @@ where
 fn loss_note(format: LogFormat, ansi: bool, lost: u64) -> Vec<u8> {
     let line = Arc::new(Mutex::new(Vec::new()));
     let written = Arc::clone(&line);
-    let subscriber = Registry::default().with(layer(format, ansi, move || Shared(Arc::clone(&written))));
+    let subscriber = Registry::default().with(format_layer(format, ansi, move || Shared(Arc::clone(&written))));
     tracing::subscriber::with_default(subscriber, || {
         tracing::warn!(lines = lost, "log lines were lost here: they could not be written, or not soon enough");
     });
@@ -128,17 +128,17 @@ fn log_panic(queue: &LineQueue, info: &PanicHookInfo<'_>) {
     }
 }
 
-/// Says something to whoever started the program, past the log. Gives up after [`LAST_WORDS`].
+/// Says something to whoever started the program, past the log. Gives up after [`EXIT_FLUSH_TIMEOUT`].
 pub fn notify(message: &str) {
     let line = format!("cc-openai-wrapper: {message}\n");
-    within_last_words(move || {
+    run_with_flush_timeout(move || {
         // If nobody reads it, nothing is lost but the words.
         let _ = Stderr.write_all(line.as_bytes());
     });
 }
 
-/// Runs something that writes to stderr, and may wait for its reader for ever; this waits [`LAST_WORDS`] at most.
-pub fn within_last_words(write: impl FnOnce() + Send + 'static) {
+/// Runs something that writes to stderr, and may wait for its reader for ever; this waits [`EXIT_FLUSH_TIMEOUT`] at most.
+pub fn run_with_flush_timeout(write: impl FnOnce() + Send + 'static) {
     let (done, wait) = std::sync::mpsc::sync_channel(1);
     let writer = std::thread::Builder::new().spawn(move || {
         write();
@@ -147,7 +147,7 @@ pub fn within_last_words(write: impl FnOnce() + Send + 'static) {
     });
     if writer.is_ok() {
         // Too late, or the writer panicked: either way there is nothing more to wait for.
-        let _ = wait.recv_timeout(LAST_WORDS);
+        let _ = wait.recv_timeout(EXIT_FLUSH_TIMEOUT);
     }
 }
 

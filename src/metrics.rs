@@ -23,10 +23,10 @@ use crate::turn::{TurnError, Usage};
 mod fixed;
 mod snapshot;
 
-use fixed::Fixed;
+use fixed::FixedFamily;
 pub use snapshot::Snapshot;
 
-/// The media type of [`Metrics::text`].
+/// The media type of [`Metrics::encode_text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The value of a label for whatever is in no list.
@@ -127,14 +127,14 @@ const RESTARTS: [&str; 2] = ["planned", "recovery"];
 pub struct Metrics {
     registry: Registry,
     routes: &'static [&'static str],
-    requests: Fixed<2, Counter>,
-    request_seconds: Fixed<1, Histogram>,
-    wait_seconds: Fixed<1, Histogram>,
-    turn_seconds: Fixed<1, Histogram>,
-    turn_errors: Fixed<1, Counter>,
-    tokens: Fixed<1, Counter>,
+    requests: FixedFamily<2, Counter>,
+    request_seconds: FixedFamily<1, Histogram>,
+    wait_seconds: FixedFamily<1, Histogram>,
+    turn_seconds: FixedFamily<1, Histogram>,
+    turn_errors: FixedFamily<1, Counter>,
+    tokens: FixedFamily<1, Counter>,
     start_seconds: Histogram,
-    restart_seconds: Fixed<1, Histogram>,
+    restart_seconds: FixedFamily<1, Histogram>,
     failures: Counter,
     /// The largest RSS with which an invoker's tree became ready, in bytes; 0 before the first one.
     ready_rss: AtomicU64,
@@ -152,23 +152,23 @@ impl Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix(snapshot::PREFIX),
             routes,
-            requests: Fixed::new(["route", "status"], pairs, Counter::default),
-            request_seconds: Fixed::new(["route"], with_other().map(|route| [route]), seconds),
-            wait_seconds: Fixed::new(["outcome"], Wait::ALL.map(|outcome| [outcome]), seconds),
-            turn_seconds: Fixed::new(["outcome"], Outcome::ALL.map(|outcome| [outcome]), seconds),
-            turn_errors: Fixed::new(["error"], ERRORS.map(|error| [error]), Counter::default),
-            tokens: Fixed::new(["kind"], TOKENS.map(|kind| [kind]), Counter::default),
+            requests: FixedFamily::new(["route", "status"], pairs, Counter::default),
+            request_seconds: FixedFamily::new(["route"], with_other().map(|route| [route]), seconds),
+            wait_seconds: FixedFamily::new(["outcome"], Wait::ALL.map(|outcome| [outcome]), seconds),
+            turn_seconds: FixedFamily::new(["outcome"], Outcome::ALL.map(|outcome| [outcome]), seconds),
+            turn_errors: FixedFamily::new(["error"], ERRORS.map(|error| [error]), Counter::default),
+            tokens: FixedFamily::new(["kind"], TOKENS.map(|kind| [kind]), Counter::default),
             start_seconds: seconds(),
-            restart_seconds: Fixed::new(["kind"], RESTARTS.map(|kind| [kind]), seconds),
+            restart_seconds: FixedFamily::new(["kind"], RESTARTS.map(|kind| [kind]), seconds),
             failures: Counter::default(),
             ready_rss: AtomicU64::new(0),
             since: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
         };
-        metrics.register();
+        metrics.register_all();
         metrics
     }
 
-    fn register(&mut self) {
+    fn register_all(&mut self) {
         let registry = &mut self.registry;
         registry.register(
             "http_requests",
@@ -186,7 +186,7 @@ impl Metrics {
             "Invokers that failed rather than being stopped as planned",
             self.failures.clone(),
         );
-        let mut timed = |name: &str, help: &str, metric: Fixed<1, Histogram>| {
+        let mut timed = |name: &str, help: &str, metric: FixedFamily<1, Histogram>| {
             registry.register_with_unit(name, help, Unit::Seconds, metric);
         };
         timed(
@@ -219,37 +219,37 @@ impl Metrics {
 
     /// The name that requests of this route template are counted under.
     #[must_use]
-    pub fn route(&self, template: &str) -> &'static str {
+    pub fn route_label(&self, template: &str) -> &'static str {
         self.routes.iter().find(|route| **route == template).copied().unwrap_or(OTHER)
     }
 
     /// A request's reply has ended.
-    pub fn request(&self, route: &str, status: &str, took: Duration) {
+    pub fn record_request(&self, route: &str, status: &str, took: Duration) {
         let status = if STATUSES.contains(&status) { status } else { OTHER };
-        self.requests.with([route, status], Counter::inc);
-        self.request_seconds.with([route], |seconds| seconds.observe(took.as_secs_f64()));
+        self.requests.update([route, status], Counter::inc);
+        self.request_seconds.update([route], |seconds| seconds.observe(took.as_secs_f64()));
     }
 
     /// A request does not wait for an invoker any more.
-    pub fn waited(&self, outcome: Wait, took: Duration) {
-        self.wait_seconds.with([outcome.label()], |seconds| seconds.observe(took.as_secs_f64()));
+    pub fn record_wait(&self, outcome: Wait, took: Duration) {
+        self.wait_seconds.update([outcome.label()], |seconds| seconds.observe(took.as_secs_f64()));
     }
 
     /// A turn that an invoker had taken is over.
-    pub fn turn(&self, outcome: Outcome, took: Duration) {
-        self.turn_seconds.with([outcome.label()], |seconds| seconds.observe(took.as_secs_f64()));
+    pub fn record_turn(&self, outcome: Outcome, took: Duration) {
+        self.turn_seconds.update([outcome.label()], |seconds| seconds.observe(took.as_secs_f64()));
     }
 
     /// A turn was refused or ended badly.
-    pub fn turn_error(&self, error: &TurnError) {
-        self.turn_errors.with([error_label(error)], Counter::inc);
+    pub fn record_turn_error(&self, error: &TurnError) {
+        self.turn_errors.update([error_label(error)], Counter::inc);
     }
 
     /// What a turn that ended well cost.
-    pub fn tokens(&self, usage: Usage) {
+    pub fn record_tokens(&self, usage: Usage) {
         let Usage { input, cache_creation, cache_read, output } = usage;
         for (kind, count) in TOKENS.into_iter().zip([input, cache_creation, cache_read, output]) {
-            self.tokens.with([kind], |tokens| tokens.inc_by(count));
+            self.tokens.update([kind], |tokens| tokens.inc_by(count));
         }
     }
 
@@ -260,7 +260,7 @@ impl Metrics {
     }
 
     /// Everything as text, with the facts of this moment.
-    pub fn text(&self, snapshot: &Snapshot) -> Result<String, fmt::Error> {
+    pub fn encode_text(&self, snapshot: &Snapshot) -> Result<String, fmt::Error> {
         let mut text = String::with_capacity(64 * 1024);
         encode_registry(&mut text, &self.registry)?;
         encode_registry(&mut text, &snapshot.registry(self.since))?;
@@ -278,7 +278,7 @@ impl Observer for Metrics {
             }
             LifeEvent::Switched { reason, vacant, .. } => {
                 let kind = if *reason == RestartReason::Recovery { "recovery" } else { "planned" };
-                self.restart_seconds.with([kind], |seconds| seconds.observe(vacant.as_secs_f64()));
+                self.restart_seconds.update([kind], |seconds| seconds.observe(vacant.as_secs_f64()));
             }
             LifeEvent::Stopped { failed: true, .. } => {
                 self.failures.inc();

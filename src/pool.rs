@@ -63,7 +63,7 @@ struct Waiting {
 #[derive(Debug)]
 pub struct Turn {
     events: mpsc::Receiver<TurnEvent>,
-    witness: Witness,
+    on_end: OnTurnEnd,
 }
 
 /// How a turn ended, as its reader saw it.
@@ -77,29 +77,29 @@ pub enum TurnEnd<'a> {
     GivenUp,
 }
 
-type Tell = Box<dyn FnOnce(TurnEnd<'_>) + Send>;
+type TurnEndCallback = Box<dyn FnOnce(TurnEnd<'_>) + Send>;
 
 /// Is told once how a turn ended.
 #[derive(Default)]
-struct Witness(Option<Tell>);
+struct OnTurnEnd(Option<TurnEndCallback>);
 
-impl Witness {
-    fn tell(&mut self, end: TurnEnd<'_>) {
-        if let Some(tell) = self.0.take() {
-            tell(end);
+impl OnTurnEnd {
+    fn call_once(&mut self, end: TurnEnd<'_>) {
+        if let Some(callback) = self.0.take() {
+            callback(end);
         }
     }
 }
 
-impl std::fmt::Debug for Witness {
+impl std::fmt::Debug for OnTurnEnd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Witness").field(&self.0.is_some()).finish()
+        f.debug_tuple("OnTurnEnd").field(&self.0.is_some()).finish()
     }
 }
 
-impl Drop for Witness {
+impl Drop for OnTurnEnd {
     fn drop(&mut self) {
-        self.tell(TurnEnd::GivenUp);
+        self.call_once(TurnEnd::GivenUp);
     }
 }
 
@@ -107,13 +107,13 @@ impl Turn {
     /// The turn whose events come from `events`.
     #[must_use]
     pub fn new(events: mpsc::Receiver<TurnEvent>) -> Self {
-        Self { events, witness: Witness::default() }
+        Self { events, on_end: OnTurnEnd::default() }
     }
 
-    /// Has `witness` told how the turn ends: once, when its end is read or when it is dropped without.
+    /// Has `on_end` told how the turn ends: once, when its end is read or when it is dropped without.
     #[must_use]
-    pub fn witnessed(self, witness: impl FnOnce(TurnEnd<'_>) + Send + 'static) -> Self {
-        Self { witness: Witness(Some(Box::new(witness))), ..self }
+    pub fn on_end(self, on_end: impl FnOnce(TurnEnd<'_>) + Send + 'static) -> Self {
+        Self { on_end: OnTurnEnd(Some(Box::new(on_end))), ..self }
     }
 
     /// The next event; the last one is `Done` or `Failed`, then `None`.
@@ -121,9 +121,9 @@ impl Turn {
         let event = self.events.recv().await;
         match &event {
             Some(TurnEvent::Text(_)) => {}
-            Some(TurnEvent::Done(completion)) => self.witness.tell(TurnEnd::Done(completion)),
-            Some(TurnEvent::Failed(error)) => self.witness.tell(TurnEnd::Failed(error)),
-            None => self.witness.tell(TurnEnd::Failed(&lost())),
+            Some(TurnEvent::Done(completion)) => self.on_end.call_once(TurnEnd::Done(completion)),
+            Some(TurnEvent::Failed(error)) => self.on_end.call_once(TurnEnd::Failed(error)),
+            None => self.on_end.call_once(TurnEnd::Failed(&lost_turn_error())),
         }
         event
     }
@@ -131,7 +131,7 @@ impl Turn {
 
 /// The error of a turn whose events ended without saying how.
 #[must_use]
-pub fn lost() -> TurnError {
+pub fn lost_turn_error() -> TurnError {
     TurnError::Cli("the turn ended without a result".to_owned())
 }
 
@@ -170,19 +170,19 @@ impl Pool {
             changed: Notify::new(),
             own: own.clone(),
         });
-        tasks.spawn(drive(Arc::clone(&shared), observers));
-        shared.tell(Core::tick);
+        tasks.spawn(run_driver(Arc::clone(&shared), observers));
+        shared.update_core(Core::tick);
         Self { shared }
     }
 
-    /// Queues a turn and waits until an invoker has taken it. Dropping the future gives the place up.
+    /// Queues a turn and waits until an invoker has taken it. Dropping the future removes it from the queue.
     pub async fn turn(&self, prompt: Prompt) -> Result<Turn, TurnError> {
         let (reply, events) = mpsc::channel(REPLY_QUEUE);
         let (accepted, accept) = oneshot::channel();
         let assignment = Assignment { prompt, reply, retried: false };
-        let place = self.shared.queue(Waiting { assignment, accepted: Some(accepted) })?;
+        let entry = self.shared.enqueue_request(Waiting { assignment, accepted: Some(accepted) })?;
         let result = tokio::time::timeout(self.shared.queue_timeout, accept).await;
-        drop(place);
+        drop(entry);
         match result {
             Ok(Ok(Ok(()))) => Ok(Turn::new(events)),
             Ok(Ok(Err(error))) => Err(error),
@@ -233,13 +233,13 @@ impl Pool {
 
     /// Replaces every serving invoker, as at a limit. Gives how many were replaced, once they were.
     pub async fn restart(&self) -> usize {
-        let ids = self.shared.tell(Core::restart);
+        let ids = self.shared.update_core(Core::restart);
         let mut changed = std::pin::pin!(self.shared.changed.notified());
         loop {
             changed.as_mut().enable();
             let (replaced, over) = {
                 let inner = self.shared.lock();
-                let left = ids.iter().filter(|id| inner.core.serves(&[**id])).count();
+                let left = ids.iter().filter(|id| inner.core.serves_any(&[**id])).count();
                 let state = inner.core.status(now()).state;
                 (ids.len() - left, left == 0 || state != status::PoolState::Ready)
             };
@@ -253,12 +253,12 @@ impl Pool {
 
     /// Says that the server lets nobody new in. Turns are served as before, so that whoever is in gets the answer.
     pub fn drain(&self) {
-        self.shared.tell(Core::drain);
+        self.shared.update_core(Core::drain);
     }
 
     /// Gives up what still runs or waits, and ends when every invoker is gone.
     pub async fn stop(&self) {
-        self.shared.tell(Core::stop);
+        self.shared.update_core(Core::stop);
         let mut changed = std::pin::pin!(self.shared.changed.notified());
         loop {
             changed.as_mut().enable();
@@ -272,21 +272,21 @@ impl Pool {
 
     /// Gives up everything at once and kills what runs.
     pub fn kill(&self) {
-        self.shared.tell(Core::kill);
+        self.shared.update_core(Core::kill);
     }
 }
 
-/// A place in the queue; dropping it gives it up, unless it was served.
-struct Place {
+/// A request in the queue. Dropping it withdraws the request, unless an invoker has taken it.
+struct QueueEntry {
     shared: Arc<Shared>,
     ticket: Ticket,
 }
 
-impl Drop for Place {
+impl Drop for QueueEntry {
     fn drop(&mut self) {
         let mut inner = self.shared.lock();
         if inner.waiting.remove(&self.ticket).is_some() {
-            inner.core.withdraw(self.ticket);
+            inner.core.withdraw_request(self.ticket);
         }
     }
 }
@@ -298,18 +298,18 @@ impl Shared {
     }
 
     /// Tells the core something and carries out its answer.
-    fn tell<T>(&self, what: impl FnOnce(&mut Core, Instant, &mut dyn Effects) -> T) -> T {
+    fn update_core<T>(&self, what: impl FnOnce(&mut Core, Instant, &mut dyn Effects) -> T) -> T {
         let result = {
             let mut guard = self.lock();
             let Inner { core, invokers, waiting, events, .. } = &mut *guard;
-            what(core, now(), &mut Carrier { shared: self, invokers, waiting, events })
+            what(core, now(), &mut EffectRunner { shared: self, invokers, waiting, events })
         };
         self.driver.notify_one();
         self.changed.notify_waiters();
         result
     }
 
-    fn ticket(&self, request: Waiting) -> Ticket {
+    fn register_request(&self, request: Waiting) -> Ticket {
         let mut inner = self.lock();
         let ticket = inner.next_ticket;
         inner.next_ticket += 1;
@@ -317,19 +317,19 @@ impl Shared {
         ticket
     }
 
-    fn queue(&self, request: Waiting) -> Result<Place, TurnError> {
-        let ticket = self.ticket(request);
-        let result = self.tell(|core, now, fx| core.request(ticket, now, fx));
+    fn enqueue_request(&self, request: Waiting) -> Result<QueueEntry, TurnError> {
+        let ticket = self.register_request(request);
+        let result = self.update_core(|core, now, fx| core.add_request(ticket, now, fx));
         // Made before the result is looked at: it removes the request that was refused.
         let shared = self.own.upgrade().ok_or(TurnError::Stopping)?;
-        let place = Place { shared, ticket };
-        result.map(|()| place)
+        let entry = QueueEntry { shared, ticket };
+        result.map(|()| entry)
     }
 
-    fn report(&self, id: Id, report: Report<Assignment>) {
+    fn handle_report(&self, id: Id, report: Report<Assignment>) {
         let gone = matches!(report, Report::Gone { .. });
-        let report = report.map(|assignment| self.ticket(Waiting { assignment, accepted: None }));
-        self.tell(|core, now, fx| core.report(id, report, now, fx));
+        let report = report.map(|assignment| self.register_request(Waiting { assignment, accepted: None }));
+        self.update_core(|core, now, fx| core.handle_report(id, report, now, fx));
         if gone {
             self.lock().invokers.remove(&id);
         }
@@ -337,19 +337,19 @@ impl Shared {
 }
 
 /// Carries out what the core wants, under the lock: nothing here waits.
-struct Carrier<'a> {
+struct EffectRunner<'a> {
     shared: &'a Shared,
     invokers: &'a mut BTreeMap<Id, Invoker>,
     waiting: &'a mut BTreeMap<Ticket, Waiting>,
     events: &'a mut VecDeque<LifeEvent>,
 }
 
-impl Effects for Carrier<'_> {
-    fn start(&mut self) -> Id {
+impl Effects for EffectRunner<'_> {
+    fn start_invoker(&mut self) -> Id {
         let pool = self.shared.own.clone();
         let invoker = self.shared.factory.start_reporting(Arc::new(move |id, report| {
             if let Some(pool) = pool.upgrade() {
-                pool.report(id, report);
+                pool.handle_report(id, report);
             }
         }));
         let id = invoker.id();
@@ -357,15 +357,15 @@ impl Effects for Carrier<'_> {
         id
     }
 
-    fn suits(&self, id: Id, ticket: Ticket) -> bool {
+    fn runs_requested_model(&self, id: Id, ticket: Ticket) -> bool {
         let (invoker, waiting) = (self.invokers.get(&id), self.waiting.get(&ticket));
-        invoker.zip(waiting).is_some_and(|(invoker, waiting)| invoker.runs(&waiting.assignment.prompt))
+        invoker.zip(waiting).is_some_and(|(invoker, waiting)| invoker.runs_model_of(&waiting.assignment.prompt))
     }
 
-    fn assign(&mut self, id: Id, ticket: Ticket, clear: Clear) -> bool {
+    fn assign_turn(&mut self, id: Id, ticket: Ticket, clear: Clear) -> bool {
         let Some(waiting) = self.waiting.remove(&ticket) else { return true };
         let Some(invoker) = self.invokers.get_mut(&id) else { return false };
-        match invoker.turn(waiting.assignment, clear) {
+        match invoker.assign_turn(waiting.assignment, clear) {
             Ok(()) => {
                 // If the request has gone away in this instant, the invoker sees that its reply has no reader.
                 let _ = waiting.accepted.map(|accepted| accepted.send(Ok(())));
@@ -378,7 +378,7 @@ impl Effects for Carrier<'_> {
         }
     }
 
-    fn refuse(&mut self, ticket: Ticket, error: TurnError) {
+    fn refuse_request(&mut self, ticket: Ticket, error: TurnError) {
         match self.waiting.remove(&ticket) {
             Some(Waiting { accepted: Some(accepted), .. }) => drop(accepted.send(Err(error))),
             Some(Waiting { assignment, accepted: None }) => drop(assignment.reply.try_send(TurnEvent::Failed(error))),
@@ -386,26 +386,26 @@ impl Effects for Carrier<'_> {
         }
     }
 
-    fn stop(&mut self, id: Id, cause: StopReason, now: bool) {
+    fn stop_invoker(&mut self, id: Id, cause: StopReason, now: bool) {
         if let Some(invoker) = self.invokers.get(&id) {
             invoker.stop(cause, now);
         }
     }
 
-    fn kill(&mut self, id: Id) {
+    fn kill_invoker(&mut self, id: Id) {
         if let Some(invoker) = self.invokers.get(&id) {
             invoker.kill();
         }
     }
 
-    fn emit(&mut self, event: LifeEvent) {
+    fn emit_event(&mut self, event: LifeEvent) {
         self.events.push_back(event);
     }
 }
 
 /// Calls the observers, and ticks the core when time alone changes something. Ends when the last invoker of a
 /// stopping pool is gone.
-async fn drive(shared: Arc<Shared>, observers: Vec<Arc<dyn Observer>>) {
+async fn run_driver(shared: Arc<Shared>, observers: Vec<Arc<dyn Observer>>) {
     loop {
         let (events, next, over) = {
             let mut inner = shared.lock();
@@ -423,7 +423,7 @@ async fn drive(shared: Arc<Shared>, observers: Vec<Arc<dyn Observer>>) {
         }
         tokio::select! {
             () = shared.driver.notified() => {}
-            () = sleep_until(next) => shared.tell(Core::tick),
+            () = sleep_until(next) => shared.update_core(Core::tick),
         }
     }
 }

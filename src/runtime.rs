@@ -54,7 +54,7 @@ pub struct RuntimeFolder {
     path: PathBuf,
     instance: String,
     /// Each file that was kept, with its contents.
-    kept: Vec<(PathBuf, String)>,
+    files: Vec<(PathBuf, String)>,
 }
 
 impl RuntimeFolder {
@@ -62,8 +62,8 @@ impl RuntimeFolder {
     /// of this one.
     pub fn create(root: Option<&Path>) -> Result<Self, RuntimeError> {
         let root = root.map_or_else(default_root, Path::to_path_buf);
-        private_folder(&root)?;
-        let swept = sweep(&root);
+        ensure_private_folder(&root)?;
+        let swept = sweep_dead_servers(&root);
         if swept > 0 {
             tracing::warn!(processes = swept, "ended what a killed server had left");
         }
@@ -74,11 +74,11 @@ impl RuntimeFolder {
             let instance = format!("{}-{}-{n}", own.pid, own.start_time);
             let path = root.join(&instance);
             match DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => return Ok(Self { path, instance, kept: Vec::new() }),
+                Ok(()) => return Ok(Self { path, instance, files: Vec::new() }),
                 // One process can run several servers (tests do): each gets a folder of its own.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => n += 1,
                 // Another server was the last in `root`, and has removed it in this instant.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => private_folder(&root)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => ensure_private_folder(&root)?,
                 Err(source) => return Err(RuntimeError::Io { path, source }),
             }
         }
@@ -91,23 +91,23 @@ impl RuntimeFolder {
     }
 
     /// Writes a file that only this user can read; it goes with the folder.
-    pub fn keep(&mut self, name: &str, contents: &str) -> Result<PathBuf, RuntimeError> {
+    pub fn write_private_file(&mut self, name: &str, contents: &str) -> Result<PathBuf, RuntimeError> {
         let path = self.path.join(name);
-        write_private(&path, contents)?;
-        self.kept.push((path.clone(), contents.to_owned()));
+        create_private_file(&path, contents)?;
+        self.files.push((path.clone(), contents.to_owned()));
         Ok(path)
     }
 
     /// Makes the folder and its files again where they are gone: whatever cleans a folder for temporary files must not
     /// keep a server from starting its next CLI.
-    pub fn restore(&self) -> Result<(), RuntimeError> {
+    pub fn restore_files(&self) -> Result<(), RuntimeError> {
         if !self.path.is_dir() {
-            self.path.parent().map_or(Ok(()), private_folder)?;
-            private_folder(&self.path)?;
+            self.path.parent().map_or(Ok(()), ensure_private_folder)?;
+            ensure_private_folder(&self.path)?;
             tracing::warn!(folder = %self.path.display(), "the runtime folder was gone; made it again");
         }
-        for (path, contents) in self.kept.iter().filter(|(path, _)| !path.exists()) {
-            match write_private(path, contents) {
+        for (path, contents) in self.files.iter().filter(|(path, _)| !path.exists()) {
+            match create_private_file(path, contents) {
                 // Another invoker that starts in this instant was faster.
                 Err(RuntimeError::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {}
                 written => written?,
@@ -123,9 +123,9 @@ impl RuntimeFolder {
     }
 
     /// Ends what one invoker has left although its keeper is gone. Gives how many processes it ended.
-    pub fn clear(&self, invoker: u64, keeper: Option<i32>) -> usize {
+    pub fn end_leftovers(&self, invoker: u64, keeper: Option<i32>) -> usize {
         let mark = self.mark(invoker);
-        let ended = end_marked(|value| value == mark);
+        let ended = kill_marked(|value| value == mark);
         reap_orphans(&ended, keeper);
         let _ = std::fs::remove_dir_all(self.scratch(invoker));
         ended.len()
@@ -148,13 +148,13 @@ fn default_root() -> PathBuf {
     )
 }
 
-fn write_private(path: &Path, contents: &str) -> Result<(), RuntimeError> {
+fn create_private_file(path: &Path, contents: &str) -> Result<(), RuntimeError> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let written = file.and_then(|mut file| file.write_all(contents.as_bytes()));
     written.map_err(|source| RuntimeError::Io { path: path.to_path_buf(), source })
 }
 
-fn private_folder(path: &Path) -> Result<(), RuntimeError> {
+fn ensure_private_folder(path: &Path) -> Result<(), RuntimeError> {
     let io = |source| RuntimeError::Io { path: path.to_path_buf(), source };
     DirBuilder::new().mode(0o700).recursive(true).create(path).map_err(io)?;
     let metadata: Metadata = std::fs::symlink_metadata(path).map_err(io)?;
@@ -172,14 +172,14 @@ fn private_folder(path: &Path) -> Result<(), RuntimeError> {
 }
 
 /// Ends what carries the mark of a server that is gone, and removes its folder. Gives how many processes it ended.
-fn sweep(root: &Path) -> usize {
+fn sweep_dead_servers(root: &Path) -> usize {
     let Ok(entries) = std::fs::read_dir(root) else { return 0 };
     let mut ended = 0;
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if owner(&name).is_some_and(|server| !server.is_running()) {
+        if owner_of_folder(&name).is_some_and(|server| !server.is_running()) {
             let mark = format!("{name}.");
-            ended += end_marked(|value| value.starts_with(&mark)).len();
+            ended += kill_marked(|value| value.starts_with(&mark)).len();
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
@@ -187,31 +187,31 @@ fn sweep(root: &Path) -> usize {
 }
 
 /// The server that a folder belongs to.
-fn owner(name: &str) -> Option<ProcessId> {
+fn owner_of_folder(name: &str) -> Option<ProcessId> {
     let mut parts = name.split('-');
     let (pid, start_time) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     Some(ProcessId { pid, start_time })
 }
 
 /// A tree that keeps forking may need several looks; one that is dead needs one.
-const PASSES: usize = 100;
+const MAX_PASSES: usize = 100;
 
 /// Kills every process whose mark `matches`.
-fn end_marked(matches: impl Fn(&str) -> bool) -> BTreeSet<ProcessId> {
+fn kill_marked(matches: impl Fn(&str) -> bool) -> BTreeSet<ProcessId> {
     let mut ended = BTreeSet::new();
-    for _ in 0..PASSES {
+    for _ in 0..MAX_PASSES {
         let marked = process_tree::with_environment(MARK, &matches);
         if marked.is_empty() {
             break;
         }
-        ended.extend(marked.into_iter().filter(|process| end(*process)));
-        std::thread::sleep(PAUSE);
+        ended.extend(marked.into_iter().filter(|process| kill_process(*process)));
+        std::thread::sleep(PASS_INTERVAL);
     }
     ended
 }
 
 /// Between two looks. A SIGKILL takes effect within this.
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(2);
+const PASS_INTERVAL: std::time::Duration = std::time::Duration::from_millis(2);
 
 /// Where a server is child subreaper, the orphans of a killed keeper have become its children: those that were ended
 /// just now, and those of the keeper's process group that had ended before. A process that was killed has no environment
@@ -221,7 +221,7 @@ fn reap_orphans(ended: &BTreeSet<ProcessId>, keeper: Option<i32>) {
         let was_kept = Some(pid) != keeper && keeper.is_some() && process_tree::group(pid) == keeper;
         was_kept || ProcessId::of(pid).is_some_and(|process| ended.contains(&process))
     };
-    for _ in 0..PASSES {
+    for _ in 0..MAX_PASSES {
         let children = process_tree::children(rustix::process::getpid().as_raw_nonzero().get());
         let orphans: Vec<Pid> = children.into_iter().filter(|pid| is_orphan(*pid)).filter_map(Pid::from_raw).collect();
         if orphans.is_empty() {
@@ -230,11 +230,11 @@ fn reap_orphans(ended: &BTreeSet<ProcessId>, keeper: Option<i32>) {
         for orphan in orphans {
             let _ = rustix::process::waitpid(Some(orphan), rustix::process::WaitOptions::NOHANG);
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(PASS_INTERVAL);
     }
 }
 
-fn end(process: ProcessId) -> bool {
+fn kill_process(process: ProcessId) -> bool {
     process_tree::signal_if(process.pid, Signal::KILL, || process.is_running())
 }
 
@@ -258,10 +258,13 @@ mod tests {
     fn a_kept_file_is_private_and_goes_with_the_folder() {
         let root = tempfile::tempdir().unwrap();
         let mut folder = RuntimeFolder::create(Some(root.path())).unwrap();
-        let path = folder.keep("system-prompt", "Answer.").unwrap();
+        let path = folder.write_private_file("system-prompt", "Answer.").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "Answer.");
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        assert!(matches!(folder.keep("system-prompt", ""), Err(RuntimeError::Io { .. })), "never over another");
+        assert!(
+            matches!(folder.write_private_file("system-prompt", ""), Err(RuntimeError::Io { .. })),
+            "never over another"
+        );
         drop(folder);
         assert!(!root.path().exists());
     }
@@ -271,14 +274,14 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().join("runtime");
         let mut folder = RuntimeFolder::create(Some(&root)).unwrap();
-        let path = folder.keep("system-prompt", "Answer.").unwrap();
+        let path = folder.write_private_file("system-prompt", "Answer.").unwrap();
         for removed in [&root, &folder.path, &path] {
             if removed.is_dir() {
                 std::fs::remove_dir_all(removed).unwrap();
             } else {
                 std::fs::remove_file(removed).unwrap();
             }
-            folder.restore().unwrap();
+            folder.restore_files().unwrap();
             assert_eq!(std::fs::read_to_string(&path).unwrap(), "Answer.", "{} was removed", removed.display());
             for private in [&root, &folder.path] {
                 assert_eq!(std::fs::metadata(private).unwrap().mode() & 0o777, 0o700);
@@ -286,7 +289,7 @@ mod tests {
         }
         std::fs::remove_dir_all(&root).unwrap();
         std::fs::write(&root, "in the way").unwrap();
-        assert!(folder.restore().unwrap_err().to_string().contains("--runtime-dir"));
+        assert!(folder.restore_files().unwrap_err().to_string().contains("--runtime-dir"));
     }
 
     #[test]

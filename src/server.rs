@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::pool::observer::{Log, Observer};
 use crate::runtime::{RuntimeError, RuntimeFolder};
-use crate::shutdown::{Spawned, Tasks};
+use crate::shutdown::{SpawnCounts, Tasks};
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -45,11 +45,11 @@ pub enum StartError {
 /// The CLI that `config` asks for. Its system prompt is kept in `runtime`, so that every restart has the same text,
 /// whatever becomes of the file.
 pub fn cli(config: &Config, runtime: &mut RuntimeFolder) -> Result<ClaudeCommand, StartError> {
-    let account = account::account(config.auth, account::is_set)?;
+    let account = account::select_account(config.auth, account::is_set)?;
     let system_prompt = config.system_prompt_file.as_deref().map(system_prompt::read).transpose()?;
-    let system_prompt = system_prompt.map(|text| runtime.keep("system-prompt", &text)).transpose()?;
+    let system_prompt = system_prompt.map(|text| runtime.write_private_file("system-prompt", &text)).transpose()?;
     tracing::info!(auth = %account, "turns are billed to this account");
-    if let Some(url) = endpoint::elsewhere() {
+    if let Some(url) = endpoint::base_url_override() {
         tracing::warn!(url, "{} is set: the CLI sends requests there", endpoint::VARIABLE);
     }
     Ok(ClaudeCommand::new(config, account, system_prompt.as_deref()))
@@ -112,8 +112,8 @@ impl Server {
 
     /// Where its tasks were spawned: those of the connections, and those of the pool with its invokers.
     #[must_use]
-    pub fn spawned(&self) -> [Spawned; 2] {
-        [self.tasks.spawned(), self.invokers.spawned()]
+    pub fn spawn_counts(&self) -> [SpawnCounts; 2] {
+        [self.tasks.spawn_counts(), self.invokers.spawn_counts()]
     }
 
     /// What kills it while it stops: nothing is waited for any longer, whatever clients do.

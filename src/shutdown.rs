@@ -11,11 +11,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
-/// The only place where the product spawns: every task is counted here and joined at the end.
+/// The only site where the product spawns: every task is counted here and joined at the end.
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
-    spawned: Spawned,
+    spawn_counts: SpawnCounts,
     stop: CancellationToken,
     hurry: CancellationToken,
 }
@@ -34,7 +34,7 @@ impl Tasks {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let alive = self.spawned.begin(Location::caller());
+        let alive = self.spawn_counts.count_spawn(Location::caller());
         self.tracker.spawn(future.map(move |output| {
             drop(alive);
             output
@@ -43,8 +43,8 @@ impl Tasks {
 
     /// Where the tasks of this set were spawned.
     #[must_use]
-    pub fn spawned(&self) -> Spawned {
-        self.spawned.clone()
+    pub fn spawn_counts(&self) -> SpawnCounts {
+        self.spawn_counts.clone()
     }
 
     /// How many tasks of this set have not ended.
@@ -58,14 +58,8 @@ impl Tasks {
         self.stop.cancel();
     }
 
-    /// Whether [`Tasks::stop`] was called.
-    #[must_use]
-    pub fn is_stopping(&self) -> bool {
-        self.stop.is_cancelled()
-    }
-
     /// Ends when [`Tasks::stop`] is called.
-    pub fn stopped(&self) -> WaitForCancellationFutureOwned {
+    pub fn wait_for_stop(&self) -> WaitForCancellationFutureOwned {
         self.stop.clone().cancelled_owned()
     }
 
@@ -75,7 +69,7 @@ impl Tasks {
     }
 
     /// Ends when [`Tasks::hurry`] is called.
-    pub fn hurried(&self) -> WaitForCancellationFutureOwned {
+    pub fn wait_for_hurry(&self) -> WaitForCancellationFutureOwned {
         self.hurry.clone().cancelled_owned()
     }
 
@@ -89,41 +83,41 @@ impl Tasks {
 /// How many tasks of a set are alive, by the line that spawned them. It has one entry for each such line of the code,
 /// for ever, and nothing for each task.
 #[derive(Debug, Clone, Default)]
-pub struct Spawned {
-    alive: Arc<Mutex<BTreeMap<Place, usize>>>,
+pub struct SpawnCounts {
+    alive: Arc<Mutex<BTreeMap<SpawnSite, usize>>>,
 }
 
-type Place = &'static Location<'static>;
+type SpawnSite = &'static Location<'static>;
 
-impl Spawned {
+impl SpawnCounts {
     /// The lines, as `src/pool.rs:171`, with how many tasks of each are alive.
     #[must_use]
-    pub fn alive(&self) -> Vec<(String, usize)> {
+    pub fn alive_by_site(&self) -> Vec<(String, usize)> {
         let alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
-        alive.iter().map(|(place, &count)| (format!("{}:{}", place.file(), place.line()), count)).collect()
+        alive.iter().map(|(site, &count)| (format!("{}:{}", site.file(), site.line()), count)).collect()
     }
 
-    fn begin(&self, place: Place) -> Alive {
-        self.change(place, |count| count + 1);
-        Alive { spawned: self.clone(), place }
+    fn count_spawn(&self, site: SpawnSite) -> TaskCount {
+        self.update_count(site, |count| count + 1);
+        TaskCount { counts: self.clone(), site }
     }
 
-    fn change(&self, place: Place, to: impl FnOnce(usize) -> usize) {
+    fn update_count(&self, site: SpawnSite, to: impl FnOnce(usize) -> usize) {
         let mut alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = alive.entry(place).or_default();
+        let count = alive.entry(site).or_default();
         *count = to(*count);
     }
 }
 
 /// A task that has not ended; also one that is aborted ends.
-struct Alive {
-    spawned: Spawned,
-    place: Place,
+struct TaskCount {
+    counts: SpawnCounts,
+    site: SpawnSite,
 }
 
-impl Drop for Alive {
+impl Drop for TaskCount {
     fn drop(&mut self) {
-        self.spawned.change(self.place, |count| count.saturating_sub(1));
+        self.counts.update_count(self.site, |count| count.saturating_sub(1));
     }
 }
 
@@ -132,16 +126,16 @@ mod tests {
     use super::*;
 
     fn alive(tasks: &Tasks) -> Vec<usize> {
-        tasks.spawned().alive().into_iter().map(|(_, count)| count).collect()
+        tasks.spawn_counts().alive_by_site().into_iter().map(|(_, count)| count).collect()
     }
 
     #[tokio::test]
     async fn a_live_task_is_known_by_the_line_that_spawned_it() {
         let tasks = Tasks::new();
         let line = line!() + 1;
-        let spawn = || tasks.spawn(tasks.stopped());
+        let spawn = || tasks.spawn(tasks.wait_for_stop());
         let (first, second) = (spawn(), spawn());
-        assert_eq!(tasks.spawned().alive(), [(format!("src/shutdown.rs:{line}"), 2)]);
+        assert_eq!(tasks.spawn_counts().alive_by_site(), [(format!("src/shutdown.rs:{line}"), 2)]);
         tasks.stop();
         assert!(first.await.is_ok() && second.await.is_ok());
         assert_eq!(alive(&tasks), [0]);

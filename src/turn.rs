@@ -113,7 +113,7 @@ pub enum TurnError {
         words: String,
     },
     /// A deadline passed; the turn was interrupted.
-    #[error("the turn was given up after {}: {what}", crate::turn::seconds(*.after))]
+    #[error("the turn was given up after {}: {what}", crate::turn::format_seconds(*.after))]
     Deadline {
         /// Which deadline.
         what: &'static str,
@@ -127,7 +127,7 @@ pub enum TurnError {
         waiting: usize,
     },
     /// The request waited for a free slot as long as it may.
-    #[error("no slot became free within {}", crate::turn::seconds(*.0))]
+    #[error("no slot became free within {}", crate::turn::format_seconds(*.0))]
     QueueTimeout(Duration),
     /// No CLI can be started; a probe tries again.
     #[error("the CLI is offline: {reason}")]
@@ -138,7 +138,7 @@ pub enum TurnError {
         retry_after: Duration,
     },
     /// The account's quota is used up until a known time.
-    #[error("the account's rate limit is reached; it resets in {}", crate::turn::seconds(*.retry_after))]
+    #[error("the account's rate limit is reached; it resets in {}", crate::turn::format_seconds(*.retry_after))]
     RateLimited {
         /// Until then.
         retry_after: Duration,
@@ -149,7 +149,7 @@ pub enum TurnError {
 }
 
 /// A duration as people read it: `2 s`, `0.5 s`.
-pub(crate) fn seconds(d: Duration) -> String {
+pub(crate) fn format_seconds(d: Duration) -> String {
     let s = d.as_secs_f64();
     if d.subsec_millis() == 0 { format!("{s:.0} s") } else { format!("{s:.1} s") }
 }

@@ -27,7 +27,7 @@ pub enum Account {
 pub struct KeyMissing;
 
 /// Switches that send every request to a cloud's own bill. The CLI looks at these first.
-const CLOUDS: [&str; 7] = [
+const CLOUD_SWITCHES: [&str; 7] = [
     "CLAUDE_CODE_USE_BEDROCK",
     "CLAUDE_CODE_USE_VERTEX",
     "CLAUDE_CODE_USE_FOUNDRY",
@@ -38,10 +38,10 @@ const CLOUDS: [&str; 7] = [
 ];
 
 /// Keys that the CLI takes, in its order.
-const KEYS: [&str; 2] = ["ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"];
+const API_KEYS: [&str; 2] = ["ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"];
 
 /// What else is billed somewhere else than the CLI's own login.
-const OTHER_KEYS: [&str; 11] = [
+const OTHER_BILLING_VARIABLES: [&str; 11] = [
     "ANTHROPIC_AWS_API_KEY",
     "ANTHROPIC_CUSTOM_HEADERS",
     "ANTHROPIC_FEDERATION_RULE_ID",
@@ -56,15 +56,15 @@ const OTHER_KEYS: [&str; 11] = [
 ];
 
 /// The subscription's own.
-const LOGINS: [&str; 3] =
+const LOGIN_VARIABLES: [&str; 3] =
     ["CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CODE_OAUTH_REFRESH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN_FILE_DESCRIPTOR"];
 
 /// What pays under `auth`, where `is_set` tells which variables the environment has.
-pub fn account(auth: Auth, is_set: impl Fn(&str) -> bool) -> Result<Account, KeyMissing> {
+pub fn select_account(auth: Auth, is_set: impl Fn(&str) -> bool) -> Result<Account, KeyMissing> {
     match auth {
         Auth::Subscription => Ok(Account::Subscription),
         Auth::ApiKey => {
-            let found = CLOUDS.into_iter().chain(KEYS).find(|name| is_set(name));
+            let found = CLOUD_SWITCHES.into_iter().chain(API_KEYS).find(|name| is_set(name));
             found.map(Account::ApiKey).ok_or(KeyMissing)
         }
     }
@@ -74,7 +74,7 @@ pub fn account(auth: Auth, is_set: impl Fn(&str) -> bool) -> Result<Account, Key
 #[must_use]
 pub fn is_set(name: &str) -> bool {
     let value = std::env::var_os(name).unwrap_or_default();
-    if CLOUDS.contains(&name) {
+    if CLOUD_SWITCHES.contains(&name) {
         let value = value.to_string_lossy().trim().to_ascii_lowercase();
         matches!(value.as_str(), "1" | "true" | "yes" | "on")
     } else {
@@ -84,10 +84,10 @@ pub fn is_set(name: &str) -> bool {
 
 impl Account {
     /// The variables that must not reach the CLI.
-    pub fn withheld(self) -> impl Iterator<Item = &'static str> {
+    pub fn withheld_variables(self) -> impl Iterator<Item = &'static str> {
         let names: &[&[&'static str]] = match self {
-            Self::Subscription => &[&CLOUDS, &KEYS, &OTHER_KEYS],
-            Self::ApiKey(_) => &[&LOGINS],
+            Self::Subscription => &[&CLOUD_SWITCHES, &API_KEYS, &OTHER_BILLING_VARIABLES],
+            Self::ApiKey(_) => &[&LOGIN_VARIABLES],
         };
         names.iter().flat_map(|names| names.iter().copied())
     }
@@ -112,10 +112,10 @@ mod tests {
 
     #[test]
     fn with_a_subscription_no_key_and_no_cloud_reaches_the_cli() {
-        let everything = account(Auth::Subscription, |_| true).unwrap();
-        assert_eq!(everything, account(Auth::Subscription, |_| false).unwrap());
+        let everything = select_account(Auth::Subscription, |_| true).unwrap();
+        assert_eq!(everything, select_account(Auth::Subscription, |_| false).unwrap());
         assert_eq!(everything.to_string(), "subscription");
-        let withheld: Vec<_> = everything.withheld().collect();
+        let withheld: Vec<_> = everything.withheld_variables().collect();
         for name in ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX"] {
             assert!(withheld.contains(&name), "{name}");
         }
@@ -125,15 +125,15 @@ mod tests {
 
     #[test]
     fn with_an_api_key_it_must_be_there_and_the_subscription_is_left_out() {
-        assert_eq!(account(Auth::ApiKey, with(&["CLAUDE_CODE_OAUTH_TOKEN", "HOME"])), Err(KeyMissing));
+        assert_eq!(select_account(Auth::ApiKey, with(&["CLAUDE_CODE_OAUTH_TOKEN", "HOME"])), Err(KeyMissing));
         for (names, words) in [
             (&["ANTHROPIC_API_KEY"][..], "api-key (ANTHROPIC_API_KEY)"),
             (&["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"], "api-key (ANTHROPIC_AUTH_TOKEN)"),
             (&["ANTHROPIC_API_KEY", "CLAUDE_CODE_USE_VERTEX"], "api-key (CLAUDE_CODE_USE_VERTEX)"),
         ] {
-            let account = account(Auth::ApiKey, with(names)).unwrap();
+            let account = select_account(Auth::ApiKey, with(names)).unwrap();
             assert_eq!(account.to_string(), words);
-            let withheld: Vec<_> = account.withheld().collect();
+            let withheld: Vec<_> = account.withheld_variables().collect();
             assert!(withheld.contains(&"CLAUDE_CODE_OAUTH_TOKEN"));
             assert!(names.iter().all(|name| !withheld.contains(name)), "{withheld:?}");
         }

@@ -5,13 +5,13 @@ pub const VARIABLE: &str = "ANTHROPIC_BASE_URL";
 
 /// The address in the server's own environment, without what may be secret in it; none where it is not set.
 #[must_use]
-pub fn elsewhere() -> Option<String> {
+pub fn base_url_override() -> Option<String> {
     let value = std::env::var_os(VARIABLE).filter(|value| !value.is_empty())?;
-    Some(shown(&value.to_string_lossy()))
+    Some(redact_url(&value.to_string_lossy()))
 }
 
 /// Scheme, host and path: a user, a password or a key can stand in every other part.
-fn shown(url: &str) -> String {
+fn redact_url(url: &str) -> String {
     let url = url.split(['?', '#']).next().unwrap_or_default();
     let shown = match url.split_once("://") {
         Some((scheme, rest)) => {
@@ -36,7 +36,7 @@ mod tests {
             ("user:s3cret@proxy:80/x", "proxy:80/x"),
             ("http://proxy\n/x", "http://proxy/x"),
         ] {
-            assert_eq!(shown(url), words);
+            assert_eq!(redact_url(url), words);
         }
     }
 }

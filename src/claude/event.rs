@@ -266,7 +266,7 @@ struct ControlRequest {
 }
 
 /// Reads one line.
-pub fn parse(line: &[u8]) -> Result<Line<'_>, EventError> {
+pub fn parse_line(line: &[u8]) -> Result<Line<'_>, EventError> {
     if line.trim_ascii_start().first() != Some(&b'{') {
         return Err(EventError::Noise);
     }
@@ -279,7 +279,7 @@ fn parse_event(head: &Head<'_>, line: &[u8]) -> Result<ClaudeEvent, serde_json::
     Ok(match (&*head.kind, head.subtype.as_deref()) {
         ("stream_event", _) => stream_event(serde_json::from_slice(line)?),
         // The line is JSON; what does not have the shape of a message has no text.
-        ("assistant", _) => serde_json::from_slice(line).map_or(ClaudeEvent::Other, assistant),
+        ("assistant", _) => serde_json::from_slice(line).map_or(ClaudeEvent::Other, assistant_event),
         ("result", _) => ClaudeEvent::Result(serde_json::from_slice(line)?),
         ("system", Some("init")) => ClaudeEvent::Init { model: serde_json::from_slice::<InitLine>(line)?.model },
         ("system", Some("api_retry")) => {
@@ -301,23 +301,23 @@ fn control_response(answer: ControlResponse) -> ClaudeEvent {
     let ControlResponse { subtype, request_id, error, error_code, response } = answer;
     let words = error.unwrap_or_else(|| "no reason given".to_owned());
     let error = (subtype == "error").then_some(ControlError { words, code: error_code });
-    ClaudeEvent::ControlResponse { request_id, error, models: models(&response) }
+    ClaudeEvent::ControlResponse { request_id, error, models: listed_models(&response) }
 }
 
 /// How many models are kept, and how long a name may be, in bytes. The CLI lists five, of at most 20 bytes.
-const MODELS: usize = 64;
-const MODEL_NAME: usize = 128;
+const MAX_MODELS: usize = 64;
+const MAX_MODEL_NAME_BYTES: usize = 128;
 
 /// The models that an answer lists. One without a sensible name is passed over.
-fn models(response: &serde_json::Value) -> Vec<Model> {
+fn listed_models(response: &serde_json::Value) -> Vec<Model> {
     let name = |model: &serde_json::Value, key| {
         let name = model.get(key)?.as_str()?;
-        (1..=MODEL_NAME).contains(&name.len()).then(|| name.to_owned())
+        (1..=MAX_MODEL_NAME_BYTES).contains(&name.len()).then(|| name.to_owned())
     };
     let listed = response.get("models").and_then(serde_json::Value::as_array).into_iter().flatten();
     let models =
         listed.filter_map(|model| Some(Model { name: name(model, "value")?, id: name(model, "resolvedModel") }));
-    models.take(MODELS).collect()
+    models.take(MAX_MODELS).collect()
 }
 
 /// Text counts only where it is the model's own: not inside a tool's sub-conversation.
@@ -335,7 +335,7 @@ fn stream_event(line: StreamLine) -> ClaudeEvent {
     }
 }
 
-fn assistant(line: AssistantLine) -> ClaudeEvent {
+fn assistant_event(line: AssistantLine) -> ClaudeEvent {
     if line.parent_tool_use_id.is_some() {
         return ClaudeEvent::Other;
     }
@@ -353,14 +353,14 @@ fn rate_limit(info: &RateLimitInfo) -> ClaudeEvent {
 /// A control request without arguments, as a line.
 #[must_use]
 pub fn control_request(request_id: &str, subtype: &str) -> Vec<u8> {
-    line(&json!({"type": "control_request", "request_id": request_id, "request": {"subtype": subtype}}))
+    to_line(&json!({"type": "control_request", "request_id": request_id, "request": {"subtype": subtype}}))
 }
 
 /// The control request that switches to another model, as a line.
 #[must_use]
 pub fn set_model(request_id: &str, model: &str) -> Vec<u8> {
     let request = json!({"subtype": "set_model", "model": model});
-    line(&json!({"type": "control_request", "request_id": request_id, "request": request}))
+    to_line(&json!({"type": "control_request", "request_id": request_id, "request": request}))
 }
 
 /// A user message, as a line. The CLI takes one that begins with a slash for a command of its own: an empty line before
@@ -372,7 +372,7 @@ pub fn user_message(text: &str) -> Vec<u8> {
 
 /// A command of the CLI's own, for example `/clear`, as a line.
 #[must_use]
-pub fn command(name: &'static str) -> Vec<u8> {
+pub fn slash_command(name: &'static str) -> Vec<u8> {
     user_line(name)
 }
 
@@ -392,7 +392,7 @@ fn user_line(text: &str) -> Vec<u8> {
 /// The answer to a question of the CLI's: tools are refused, anything else is not supported. Without an answer the
 /// turn would hang.
 #[must_use]
-pub fn refusal(request_id: &str, subtype: &str) -> Vec<u8> {
+pub fn control_refusal(request_id: &str, subtype: &str) -> Vec<u8> {
     let response = if subtype == "can_use_tool" {
         let denial = json!({"behavior": "deny", "message": "This server runs no tools."});
         json!({"subtype": "success", "request_id": request_id, "response": denial})
@@ -400,10 +400,10 @@ pub fn refusal(request_id: &str, subtype: &str) -> Vec<u8> {
         let error = format!("This server does not support {subtype:?}.");
         json!({"subtype": "error", "request_id": request_id, "error": error})
     };
-    line(&json!({"type": "control_response", "response": response}))
+    to_line(&json!({"type": "control_response", "response": response}))
 }
 
-fn line(value: &serde_json::Value) -> Vec<u8> {
+fn to_line(value: &serde_json::Value) -> Vec<u8> {
     let mut line = value.to_string().into_bytes();
     line.push(b'\n');
     line
@@ -416,7 +416,7 @@ mod tests {
     use super::*;
 
     fn event(line: &[u8]) -> ClaudeEvent {
-        parse(line).unwrap().event
+        parse_line(line).unwrap().event
     }
 
     #[test]
@@ -451,7 +451,7 @@ mod tests {
 
     #[test]
     fn a_line_tells_its_conversation_where_it_has_one() {
-        let session = |line: &[u8]| parse(line).unwrap().session.map(Cow::into_owned);
+        let session = |line: &[u8]| parse_line(line).unwrap().session.map(Cow::into_owned);
         assert_eq!(session(br#"{"type":"system","subtype":"init","session_id":"s-1"}"#).as_deref(), Some("s-1"));
         assert_eq!(session(br#"{"type":"stream_event","event":{"type":"message_start"}}"#), None);
         assert_eq!(event(br#"{"type":"stream_event","event":{"type":"message_start"}}"#), ClaudeEvent::MessageStart);
@@ -459,10 +459,10 @@ mod tests {
 
     #[test]
     fn noise_is_told_from_a_broken_line() {
-        assert!(matches!(parse(b"Warning: something"), Err(EventError::Noise)));
-        assert!(matches!(parse(b""), Err(EventError::Noise)));
-        assert!(matches!(parse(br#"{"type":"result""#), Err(EventError::Broken(_))));
-        assert!(matches!(parse(b"{\"type\":\"\xff\"}"), Err(EventError::Broken(_))));
+        assert!(matches!(parse_line(b"Warning: something"), Err(EventError::Noise)));
+        assert!(matches!(parse_line(b""), Err(EventError::Noise)));
+        assert!(matches!(parse_line(br#"{"type":"result""#), Err(EventError::Broken(_))));
+        assert!(matches!(parse_line(b"{\"type\":\"\xff\"}"), Err(EventError::Broken(_))));
     }
 
     #[test]
@@ -481,7 +481,7 @@ mod tests {
         let odd = json!([1, {}, {"value": 7}, {"value": ""}, {"value": "x".repeat(129)}, {"value": "kept", "resolvedModel": []}]);
         assert_eq!(listed(odd), [Model { name: "kept".to_owned(), id: None }]);
         assert_eq!(listed(json!("none")), []);
-        assert_eq!(listed(json!(vec![json!({"value": "m"}); 1000])).len(), MODELS);
+        assert_eq!(listed(json!(vec![json!({"value": "m"}); 1000])).len(), MAX_MODELS);
     }
 
     #[test]
@@ -495,7 +495,7 @@ mod tests {
     #[test]
     fn deep_nesting_is_passed_over_or_refused_and_never_a_crash() {
         let deep = format!(r#"{{"type":"brand_new","x":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
-        match parse(deep.as_bytes()) {
+        match parse_line(deep.as_bytes()) {
             Ok(Line { event: ClaudeEvent::Other, .. }) | Err(EventError::Broken(_)) => {}
             other => panic!("{other:?}"),
         }
@@ -520,8 +520,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = parse(&bytes);
-            let _ = parse(&[b"{".as_slice(), &bytes].concat());
+            let _ = parse_line(&bytes);
+            let _ = parse_line(&[b"{".as_slice(), &bytes].concat());
         }
 
         #[test]

@@ -115,7 +115,7 @@ impl ApiError {
 
     /// The body did not come in time.
     pub(super) fn body_timeout(limit: Duration) -> Self {
-        let message = format!("the request body did not arrive within {}", crate::turn::seconds(limit));
+        let message = format!("the request body did not arrive within {}", crate::turn::format_seconds(limit));
         Self::transient(StatusCode::REQUEST_TIMEOUT, "request_timeout", message)
     }
 
@@ -151,7 +151,7 @@ impl ApiError {
 
     /// The turn's events ended without saying how.
     pub(super) fn turn_lost() -> Self {
-        crate::pool::lost().into()
+        crate::pool::lost_turn_error().into()
     }
 
     /// Its code, as clients read it.

@@ -191,7 +191,7 @@ impl Queued {
         if let Ok(Ok(served)) = timeout(longest, self.served.acquire_owned()).await {
             return Ok(Place { _permits: Some((served, self.admitted)) });
         }
-        let (name, longest) = (self.name.as_str(), crate::turn::seconds(longest));
+        let (name, longest) = (self.name.as_str(), crate::turn::format_seconds(longest));
         let message = format!("no earlier request of the key `{name}` finished within {longest}");
         Err(ApiError::over_limit(message, None))
     }

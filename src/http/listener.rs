@@ -80,7 +80,7 @@ pub(super) async fn run(listener: TcpListener, doors: Doors, config: &Config, li
     loop {
         tokio::select! {
             biased;
-            () = tasks.stopped() => break,
+            () = tasks.wait_for_stop() => break,
             socket = accept(&listener) => match take(&all) {
                 Some(seat) => connection.serve_in(socket, doors.all.clone(), seat),
                 None => if let Some(guest) = reserve.admit().await {
@@ -300,7 +300,7 @@ impl Connection {
             () = self.stopped(phase) => {
                 connection.as_mut().graceful_shutdown();
                 let hurried = async {
-                    self.tasks.hurried().await;
+                    self.tasks.wait_for_hurry().await;
                     sleep(ENDING).await;
                 };
                 tokio::select! {
@@ -322,7 +322,7 @@ impl Connection {
     /// Ends when the connection has to close after what it is doing. One that was taken just before the stop is waited for
     /// a moment: hyper would close it on the request that is on its way.
     async fn stopped(&self, phase: &Phase) {
-        self.tasks.stopped().await;
+        self.tasks.wait_for_stop().await;
         if phase.is_new() {
             sleep(LATE).await;
         }

@@ -23,7 +23,7 @@ pub(super) async fn run_metered_turn<B: Backend>(
     wait.outcome = if result.is_ok() { Wait::Served } else { Wait::Refused };
     drop(wait);
     match result {
-        Ok(turn) => Ok(turn.witnessed(turn_recorder(metrics, notes))),
+        Ok(turn) => Ok(turn.on_end(turn_recorder(metrics, notes))),
         Err(error) => {
             record_failure(&metrics, &notes, &error);
             Err(error)
@@ -40,7 +40,7 @@ struct WaitTimer<'a> {
 
 impl Drop for WaitTimer<'_> {
     fn drop(&mut self) {
-        self.metrics.waited(self.outcome, self.since.elapsed());
+        self.metrics.record_wait(self.outcome, self.since.elapsed());
     }
 }
 
@@ -50,7 +50,7 @@ fn turn_recorder(metrics: Arc<Metrics>, notes: RequestNotes) -> impl FnOnce(Turn
     move |end| {
         let outcome = match end {
             TurnEnd::Done(completion) => {
-                metrics.tokens(completion.usage);
+                metrics.record_tokens(completion.usage);
                 notes.add_completion(completion);
                 Outcome::Done
             }
@@ -60,11 +60,11 @@ fn turn_recorder(metrics: Arc<Metrics>, notes: RequestNotes) -> impl FnOnce(Turn
             }
             TurnEnd::GivenUp => Outcome::GivenUp,
         };
-        metrics.turn(outcome, since.elapsed());
+        metrics.record_turn(outcome, since.elapsed());
     }
 }
 
 fn record_failure(metrics: &Metrics, notes: &RequestNotes, error: &TurnError) {
-    metrics.turn_error(error);
+    metrics.record_turn_error(error);
     notes.set_error(ApiError::from(error.clone()).code());
 }

@@ -197,7 +197,7 @@ pub(super) async fn metrics<B: Backend>(State(app): State<Arc<App<B>>>) -> Resul
         memory_alert: app.config.memory_alert(app.metrics.ready_rss()),
         lost_log_lines: logging::lost_lines(),
     };
-    let text = app.metrics.text(&snapshot).map_err(|error| {
+    let text = app.metrics.encode_text(&snapshot).map_err(|error| {
         tracing::error!(%error, "the metrics could not be written");
         ApiError::internal()
     })?;

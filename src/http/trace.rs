@@ -209,7 +209,7 @@ impl AccessLogEntry {
             client_id: client_id(request.headers()),
             method: request.method().clone(),
             path: prefix(request.uri().path(), MAX_PATH_CHARS).to_owned(),
-            route: template.map_or(OTHER, |path| metrics.route(path.as_str())),
+            route: template.map_or(OTHER, |path| metrics.route_label(path.as_str())),
             started: Instant::now(),
             metrics,
             status: None,
@@ -236,7 +236,7 @@ impl Drop for AccessLogEntry {
     fn drop(&mut self) {
         let took = self.started.elapsed();
         let (status, message) = self.outcome();
-        self.metrics.request(self.route, status, took);
+        self.metrics.record_request(self.route, status, took);
         let facts = self.notes.lock();
         let has_turns = facts.turns > 0;
         tracing::info!(

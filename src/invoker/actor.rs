@@ -18,7 +18,7 @@ use tokio_util::codec::FramedRead;
 use super::binding::{TurnBinding, Work};
 use super::life::{Action, Cause, Ending, Input, Life, Message, Phase};
 use super::reply::{self, Finished, Reply};
-use super::{Assignment, Command, Live, Report, kept_rss};
+use super::{Assignment, Command, LiveInvoker, Report, keeper_tree_rss};
 use crate::claude::codec::{LineDecoder, LineError};
 use crate::claude::event::{self, ClaudeEvent, ControlError, EventError, TurnResult};
 use crate::claude::quota::QuotaHold;
@@ -32,39 +32,39 @@ mod events;
 /// Events of a turn that wait for the client. Two places are always kept for the last piece of text and the end, so
 /// that an ending never has to wait for a slow client.
 pub(crate) const REPLY_QUEUE: usize = 16;
-const RESERVED: usize = 2;
+const RESERVED_EVENTS: usize = 2;
 
 /// How much room an empty read buffer has, in bytes: several deltas. It grows for a longer line.
-const READ_AHEAD: usize = 8 * 1024;
+const READ_BUFFER_BYTES: usize = 8 * 1024;
 
 /// How many bytes of answers may wait for a CLI that asks and does not read. Its own questions were never seen to come
 /// more than one at a time, and an answer has a few hundred bytes.
-const MAX_WAITING_ANSWERS: usize = 256 * 1024;
+const MAX_QUEUED_ANSWER_BYTES: usize = 256 * 1024;
 
 /// How much of the CLI's stderr is kept, in bytes.
-const STDERR_KEPT: usize = 64 * 1024;
+const MAX_STDERR_TAIL_BYTES: usize = 64 * 1024;
 /// How much of it goes into an error message, in bytes.
-const STDERR_SHOWN: usize = 600;
+const MAX_STDERR_IN_ERROR_BYTES: usize = 600;
 
 /// After the exit, how long to wait for the rest of the output. The tree is empty by then, so the pipes have no
 /// writer and their end comes at once; this is for a process that escaped with one of them.
-const DRAIN: Duration = Duration::from_millis(500);
+const MAX_DRAIN: Duration = Duration::from_millis(500);
 
 /// After the CLI closed its stdout, how long it may take to exit.
-const EXIT_AFTER_EOF: Duration = Duration::from_secs(2);
+const MAX_EXIT_AFTER_EOF: Duration = Duration::from_secs(2);
 
 /// The request ids of those control requests whose answers have to be recognised. Never more than one of each is open.
 const INITIALIZE: &str = "initialize";
 const SET_MODEL: &str = "set_model";
 
 /// Runs one invoker from its start until its process tree is empty.
-pub(super) async fn run(mut live: Live, commands: mpsc::Receiver<Command>) {
+pub(super) async fn run(mut live: LiveInvoker, commands: mpsc::Receiver<Command>) {
     let spec: &ClaudeCommand = &live.factory.shared.cli;
     let runtime = &live.factory.shared.runtime;
     let (scratch, mark) = (runtime.scratch(live.id), runtime.mark(live.id));
-    match runtime.restore().map_err(std::io::Error::other).and_then(|()| spec.spawn(&scratch, &mark)) {
+    match runtime.restore_files().map_err(std::io::Error::other).and_then(|()| spec.spawn(&scratch, &mark)) {
         Ok(cli) => Actor::new(live, commands, cli).run().await,
-        Err(error) => live.end(Cause::Failed(format!("cannot start a process: {error}")), false),
+        Err(error) => live.report_gone(Cause::Failed(format!("cannot start a process: {error}")), false),
     }
 }
 
@@ -75,11 +75,11 @@ struct Running {
     /// Events that wait until the client has taken others.
     waiting: VecDeque<TurnEvent>,
     /// A byte of it was passed on: it cannot run again elsewhere.
-    passed_on: bool,
+    forwarded: bool,
 }
 
 struct Actor {
-    live: Live,
+    live: LiveInvoker,
     life: Life,
     commands: mpsc::Receiver<Command>,
     commands_open: bool,
@@ -94,7 +94,7 @@ struct Actor {
     stdout_open: bool,
     stderr: ChildStderr,
     stderr_open: bool,
-    stderr_kept: VecDeque<u8>,
+    stderr_tail: VecDeque<u8>,
     turn: Option<Running>,
     /// The model that answers; none before `initialize` was answered.
     model: Option<String>,
@@ -111,10 +111,10 @@ struct Actor {
 }
 
 impl Actor {
-    fn new(live: Live, commands: mpsc::Receiver<Command>, cli: ClaudeProcess) -> Self {
+    fn new(live: LiveInvoker, commands: mpsc::Receiver<Command>, cli: ClaudeProcess) -> Self {
         let (begun, first) = Life::begin(live.factory.shared.deadlines, now());
         let pid = cli.keeper.id().and_then(|pid| i32::try_from(pid).ok());
-        live.note_keeper(pid);
+        live.set_keeper(pid);
         let max_line = live.factory.shared.max_line;
         let mut actor = Self {
             live,
@@ -131,7 +131,7 @@ impl Actor {
             stdout_open: true,
             stderr: cli.stderr,
             stderr_open: true,
-            stderr_kept: VecDeque::new(),
+            stderr_tail: VecDeque::new(),
             turn: None,
             model: None,
             asked_model: None,
@@ -141,7 +141,7 @@ impl Actor {
             exit: None,
         };
         for action in first {
-            actor.act(action);
+            actor.perform(action);
         }
         actor
     }
@@ -150,20 +150,20 @@ impl Actor {
         let mut stderr_chunk = BytesMut::with_capacity(4096);
         while *self.life.phase() != Phase::Gone {
             let blocked = self.turn.as_ref().is_some_and(|turn| !turn.waiting.is_empty());
-            let deadline = self.deadline(blocked);
+            let deadline = self.next_deadline(blocked);
             let client = self.turn.as_ref().map(|turn| turn.assignment.reply.clone());
             tokio::select! {
                 line = self.stdout.next(), if self.stdout_open && !blocked => self.on_line(line),
-                written = write(&mut self.stdin, &mut self.outbox), if self.stdin.is_some() && !self.outbox.is_empty() => {
+                written = write_outbox(&mut self.stdin, &mut self.outbox), if self.stdin.is_some() && !self.outbox.is_empty() => {
                     self.on_written(&written);
                 }
                 read = self.stderr.read_buf(&mut stderr_chunk), if self.stderr_open => {
                     self.stderr_open = matches!(read, Ok(n) if n > 0);
-                    self.keep_stderr(&mut stderr_chunk);
+                    self.append_stderr(&mut stderr_chunk);
                 }
                 status = self.keeper.wait(), if self.exit.is_none() => self.on_exit(status),
                 command = self.commands.recv(), if self.commands_open => self.on_command(command),
-                () = ready(client.as_ref(), blocked), if client.is_some() => self.on_client(client.as_ref()),
+                () = wait_for_client(client.as_ref(), blocked), if client.is_some() => self.on_client(client.as_ref()),
                 () = sleep_until(deadline) => self.on_deadline(blocked),
             }
             self.finish_exit();
@@ -171,36 +171,36 @@ impl Actor {
     }
 
     /// The nearest of the deadlines of the life, of the exit after the end of stdout, and of the rest after the exit.
-    fn deadline(&self, blocked: bool) -> Option<Instant> {
+    fn next_deadline(&self, blocked: bool) -> Option<Instant> {
         let drained = self.exit.filter(|_| !blocked).map(|(_, drained)| drained);
         [self.life.deadline(), self.exit_due, drained].into_iter().flatten().min()
     }
 
     fn handle(&mut self, input: Input) {
         for action in self.life.handle(input, now()) {
-            self.act(action);
+            self.perform(action);
         }
     }
 
-    fn act(&mut self, action: Action) {
+    fn perform(&mut self, action: Action) {
         match action {
-            Action::Send(message) => self.send(message),
+            Action::Send(message) => self.queue_message(message),
             Action::CloseStdin => {
                 self.stdin = None;
                 self.outbox.clear();
             }
-            Action::Terminate => self.signal(rustix::process::Signal::TERM),
-            Action::KillTree => self.signal(rustix::process::Signal::QUIT),
-            Action::Abandon => self.abandon(),
+            Action::Terminate => self.signal_keeper(rustix::process::Signal::TERM),
+            Action::KillTree => self.signal_keeper(rustix::process::Signal::QUIT),
+            Action::Abandon => self.kill_keeper(),
             Action::EndTurn(ending) => self.end_turn(ending),
             Action::ReportReady => {
                 self.model = Some(self.live.factory.shared.model.clone());
-                self.report(Report::Ready { rss: kept_rss(self.pid) });
+                self.report(Report::Ready { rss: keeper_tree_rss(self.pid) });
             }
-            Action::ReportIdle { cleared } => self.report(Report::Idle { cleared, rss: kept_rss(self.pid) }),
+            Action::ReportIdle { cleared } => self.report(Report::Idle { cleared, rss: keeper_tree_rss(self.pid) }),
             Action::ReportCleared => self.report(Report::Cleared),
-            Action::ReportLeaving(cause) => self.report(Report::Leaving { cause, rss: kept_rss(self.pid) }),
-            Action::ReportGone(cause) => self.gone(cause),
+            Action::ReportLeaving(cause) => self.report(Report::Leaving { cause, rss: keeper_tree_rss(self.pid) }),
+            Action::ReportGone(cause) => self.finish_life(cause),
         }
     }
 
@@ -209,19 +209,19 @@ impl Actor {
     }
 
     /// Between turns nothing is kept of the longest line that has come, whatever came after it.
-    fn forget_lines(&mut self) {
+    fn shrink_read_buffer(&mut self) {
         if self.turn.is_none() && self.stdout.read_buffer().is_empty() {
-            *self.stdout.read_buffer_mut() = BytesMut::with_capacity(READ_AHEAD);
+            *self.stdout.read_buffer_mut() = BytesMut::with_capacity(READ_BUFFER_BYTES);
         }
     }
 
-    fn send(&mut self, message: Message) {
+    fn queue_message(&mut self, message: Message) {
         let line = match message {
             Message::Initialize => event::control_request(INITIALIZE, "initialize"),
             Message::Interrupt => event::control_request("interrupt", "interrupt"),
             Message::Clear => {
-                self.binding.ask(Work::Clear);
-                event::command("/clear")
+                self.binding.begin_work(Work::Clear);
+                event::slash_command("/clear")
             }
             Message::SetModel => {
                 let wanted = self.wanted_model().to_owned();
@@ -229,7 +229,7 @@ impl Actor {
             }
             Message::User => {
                 let Some(turn) = &self.turn else { return };
-                self.binding.ask(Work::Prompt);
+                self.binding.begin_work(Work::Prompt);
                 event::user_message(&turn.assignment.prompt.text)
             }
         };
@@ -243,30 +243,30 @@ impl Actor {
     }
 
     /// To the keeper. Until it has been waited for, its pid is its own.
-    fn signal(&self, signal: rustix::process::Signal) {
+    fn signal_keeper(&self, signal: rustix::process::Signal) {
         if let (None, Some(pid)) = (self.exit, self.pid.and_then(rustix::process::Pid::from_raw)) {
             let _ = rustix::process::kill_process(pid, signal);
         }
     }
 
     /// The keeper did not do its work within its time (somebody stopped it, or it hangs in the kernel).
-    fn abandon(&mut self) {
+    fn kill_keeper(&mut self) {
         tracing::error!(invoker = self.live.id, "the keeper does not answer; killing it and its tree");
-        self.signal(rustix::process::Signal::KILL);
-        self.clear();
+        self.signal_keeper(rustix::process::Signal::KILL);
+        self.end_orphans();
     }
 
     /// Ends what is left of a tree whose keeper is gone.
-    fn clear(&self) {
-        let ended = self.live.factory.shared.runtime.clear(self.live.id, self.pid);
+    fn end_orphans(&self) {
+        let ended = self.live.factory.shared.runtime.end_leftovers(self.live.id, self.pid);
         tracing::warn!(invoker = self.live.id, processes = ended, "the keeper was killed; ended what it had kept");
     }
 
-    fn gone(&mut self, cause: Cause) {
+    fn finish_life(&mut self, cause: Cause) {
         let status = self.exit.map(|(status, _)| status);
         if status.is_none_or(|s| s.code().is_none()) {
             // The keeper was killed: what it kept is on its own now.
-            self.clear();
+            self.end_orphans();
         }
         // A turn that was leased in this instant has not begun: it runs elsewhere.
         self.commands.close();
@@ -280,12 +280,12 @@ impl Actor {
         // A CLI that has started can be started; from then on the code is its own.
         let not_started = matches!(code, Some(keeper::exit::NOT_FOUND | keeper::exit::NOT_EXECUTABLE));
         let unusable = not_started && self.model.is_none();
-        self.live.end(cause, unusable);
+        self.live.report_gone(cause, unusable);
     }
 }
 
 /// Writes a part of the outbox; waits for ever when there is nothing to write to.
-async fn write(stdin: &mut Option<ChildStdin>, outbox: &mut BytesMut) -> std::io::Result<usize> {
+async fn write_outbox(stdin: &mut Option<ChildStdin>, outbox: &mut BytesMut) -> std::io::Result<usize> {
     match stdin {
         Some(stdin) => stdin.write_buf(outbox).await,
         None => std::future::pending().await,
@@ -293,10 +293,10 @@ async fn write(stdin: &mut Option<ChildStdin>, outbox: &mut BytesMut) -> std::io
 }
 
 /// Ends when the client has room for more (if that is what is waited for), or is gone.
-async fn ready(client: Option<&mpsc::Sender<TurnEvent>>, blocked: bool) {
+async fn wait_for_client(client: Option<&mpsc::Sender<TurnEvent>>, blocked: bool) {
     let Some(client) = client else { return };
     if blocked {
-        let _ = client.reserve_many(RESERVED + 1).await;
+        let _ = client.reserve_many(RESERVED_EVENTS + 1).await;
     } else {
         client.closed().await;
     }

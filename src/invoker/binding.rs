@@ -71,7 +71,7 @@ pub struct TurnBinding {
 
 impl TurnBinding {
     /// The CLI is given something to do. Only when its work before has had a result.
-    pub fn ask(&mut self, work: Work) {
+    pub fn begin_work(&mut self, work: Work) {
         self.stage = Stage::Asked(work);
         self.is_reset = false;
     }
@@ -83,10 +83,10 @@ impl TurnBinding {
     }
 
     /// Takes the next line; fails when it does not belong to what the CLI has to do.
-    pub fn accept(&mut self, line: &Line<'_>) -> Result<(), Misplaced> {
+    pub fn check_line(&mut self, line: &Line<'_>) -> Result<(), Misplaced> {
         let session = line.session.as_deref();
         match &line.event {
-            ClaudeEvent::Init { .. } => self.begin(session),
+            ClaudeEvent::Init { .. } => self.on_init(session),
             ClaudeEvent::MessageStart => {
                 self.check_is_running(session, Misplaced::Text)?;
                 (self.in_message, self.frames_messages) = (true, true);
@@ -101,7 +101,7 @@ impl TurnBinding {
                 self.stage = Stage::Idle;
                 Ok(())
             }
-            ClaudeEvent::ConversationReset => self.reset(),
+            ClaudeEvent::ConversationReset => self.on_reset(),
             ClaudeEvent::ApiRetry { .. }
             | ClaudeEvent::RateLimit { .. }
             | ClaudeEvent::ControlResponse { .. }
@@ -110,7 +110,7 @@ impl TurnBinding {
         }
     }
 
-    fn begin(&mut self, session: Option<&str>) -> Result<(), Misplaced> {
+    fn on_init(&mut self, session: Option<&str>) -> Result<(), Misplaced> {
         let Stage::Asked(work) = self.stage else { return Err(Misplaced::Init) };
         self.stage = Stage::Begun(work);
         self.in_message = false;
@@ -131,7 +131,7 @@ impl TurnBinding {
         }
     }
 
-    fn reset(&mut self) -> Result<(), Misplaced> {
+    fn on_reset(&mut self) -> Result<(), Misplaced> {
         let clears = matches!(self.stage, Stage::Asked(Work::Clear) | Stage::Begun(Work::Clear));
         if !clears || self.is_reset {
             return Err(Misplaced::Reset);

@@ -20,13 +20,13 @@ use crate::turn::TurnError;
 
 /// How long `set_model` may take. Measured: 4 to 60 ms; but for a name that it does not know, the CLI first asks the
 /// API, once and without trying again.
-const SWITCH: Duration = Duration::from_secs(15);
+const MAX_SWITCH: Duration = Duration::from_secs(15);
 /// How long an interrupt may take to end the turn. Measured: 15 ms.
-const INTERRUPT: Duration = Duration::from_secs(5);
+const MAX_INTERRUPT: Duration = Duration::from_secs(5);
 /// How long `/clear` may take. Measured: 14 to 41 ms.
-const CLEAR: Duration = Duration::from_secs(5);
+const MAX_CLEAR: Duration = Duration::from_secs(5);
 /// How long each rung of the stopping ladder waits for the exit. Measured for the first: 17 to 75 ms.
-const RUNG: Duration = Duration::from_secs(2);
+const MAX_RUNG: Duration = Duration::from_secs(2);
 
 /// The deadlines that can be configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -287,23 +287,23 @@ impl Life {
     /// Takes one input; gives what has to be done, in order.
     pub fn handle(&mut self, input: Input, now: Instant) -> Vec<Action> {
         match input {
-            Input::Exited(how) => self.exited(how),
-            Input::Kill => self.kill(now),
-            Input::Stop { cause, now: at_once } => self.told_to_stop(cause, at_once, now),
+            Input::Exited(how) => self.on_exit(how),
+            Input::Kill => self.on_kill(now),
+            Input::Stop { cause, now: at_once } => self.on_stop(cause, at_once, now),
             Input::Broken(what) => self.fail(what, now),
             Input::Tick if self.deadline().is_none_or(|deadline| now < deadline) => Vec::new(),
-            Input::Tick => self.deadline_passed(now),
-            Input::Initialized(answer) => self.initialized(answer, now),
-            Input::Lease { clear, switch } => self.leased(clear, switch, now),
-            Input::Switched(answer) => self.switched(answer, now),
-            Input::Activity => self.active(now),
-            Input::TurnEnded { success, detects_late_text } => self.turn_ended(success, detects_late_text, now),
-            Input::Reset => self.was_reset(),
-            Input::GiveUp => self.given_up(Ending::GivenUp, now),
+            Input::Tick => self.on_deadline(now),
+            Input::Initialized(answer) => self.on_initialized(answer, now),
+            Input::Lease { clear, switch } => self.on_lease(clear, switch, now),
+            Input::Switched(answer) => self.on_model_switched(answer, now),
+            Input::Activity => self.extend_silence(now),
+            Input::TurnEnded { success, detects_late_text } => self.on_turn_ended(success, detects_late_text, now),
+            Input::Reset => self.on_reset(),
+            Input::GiveUp => self.give_up_turn(Ending::GivenUp, now),
         }
     }
 
-    fn initialized(&mut self, answer: Result<(), String>, now: Instant) -> Vec<Action> {
+    fn on_initialized(&mut self, answer: Result<(), String>, now: Instant) -> Vec<Action> {
         match (&self.phase, answer) {
             (Phase::Starting { .. }, Ok(())) => {
                 self.phase = Phase::Ready;
@@ -314,33 +314,33 @@ impl Life {
         }
     }
 
-    fn leased(&mut self, clear: Clear, switch: bool, now: Instant) -> Vec<Action> {
+    fn on_lease(&mut self, clear: Clear, switch: bool, now: Instant) -> Vec<Action> {
         if self.phase != Phase::Ready {
             // The invoker broke between the pool's choice and now; the turn is handed back, not lost.
             return vec![Action::EndTurn(Ending::Failed("the invoker was not ready".to_owned()))];
         }
         if switch {
-            self.phase = Phase::Switching { deadline: now + SWITCH, wanted: true, clear, stop_after: None };
+            self.phase = Phase::Switching { deadline: now + MAX_SWITCH, wanted: true, clear, stop_after: None };
             return vec![Action::Send(Message::SetModel)];
         }
-        self.say(clear, None, now)
+        self.send_prompt(clear, None, now)
     }
 
-    fn say(&mut self, clear: Clear, stop_after: Option<StopReason>, now: Instant) -> Vec<Action> {
+    fn send_prompt(&mut self, clear: Clear, stop_after: Option<StopReason>, now: Instant) -> Vec<Action> {
         let (silence, total) = (now + self.deadlines.silence, now + self.deadlines.turn);
         self.phase = Phase::Busy { silence, total, clear, stop_after };
         vec![Action::Send(Message::User)]
     }
 
-    fn switched(&mut self, answer: Result<(), TurnError>, now: Instant) -> Vec<Action> {
+    fn on_model_switched(&mut self, answer: Result<(), TurnError>, now: Instant) -> Vec<Action> {
         let Phase::Switching { wanted, clear, stop_after, .. } = self.phase else { return Vec::new() };
         let mut actions = match answer {
-            Ok(()) if wanted => return self.say(clear, stop_after, now),
+            Ok(()) if wanted => return self.send_prompt(clear, stop_after, now),
             Err(refusal) if wanted => vec![Action::EndTurn(Ending::Refused(refusal))],
             _ => Vec::new(),
         };
         if let Some(cause) = stop_after {
-            return self.leave(actions, Cause::Planned(cause), now);
+            return self.begin_stopping(actions, Cause::Planned(cause), now);
         }
         // Nothing was said: the conversation is what it was.
         self.phase = Phase::Ready;
@@ -348,33 +348,35 @@ impl Life {
         actions
     }
 
-    fn active(&mut self, now: Instant) -> Vec<Action> {
+    fn extend_silence(&mut self, now: Instant) -> Vec<Action> {
         if let Phase::Busy { silence, .. } = &mut self.phase {
             *silence = now + self.deadlines.silence;
         }
         Vec::new()
     }
 
-    fn turn_ended(&mut self, success: bool, detects_late_text: bool, now: Instant) -> Vec<Action> {
+    fn on_turn_ended(&mut self, success: bool, detects_late_text: bool, now: Instant) -> Vec<Action> {
         match self.phase {
             Phase::Busy { stop_after, clear, .. } => {
                 self.after_turn(vec![Action::EndTurn(Ending::Completed)], clear, stop_after, now)
             }
             // The next turn must not get what may still come of this one.
             Phase::Interrupting { .. } if !detects_late_text => {
-                self.leave(Vec::new(), Cause::Planned(StopReason::Restart(RestartReason::Isolation)), now)
+                self.begin_stopping(Vec::new(), Cause::Planned(StopReason::Restart(RestartReason::Isolation)), now)
             }
             Phase::Interrupting { clear, .. } => self.after_turn(Vec::new(), clear, None, now),
             Phase::Clearing { reset: true, stop_after: Some(cause), .. } => {
-                self.leave(vec![Action::ReportCleared], Cause::Planned(cause), now)
+                self.begin_stopping(vec![Action::ReportCleared], Cause::Planned(cause), now)
             }
             Phase::Clearing { reset: true, .. } => {
                 self.phase = Phase::Ready;
                 vec![Action::ReportIdle { cleared: true }]
             }
-            Phase::Clearing { reset: false, stop_after: Some(cause), .. } => self.stop(Cause::Planned(cause), now),
+            Phase::Clearing { reset: false, stop_after: Some(cause), .. } => {
+                self.enter_ladder(Cause::Planned(cause), now)
+            }
             // Answered as if it were a prompt: this CLI does not know `/clear`. An error says nothing about that.
-            Phase::Clearing { reset: false, .. } => self.stop(Cause::NotCleared { unable: success }, now),
+            Phase::Clearing { reset: false, .. } => self.enter_ladder(Cause::NotCleared { unable: success }, now),
             Phase::Starting { .. } | Phase::Ready | Phase::Switching { .. } => {
                 self.fail("a result that nobody asked for".to_owned(), now)
             }
@@ -390,7 +392,7 @@ impl Life {
         now: Instant,
     ) -> Vec<Action> {
         match (clear, stop_after) {
-            (Clear::Never | Clear::IfKept, Some(cause)) => self.leave(actions, Cause::Planned(cause), now),
+            (Clear::Never | Clear::IfKept, Some(cause)) => self.begin_stopping(actions, Cause::Planned(cause), now),
             (Clear::Never, None) => {
                 self.phase = Phase::Ready;
                 actions.push(Action::ReportIdle { cleared: false });
@@ -398,28 +400,28 @@ impl Life {
             }
             (Clear::IfKept | Clear::Always, stop_after) => {
                 let has_to_prove = clear == Clear::Always;
-                self.phase = Phase::Clearing { deadline: now + CLEAR, reset: false, has_to_prove, stop_after };
+                self.phase = Phase::Clearing { deadline: now + MAX_CLEAR, reset: false, has_to_prove, stop_after };
                 actions.push(Action::Send(Message::Clear));
                 actions
             }
         }
     }
 
-    fn was_reset(&mut self) -> Vec<Action> {
+    fn on_reset(&mut self) -> Vec<Action> {
         if let Phase::Clearing { reset, .. } = &mut self.phase {
             *reset = true;
         }
         Vec::new()
     }
 
-    fn given_up(&mut self, ending: Ending, now: Instant) -> Vec<Action> {
+    fn give_up_turn(&mut self, ending: Ending, now: Instant) -> Vec<Action> {
         match self.phase {
             Phase::Busy { stop_after: Some(cause), .. }
             | Phase::Switching { stop_after: Some(cause), wanted: true, .. } => {
-                self.leave(vec![Action::EndTurn(ending)], Cause::Planned(cause), now)
+                self.begin_stopping(vec![Action::EndTurn(ending)], Cause::Planned(cause), now)
             }
             Phase::Busy { clear, .. } => {
-                self.phase = Phase::Interrupting { deadline: now + INTERRUPT, clear };
+                self.phase = Phase::Interrupting { deadline: now + MAX_INTERRUPT, clear };
                 vec![Action::EndTurn(ending), Action::Send(Message::Interrupt)]
             }
             Phase::Switching { ref mut wanted, .. } if *wanted => {
@@ -430,32 +432,38 @@ impl Life {
         }
     }
 
-    fn deadline_passed(&mut self, now: Instant) -> Vec<Action> {
+    fn on_deadline(&mut self, now: Instant) -> Vec<Action> {
         match &self.phase {
-            Phase::Starting { .. } => {
-                self.fail(format!("no answer to initialize within {}", crate::turn::seconds(self.deadlines.start)), now)
-            }
+            Phase::Starting { .. } => self.fail(
+                format!("no answer to initialize within {}", crate::turn::format_seconds(self.deadlines.start)),
+                now,
+            ),
             Phase::Busy { total, .. } if now >= *total => {
-                self.given_up(Ending::Deadline("the turn took too long", self.deadlines.turn), now)
+                self.give_up_turn(Ending::Deadline("the turn took too long", self.deadlines.turn), now)
             }
             Phase::Busy { .. } => {
-                self.given_up(Ending::Deadline("the CLI was silent for too long", self.deadlines.silence), now)
+                self.give_up_turn(Ending::Deadline("the CLI was silent for too long", self.deadlines.silence), now)
             }
             Phase::Switching { .. } => {
                 // The same model would hold the next invoker up as well.
-                let mut actions = self.given_up(Ending::Deadline("the CLI did not answer set_model", SWITCH), now);
-                actions
-                    .extend(self.fail(format!("no answer to set_model within {}", crate::turn::seconds(SWITCH)), now));
+                let mut actions =
+                    self.give_up_turn(Ending::Deadline("the CLI did not answer set_model", MAX_SWITCH), now);
+                actions.extend(
+                    self.fail(
+                        format!("no answer to set_model within {}", crate::turn::format_seconds(MAX_SWITCH)),
+                        now,
+                    ),
+                );
                 actions
             }
             Phase::Interrupting { .. } => self.fail("an interrupt did not end the turn".to_owned(), now),
-            Phase::Clearing { .. } => self.stop(Cause::NotCleared { unable: false }, now),
-            Phase::Stopping { rung, .. } => self.climb(*rung, now),
+            Phase::Clearing { .. } => self.enter_ladder(Cause::NotCleared { unable: false }, now),
+            Phase::Stopping { rung, .. } => self.climb_ladder(*rung, now),
             Phase::Ready | Phase::Gone => Vec::new(),
         }
     }
 
-    fn told_to_stop(&mut self, cause: StopReason, at_once: bool, now: Instant) -> Vec<Action> {
+    fn on_stop(&mut self, cause: StopReason, at_once: bool, now: Instant) -> Vec<Action> {
         match &mut self.phase {
             Phase::Busy { stop_after, .. } | Phase::Switching { stop_after, wanted: true, .. } if !at_once => {
                 *stop_after = Some(cause);
@@ -466,51 +474,51 @@ impl Life {
                 Vec::new()
             }
             Phase::Stopping { .. } | Phase::Gone => Vec::new(),
-            _ => self.stop(Cause::Planned(cause), now),
+            _ => self.enter_ladder(Cause::Planned(cause), now),
         }
     }
 
     fn fail(&mut self, what: String, now: Instant) -> Vec<Action> {
-        self.stop(self.broke(what), now)
+        self.enter_ladder(self.failure_cause(what), now)
     }
 
     /// Why it ends, when it breaks now.
-    fn broke(&self, what: String) -> Cause {
+    fn failure_cause(&self, what: String) -> Cause {
         if matches!(self.phase, Phase::Switching { .. }) { Cause::NotSwitched(what) } else { Cause::Failed(what) }
     }
 
     /// Steps onto the ladder. Does nothing to who is on it already: the first cause is the true one.
-    fn stop(&mut self, cause: Cause, now: Instant) -> Vec<Action> {
+    fn enter_ladder(&mut self, cause: Cause, now: Instant) -> Vec<Action> {
         match &self.phase {
             Phase::Stopping { .. } | Phase::Gone => Vec::new(),
             Phase::Busy { .. } | Phase::Switching { wanted: true, .. } => {
-                self.leave(vec![Action::EndTurn(ending(&cause))], cause, now)
+                self.begin_stopping(vec![Action::EndTurn(turn_ending(&cause))], cause, now)
             }
-            _ => self.leave(Vec::new(), cause, now),
+            _ => self.begin_stopping(Vec::new(), cause, now),
         }
     }
 
-    fn leave(&mut self, mut actions: Vec<Action>, cause: Cause, now: Instant) -> Vec<Action> {
+    fn begin_stopping(&mut self, mut actions: Vec<Action>, cause: Cause, now: Instant) -> Vec<Action> {
         actions.extend([Action::ReportLeaving(cause.clone()), Action::CloseStdin]);
-        self.phase = Phase::Stopping { rung: Rung::StdinClosed, deadline: Some(now + RUNG), cause };
+        self.phase = Phase::Stopping { rung: Rung::StdinClosed, deadline: Some(now + MAX_RUNG), cause };
         actions
     }
 
-    fn kill(&mut self, now: Instant) -> Vec<Action> {
-        let mut actions = self.stop(Cause::Planned(StopReason::Kill), now);
+    fn on_kill(&mut self, now: Instant) -> Vec<Action> {
+        let mut actions = self.enter_ladder(Cause::Planned(StopReason::Kill), now);
         if let Phase::Stopping { rung, deadline, .. } = &mut self.phase
             && *rung < Rung::Killed
         {
-            (*rung, *deadline) = (Rung::Killed, Some(now + RUNG));
+            (*rung, *deadline) = (Rung::Killed, Some(now + MAX_RUNG));
             actions.push(Action::KillTree);
         }
         actions
     }
 
-    fn climb(&mut self, from: Rung, now: Instant) -> Vec<Action> {
+    fn climb_ladder(&mut self, from: Rung, now: Instant) -> Vec<Action> {
         let (next, action, wait) = match from {
-            Rung::StdinClosed => (Rung::Terminated, Action::Terminate, Some(now + RUNG)),
-            Rung::Terminated => (Rung::Killed, Action::KillTree, Some(now + RUNG)),
+            Rung::StdinClosed => (Rung::Terminated, Action::Terminate, Some(now + MAX_RUNG)),
+            Rung::Terminated => (Rung::Killed, Action::KillTree, Some(now + MAX_RUNG)),
             Rung::Killed | Rung::Abandoned => (Rung::Abandoned, Action::Abandon, None),
         };
         if let Phase::Stopping { rung, deadline, .. } = &mut self.phase {
@@ -519,8 +527,8 @@ impl Life {
         vec![action]
     }
 
-    fn exited(&mut self, how: String) -> Vec<Action> {
-        let cause = self.broke(how.clone());
+    fn on_exit(&mut self, how: String) -> Vec<Action> {
+        let cause = self.failure_cause(how.clone());
         match std::mem::replace(&mut self.phase, Phase::Gone) {
             Phase::Gone => Vec::new(),
             Phase::Stopping { cause, .. } => vec![Action::ReportGone(cause)],
@@ -532,7 +540,7 @@ impl Life {
     }
 }
 
-fn ending(cause: &Cause) -> Ending {
+fn turn_ending(cause: &Cause) -> Ending {
     match cause {
         Cause::Failed(what) | Cause::NotSwitched(what) => Ending::Failed(what.clone()),
         Cause::Planned(_) | Cause::NotCleared { .. } => Ending::Stopping,

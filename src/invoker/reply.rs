@@ -40,13 +40,13 @@ pub struct ForeignResult;
 
 impl Reply {
     /// The model that answers.
-    pub fn model(&mut self, model: Option<String>) {
+    pub fn set_model(&mut self, model: Option<String>) {
         self.model = model.or_else(|| self.model.take());
     }
 
     /// A piece of text. False: the reply is longer than `limit` bytes and must not go on.
     #[must_use]
-    pub fn delta(&mut self, text: &str, limit: usize) -> bool {
+    pub fn add_delta(&mut self, text: &str, limit: usize) -> bool {
         // Pieces of one block after the whole of another, which had none: their order is lost.
         self.contradicts |= !self.rest.is_empty();
         self.text.push_str(text);
@@ -55,7 +55,7 @@ impl Reply {
 
     /// The whole text of a block. False: the reply is longer than `limit` bytes and must not go on.
     #[must_use]
-    pub fn block(&mut self, text: &str, limit: usize) -> bool {
+    pub fn add_block(&mut self, text: &str, limit: usize) -> bool {
         let open = &self.text[self.confirmed..];
         if self.rest.is_empty() && open.starts_with(text) {
             self.confirmed += text.len();
@@ -69,12 +69,12 @@ impl Reply {
     }
 
     /// The API's stop reason.
-    pub fn stop_reason(&mut self, reason: String) {
+    pub fn set_stop_reason(&mut self, reason: String) {
         self.stop_reason = Some(reason);
     }
 
     /// The account's quota is used up, until it is renewed.
-    pub fn quota_in(&mut self, resets_in: Duration) {
+    pub fn set_quota_reset(&mut self, resets_in: Duration) {
         self.quota_in = Some(resets_in);
     }
 
@@ -83,7 +83,7 @@ impl Reply {
     pub fn finish(mut self, result: TurnResult) -> Result<Finished, ForeignResult> {
         let usage = result.usage();
         if !result.is_success() {
-            return Ok(Finished { tail: None, outcome: Err(refusal(result, self.quota_in)), usage });
+            return Ok(Finished { tail: None, outcome: Err(result_error(result, self.quota_in)), usage });
         }
         // Blocks alone do not show that none of them came twice.
         let is_complete = !self.contradicts && self.confirmed == self.text.len() && self.rest.is_empty();
@@ -106,10 +106,10 @@ impl Reply {
     }
 }
 
-fn refusal(result: TurnResult, quota_in: Option<Duration>) -> TurnError {
+fn result_error(result: TurnResult, quota_in: Option<Duration>) -> TurnError {
     let message = result.result.unwrap_or_else(|| format!("the CLI ended the turn with {:?}", result.subtype));
     if result.subtype == "success" {
-        let status = result.api_error_status.or_else(|| status_in(&message));
+        let status = result.api_error_status.or_else(|| parse_status(&message));
         let retry_after = match status {
             Some(429) => quota_in.or(Some(RETRY_AFTER)),
             Some(503 | 529) => Some(RETRY_AFTER),
@@ -124,19 +124,19 @@ fn refusal(result: TurnResult, quota_in: Option<Duration>) -> TurnError {
 /// How a turn ends whose model the CLI refused. For a name that it does not know, 2.1.330 asks the API first; what the
 /// API says then need not be about the model.
 #[must_use]
-pub fn not_switched(model: String, error: ControlError) -> TurnError {
+pub fn model_switch_error(model: String, error: ControlError) -> TurnError {
     let ControlError { words, code } = error;
     let (status, retry_after) = match code.as_deref() {
         Some("rate_limit") => (Some(429), Some(RETRY_AFTER)),
         Some("auth_failed") => (Some(401), None),
-        Some("check_server_error" | "check_failed") => (status_in(&words), None),
+        Some("check_server_error" | "check_failed") => (parse_status(&words), None),
         _ => return TurnError::UnknownModel { model, words },
     };
     TurnError::Api { status, message: words, retry_after }
 }
 
 /// Older versions (2.1.19) tell the status in the words alone: `API Error: 529 {…}`.
-fn status_in(message: &str) -> Option<u16> {
+fn parse_status(message: &str) -> Option<u16> {
     let words = message.strip_prefix("API Error: ").or_else(|| message.strip_prefix("API error: "))?;
     let status = words.split(' ').next()?.parse().ok()?;
     (400..600).contains(&status).then_some(status)
@@ -157,10 +157,10 @@ mod tests {
     fn reply(deltas: &[&str], blocks: &[&str]) -> Reply {
         let mut reply = Reply::default();
         for delta in deltas {
-            assert!(reply.delta(delta, 1000));
+            assert!(reply.add_delta(delta, 1000));
         }
         for block in blocks {
-            assert!(reply.block(block, 1000));
+            assert!(reply.add_block(block, 1000));
         }
         reply
     }
@@ -223,7 +223,7 @@ mod tests {
     fn an_empty_reply_is_believed_only_when_the_api_has_ended_a_message() {
         assert_eq!(reply(&[], &[]).finish(success(Some(""))), Err(ForeignResult));
         let mut ended = reply(&[], &[""]);
-        ended.stop_reason("end_turn".to_owned());
+        ended.set_stop_reason("end_turn".to_owned());
         assert_eq!(finish(ended, success(Some(""))).outcome.unwrap().text, "");
     }
 
@@ -241,7 +241,7 @@ mod tests {
     fn a_spent_quota_tells_when_it_is_renewed() {
         let refused = || TurnResult { is_error: true, api_error_status: Some(429), ..success(Some("API Error: 429")) };
         let mut reply = Reply::default();
-        reply.quota_in(Duration::from_mins(7));
+        reply.set_quota_reset(Duration::from_mins(7));
         for (reply, expected) in [(reply, Duration::from_mins(7)), (Reply::default(), RETRY_AFTER)] {
             let Err(TurnError::Api { retry_after, .. }) = finish(reply, refused()).outcome else { panic!() };
             assert_eq!(retry_after, Some(expected));
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn a_model_that_could_not_be_checked_is_not_called_unknown() {
         let refused = |code: Option<&str>, words: &str| {
-            not_switched("m".to_owned(), ControlError { words: words.to_owned(), code: code.map(str::to_owned) })
+            model_switch_error("m".to_owned(), ControlError { words: words.to_owned(), code: code.map(str::to_owned) })
         };
         for code in [Some("not_found"), Some("catalog_unknown"), Some("check_rejected"), Some("new"), None] {
             let expected = TurnError::UnknownModel { model: "m".to_owned(), words: "no".to_owned() };
@@ -285,9 +285,9 @@ mod tests {
     #[test]
     fn a_reply_over_the_limit_is_noticed() {
         let mut reply = Reply::default();
-        assert!(reply.delta("1234", 4));
-        assert!(reply.block("1234", 4));
-        assert!(!reply.delta("5", 4));
-        assert!(!Reply::default().block("12345", 4));
+        assert!(reply.add_delta("1234", 4));
+        assert!(reply.add_block("1234", 4));
+        assert!(!reply.add_delta("5", 4));
+        assert!(!Reply::default().add_block("12345", 4));
     }
 }

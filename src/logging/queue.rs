@@ -43,7 +43,7 @@ enum Entry {
 
 impl LineQueue {
     /// Lines that were lost.
-    pub(super) fn lost(&self) -> u64 {
+    pub(super) fn lost_lines(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 
@@ -75,22 +75,22 @@ impl LineQueue {
     pub(super) fn write_to(&self, out: &mut impl Write, note: impl Fn(u64) -> Vec<u8>) -> ! {
         let mut writer = Writer { out, note, unreported: 0, torn: false };
         loop {
-            match self.next() {
-                Entry::Line(line) if writer.report() && writer.write(&line) => {}
+            match self.next_entry() {
+                Entry::Line(line) if writer.report_loss() && writer.write_line(&line) => {}
                 Entry::Line(_) => {
                     self.lost.fetch_add(1, Ordering::Relaxed);
                     writer.unreported += 1;
                 }
                 Entry::Gap(lines) => {
                     writer.unreported += lines;
-                    writer.report();
+                    writer.report_loss();
                 }
             }
         }
     }
 
     /// The next entry; the one before it has been dealt with.
-    fn next(&self) -> Entry {
+    fn next_entry(&self) -> Entry {
         let mut state = self.lock();
         state.writing = false;
         loop {
@@ -136,19 +136,19 @@ struct Writer<'a, W, N> {
 
 impl<W: Write, N: Fn(u64) -> Vec<u8>> Writer<'_, W, N> {
     /// Says how many lines were lost, if any. False: that can't be written either.
-    fn report(&mut self) -> bool {
+    fn report_loss(&mut self) -> bool {
         if self.unreported == 0 {
             return true;
         }
         let note = (self.note)(self.unreported);
-        if self.write(&note) {
+        if self.write_line(&note) {
             self.unreported = 0;
         }
         self.unreported == 0
     }
 
     /// Whether all of `line` was written.
-    fn write(&mut self, line: &[u8]) -> bool {
+    fn write_line(&mut self, line: &[u8]) -> bool {
         if self.torn {
             self.torn = !matches!(self.out.write(b"\n"), Ok(1));
         }
@@ -230,7 +230,7 @@ mod tests {
         say(0, &["five\n"]);
         say(100, &["six\n", "seven\n"]);
         assert_eq!(disk.text(), "one\ntwo\nthr\nlost 3\nsix\nseven\n");
-        assert_eq!(queue.lost(), 3);
+        assert_eq!(queue.lost_lines(), 3);
     }
 
     /// Takes nothing before it is told.
@@ -264,7 +264,7 @@ mod tests {
             queue.push(&line);
         }
         assert!(queue.lock().bytes <= MAX_QUEUED_BYTES);
-        let lost = queue.lost();
+        let lost = queue.lost_lines();
         assert!(lost > 0);
         queue.flush(Duration::from_millis(1));
         // The gap is where the lines are missing: after all that were in the queue, before what comes later.

@@ -5,7 +5,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::fixed::Fixed;
+use super::fixed::FixedFamily;
 use crate::pool::TreeMemory;
 use crate::pool::status::{PoolState, PoolStatus};
 
@@ -53,15 +53,19 @@ impl Snapshot {
             "Lines of the log that nobody will read: stderr could not be written to, or not soon enough",
             ConstCounter::new(self.lost_log_lines),
         );
-        self.pool(&mut registry);
-        self.processes(&mut registry);
+        self.register_pool(&mut registry);
+        self.register_processes(&mut registry);
         registry
     }
 
-    fn pool(&self, registry: &mut Registry) {
+    fn register_pool(&self, registry: &mut Registry) {
         let status = &self.status;
         let known = STATES.map(|(state, name)| ([name], ConstGauge::new(i64::from(state == status.state))));
-        registry.register("pool_state", "1 for the state that the pool is in", Fixed::of(["state"], known));
+        registry.register(
+            "pool_state",
+            "1 for the state that the pool is in",
+            FixedFamily::from_rows(["state"], known),
+        );
         let quota = status.quota_in.map_or(0.0, |wait| wait.as_secs_f64());
         registry.register_with_unit(
             "rate_limit_resets",
@@ -69,29 +73,44 @@ impl Snapshot {
             Unit::Seconds,
             ConstGauge::new(quota),
         );
-        gauge(registry, "queue_waiting", "Requests that wait for a slot", status.waiting);
-        gauge(
+        register_gauge(registry, "queue_waiting", "Requests that wait for a slot", status.waiting);
+        register_gauge(
             registry,
             "invokers_live",
             "Invokers whose process tree is not known to be empty, those that start or stop included",
             status.live,
         );
-        gauge(registry, "invokers_high_water", "The largest ccw_invokers_live since the start", status.high_water);
-        gauge(registry, "invokers_limit", "How many invokers may be live: the slots and one", status.slots + 1);
-        gauge(registry, "invokers_busy", "Invokers that run a turn", status.busy);
-        gauge(registry, "invokers_standby", "Invokers that are ready or start to take a slot over", status.standby);
+        register_gauge(
+            registry,
+            "invokers_high_water",
+            "The largest ccw_invokers_live since the start",
+            status.high_water,
+        );
+        register_gauge(
+            registry,
+            "invokers_limit",
+            "How many invokers may be live: the slots and one",
+            status.slots + 1,
+        );
+        register_gauge(registry, "invokers_busy", "Invokers that run a turn", status.busy);
+        register_gauge(
+            registry,
+            "invokers_standby",
+            "Invokers that are ready or start to take a slot over",
+            status.standby,
+        );
         registry.register("invoker_starts", "Invokers that were started", ConstCounter::new(status.started));
         let restarts = status.restarts.by_reason().map(|(reason, count)| ([reason.as_str()], ConstCounter::new(count)));
         registry.register(
             "restarts",
             "Slots that have switched to a new invoker, by why",
-            Fixed::of(["reason"], restarts),
+            FixedFamily::from_rows(["reason"], restarts),
         );
     }
 
-    fn processes(&self, registry: &mut Registry) {
+    fn register_processes(&self, registry: &mut Registry) {
         let memory = &self.memory;
-        gauge(
+        register_gauge(
             registry,
             "cli_processes",
             "Processes below the server that are not keepers: the CLIs, and whatever they started",
@@ -107,6 +126,6 @@ impl Snapshot {
     }
 }
 
-fn gauge(registry: &mut Registry, name: &str, help: &str, value: usize) {
+fn register_gauge(registry: &mut Registry, name: &str, help: &str, value: usize) {
     registry.register(name, help, ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)));
 }

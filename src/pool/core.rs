@@ -1,8 +1,8 @@
-//! Who serves next: the pool's decisions as a pure state machine.
+//! The pool's decisions as a pure state machine: which invoker serves next, which is replaced, and when.
 //!
-//! It is told what happens ([`Core::request`], [`Core::report`], [`Core::tick`], …) and answers through [`Effects`].
-//! After each input `settle` brings the pool as near to where it should be as the bounds allow: at most
-//! `slots` + 1 invokers live, whatever happens. No process, no clock, no lock in here.
+//! Inputs are method calls ([`Core::add_request`], [`Core::handle_report`], [`Core::tick`], …); outputs are [`Effects`].
+//! After each input `settle` brings the pool as close to its target as the bounds allow: at most `slots` + 1 live
+//! invokers at any instant. This module has no processes, no clock and no locks.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::invoker::Report;
 use crate::invoker::life::{Cause, Clear};
 use crate::invoker::reason::{RestartReason, StopReason};
 use crate::pool::observer::LifeEvent;
-use crate::pool::policy::{CircuitBreaker, Limits, STANDBY_AT, Wear, backoff};
+use crate::pool::policy::{CircuitBreaker, LimitUsage, Limits, STANDBY_AT, next_backoff};
 use crate::pool::status::{LastRestart, PoolState, PoolStatus, Recovery, RestartCounts};
 use crate::turn::{TurnError, Usage};
 
@@ -22,25 +22,25 @@ pub type Ticket = u64;
 /// An invoker's number.
 pub type Id = u64;
 
-/// What the core has done to the world.
+/// The actions that the core asks its owner to carry out.
 pub trait Effects {
-    /// Starts an invoker; gives its number.
-    fn start(&mut self) -> Id;
-    /// Whether an invoker runs the model that a waiting request wants. A wrong answer costs a switch, no more.
-    fn suits(&self, id: Id, ticket: Ticket) -> bool;
-    /// Gives a waiting request to an idle invoker. False: the invoker is gone.
-    fn assign(&mut self, id: Id, ticket: Ticket, clear: Clear) -> bool;
+    /// Starts an invoker; returns its number.
+    fn start_invoker(&mut self) -> Id;
+    /// Whether an invoker already runs the model that a waiting request names. A wrong answer only costs a `set_model`.
+    fn runs_requested_model(&self, id: Id, ticket: Ticket) -> bool;
+    /// Hands a waiting request to an idle invoker; returns false if the invoker is gone.
+    fn assign_turn(&mut self, id: Id, ticket: Ticket, clear: Clear) -> bool;
     /// Ends a waiting request with an error.
-    fn refuse(&mut self, ticket: Ticket, error: TurnError);
+    fn refuse_request(&mut self, ticket: Ticket, error: TurnError);
     /// Stops an invoker: after its turn, or `now`.
-    fn stop(&mut self, id: Id, cause: StopReason, now: bool);
+    fn stop_invoker(&mut self, id: Id, cause: StopReason, now: bool);
     /// Kills an invoker's tree.
-    fn kill(&mut self, id: Id);
-    /// Tells the observers.
-    fn emit(&mut self, event: LifeEvent);
+    fn kill_invoker(&mut self, id: Id);
+    /// Passes an event to the observers.
+    fn emit_event(&mut self, event: LifeEvent);
 }
 
-/// What the core is configured with.
+/// The part of the configuration that the core needs.
 #[derive(Debug, Clone)]
 pub struct Rules {
     slots: usize,
@@ -75,46 +75,47 @@ enum Phase {
     Busy,
     /// Its turn is over and its conversation is being reset.
     Settling,
-    /// It stops, or is gone but for its process.
+    /// Takes no more turns; its process stops or has stopped.
     Leaving,
 }
 
 #[derive(Debug, Clone)]
-struct Member {
+struct Worker {
     phase: Phase,
     slot: Option<usize>,
-    wear: Wear,
-    /// RSS when it had become ready, in bytes.
+    used: LimitUsage,
+    /// RSS at the time of `Ready`, in bytes; 0 before that.
     first_rss: u64,
-    /// A turn of it has had a reply: it was not only started, it works.
+    /// At least one of its turns had a reply.
     is_proven: bool,
-    /// It has to be replaced whatever it has used.
-    forced: Option<RestartReason>,
-    why: Option<Cause>,
+    /// Replace it although no limit is reached.
+    forced_reason: Option<RestartReason>,
+    cause: Option<Cause>,
 }
 
-/// Who served a slot before, until the next one does.
+/// The invoker that served a slot before, until its successor does.
 #[derive(Debug, Clone, Copy)]
-struct Previous {
+struct Predecessor {
     id: Id,
     reason: RestartReason,
     rss: u64,
-    /// When it served nobody any more.
+    /// When it stopped taking turns.
     left: Instant,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Slot {
     invoker: Option<Id>,
-    previous: Option<Previous>,
-    /// Backoff: no start before.
+    predecessor: Option<Predecessor>,
+    /// Backoff: no start for this slot before.
     not_before: Option<Instant>,
 }
 
-/// Starts are suspended after too many failures. One probe at a time tries whether the CLI is back, and what it has started
-/// is on trial until a turn has had a reply: a CLI that answers `initialize` may still die of every prompt.
+/// The circuit is open: after too many failures no invoker is started, except for one probe at a time. The probe's invoker
+/// is on trial (half-open) until a turn of it has had a reply: a CLI that answers `initialize` may still crash on every
+/// prompt.
 #[derive(Debug, Clone)]
-struct Suspension {
+struct OpenCircuit {
     reason: String,
     probe_at: Instant,
     probe: Probe,
@@ -122,15 +123,15 @@ struct Suspension {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Probe {
-    /// Due at `probe_at`.
+    /// The next probe is due at `probe_at`.
     Waiting,
-    /// This invoker starts.
+    /// The probe's invoker is starting.
     Starting(Id),
-    /// This invoker has started, and can serve.
+    /// The probe's invoker has started and serves.
     OnTrial(Id),
 }
 
-impl Suspension {
+impl OpenCircuit {
     fn is_probed_by(&self, id: Id) -> bool {
         matches!(self.probe, Probe::Starting(probe) | Probe::OnTrial(probe) if probe == id)
     }
@@ -140,16 +141,16 @@ impl Suspension {
 #[derive(Debug, Clone, Copy)]
 struct Quota {
     until: Instant,
-    /// Nobody knows whether it is renewed then.
+    /// The CLI named an impossible reset time, so `until` is a guess.
     is_doubtful: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stop {
     No,
-    /// Nobody new is let in; whoever is in is served as ever, with all the turns that it takes.
+    /// Accepted requests are served with all the turns that they need; the server accepts no new ones.
     Draining,
-    /// Nothing is served any more.
+    /// Every request is refused.
     Now,
 }
 
@@ -158,25 +159,25 @@ enum Stop {
 pub struct Core {
     rules: Rules,
     slots: Vec<Slot>,
-    members: BTreeMap<Id, Member>,
+    workers: BTreeMap<Id, Worker>,
     waiting: VecDeque<Ticket>,
-    suspension: Option<Suspension>,
+    circuit: Option<OpenCircuit>,
     quota: Option<Quota>,
-    /// A single turn has to show whether the quota is renewed.
+    /// After a doubtful hold: only one turn runs until it shows that the quota is renewed.
     quota_trial: bool,
-    /// Since when no turn has run and none could have begun, if that is so.
+    /// Since when no turn has run and no invoker could take one; `None` while there is one.
     unserved_since: Option<Instant>,
-    /// Up to when everything that was due is done.
+    /// Time of the last `settle`.
     settled_at: Option<Instant>,
     stop: Stop,
-    /// The latest `/clear` was taken for a prompt: this CLI seems not to know it. One that is obeyed shows the contrary.
+    /// The latest `/clear` was answered like a prompt, so this CLI seems not to know it. A `/clear` that works resets this.
     cannot_clear: bool,
     was_ready: bool,
-    told: PoolState,
+    reported_state: PoolState,
     failures_in_a_row: u32,
-    /// Each process works or fails once: by its first reply, or by its end before that.
+    /// Counts each process once: its first reply is a success, an end before that is a failure.
     start_breaker: CircuitBreaker,
-    /// The turns of processes that have worked.
+    /// Counts the later turns of processes that have had a reply.
     turn_breaker: CircuitBreaker,
     rng: fastrand::Rng,
     high_water: usize,
@@ -187,14 +188,14 @@ pub struct Core {
 }
 
 impl Core {
-    /// An empty pool; the first [`Core::tick`] starts its invokers. `seed` is for the jitter of the backoff.
+    /// An empty pool; the first [`Core::tick`] starts its invokers. `seed` seeds the backoff jitter.
     #[must_use]
     pub fn new(rules: Rules, seed: u64) -> Self {
         Self {
             slots: vec![Slot::default(); rules.slots],
-            members: BTreeMap::new(),
+            workers: BTreeMap::new(),
             waiting: VecDeque::new(),
-            suspension: None,
+            circuit: None,
             quota: None,
             quota_trial: false,
             unserved_since: None,
@@ -202,7 +203,7 @@ impl Core {
             stop: Stop::No,
             cannot_clear: false,
             was_ready: false,
-            told: PoolState::Starting,
+            reported_state: PoolState::Starting,
             failures_in_a_row: 0,
             start_breaker: CircuitBreaker::new(rules.max_failures, rules.failure_window),
             turn_breaker: CircuitBreaker::new(rules.max_failures, rules.failure_window),
@@ -216,12 +217,12 @@ impl Core {
         }
     }
 
-    /// A request wants to wait for a slot.
-    pub fn request(&mut self, ticket: Ticket, now: Instant, fx: &mut dyn Effects) -> Result<(), TurnError> {
+    /// Queues a request, or refuses it at once.
+    pub fn add_request(&mut self, ticket: Ticket, now: Instant, fx: &mut dyn Effects) -> Result<(), TurnError> {
         if let Some(refusal) = self.refusal(now) {
             return Err(refusal);
         }
-        // Who can be served at once need not wait, and so can't be one too many.
+        // A request that can be assigned immediately does not count against the queue limit.
         self.waiting.push_back(ticket);
         self.settle(now, fx);
         if self.waiting.len() > self.rules.queue && self.waiting.back() == Some(&ticket) {
@@ -231,46 +232,46 @@ impl Core {
         Ok(())
     }
 
-    /// A waiting request does not want to wait any more.
-    pub fn withdraw(&mut self, ticket: Ticket) {
+    /// Removes a waiting request whose client has left or whose time in the queue is over.
+    pub fn withdraw_request(&mut self, ticket: Ticket) {
         self.waiting.retain(|t| *t != ticket);
     }
 
-    /// An invoker reports.
-    pub fn report(&mut self, id: Id, report: Report<Ticket>, now: Instant, fx: &mut dyn Effects) {
+    /// Takes the report of an invoker.
+    pub fn handle_report(&mut self, id: Id, report: Report<Ticket>, now: Instant, fx: &mut dyn Effects) {
         match report {
-            Report::Ready { rss } => self.became_ready(id, rss, now, fx),
-            Report::TurnOver { usage } => self.turn_over(id, usage, now),
-            Report::Idle { cleared, rss } => self.became_idle(id, cleared, rss, now),
+            Report::Ready { rss } => self.on_ready(id, rss, now, fx),
+            Report::TurnOver { usage } => self.on_turn_over(id, usage, now),
+            Report::Idle { cleared, rss } => self.on_idle(id, cleared, rss, now),
             Report::Returned(ticket) => self.waiting.push_front(ticket),
             Report::Cleared => self.cannot_clear = false,
-            Report::RateLimited(hold) => self.rate_limited(hold, now),
-            Report::Leaving { cause, rss } => self.leaving(id, &cause, rss, now),
-            Report::Gone { cause, unusable } => self.gone(id, &cause, unusable, now, fx),
+            Report::RateLimited(hold) => self.on_rate_limit(hold, now),
+            Report::Leaving { cause, rss } => self.on_leaving(id, &cause, rss, now),
+            Report::Gone { cause, unusable } => self.on_gone(id, &cause, unusable, now, fx),
         }
         self.settle(now, fx);
     }
 
-    /// Time has passed.
+    /// Does what has become due since the last input.
     pub fn tick(&mut self, now: Instant, fx: &mut dyn Effects) {
         self.settle(now, fx);
     }
 
-    /// Every serving invoker has to be replaced. Gives their numbers. Somebody may have repaired what made the CLI fail, or
-    /// have raised the quota, so no backoff, no suspension and no quota is waited for; a probe that fails suspends starts
-    /// anew, and so does a turn that finds the quota used up.
+    /// Replaces every serving invoker; returns their numbers. The operator may have repaired the CLI or raised the quota,
+    /// so this waits for no backoff, no probe interval and no quota reset. A probe that fails opens the circuit again, and a
+    /// turn that finds the quota used up starts a new hold.
     pub fn restart(&mut self, now: Instant, fx: &mut dyn Effects) -> Vec<Id> {
         let serving: Vec<Id> = self.slots.iter().filter_map(|slot| slot.invoker).collect();
         for id in &serving {
-            if let Some(member) = self.members.get_mut(id) {
-                member.forced = Some(RestartReason::Admin);
+            if let Some(worker) = self.workers.get_mut(id) {
+                worker.forced_reason = Some(RestartReason::Admin);
             }
         }
         for slot in &mut self.slots {
             slot.not_before = None;
         }
-        if let Some(suspension) = self.suspension.as_mut().filter(|s| s.probe == Probe::Waiting) {
-            suspension.probe_at = now;
+        if let Some(circuit) = self.circuit.as_mut().filter(|s| s.probe == Probe::Waiting) {
+            circuit.probe_at = now;
         }
         (self.quota, self.quota_trial) = (None, false);
         self.settle(now, fx);
@@ -279,70 +280,70 @@ impl Core {
 
     /// Whether a slot is served by one of these.
     #[must_use]
-    pub fn serves(&self, ids: &[Id]) -> bool {
+    pub fn serves_any(&self, ids: &[Id]) -> bool {
         self.slots.iter().any(|slot| slot.invoker.is_some_and(|id| ids.contains(&id)))
     }
 
-    /// The server lets nobody new in. Nothing else changes: a request that is in may need another turn, and that turn
-    /// another invoker.
+    /// Shows `Stopping` while the server accepts no new connections. Turns are served as before: an accepted request may
+    /// need another turn, and that turn another invoker.
     pub fn drain(&mut self, now: Instant, fx: &mut dyn Effects) {
         self.stop = self.stop.max(Stop::Draining);
         self.settle(now, fx);
     }
 
-    /// Nothing is served any more, and every invoker stops.
+    /// Refuses all requests from now on and stops every invoker.
     pub fn stop(&mut self, now: Instant, fx: &mut dyn Effects) {
         self.stop = Stop::Now;
         self.settle(now, fx);
     }
 
-    /// Nobody gets the time to stop in good order.
+    /// Like [`Core::stop`], and kills every invoker at once.
     pub fn kill(&mut self, now: Instant, fx: &mut dyn Effects) {
         self.stop(now, fx);
-        for id in self.members.keys() {
-            fx.kill(*id);
+        for id in self.workers.keys() {
+            fx.kill_invoker(*id);
         }
     }
 
     /// When [`Core::tick`] is due next; already past, if something has become due since the last one.
     #[must_use]
     pub fn next_tick(&self, now: Instant) -> Option<Instant> {
-        // Not the present: what became due between the last look and this one would never be looked at.
+        // Not the present: something that became due between the last `settle` and this call would be skipped for ever.
         let now = self.settled_at.unwrap_or(now);
-        let serving = self.slots.iter().filter_map(|slot| self.members.get(&slot.invoker?));
-        let wear = serving.filter_map(|member| member.wear.next_change(&self.limits(), now));
+        let serving = self.slots.iter().filter_map(|slot| self.workers.get(&slot.invoker?));
+        let used = serving.filter_map(|worker| worker.used.next_change(&self.limits(), now));
         let backoff = self.slots.iter().filter_map(|slot| slot.not_before);
-        let probe = self.suspension.as_ref().filter(|s| s.probe == Probe::Waiting).map(|s| s.probe_at);
-        wear.chain(backoff).chain(probe).chain(self.quota.map(|quota| quota.until)).filter(|at| *at > now).min()
+        let probe = self.circuit.as_ref().filter(|s| s.probe == Probe::Waiting).map(|s| s.probe_at);
+        used.chain(backoff).chain(probe).chain(self.quota.map(|quota| quota.until)).filter(|at| *at > now).min()
     }
 
-    /// Whether the pool has stopped and nobody is left.
+    /// Whether the pool has stopped and no invoker is left.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.stop == Stop::Now && self.members.is_empty()
+        self.stop == Stop::Now && self.workers.is_empty()
     }
 
     /// A snapshot.
     #[must_use]
     pub fn status(&self, now: Instant) -> PoolStatus {
         let state = self.state(now);
-        let suspension = self.suspension.as_ref().filter(|_| state == PoolState::Offline);
+        let circuit = self.circuit.as_ref().filter(|_| state == PoolState::Offline);
         PoolStatus {
             state,
             recovery: self.recovery(now).filter(|_| state == PoolState::Ready),
-            offline_reason: suspension.map(|s| s.reason.clone()),
+            offline_reason: circuit.map(|s| s.reason.clone()),
             slots: self.rules.slots,
-            live: self.members.len(),
+            live: self.workers.len(),
             high_water: self.high_water,
             standby: usize::from(self.standby().is_some()),
-            busy: self.members.values().filter(|m| m.phase == Phase::Busy).count(),
+            busy: self.workers.values().filter(|m| m.phase == Phase::Busy).count(),
             waiting: self.waiting.len(),
             settled: self.is_settled(now),
             started: self.started,
             turns: self.turns,
             restarts: self.restarts,
             last_restart: self.last_restart.clone(),
-            probe_in: suspension.map(|s| s.probe_at.saturating_duration_since(now)),
+            probe_in: circuit.map(|s| s.probe_at.saturating_duration_since(now)),
             quota_in: self.quota.map(|q| q.until.saturating_duration_since(now)).filter(|wait| !wait.is_zero()),
         }
     }

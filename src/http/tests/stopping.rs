@@ -70,7 +70,7 @@ async fn what_does_not_finish_is_dropped_at_the_deadline() {
         memory_alert: 0,
         lost_log_lines: 0,
     };
-    let counted = server.counted.text(&snapshot).unwrap();
+    let counted = server.counted.encode_text(&snapshot).unwrap();
     assert!(counted.contains(&format!("{{route=\"{PATH}\",status=\"503\"}} 1")), "{counted}");
     assert!(!counted.contains(&format!("{{route=\"{PATH}\",status=\"499\"}} 1")), "{counted}");
 }

@@ -182,7 +182,7 @@ async fn a_panic_in_the_middle_of_a_reply_is_one_failed_request() {
     response.into_body().collect().await.unwrap_err();
     let memory = TreeMemory { rss: 1, tree_rss: 2, cli_processes: 0, containment: "none" };
     let text = metrics
-        .text(&Snapshot { status: status(PoolState::Ready), memory, memory_alert: 3, lost_log_lines: 0 })
+        .encode_text(&Snapshot { status: status(PoolState::Ready), memory, memory_alert: 3, lost_log_lines: 0 })
         .unwrap();
     assert!(text.contains(&count("/stream", "500", 1)), "{text}");
 }

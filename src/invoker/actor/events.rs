@@ -3,10 +3,10 @@
 use std::process::ExitStatus;
 
 use super::{
-    Actor, Assignment, BytesMut, ClaudeEvent, Command, ControlError, DRAIN, Duration, EXIT_AFTER_EOF, Ending,
-    EventError, INITIALIZE, Input, LineError, MAX_WAITING_ANSWERS, Phase, QuotaHold, RESERVED, Reply, Report, Running,
-    SET_MODEL, STDERR_KEPT, STDERR_SHOWN, SystemTime, TurnError, TurnEvent, TurnResult, VecDeque, event, mpsc, now,
-    reply,
+    Actor, Assignment, BytesMut, ClaudeEvent, Command, ControlError, Duration, Ending, EventError, INITIALIZE, Input,
+    LineError, MAX_DRAIN, MAX_EXIT_AFTER_EOF, MAX_QUEUED_ANSWER_BYTES, MAX_STDERR_IN_ERROR_BYTES,
+    MAX_STDERR_TAIL_BYTES, Phase, QuotaHold, RESERVED_EVENTS, Reply, Report, Running, SET_MODEL, SystemTime, TurnError,
+    TurnEvent, TurnResult, VecDeque, event, mpsc, now, reply,
 };
 use crate::invoker::reason::StopReason;
 
@@ -15,8 +15,8 @@ type Line = Result<BytesMut, LineError>;
 impl Actor {
     pub(super) fn on_line(&mut self, line: Option<Line>) {
         match line {
-            Some(Ok(line)) => match event::parse(&line) {
-                Ok(line) => match self.binding.accept(&line) {
+            Some(Ok(line)) => match event::parse_line(&line) {
+                Ok(line) => match self.binding.check_line(&line) {
                     Ok(()) => self.on_event(line.event),
                     Err(misplaced) => self.handle(Input::Broken(misplaced.to_string())),
                 },
@@ -37,7 +37,7 @@ impl Actor {
             Some(Err(error)) => self.pipe_ended(Some(error.to_string())),
             None => self.pipe_ended(None),
         }
-        self.forget_lines();
+        self.shrink_read_buffer();
     }
 
     /// An exit should follow, and it says more than the end of a pipe does.
@@ -45,7 +45,7 @@ impl Actor {
         self.stdout_open = false;
         self.broken = self.broken.take().or(why);
         if self.exit.is_none() {
-            self.exit_due = Some(now() + EXIT_AFTER_EOF);
+            self.exit_due = Some(now() + MAX_EXIT_AFTER_EOF);
         }
     }
 
@@ -58,26 +58,28 @@ impl Actor {
             ClaudeEvent::ConversationReset => self.handle(Input::Reset),
             ClaudeEvent::ControlResponse { request_id, error, models } if request_id == INITIALIZE => {
                 if error.is_none() {
-                    self.live.learn(models);
+                    self.live.update_models(models);
                 }
                 self.handle(Input::Initialized(error.map_or(Ok(()), |error| Err(error.words))));
             }
-            ClaudeEvent::ControlResponse { request_id, error, .. } if request_id == SET_MODEL => self.switched(error),
+            ClaudeEvent::ControlResponse { request_id, error, .. } if request_id == SET_MODEL => {
+                self.on_model_switched(error)
+            }
             ClaudeEvent::ControlRequest { request_id, subtype } => {
-                self.answer(&event::refusal(&request_id, &subtype));
+                self.queue_answer(&event::control_refusal(&request_id, &subtype));
             }
             ClaudeEvent::RateLimit { rejected: true, resets_at: Some(at) } => {
                 let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
                 let hold = QuotaHold::until(Duration::from_secs(at), now);
-                self.reply(|reply| reply.quota_in(hold.resets_in));
+                self.update_reply(|reply| reply.set_quota_reset(hold.resets_in));
                 self.report(Report::RateLimited(hold));
             }
             // The CLI would go on trying a key that cannot become right, for minutes.
-            ClaudeEvent::ApiRetry { status: Some(status @ (401 | 403)), error } => self.refuse(status, &error),
+            ClaudeEvent::ApiRetry { status: Some(status @ (401 | 403)), error } => self.refuse_turn(status, &error),
             ClaudeEvent::TextDelta(text) => self.on_text(text),
             ClaudeEvent::BlockText(text) => self.on_block(&text),
-            ClaudeEvent::Init { model } => self.reply(|reply| reply.model(model)),
-            ClaudeEvent::StopReason(reason) => self.reply(|reply| reply.stop_reason(reason)),
+            ClaudeEvent::Init { model } => self.update_reply(|reply| reply.set_model(model)),
+            ClaudeEvent::StopReason(reason) => self.update_reply(|reply| reply.set_stop_reason(reason)),
             ClaudeEvent::RateLimit { .. }
             | ClaudeEvent::ApiRetry { .. }
             | ClaudeEvent::ControlResponse { .. }
@@ -101,21 +103,21 @@ impl Actor {
     }
 
     /// Answers a question of the CLI's.
-    fn answer(&mut self, line: &[u8]) {
+    fn queue_answer(&mut self, line: &[u8]) {
         if self.stdin.is_none() {
             return;
         }
         self.answers += line.len();
-        if self.answers > MAX_WAITING_ANSWERS {
+        if self.answers > MAX_QUEUED_ANSWER_BYTES {
             return self.handle(Input::Broken("it asks and does not read the answers".to_owned()));
         }
         self.outbox.extend_from_slice(line);
     }
 
-    fn switched(&mut self, error: Option<ControlError>) {
+    fn on_model_switched(&mut self, error: Option<ControlError>) {
         let Some(asked) = self.asked_model.take() else { return };
         let answer = if let Some(error) = error {
-            Err(reply::not_switched(asked, error))
+            Err(reply::model_switch_error(asked, error))
         } else {
             self.model = Some(asked);
             Ok(())
@@ -123,7 +125,7 @@ impl Actor {
         self.handle(Input::Switched(answer));
     }
 
-    fn reply(&mut self, change: impl FnOnce(&mut Reply)) {
+    fn update_reply(&mut self, change: impl FnOnce(&mut Reply)) {
         if let Some(turn) = &mut self.turn {
             change(&mut turn.reply);
         }
@@ -132,26 +134,26 @@ impl Actor {
     fn on_text(&mut self, text: String) {
         let limit = self.live.factory.shared.max_line;
         let Some(turn) = &mut self.turn else { return };
-        if !turn.reply.delta(&text, limit) {
+        if !turn.reply.add_delta(&text, limit) {
             return self.handle(too_long(limit));
         }
         if !turn.assignment.prompt.streamed {
             return;
         }
-        turn.passed_on = true;
+        turn.forwarded = true;
         turn.waiting.push_back(TurnEvent::Text(text));
-        turn.pass_on();
+        turn.forward_events();
     }
 
     fn on_block(&mut self, text: &str) {
         let limit = self.live.factory.shared.max_line;
         let Some(turn) = &mut self.turn else { return };
-        if !turn.reply.block(text, limit) {
+        if !turn.reply.add_block(text, limit) {
             self.handle(too_long(limit));
         }
     }
 
-    fn refuse(&mut self, status: u16, error: &str) {
+    fn refuse_turn(&mut self, status: u16, error: &str) {
         let message = format!("{error} (the CLI's account or key was refused)");
         self.finish_turn(&Err(TurnError::Api { status: Some(status), message, retry_after: None }), None);
         self.handle(Input::GiveUp);
@@ -162,7 +164,7 @@ impl Actor {
         if client.is_some_and(mpsc::Sender::is_closed) {
             self.handle(Input::GiveUp);
         } else if let Some(turn) = &mut self.turn {
-            turn.pass_on();
+            turn.forward_events();
         }
     }
 
@@ -170,7 +172,7 @@ impl Actor {
         match command {
             Some(Command::Turn { assignment, clear }) => {
                 let (reply, waiting) = (Reply::default(), VecDeque::new());
-                self.turn = Some(Running { assignment, reply, waiting, passed_on: false });
+                self.turn = Some(Running { assignment, reply, waiting, forwarded: false });
                 let switch = Some(self.wanted_model()) != self.model.as_deref();
                 self.handle(Input::Lease { clear, switch });
             }
@@ -188,7 +190,7 @@ impl Actor {
             self.stdin = None;
             self.outbox.clear();
             self.broken = self.broken.take().or_else(|| Some(format!("it closed its stdin ({error})")));
-            self.exit_due = self.exit_due.or_else(|| Some(now() + EXIT_AFTER_EOF));
+            self.exit_due = self.exit_due.or_else(|| Some(now() + MAX_EXIT_AFTER_EOF));
         } else if self.outbox.is_empty() {
             // A large prompt should not stay for as long as the invoker lives.
             self.outbox = BytesMut::new();
@@ -209,19 +211,19 @@ impl Actor {
         self.handle(Input::Tick);
     }
 
-    pub(super) fn keep_stderr(&mut self, chunk: &mut BytesMut) {
-        self.stderr_kept.extend(chunk.iter());
+    pub(super) fn append_stderr(&mut self, chunk: &mut BytesMut) {
+        self.stderr_tail.extend(chunk.iter());
         chunk.clear();
-        let excess = self.stderr_kept.len().saturating_sub(STDERR_KEPT);
-        self.stderr_kept.drain(..excess);
+        let excess = self.stderr_tail.len().saturating_sub(MAX_STDERR_TAIL_BYTES);
+        self.stderr_tail.drain(..excess);
     }
 
     pub(super) fn on_exit(&mut self, status: std::io::Result<ExitStatus>) {
         match status {
-            Ok(status) => self.exit = Some((status, now() + DRAIN)),
+            Ok(status) => self.exit = Some((status, now() + MAX_DRAIN)),
             Err(error) => {
                 tracing::error!(invoker = self.live.id, %error, "waiting for the keeper failed");
-                self.exit = Some((ExitStatus::default(), now() + DRAIN));
+                self.exit = Some((ExitStatus::default(), now() + MAX_DRAIN));
             }
         }
         self.exit_due = None;
@@ -233,12 +235,12 @@ impl Actor {
         let blocked = self.turn.as_ref().is_some_and(|turn| !turn.waiting.is_empty());
         let read_to_the_end = !self.stdout_open && !self.stderr_open;
         if !blocked && (read_to_the_end || now() >= drained) {
-            let how = self.describe(status);
+            let how = self.describe_exit(status);
             self.handle(Input::Exited(how));
         }
     }
 
-    fn describe(&mut self, status: ExitStatus) -> String {
+    fn describe_exit(&mut self, status: ExitStatus) -> String {
         let mut how = match status.code() {
             Some(code) if code > 128 => format!("the CLI was ended by signal {} (exit code {code})", code - 128),
             Some(code) => format!("the CLI exited with code {code}"),
@@ -247,8 +249,8 @@ impl Actor {
         if let Some(broken) = self.broken.take() {
             how = format!("{how}, and {broken}");
         }
-        let stderr: Vec<u8> = self.stderr_kept.iter().copied().collect();
-        let shown = &stderr[stderr.len().saturating_sub(STDERR_SHOWN)..];
+        let stderr: Vec<u8> = self.stderr_tail.iter().copied().collect();
+        let shown = &stderr[stderr.len().saturating_sub(MAX_STDERR_IN_ERROR_BYTES)..];
         match String::from_utf8_lossy(shown).trim() {
             "" => how,
             words => format!("{how}: {words}"),
@@ -261,7 +263,7 @@ impl Actor {
                 let Some(finished) = self.finished.take() else { return };
                 let Some(turn) = &mut self.turn else { return };
                 if let Some(tail) = finished.tail.filter(|_| turn.assignment.prompt.streamed) {
-                    turn.send(TurnEvent::Text(tail));
+                    turn.send_reserved(TurnEvent::Text(tail));
                 }
                 self.finish_turn(&finished.outcome, Some(finished.usage));
             }
@@ -280,7 +282,7 @@ impl Actor {
     /// A turn of which nothing was passed on can run again, once.
     fn fail_turn(&mut self, what: String) {
         match self.turn.take() {
-            Some(Running { assignment, passed_on: false, .. }) if !assignment.retried => {
+            Some(Running { assignment, forwarded: false, .. }) if !assignment.retried => {
                 self.report(Report::TurnOver { usage: None });
                 self.report(Report::Returned(Assignment { retried: true, ..assignment }));
             }
@@ -293,7 +295,7 @@ impl Actor {
 
     fn finish_turn(&mut self, outcome: &Result<crate::turn::Completion, TurnError>, usage: Option<crate::turn::Usage>) {
         let Some(turn) = self.turn.take() else { return };
-        turn.send(match outcome {
+        turn.send_reserved(match outcome {
             Ok(completion) => TurnEvent::Done(completion.clone()),
             Err(error) => TurnEvent::Failed(error.clone()),
         });
@@ -307,9 +309,9 @@ fn too_long(limit: usize) -> Input {
 
 impl Running {
     /// Passes on what the client has room for.
-    fn pass_on(&mut self) {
+    fn forward_events(&mut self) {
         while !self.waiting.is_empty() {
-            let Ok(mut room) = self.assignment.reply.try_reserve_many(RESERVED + 1) else { return };
+            let Ok(mut room) = self.assignment.reply.try_reserve_many(RESERVED_EVENTS + 1) else { return };
             if let (Some(permit), Some(event)) = (room.next(), self.waiting.pop_front()) {
                 permit.send(event);
             }
@@ -317,7 +319,7 @@ impl Running {
     }
 
     /// Sends the last piece or the ending, for which room was kept. A client that is gone gets nothing.
-    fn send(&self, event: TurnEvent) {
+    fn send_reserved(&self, event: TurnEvent) {
         let _ = self.assignment.reply.try_send(event);
     }
 }

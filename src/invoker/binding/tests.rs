@@ -28,66 +28,66 @@ fn delta(text: &str) -> ClaudeEvent {
 /// A process that has begun a turn in the session `s-1`.
 fn begun() -> TurnBinding {
     let mut binding = TurnBinding::default();
-    binding.ask(Work::Prompt);
-    binding.accept(&line(Some("s-1"), init())).unwrap();
+    binding.begin_work(Work::Prompt);
+    binding.check_line(&line(Some("s-1"), init())).unwrap();
     binding
 }
 
 #[test]
 fn nothing_of_a_turn_comes_before_it_begins_or_after_it_ends() {
     let mut asked = TurnBinding::default();
-    asked.ask(Work::Prompt);
+    asked.begin_work(Work::Prompt);
     let mut over = begun();
-    over.accept(&line(Some("s-1"), result("a"))).unwrap();
+    over.check_line(&line(Some("s-1"), result("a"))).unwrap();
     for binding in [&mut TurnBinding::default(), &mut asked, &mut over] {
-        assert_eq!(binding.accept(&line(None, delta("a"))), Err(Misplaced::Text));
-        assert_eq!(binding.accept(&line(None, ClaudeEvent::BlockText("a".to_owned()))), Err(Misplaced::Text));
-        assert_eq!(binding.accept(&line(None, ClaudeEvent::MessageStart)), Err(Misplaced::Text));
-        assert_eq!(binding.accept(&line(None, result("a"))), Err(Misplaced::Result));
-        assert_eq!(binding.accept(&line(None, ClaudeEvent::ConversationReset)), Err(Misplaced::Reset));
-        assert_eq!(binding.accept(&line(None, ClaudeEvent::Other)), Ok(()));
+        assert_eq!(binding.check_line(&line(None, delta("a"))), Err(Misplaced::Text));
+        assert_eq!(binding.check_line(&line(None, ClaudeEvent::BlockText("a".to_owned()))), Err(Misplaced::Text));
+        assert_eq!(binding.check_line(&line(None, ClaudeEvent::MessageStart)), Err(Misplaced::Text));
+        assert_eq!(binding.check_line(&line(None, result("a"))), Err(Misplaced::Result));
+        assert_eq!(binding.check_line(&line(None, ClaudeEvent::ConversationReset)), Err(Misplaced::Reset));
+        assert_eq!(binding.check_line(&line(None, ClaudeEvent::Other)), Ok(()));
     }
 }
 
 #[test]
 fn a_turn_begins_once_and_only_when_it_was_asked_for() {
-    assert_eq!(TurnBinding::default().accept(&line(None, init())), Err(Misplaced::Init));
-    assert_eq!(begun().accept(&line(Some("s-1"), init())), Err(Misplaced::Init));
+    assert_eq!(TurnBinding::default().check_line(&line(None, init())), Err(Misplaced::Init));
+    assert_eq!(begun().check_line(&line(Some("s-1"), init())), Err(Misplaced::Init));
 }
 
 #[test]
 fn a_line_of_an_earlier_conversation_is_no_part_of_the_turn() {
     for event in [delta("a"), ClaudeEvent::MessageStart, result("a")] {
-        assert_eq!(begun().accept(&line(Some("s-0"), event.clone())), Err(Misplaced::Session));
-        assert_eq!(begun().accept(&line(None, event)), Ok(()), "it does not say whose it is");
+        assert_eq!(begun().check_line(&line(Some("s-0"), event.clone())), Err(Misplaced::Session));
+        assert_eq!(begun().check_line(&line(None, event)), Ok(()), "it does not say whose it is");
     }
 }
 
 #[test]
 fn text_needs_a_message_of_its_own_turn_where_the_cli_announces_messages() {
     let mut binding = begun();
-    binding.accept(&line(None, delta("a"))).unwrap();
+    binding.check_line(&line(None, delta("a"))).unwrap();
     assert!(!binding.detects_late_text());
-    binding.accept(&line(None, ClaudeEvent::MessageStart)).unwrap();
-    binding.accept(&line(None, delta("a"))).unwrap();
-    binding.accept(&line(None, result("aa"))).unwrap();
+    binding.check_line(&line(None, ClaudeEvent::MessageStart)).unwrap();
+    binding.check_line(&line(None, delta("a"))).unwrap();
+    binding.check_line(&line(None, result("aa"))).unwrap();
     assert!(binding.detects_late_text());
-    binding.ask(Work::Prompt);
-    binding.accept(&line(None, init())).unwrap();
-    assert_eq!(binding.accept(&line(None, delta("late"))), Err(Misplaced::Text));
+    binding.begin_work(Work::Prompt);
+    binding.check_line(&line(None, init())).unwrap();
+    assert_eq!(binding.check_line(&line(None, delta("late"))), Err(Misplaced::Text));
 }
 
 #[test]
 fn a_clear_has_one_reset_and_a_result_that_comes_before_its_turn_is_not_its_own() {
     let mut binding = begun();
-    binding.accept(&line(None, result("a"))).unwrap();
-    binding.ask(Work::Clear);
-    binding.accept(&line(Some("s-1"), ClaudeEvent::ConversationReset)).unwrap();
-    assert_eq!(binding.accept(&line(Some("s-1"), ClaudeEvent::ConversationReset)), Err(Misplaced::Reset));
-    assert_eq!(binding.accept(&line(Some("s-1"), result("a"))), Err(Misplaced::Result));
-    binding.accept(&line(Some("s-2"), init())).unwrap();
-    binding.accept(&line(Some("s-2"), result(""))).unwrap();
-    assert_eq!(binding.accept(&line(Some("s-2"), ClaudeEvent::ConversationReset)), Err(Misplaced::Reset));
+    binding.check_line(&line(None, result("a"))).unwrap();
+    binding.begin_work(Work::Clear);
+    binding.check_line(&line(Some("s-1"), ClaudeEvent::ConversationReset)).unwrap();
+    assert_eq!(binding.check_line(&line(Some("s-1"), ClaudeEvent::ConversationReset)), Err(Misplaced::Reset));
+    assert_eq!(binding.check_line(&line(Some("s-1"), result("a"))), Err(Misplaced::Result));
+    binding.check_line(&line(Some("s-2"), init())).unwrap();
+    binding.check_line(&line(Some("s-2"), result(""))).unwrap();
+    assert_eq!(binding.check_line(&line(Some("s-2"), ClaudeEvent::ConversationReset)), Err(Misplaced::Reset));
 }
 
 /// How a CLI talks, as far as versions differ.
@@ -143,27 +143,27 @@ struct Seen {
 fn read(lines: &[(usize, Line<'static>)], turns: usize) -> Vec<Seen> {
     let (mut binding, mut reply, mut seen) = (TurnBinding::default(), Reply::default(), vec![Seen::default(); turns]);
     let (mut work, mut clears) = (0, false);
-    binding.ask(Work::Prompt);
+    binding.begin_work(Work::Prompt);
     clears |= lines.iter().any(|(work, _)| work % 2 == 1);
     for (_, line) in lines {
         let turn = work / 2;
-        if turn == turns || binding.accept(line).is_err() {
+        if turn == turns || binding.check_line(line).is_err() {
             return seen;
         }
         let is_turn = work % 2 == 0;
         match &line.event {
             ClaudeEvent::TextDelta(text) if is_turn => {
-                assert!(reply.delta(text, LIMIT));
+                assert!(reply.add_delta(text, LIMIT));
                 seen[turn].streamed.push_str(text);
             }
-            ClaudeEvent::BlockText(text) if is_turn => assert!(reply.block(text, LIMIT)),
+            ClaudeEvent::BlockText(text) if is_turn => assert!(reply.add_block(text, LIMIT)),
             ClaudeEvent::Result(result) => {
                 if is_turn {
                     let Ok(finished) = std::mem::take(&mut reply).finish(result.clone()) else { return seen };
                     seen[turn].whole = Some(finished.outcome.unwrap().text);
                 }
                 work += if clears { 1 } else { 2 };
-                binding.ask(if work % 2 == 0 { Work::Prompt } else { Work::Clear });
+                binding.begin_work(if work % 2 == 0 { Work::Prompt } else { Work::Clear });
             }
             _ => {}
         }

@@ -182,14 +182,14 @@ fn a_client_that_goes_while_the_model_switches_leaves_an_invoker_that_is_ready_a
 #[test]
 fn a_switch_that_is_never_answered_ends_the_invoker_and_is_the_turns_fault() {
     let (mut life, now) = switching();
-    assert_eq!(life.deadline(), Some(now + SWITCH));
-    let actions = life.handle(Input::Tick, now + SWITCH);
+    assert_eq!(life.deadline(), Some(now + MAX_SWITCH));
+    let actions = life.handle(Input::Tick, now + MAX_SWITCH);
     let [Action::EndTurn(ending), Action::ReportLeaving(Cause::NotSwitched(_)), Action::CloseStdin] = &actions[..]
     else {
         panic!("{actions:?}")
     };
-    assert!(matches!(ending, Ending::Deadline(_, SWITCH)), "nobody else is given this turn: {ending:?}");
-    assert_eq!(life.handle(Input::Switched(Ok(())), now + SWITCH), [], "too late");
+    assert!(matches!(ending, Ending::Deadline(_, MAX_SWITCH)), "nobody else is given this turn: {ending:?}");
+    assert_eq!(life.handle(Input::Switched(Ok(())), now + MAX_SWITCH), [], "too late");
 }
 
 #[test]

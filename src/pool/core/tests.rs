@@ -35,17 +35,17 @@ impl World {
 }
 
 impl Effects for World {
-    fn start(&mut self) -> Id {
+    fn start_invoker(&mut self) -> Id {
         self.next += 1;
         self.starting.insert(self.next);
         self.next
     }
 
-    fn suits(&self, id: Id, ticket: Ticket) -> bool {
+    fn runs_requested_model(&self, id: Id, ticket: Ticket) -> bool {
         self.suited.get(&ticket) == Some(&id)
     }
 
-    fn assign(&mut self, id: Id, ticket: Ticket, clear: Clear) -> bool {
+    fn assign_turn(&mut self, id: Id, ticket: Ticket, clear: Clear) -> bool {
         assert!(self.idle.remove(&id), "{id} is not idle");
         assert!(!self.ended.contains_key(&ticket));
         self.busy.insert(id, ticket);
@@ -53,11 +53,11 @@ impl Effects for World {
         true
     }
 
-    fn refuse(&mut self, ticket: Ticket, _: TurnError) {
+    fn refuse_request(&mut self, ticket: Ticket, _: TurnError) {
         self.end(ticket, "refused");
     }
 
-    fn stop(&mut self, id: Id, cause: StopReason, now: bool) {
+    fn stop_invoker(&mut self, id: Id, cause: StopReason, now: bool) {
         if self.busy.contains_key(&id) && !now {
             self.stop_after.insert(id, cause);
         } else if let Some(ticket) = self.busy.remove(&id) {
@@ -68,11 +68,11 @@ impl Effects for World {
         }
     }
 
-    fn kill(&mut self, id: Id) {
-        self.stop(id, StopReason::Kill, true);
+    fn kill_invoker(&mut self, id: Id) {
+        self.stop_invoker(id, StopReason::Kill, true);
     }
 
-    fn emit(&mut self, event: LifeEvent) {
+    fn emit_event(&mut self, event: LifeEvent) {
         self.events.push(event);
     }
 }
@@ -105,14 +105,14 @@ impl Sim {
     }
 
     fn report(&mut self, id: Id, report: Report<Ticket>) {
-        self.core.report(id, report, self.now, &mut self.world);
+        self.core.handle_report(id, report, self.now, &mut self.world);
         self.check();
     }
 
     fn request(&mut self) -> Ticket {
         self.tickets += 1;
         let ticket = self.tickets;
-        if self.core.request(ticket, self.now, &mut self.world).is_err() {
+        if self.core.add_request(ticket, self.now, &mut self.world).is_err() {
             self.world.end(ticket, "refused");
         }
         self.check();
@@ -178,12 +178,12 @@ impl Sim {
         self.world.stopping.insert(id, StopReason::Kill);
         let cause = Cause::Failed("crash".to_owned());
         if let Some(ticket) = ticket {
-            self.core.report(id, Report::TurnOver { usage: None }, self.now, &mut self.world);
-            self.core.report(id, Report::Leaving { cause: cause.clone(), rss: 1 }, self.now, &mut self.world);
+            self.core.handle_report(id, Report::TurnOver { usage: None }, self.now, &mut self.world);
+            self.core.handle_report(id, Report::Leaving { cause: cause.clone(), rss: 1 }, self.now, &mut self.world);
             self.report(id, Report::Returned(ticket));
         }
         self.world.stopping.remove(&id);
-        self.core.report(id, Report::Gone { cause, unusable }, self.now, &mut self.world);
+        self.core.handle_report(id, Report::Gone { cause, unusable }, self.now, &mut self.world);
         self.check();
     }
 
@@ -463,7 +463,7 @@ fn an_invoker_that_breaks_over_a_model_is_replaced_at_once_and_never_counts() {
         let cause = Cause::NotSwitched("no answer".to_owned());
         sim.report(id, Report::Leaving { cause: cause.clone(), rss: 1 });
         sim.world.stopping.remove(&id);
-        sim.core.report(id, Report::Gone { cause, unusable: false }, sim.now, &mut sim.world);
+        sim.core.handle_report(id, Report::Gone { cause, unusable: false }, sim.now, &mut sim.world);
         sim.check();
         assert_eq!(sim.world.starting.len(), 1, "round {round}: its successor starts without a wait");
         assert_eq!(sim.core.status(sim.now).state, PoolState::Ready);
@@ -476,7 +476,7 @@ fn a_used_up_quota_holds_the_pool_until_it_is_renewed() {
     let mut sim = Sim::new(&config(1, Standby::Jit));
     sim.ready(1);
     sim.report(1, rate_limited(100, false));
-    let refusal = sim.core.request(99, sim.now, &mut sim.world).unwrap_err();
+    let refusal = sim.core.add_request(99, sim.now, &mut sim.world).unwrap_err();
     assert_eq!(refusal, TurnError::RateLimited { retry_after: Duration::from_secs(100) });
     sim.advance(Duration::from_secs(100));
     let served = sim.request();
@@ -658,7 +658,7 @@ fn a_restart_that_is_asked_for_does_not_wait_for_the_turn_of_an_invoker_on_trial
     assert_eq!(sim.core.restart(sim.now, &mut sim.world), [probe]);
     let successor = *sim.world.starting.first().unwrap();
     sim.ready(successor);
-    assert!(!sim.core.serves(&[probe]), "it is replaced");
+    assert!(!sim.core.serves_any(&[probe]), "it is replaced");
     assert!(sim.core.is_on_trial(), "and its successor has to show that the CLI works");
 }
 
@@ -705,7 +705,7 @@ impl Sim {
             Step::Withdraw(index) => {
                 let waiting: Vec<Id> = self.core.waiting.iter().copied().collect();
                 if let Some(ticket) = pick(index, &waiting) {
-                    self.core.withdraw(ticket);
+                    self.core.withdraw_request(ticket);
                     self.world.end(ticket, "withdrawn");
                 }
             }

@@ -16,7 +16,7 @@ fn every_line_of_every_recording_is_understood() {
         let session = builtin.parse().unwrap();
         for line in session.events.iter().filter_map(|e| if let What::Out(line) = &e.what { Some(line) } else { None })
         {
-            let parsed = event::parse(line.as_bytes());
+            let parsed = event::parse_line(line.as_bytes());
             let event = parsed.unwrap_or_else(|e| panic!("{}/{}: {e}: {line}", builtin.version, builtin.name)).event;
             let is_result = line.contains(r#""type":"result""#);
             assert_eq!(matches!(event, ClaudeEvent::Result(_)), is_result, "{line}");
@@ -39,15 +39,15 @@ fn every_line_of_every_recording_belongs_to_its_turn() {
                     asked.push_back(if line.contains(r#""/clear""#) { Work::Clear } else { Work::Prompt });
                 }
                 What::Out(line) => {
-                    let Ok(line) = event::parse(line.as_bytes()) else { continue };
-                    let accepted = binding.accept(&line);
+                    let Ok(line) = event::parse_line(line.as_bytes()) else { continue };
+                    let accepted = binding.check_line(&line);
                     accepted.unwrap_or_else(|e| panic!("{}/{}: {e}: {line:?}", builtin.version, builtin.name));
                     running &= !matches!(line.event, ClaudeEvent::Result(_));
                 }
                 _ => {}
             }
             if !running && let Some(work) = asked.pop_front() {
-                binding.ask(work);
+                binding.begin_work(work);
                 running = true;
             }
         }
@@ -61,7 +61,7 @@ fn deltas_and_result_of_a_recorded_turn_are_the_same_text() {
         let (mut text, mut turns) = (String::new(), 0);
         for event in &session.events {
             let What::Out(line) = &event.what else { continue };
-            match event::parse(line.as_bytes()).unwrap().event {
+            match event::parse_line(line.as_bytes()).unwrap().event {
                 ClaudeEvent::TextDelta(delta) => text.push_str(&delta),
                 ClaudeEvent::Result(result) => {
                     assert!(result.is_success() && result.usage().output > 0, "{line}");
@@ -89,7 +89,7 @@ fn a_tool_that_the_cli_asks_for_is_refused_and_the_turn_goes_on() {
 #[test]
 fn text_that_is_not_ascii_survives_both_ways() {
     let expected = recording::load("unicode").unwrap().events.iter().rev().find_map(|e| match &e.what {
-        What::Out(line) => match event::parse(line.as_bytes()).map(|line| line.event) {
+        What::Out(line) => match event::parse_line(line.as_bytes()).map(|line| line.event) {
             Ok(ClaudeEvent::Result(result)) => result.result,
             _ => None,
         },

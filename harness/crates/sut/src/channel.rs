@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use cc_openai_wrapper::pool::Pool;
-use cc_openai_wrapper::shutdown::Spawned;
+use cc_openai_wrapper::shutdown::SpawnCounts;
 use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -27,7 +27,7 @@ struct Server {
     pool: Pool,
     runtime: Handle,
     profiler: Option<Profiler>,
-    spawned: Vec<Spawned>,
+    spawned: Vec<SpawnCounts>,
     answer: Vec<u8>,
 }
 
@@ -36,7 +36,7 @@ pub fn start(
     address: SocketAddr,
     pool: Pool,
     profiler: Option<Profiler>,
-    spawned: Vec<Spawned>,
+    spawned: Vec<SpawnCounts>,
     stop: oneshot::Sender<()>,
 ) -> io::Result<JoinHandle<()>> {
     let mut server = Server { pool, runtime: Handle::current(), profiler, spawned, answer: Vec::with_capacity(BUFFER) };
@@ -92,7 +92,7 @@ impl Server {
         self.runtime.block_on(async { tokio::time::sleep(TURN).await });
         // The heap first: what the answer itself needs is not counted.
         let heap = self.profiler.as_ref().map(Profiler::heap);
-        let alive = self.spawned.iter().flat_map(Spawned::alive);
+        let alive = self.spawned.iter().flat_map(SpawnCounts::alive_by_site);
         let spawned = alive.map(|(at, alive)| stats::Spawned { at, alive: alive as u64 }).collect();
         Stats { tasks: self.runtime.metrics().num_alive_tasks() as u64, spawned, heap, pool: self.pool.status() }
     }

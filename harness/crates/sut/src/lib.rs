@@ -131,7 +131,7 @@ async fn until_stopped(serve: Serve, profiler: Option<Profiler>) -> anyhow::Resu
         }
         None
     } else {
-        let spawned = server.spawned().into_iter().chain(plant.iter().map(|plant| plant.spawned())).collect();
+        let spawned = server.spawn_counts().into_iter().chain(plant.iter().map(|plant| plant.spawn_counts())).collect();
         let thread = channel::start(address, server.pool().clone(), profiler, spawned, stop)?;
         tokio::select! {
             _ = stopped => {}

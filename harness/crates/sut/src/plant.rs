@@ -7,7 +7,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use cc_openai_wrapper::invoker::Factory;
 use cc_openai_wrapper::pool::observer::{LifeEvent, Observer};
-use cc_openai_wrapper::shutdown::Spawned;
+use cc_openai_wrapper::shutdown::SpawnCounts;
 
 pub mod kept;
 pub mod spec;
@@ -45,8 +45,8 @@ impl Plant {
 
     /// Where the planted tasks were spawned.
     #[must_use]
-    pub fn spawned(&self) -> Spawned {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).kept.spawned()
+    pub fn spawn_counts(&self) -> SpawnCounts {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).kept.spawn_counts()
     }
 
     /// Gives everything back, except for what is planted to outlive the server.

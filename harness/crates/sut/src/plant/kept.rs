@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use cc_openai_wrapper::invoker::{Factory, Invoker};
-use cc_openai_wrapper::shutdown::{Spawned, Tasks};
+use cc_openai_wrapper::shutdown::{SpawnCounts, Tasks};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -59,8 +59,8 @@ impl Kept {
 
     /// Where the planted tasks were spawned.
     #[must_use]
-    pub fn spawned(&self) -> Spawned {
-        self.tasks.spawned()
+    pub fn spawn_counts(&self) -> SpawnCounts {
+        self.tasks.spawn_counts()
     }
 
     /// Takes one more of `kind`. Called within the runtime.
@@ -68,7 +68,7 @@ impl Kept {
         match spec.kind {
             Kind::KeptInvoker => {
                 let factory = factory.ok_or_else(|| io::Error::other("the server has not started yet"))?;
-                self.invokers.push(factory.start());
+                self.invokers.push(factory.start_invoker());
             }
             Kind::Process => self.children.push(sleeper(&[LIFETIME])?),
             Kind::Zombie => self.children.push(sleeper(&["0"])?),
@@ -77,7 +77,7 @@ impl Kept {
             Kind::FdSocket => self.fds.extend(<[UnixStream; 2]>::from(UnixStream::pair()?).map(OwnedFd::from)),
             Kind::FdAnon => self.fds.push(eventfd(0, EventfdFlags::CLOEXEC)?),
             Kind::Thread => self.threads.push(idle_thread(Arc::clone(&self.over))?),
-            Kind::Task => drop(self.tasks.spawn(self.tasks.stopped())),
+            Kind::Task => drop(self.tasks.spawn(self.tasks.wait_for_stop())),
             Kind::HeapBlock => self.blocks.push(vec![1; spec.bytes.unwrap_or(BLOCK)].into_boxed_slice()),
             Kind::HeapBytes => self.words.extend(repeat_n(restart, words(spec))),
             Kind::Slow => self.blocks.push(vec![1; spec.bytes.unwrap_or(SLOW)].into_boxed_slice()),
