@@ -165,5 +165,5 @@ fn rises(run: &TargetRun) -> Vec<(u64, f64)> {
     let reached = run.plan.restarts;
     let lengths = trend::BOUNDS.into_iter().rev().map(|bound| bound.from).filter(|&length| length <= reached);
     let rise = |length| trend::least_rise(run, run.plan.warm_up + length).map(|rise| (length, rise));
-    if target::judge(run).0.invalid.is_empty() { lengths.filter_map(rise).collect() } else { Vec::new() }
+    if target::judge_target(run).0.invalid.is_empty() { lengths.filter_map(rise).collect() } else { Vec::new() }
 }

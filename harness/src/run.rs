@@ -21,7 +21,7 @@ use leakgate_drive::external::settings::{Settings, SettingsError};
 use leakgate_drive::load::script::{NothingToReplay, Script};
 use leakgate_drive::own::{Launch, OwnAssignment, SUT, SUT_HEAP};
 use leakgate_drive::scenario::Scenario;
-use leakgate_judge::sample::{self, DOUBLED_AT_MOST, FORMAT, Outcome, Run, TargetRun};
+use leakgate_judge::sample::{self, FORMAT, MAX_DOUBLINGS, Outcome, Run, TargetRun};
 use leakgate_judge::verdict::{Finding, target};
 use leakgate_mock::fake_api::tape::Tape;
 use leakgate_session::recording::{self, RecordingError};
@@ -136,8 +136,8 @@ impl Job {
         let mut job = self;
         let mut run = job.assignment.drive(listener).await;
         while job.assignment.can_repeat()
-            && run.plan.doubled < DOUBLED_AT_MOST
-            && target::judge(&run).0.verdict == Finding::Saturating
+            && run.plan.doubled < MAX_DOUBLINGS
+            && target::judge_target(&run).0.verdict == Finding::Saturating
         {
             job.assignment = job.assignment.with_doubled_restarts();
             listener.event(Event::Doubled { subject: job.assignment.subject() });
@@ -322,7 +322,7 @@ impl Program {
         let profiles = profile::OfLeaks { folder: self.profiles, planted: self.planted, environment: &environment };
         for job in self.targets {
             let (job, mut run) = job.drive_until_it_decides(&mut targets, &*listener).await;
-            let (verdict, rows) = target::judge(&run);
+            let (verdict, rows) = target::judge_target(&run);
             // One that ran before leakgate came has no fresh process.
             let repeats = job.assignment.can_repeat() && verdict.verdict == Finding::Leak && profiles.planted.is_none();
             let mut again = None;

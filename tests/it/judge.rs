@@ -5,7 +5,7 @@ pub(crate) mod properties;
 
 use leakgate_drive::scenario::schedule::Schedule;
 use leakgate_judge::exit::Exit;
-use leakgate_judge::sample::{DOUBLED_AT_MOST, Metric, Outcome, Run, TargetRun};
+use leakgate_judge::sample::{MAX_DOUBLINGS, Metric, Outcome, Run, TargetRun};
 use leakgate_judge::verdict::{Finding, MetricVerdict, Verdict, judge};
 
 use crate::runs::{RESTARTS, healthy, heap, set, set_last, sut, sut_heap, trace, with};
@@ -37,7 +37,7 @@ mod exact {
 
     #[test]
     fn one_more_after_three_hundred_restarts_is_a_leak() {
-        for metric in leakgate_judge::verdict::exact::SIGNALS {
+        for metric in leakgate_judge::sample::Metric::COUNTED {
             let verdict = change(sut(), |run| {
                 let first = run.checkpoints[0].values[&metric];
                 set_last(run, metric, first + 1);
@@ -211,7 +211,7 @@ mod heap_rule {
     fn struck(every: u64, first: u64) -> Finding {
         let at = |restarts: u64| 900 + if restarts < first { 0 } else { 1 + (restarts - first) / every };
         let mut runs = Vec::new();
-        for doubled in 0..=DOUBLED_AT_MOST {
+        for doubled in 0..=MAX_DOUBLINGS {
             let mut schedule = Schedule::doubling(50, 300 << doubled);
             let mut readings = Vec::new();
             while let Some(restarts) = schedule.next() {

@@ -50,7 +50,7 @@ fn the_job_has_as_many_indexes_as_the_suite_has_shards() {
     assert!(job["spec"]["parallelism"].as_u64().unwrap() <= of);
     for index in 0..of {
         let shard: leakgate_judge::suite::shard::Shard = format!("auto/{of}").parse().unwrap();
-        assert_eq!(shard.number(Some(&index.to_string())), Ok(index + 1));
+        assert_eq!(shard.resolve_number(Some(&index.to_string())), Ok(index + 1));
     }
 }
 

@@ -4,7 +4,7 @@ mod command;
 mod page;
 
 use leakgate_history::baseline::Baseline;
-use leakgate_history::compare::{Beside, Change, Comparison};
+use leakgate_history::compare::{Change, Comparison, MetricPair};
 use leakgate_history::figure::Figure;
 use leakgate_history::{Conclusion, Night, Remark};
 use leakgate_judge::sample::{Environment, Latency, LatencyOf, Metric, Run};
@@ -57,7 +57,7 @@ fn baseline() -> Baseline {
 }
 
 fn regressed() -> Comparison {
-    let beside = |metric, baseline, candidate| Beside { metric, baseline, candidate };
+    let beside = |metric, baseline, candidate| MetricPair { metric, baseline, candidate };
     Comparison {
         baseline: 1,
         scenario: "restarts".into(),
@@ -152,9 +152,9 @@ fn the_worst_of_all_findings_is_what_a_night_comes_to() {
 fn what_a_night_was_made_with_is_told_from_what_it_was_made_of() {
     let before = night(1, 0, healthy()).environment;
     let newer = Environment { commit: Some("another".into()), started_unix: 1, command: "x".into(), ..before.clone() };
-    assert_eq!(leakgate_history::differences(&before, &newer), [""; 0]);
+    assert_eq!(leakgate_history::environment_differences(&before, &newer), [""; 0]);
     let elsewhere = Environment { kernel: "7.0".into(), allocator: None, ..before.clone() };
-    let differences = leakgate_history::differences(&before, &elsewhere);
+    let differences = leakgate_history::environment_differences(&before, &elsewhere);
     assert_eq!(differences, ["kernel 7.0, before 6.8.0-45-generic", "allocator unknown, before glibc 2.36"]);
 }
 

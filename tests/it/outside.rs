@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
-use leakgate_judge::sample::{Metric, Per, Run, Thing};
+use leakgate_judge::sample::{GrowthUnit, Metric, Run, Thing};
 use leakgate_judge::verdict::{Finding, Verdict};
 use predicates::str::contains;
 use rustix::process::Pid;
@@ -192,7 +192,7 @@ fn a_server_that_restarts_nothing_or_at_each_turn_is_judged_by_its_turns() {
     for server in ["--max-turns 1", "--max-turns 100000"] {
         let repository = Repository::of(&format!("wrapper serve {server}"), SHORT);
         repository.run(&[]).code(0).stdout(contains("per turn  verdict       smallest detectable"));
-        assert_eq!(repository.measured().targets[0].plan.per(), Per::Turn);
+        assert_eq!(repository.measured().targets[0].plan.growth_unit(), GrowthUnit::Turn);
         assert!(repository.verdict().proof.turns >= 60);
     }
 }
@@ -239,7 +239,7 @@ fn clis_too_short_to_be_seen_are_counted() {
     fs::write(repository.folder.path().join("server.py"), server).unwrap();
     repository.run(&[]).code(0);
     let run = &repository.measured().targets[0];
-    assert_eq!(run.plan.per(), Per::Turn);
+    assert_eq!(run.plan.growth_unit(), GrowthUnit::Turn);
     let (first, last) = (run.trace.first().unwrap(), run.trace.last().unwrap());
     assert!(last.restarts - first.restarts >= last.requests - first.requests, "{first:?} {last:?}");
     assert_eq!((run.proof.unmarked, run.proof.mixed_up), (0, 0));

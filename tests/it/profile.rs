@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use assert_cmd::Command;
 use leakgate_judge::attribution::dhat;
-use leakgate_judge::attribution::key;
 use leakgate_judge::attribution::profile::Profile;
+use leakgate_judge::attribution::site_key;
 use leakgate_judge::sample::{Frame, Run, Site, Thing};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
@@ -25,7 +25,7 @@ fn line_of(kind: &str) -> u32 {
 }
 
 fn place(site: &Site) -> (String, u32) {
-    let frame = key(site).unwrap();
+    let frame = site_key(site).unwrap();
     (frame.file.clone().unwrap(), frame.line.unwrap())
 }
 

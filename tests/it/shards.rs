@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use leakgate_judge::sample::suite::{Part, Suite, Unit};
 use leakgate_judge::sample::{Metric, Outcome, Run, TargetRun};
-use leakgate_judge::suite::assigned;
-use leakgate_judge::suite::merge::{MergeError, merge};
+use leakgate_judge::suite::assign_shards;
+use leakgate_judge::suite::merge::{MergeError, merge_shards};
 use leakgate_judge::verdict::{Finding, Verdict, judge};
 use leakgate_report::{self, Format};
 use predicates::str::contains;
@@ -53,7 +53,7 @@ fn whole(fates: &[Fate], seeds: u64) -> Run {
 /// What each shard of the same suite stores.
 fn shards(whole: &Run, units: u64, seeds: u64, of: u64) -> Vec<(String, Run)> {
     let costs: Vec<u64> = (0..units).map(|at| 1 + at % 3).collect();
-    let numbers = assigned(&costs, of);
+    let numbers = assign_shards(&costs, of);
     let unit = |(at, shard): (u64, &u64)| Unit {
         scenario: format!("scenario-{}", at / seeds),
         seed: 1 + at % seeds,
@@ -61,7 +61,7 @@ fn shards(whole: &Run, units: u64, seeds: u64, of: u64) -> Vec<(String, Run)> {
     };
     let units: Vec<Unit> = (0..).zip(&numbers).map(unit).collect();
     let shard = |number: u64| {
-        let is_own = |target: &TargetRun| units.iter().any(|unit| unit.shard == number && unit.has(target, whole));
+        let is_own = |target: &TargetRun| units.iter().any(|unit| unit.shard == number && unit.matches(target, whole));
         let targets: Vec<TargetRun> = whole.targets.iter().filter(|target| is_own(target)).cloned().collect();
         let mut environment = whole.environment.clone();
         environment.command = format!("{} --shard {number}/{of}", environment.command);
@@ -115,7 +115,7 @@ proptest! {
         let run = whole(&fates, seeds);
         let mut shards = shards(&run, fates.len() as u64, seeds, of);
         shards.rotate_left(turn.index(usize::try_from(of).unwrap()));
-        let merged = merge(shards).unwrap();
+        let merged = merge_shards(shards).unwrap();
         prop_assert_eq!(&merged.targets, &run.targets);
         prop_assert_eq!(&merged.environment, &run.environment);
         let together = judge(&merged);
@@ -127,7 +127,7 @@ proptest! {
 fn a_missing_shard_is_named_with_what_falls_to_it() {
     let mut shards = cut();
     shards.remove(1);
-    let says = invalid(&merge(shards).unwrap());
+    let says = invalid(&merge_shards(shards).unwrap());
     assert_eq!(says, "shard 2 of 3 is missing: scenario-0 with seed 2");
 }
 
@@ -135,7 +135,7 @@ fn a_missing_shard_is_named_with_what_falls_to_it() {
 fn a_shard_that_is_missing_is_missed_even_where_nothing_falls_to_it() {
     let mut shards = shards(&whole(&[Fate::Sound; 2], 1), 2, 1, 3);
     assert_eq!(shards.remove(2).1.targets, []);
-    assert_eq!(invalid(&merge(shards).unwrap()), "shard 3 of 3 is missing: it has no units");
+    assert_eq!(invalid(&merge_shards(shards).unwrap()), "shard 3 of 3 is missing: it has no units");
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn a_leak_is_told_beside_what_is_missing() {
     let run = whole(&[Fate::Leaks, Fate::Sound, Fate::Sound], 1);
     let mut shards = shards(&run, 3, 1, 3);
     shards.retain(|(_, run)| run.targets.iter().any(|target| target.scenario == "scenario-0"));
-    let merged = merge(shards).unwrap();
+    let merged = merge_shards(shards).unwrap();
     invalid(&merged);
     assert!(judge(&merged).warnings.contains(&"the shards that are present leak: scenario-0 on sut".to_owned()));
 }
@@ -152,7 +152,7 @@ fn a_leak_is_told_beside_what_is_missing() {
 fn a_shard_that_is_there_twice_is_named_with_its_files() {
     let mut shards = cut();
     shards.push(("again.json".into(), shards[0].1.clone()));
-    let merged = merge(shards).unwrap();
+    let merged = merge_shards(shards).unwrap();
     assert_eq!(merged.targets.len(), 8, "none is counted twice");
     assert_eq!(invalid(&merged), "shard 1 of 3 is present 2 times: shard-1.json, again.json");
 }
@@ -170,7 +170,7 @@ fn a_shard_of_another_suite_or_build_is_named_with_what_differs() {
     for (change, says) in changes {
         let mut shards = cut();
         change(&mut shards[0].1);
-        let found = invalid(&merge(shards).unwrap());
+        let found = invalid(&merge_shards(shards).unwrap());
         assert!(found.starts_with("shard-1.json (shard 1 of 3) is not of this suite: "), "{found}");
         assert!(found.contains(says) && found.contains("shard 1 of 3 is missing"), "{found}");
     }
@@ -182,7 +182,7 @@ fn a_shard_that_measured_less_or_more_than_falls_to_it_is_no_shard() {
     let of_others = shards[1].1.targets[0].clone();
     shards[0].1.targets.clear();
     shards[2].1.targets.push(of_others);
-    let says = invalid(&merge(shards).unwrap());
+    let says = invalid(&merge_shards(shards).unwrap());
     assert!(says.contains("shard 1 of 3 did not measure all of its units: scenario-1 with seed 1"), "{says}");
     assert!(says.contains("it holds scenario-0 on sut, which does not fall to it"), "{says}");
 }
@@ -191,11 +191,11 @@ fn a_shard_that_measured_less_or_more_than_falls_to_it_is_no_shard() {
 fn a_shard_whose_gate_is_blind_blinds_the_whole() {
     let mut shards = cut();
     set_last(&mut shards[1].1.controls[0].run, Metric::FdsPipe, 12);
-    let says = invalid(&merge(shards).unwrap());
+    let says = invalid(&merge_shards(shards).unwrap());
     assert!(says.starts_with("control fd was missed in shard 2: "), "{says}");
     let mut shards = cut();
     shards[1].1.controls.clear();
-    assert_eq!(invalid(&merge(shards).unwrap()), "shard 2 of 3 ran no controls, but others did");
+    assert_eq!(invalid(&merge_shards(shards).unwrap()), "shard 2 of 3 ran no controls, but others did");
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn machines_that_differ_and_sources_without_a_name_are_told() {
     for (_, run) in &mut shards {
         run.environment.commit = Some("0123456789ab+changes".into());
     }
-    let verdict = judge(&merge(shards).unwrap());
+    let verdict = judge(&merge_shards(shards).unwrap());
     assert_eq!(verdict.verdict, Finding::Pass, "{:?}", verdict.invalid);
     let warnings = verdict.warnings.join("\n");
     assert!(warnings.contains("CPUs: shard 1, 2; kernel 6.8.0-45-generic, 64 CPUs: shard 3)"), "{warnings}");
@@ -239,10 +239,10 @@ fn a_missed_control_is_invalid_also_where_nothing_was_to_be_measured() {
 #[test]
 fn what_is_no_shard_is_not_merged() {
     let own = ("own.json".to_owned(), healthy());
-    assert_eq!(merge(vec![own]), Err(MergeError::NotAShard { file: "own.json".into() }));
-    let merged = merge(cut()).unwrap();
-    assert_eq!(merge(vec![("all.json".into(), merged)]), Err(MergeError::Merged { file: "all.json".into() }));
-    assert_eq!(merge(Vec::new()), Err(MergeError::Nothing));
+    assert_eq!(merge_shards(vec![own]), Err(MergeError::NotAShard { file: "own.json".into() }));
+    let merged = merge_shards(cut()).unwrap();
+    assert_eq!(merge_shards(vec![("all.json".into(), merged)]), Err(MergeError::Merged { file: "all.json".into() }));
+    assert_eq!(merge_shards(Vec::new()), Err(MergeError::Nothing));
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn every_report_tells_the_shards_and_the_seeds() {
     shards[2].1.environment.kernel = "6.12.1".into();
     let lost = shards.remove(1);
     assert_eq!(lost.1.targets.len(), 2);
-    let run = merge(shards).unwrap();
+    let run = merge_shards(shards).unwrap();
     let verdict = judge(&run);
     let text = |format| leakgate_report::render(format, &verdict, &run).unwrap();
     for (format, says) in [

@@ -2,7 +2,7 @@
 
 use super::interval::Interval;
 use super::table::{Bound, CALIBRATED_BY, Clean, Leak, Power, ROOM, Rate};
-use leakgate_judge::verdict::words::bytes;
+use leakgate_judge::verdict::words::format_bytes;
 
 /// The whole table.
 #[must_use]
@@ -99,14 +99,14 @@ fn clean_row(clean: &Clean) -> String {
 }
 
 fn bound_row(bound: &Bound) -> String {
-    let calibrated = bound.calibrated.map_or_else(|| "too few runs".to_owned(), bytes);
+    let calibrated = bound.calibrated.map_or_else(|| "too few runs".to_owned(), format_bytes);
     format!(
         "| {} | {} | {} | {calibrated} | {} | {} |\n",
         bound.restarts,
         bound.runs,
-        bytes(bound.largest_rise),
-        bytes(bound.twice),
-        bytes(bound.once)
+        format_bytes(bound.largest_rise),
+        format_bytes(bound.twice),
+        format_bytes(bound.once)
     )
 }
 

@@ -8,7 +8,7 @@ use crate::commands::{Failure, print, print_stored, trend};
 use crate::environment;
 use crate::programs::{NAMES, Siblings};
 use leakgate_history::Night;
-use leakgate_history::baseline::{Baseline, refusal};
+use leakgate_history::baseline::{Baseline, refusal_reason};
 use leakgate_history::builds::Builds;
 use leakgate_history::history::History;
 use leakgate_judge::exit::Exit;
@@ -110,7 +110,7 @@ fn accepted(accept: &Accept, path: &Path, builds: &Builds) -> Result<(History, i
         Some(run) => imported(run, accept.programs.as_deref(), path, builds)?,
         None => chosen(existing(path)?, accept.night)?,
     };
-    if let Some(why) = refusal(&night) {
+    if let Some(why) = refusal_reason(&night) {
         return Err(Failure::usage(&why));
     }
     let gone = || Failure::usage(&format!("night {} has no programs: accept another", night.id));
@@ -151,7 +151,7 @@ fn imported(
 ) -> Result<(History, Night), Failure> {
     let run = store::load(path).map_err(|error| Failure::usage(&error))?;
     let mut night = Night::of(&run, &verdict::judge(&run));
-    if let Some(why) = refusal(&night) {
+    if let Some(why) = refusal_reason(&night) {
         return Err(Failure::usage(&format!("{}: {why}", path.display())));
     }
     let programs = made_by(&night, programs)?;

@@ -42,7 +42,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
         let run = store::load(&path).map_err(|error| Failure::usage(&error))?;
         runs.push((path.display().to_string(), run));
     }
-    let run = merge::merge(runs).map_err(|error| Failure::usage(&error))?;
+    let run = merge::merge_shards(runs).map_err(|error| Failure::usage(&error))?;
     told(&run, &args.out, &args.report)
 }
 
@@ -71,7 +71,7 @@ fn files(given: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
 /// A folder that is a shard by its name, or whatever shards are below another.
 fn below(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()> {
     let name = folder.canonicalize()?;
-    if name.file_name().and_then(|name| name.to_str()).is_some_and(shard::is_folder) {
+    if name.file_name().and_then(|name| name.to_str()).is_some_and(shard::is_shard_folder) {
         // Without its file it is one that did not finish; that it is missing is told by the verdict.
         found.extend(Some(folder.join("run.json")).filter(|file| file.is_file()));
         return Ok(());

@@ -23,7 +23,7 @@ use leakgate_history::budget::Config;
 use leakgate_history::builds::Builds;
 use leakgate_history::compare::{Comparison, Pairs, compare};
 use leakgate_history::history::History;
-use leakgate_history::{Conclusion, Night, Remark, differences};
+use leakgate_history::{Conclusion, Night, Remark, environment_differences};
 use leakgate_judge::exit::Exit;
 use leakgate_judge::sample::Run;
 use leakgate_judge::store;
@@ -238,7 +238,7 @@ impl<'a> Tonight<'a> {
     /// Figures of nights that were made differently are not to be compared.
     fn elsewhere(&self, night: &Night) -> Option<Remark> {
         let baseline = self.baseline.as_ref()?;
-        let differing = differences(&baseline.environment, &night.environment);
+        let differing = environment_differences(&baseline.environment, &night.environment);
         let what = format!(
             "made differently than baseline {} ({}): figures of the two nights do not compare; the two builds side by \
              side do",

@@ -105,7 +105,7 @@ impl Program {
 impl Found {
     /// Writes everything into `folder`. What an earlier profile left there is replaced, its picture as well.
     pub fn save(&self, folder: &Path) -> Result<(), StoreError> {
-        let lines = fold::folded(&self.stacks);
+        let lines = fold::fold_stacks(&self.stacks);
         let windows = &self.profile.windows;
         let title = format!(
             "Heap growth in {}: bytes kept by {} restarts, less those of {}",
@@ -116,7 +116,7 @@ impl Found {
         store::save_bytes(&folder.join(RAW), &self.raw)?;
         store::save_bytes(&folder.join(FOLDED), lines.as_bytes())?;
         let path = folder.join(PICTURE);
-        match fold::svg(&lines, &title) {
+        match fold::draw_flame_graph(&lines, &title) {
             Ok(None) => Ok(()),
             Ok(Some(picture)) => store::save_bytes(&path, &picture),
             Err(source) => Err(StoreError::Write { path, source }),
@@ -215,7 +215,7 @@ mod tests {
             let values = BTreeMap::from([(Metric::HeapBlocks, blocks), (Metric::HeapBytes, 100 * blocks)]);
             run.checkpoints.push(Checkpoint { restarts, requests: restarts, values });
         }
-        target::judge(&run).1
+        target::judge_target(&run).1
     }
 
     #[test]

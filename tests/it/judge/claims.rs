@@ -6,7 +6,7 @@
     reason = "series are computed as floats and stored as counts; all are positive and far below 2^53"
 )]
 
-use leakgate_judge::sample::{Exception, Metric, Outside, Per, TargetRun};
+use leakgate_judge::sample::{Exception, GrowthUnit, Metric, Outside, TargetRun};
 use leakgate_judge::verdict::{Finding, MetricVerdict, judge};
 use proptest::prelude::*;
 
@@ -28,7 +28,13 @@ enum Bound {
 }
 
 fn outside(memory_floor: Option<u64>) -> Outside {
-    Outside { per: Per::Restart, cli_processes_allowed: None, memory_floor, exceptions: vec![], unmeasured: vec![] }
+    Outside {
+        per: GrowthUnit::Restart,
+        cli_processes_allowed: None,
+        memory_floor,
+        exceptions: vec![],
+        unmeasured: vec![],
+    }
 }
 
 /// A run of so many restarts with this memory after each.
@@ -128,7 +134,7 @@ fn a_quiet_server_is_held_to_a_tight_bound() {
 #[test]
 fn what_is_kept_of_each_request_is_a_leak_at_once() {
     let mut run = run(Bound::Derived, 340, |at| 12_900_000 + at * 200_000);
-    run.plan.outside.as_mut().unwrap().per = Per::Turn;
+    run.plan.outside.as_mut().unwrap().per = GrowthUnit::Turn;
     // The trace counts ten requests for each restart; here each restart is a request.
     run.trace.iter_mut().for_each(|point| point.requests = point.restarts);
     assert_eq!(memory(run).verdict, Finding::Leak);
@@ -314,7 +320,7 @@ proptest! {
 /// Every other row too: what grew is not beside a claim that is smaller, in a healthy run and in one with a leak of each.
 #[test]
 fn counts_and_heaps_that_pass_do_not_grow_by_what_they_claim() {
-    for metric in leakgate_judge::verdict::exact::SIGNALS {
+    for metric in leakgate_judge::sample::Metric::COUNTED {
         let mut grown = healthy();
         let value = grown.targets[0].checkpoints[0].values[&metric] + 1;
         set_last(&mut grown.targets[0], metric, value);

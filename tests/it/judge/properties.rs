@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use leakgate_judge::sample::suite::{Part, Suite, Unit};
 use leakgate_judge::sample::{
-    Bounds, Checkpoint, Control, Environment, Exception, FORMAT, Metric, Outcome, Outside, Per, Plan, Proof,
+    Bounds, Checkpoint, Control, Environment, Exception, FORMAT, GrowthUnit, Metric, Outcome, Outside, Plan, Proof,
     ReplyKinds, Run, TargetRun, TracePoint,
 };
 use leakgate_judge::verdict::{Finding, judge, trend};
@@ -118,7 +118,7 @@ fn outside() -> impl Strategy<Value = Option<Outside>> {
         expires: "2030-01-01".into(),
     });
     let exceptions = proptest::collection::vec(exception, 0..2);
-    let per = select(vec![Per::Restart, Per::Turn]);
+    let per = select(vec![GrowthUnit::Restart, GrowthUnit::Turn]);
     proptest::option::of((per, proptest::option::of(number()), proptest::option::of(number()), exceptions).prop_map(
         |(per, cli_processes_allowed, memory_floor, exceptions)| Outside {
             per,
@@ -301,7 +301,7 @@ proptest! {
 
     #[test]
     fn any_growth_of_an_exact_signal_is_a_leak(
-        metric in select(&leakgate_judge::verdict::exact::SIGNALS[..]), by in 1..1_000_000_u64,
+        metric in select(&leakgate_judge::sample::Metric::COUNTED[..]), by in 1..1_000_000_u64,
     ) {
         let verdict = change(sut(), |run| { let first = run.checkpoints[0].values[&metric]; set_last(run, metric, first + by); });
         prop_assert_eq!(row(&verdict, metric).verdict, Finding::Leak);
@@ -341,7 +341,7 @@ proptest! {
     /// without a second run.
     #[test]
     fn a_flat_memory_with_bounded_jitter_passes((restarts, window) in length(), seed: u64) {
-        let most = 1.5 * trend::bound(restarts as f64).b * window - 1.0;
+        let most = 1.5 * trend::bound_for(restarts as f64).b * window - 1.0;
         prop_assert_eq!(memory(restarts, |at| most * jitter(seed, at)), Finding::Pass);
         prop_assert_ne!(memory(restarts, |at| 8.0 * most * jitter(seed, at)), Finding::Leak);
     }
@@ -350,7 +350,7 @@ proptest! {
     fn a_memory_that_grows_by_one_and_a_half_bounds_through_jitter_never_passes_and_leaks_in_a_second_run(
         (restarts, window) in length(), times in 1.5..100.0_f64, seed: u64,
     ) {
-        let b = trend::bound(restarts as f64).b;
+        let b = trend::bound_for(restarts as f64).b;
         let of = |at: u64| times * b * at as f64 + b * window / 16.0 * jitter(seed, at);
         let found = [0, 1, 2].map(|doubled| look(doubled, restarts, of));
         let first = if times > 8.5 { Finding::Leak } else { Finding::Saturating };

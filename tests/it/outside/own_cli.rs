@@ -4,7 +4,7 @@ use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::process::Child;
 
-use leakgate_judge::sample::Per;
+use leakgate_judge::sample::GrowthUnit;
 use predicates::str::contains;
 
 use super::{Foreign, Repository, SHORT};
@@ -125,7 +125,11 @@ fn the_mock_behind_a_script_or_under_another_name_is_the_mock() {
             script(&path, &text);
         }
         server.run(&[], &[]).code(0);
-        assert_eq!(server.measured().targets[0].plan.per(), Per::Turn, "each request was seen to start one");
+        assert_eq!(
+            server.measured().targets[0].plan.growth_unit(),
+            GrowthUnit::Turn,
+            "each request was seen to start one"
+        );
         assert_eq!(server.verdict().proof.unmarked, 0);
     }
 }

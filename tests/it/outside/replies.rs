@@ -16,7 +16,7 @@ fn replies_that_are_no_text_are_no_leak_and_are_counted_by_kind() {
     server.run(&[], &[]).code(0).stdout(contains("Replies without text, which the API allows: "));
     let proof = server.verdict().proof;
     assert_eq!((proof.mixed_up, proof.errors, proof.lost), (0, 0, 0));
-    for (count, name) in proof.kinds.named() {
+    for (count, name) in proof.kinds.counts_by_name() {
         assert!(count > 5, "{name}: {:?}", proof.kinds);
     }
     assert!(proof.unmarked > 5);

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use jsonschema::Validator;
-use leakgate_judge::sample::{Frame, Grown, Latency, LatencyOf, Metric, Outside, Per, Run, Site, TargetRun, Thing};
+use leakgate_judge::sample::{
+    Frame, Grown, GrowthUnit, Latency, LatencyOf, Metric, Outside, Run, Site, TargetRun, Thing,
+};
 use leakgate_judge::verdict::{Finding, judge};
 use leakgate_report::{Format, render};
 use proptest::prelude::*;
@@ -81,7 +83,7 @@ fn outside() -> Run {
     server.scenario = "outside".into();
     server.target = "python3 server.py".into();
     server.plan.outside = Some(Outside {
-        per: Per::Turn,
+        per: GrowthUnit::Turn,
         cli_processes_allowed: Some(3),
         memory_floor: Some(256_000),
         exceptions: vec![],

@@ -1,7 +1,7 @@
 //! Text from outside is shown and never obeyed: whatever a target's name, a note or a command line holds, each format has
 //! the same structure as with a harmless one.
 
-use leakgate_judge::sample::{Exception, Metric, Outside, Per, Run};
+use leakgate_judge::sample::{Exception, GrowthUnit, Metric, Outside, Run};
 use leakgate_report::Format;
 use proptest::prelude::*;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
@@ -75,7 +75,7 @@ fn saying(word: &str) -> Run {
     }
     let exception = Exception { metric: Metric::Threads, allow: 1, reason: word(), owner: word(), expires: word() };
     run.targets[1].plan.outside = Some(Outside {
-        per: Per::Restart,
+        per: GrowthUnit::Restart,
         cli_processes_allowed: Some(3),
         memory_floor: Some(0),
         exceptions: vec![exception],

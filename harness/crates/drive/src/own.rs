@@ -275,7 +275,7 @@ impl Target for OwnTarget {
         // Only now is every invoker of the tree there, and no other.
         let tree = self.probe.tree();
         let point = self.probe.memory(&tree).reading(stats.pool.restarts.total(), counts.requests);
-        self.bounds.note(&point);
+        self.bounds.raise_to(&point);
         let invokers = stats.pool.live;
         self.latest = Some(stats);
         Ok(Sample { point, invokers })

@@ -10,7 +10,7 @@ use crate::assignment::Assignment;
 use crate::load::{Counts, Load};
 use crate::probe::details::Details;
 use crate::scenario::schedule::Schedule;
-use leakgate_judge::sample::{Bounds, Latency, Metric, Outcome, Per, TracePoint};
+use leakgate_judge::sample::{Bounds, GrowthUnit, Latency, Metric, Outcome, TracePoint};
 
 pub mod folder;
 pub mod tail;
@@ -129,7 +129,7 @@ pub(crate) struct Ended {
     /// Turns, where the server counts them.
     pub(crate) turns: Option<u64>,
     /// The unit of the run's steps.
-    pub(crate) per: Option<Per>,
+    pub(crate) per: Option<GrowthUnit>,
     /// The highest readings.
     pub(crate) bounds: Bounds,
     /// How long requests took, where that was watched.

@@ -24,7 +24,7 @@ pub struct Baseline {
 
 /// Why a night cannot be accepted, and what to do. A night that regressed or is over a budget can be: that it is meant
 /// to be so is what an explicit command with a reason is for.
-pub fn refusal(night: &Night) -> Option<String> {
+pub fn refusal_reason(night: &Night) -> Option<String> {
     let id = night.id;
     match Conclusion::from(night.verdict) {
         Conclusion::Leak => Some(format!(

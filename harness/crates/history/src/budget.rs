@@ -8,13 +8,13 @@ use jiff::civil::Date;
 use serde::de::{self, IntoDeserializer};
 use serde::{Deserialize, Deserializer};
 
-use super::compare::{Beside, Comparison};
+use super::compare::{Comparison, MetricPair};
 use super::figure::Figure;
 use super::{Conclusion, Remark};
 use leakgate_judge::exception::{check_owner, deprecated_keys};
 use leakgate_judge::sample::{Exception, Metric, TargetRun};
 use leakgate_judge::verdict::MetricVerdict;
-use leakgate_judge::verdict::words::{name, rate};
+use leakgate_judge::verdict::words::{format_rate, metric_name};
 use thiserror::Error;
 
 /// The file that is looked for where leakgate is started.
@@ -129,7 +129,7 @@ impl Config {
         }
         for known in &config.exception {
             known.last_day()?;
-            check_scenario(&known.what(), known.scenario.as_deref(), scenarios)?;
+            check_scenario(&known.description(), known.scenario.as_deref(), scenarios)?;
         }
         Ok(config)
     }
@@ -139,25 +139,25 @@ impl Config {
     pub fn exceptions_for(&self, scenario: &str, today: Date) -> Vec<Exception> {
         let here = |known: &&Known| known.scenario.as_deref().is_none_or(|only| only == scenario);
         let holds = |known: &&Known| known.last_day().is_ok_and(|day| day >= today);
-        self.exception.iter().filter(here).filter(holds).map(Known::exception).collect()
+        self.exception.iter().filter(here).filter(holds).map(Known::to_exception).collect()
     }
 
     /// What is over its day, and what will be within a week.
     #[must_use]
     pub fn expiries(&self, today: Date) -> Vec<Remark> {
-        let budgets = self.budget.iter().map(|budget| (budget.what(), &budget.owner, budget.last_day()));
-        let known = self.exception.iter().map(|known| (known.what(), &known.owner, known.last_day()));
-        budgets.chain(known).filter_map(|(what, owner, day)| expiry(&what, owner, day.ok()?, today)).collect()
+        let budgets = self.budget.iter().map(|budget| (budget.description(), &budget.owner, budget.last_day()));
+        let known = self.exception.iter().map(|known| (known.description(), &known.owner, known.last_day()));
+        budgets.chain(known).filter_map(|(what, owner, day)| expiry_remark(&what, owner, day.ok()?, today)).collect()
     }
 
     /// Holds what was measured against the budgets; those that are over their day are still good for that.
     #[must_use]
     pub fn check(&self, runs: &[TargetRun], rows: &[MetricVerdict], comparison: Option<&Comparison>) -> Vec<Remark> {
-        self.budget.iter().flat_map(|budget| budget.judge(runs, rows, comparison)).collect()
+        self.budget.iter().flat_map(|budget| budget.judge_budget(runs, rows, comparison)).collect()
     }
 }
 
-fn expiry(what: &str, owner: &str, day: Date, today: Date) -> Option<Remark> {
+fn expiry_remark(what: &str, owner: &str, day: Date, today: Date) -> Option<Remark> {
     let notice = day.checked_sub(NOTICE_DAYS.days()).unwrap_or(day);
     let owner = Some(owner.to_owned());
     if day < today {
@@ -174,16 +174,16 @@ fn check_scenario(what: &str, scenario: Option<&str>, known: &[&str]) -> Result<
 }
 
 impl Known {
-    fn what(&self) -> String {
+    fn description(&self) -> String {
         let place = self.scenario.as_ref().map(|scenario| format!(" in {scenario}")).unwrap_or_default();
         format!("the exception for {}{place}", self.metric.name())
     }
 
     fn last_day(&self) -> Result<Date, String> {
-        check_owner(&self.what(), &self.reason, &self.owner, &self.expires)
+        check_owner(&self.description(), &self.reason, &self.owner, &self.expires)
     }
 
-    fn exception(&self) -> Exception {
+    fn to_exception(&self) -> Exception {
         Exception {
             metric: self.metric,
             allow: self.allow,
@@ -195,12 +195,12 @@ impl Known {
 }
 
 impl Budget {
-    fn limited(&self) -> Option<Limited> {
+    fn limited_quantity(&self) -> Option<Limited> {
         self.metric.or(self.signal.map(Limited::Growth))
     }
 
-    fn what(&self) -> String {
-        let of = match self.limited() {
+    fn description(&self) -> String {
+        let of = match self.limited_quantity() {
             Some(Limited::Growth(metric)) => format!("growth of {}", metric.name()),
             Some(Limited::Value(figure)) => figure.key().to_owned(),
             None => "nothing".to_owned(),
@@ -210,18 +210,18 @@ impl Budget {
     }
 
     fn last_day(&self) -> Result<Date, String> {
-        check_owner(&self.what(), &self.reason, &self.owner, &self.expires)
+        check_owner(&self.description(), &self.reason, &self.owner, &self.expires)
     }
 
     fn check(&self, scenarios: &[&str]) -> Result<(), String> {
-        let Some(limited) = self.limited() else {
+        let Some(limited) = self.limited_quantity() else {
             return Err(format!("a budget of {} needs a metric", self.owner));
         };
         if self.metric.is_some() && self.signal.is_some() {
             return Err(format!("a budget of {} has both metric and signal, its old name: remove signal", self.owner));
         }
         let is_figure = matches!(limited, Limited::Value(_));
-        let what = self.what();
+        let what = self.description();
         self.last_day()?;
         check_scenario(&what, self.scenario.as_deref(), scenarios)?;
         if self.target.as_deref().is_some_and(|target| !["sut", "sut-heap"].contains(&target)) {
@@ -237,12 +237,12 @@ impl Budget {
         }
     }
 
-    fn judge(&self, runs: &[TargetRun], rows: &[MetricVerdict], comparison: Option<&Comparison>) -> Vec<Remark> {
-        match (self.limited(), self.limit, self.over_baseline_percent) {
-            (Some(Limited::Growth(metric)), Some(limit), _) => self.growth(metric, limit, rows),
-            (Some(Limited::Value(figure)), Some(limit), _) => self.values(figure, limit, runs),
+    fn judge_budget(&self, runs: &[TargetRun], rows: &[MetricVerdict], comparison: Option<&Comparison>) -> Vec<Remark> {
+        match (self.limited_quantity(), self.limit, self.over_baseline_percent) {
+            (Some(Limited::Growth(metric)), Some(limit), _) => self.judge_growth(metric, limit, rows),
+            (Some(Limited::Value(figure)), Some(limit), _) => self.judge_values(figure, limit, runs),
             (Some(Limited::Value(figure)), _, Some(percent)) => {
-                self.against(figure, percent, comparison).into_iter().collect()
+                self.judge_against_baseline(figure, percent, comparison).into_iter().collect()
             }
             _ => Vec::new(),
         }
@@ -253,58 +253,66 @@ impl Budget {
         self.scenario.as_deref().is_none_or(|only| only == scenario) && only.is_none_or(|only| only == target)
     }
 
-    fn growth(&self, metric: Metric, limit: f64, rows: &[MetricVerdict]) -> Vec<Remark> {
+    fn judge_growth(&self, metric: Metric, limit: f64, rows: &[MetricVerdict]) -> Vec<Remark> {
         let here = rows.iter().filter(|row| row.name == metric && self.holds_for(&row.scenario, &row.target, None));
         let measured: Vec<_> = here.filter_map(|row| Some((row, row.growth_per_restart?))).collect();
         if measured.is_empty() {
-            return vec![self.unchecked("it was not measured in this night")];
+            return vec![self.unchecked_remark("it was not measured in this night")];
         }
         let over = measured.iter().filter(|(_, growth)| *growth > limit);
         let said = |(row, growth): &(&MetricVerdict, f64)| {
-            let (growth, limit) = (rate(metric, *growth), rate(metric, limit));
+            let (growth, limit) = (format_rate(metric, *growth), format_rate(metric, limit));
             let place = format!("{} on {}", row.scenario, row.target);
-            self.exceeded(&format!("{} grew by {growth} per restart in {place}, over the {limit}", name(metric)))
+            self.exceeded_remark(&format!(
+                "{} grew by {growth} per restart in {place}, over the {limit}",
+                metric_name(metric)
+            ))
         };
         over.map(said).collect()
     }
 
-    fn values(&self, figure: Figure, limit: f64, runs: &[TargetRun]) -> Vec<Remark> {
+    fn judge_values(&self, figure: Figure, limit: f64, runs: &[TargetRun]) -> Vec<Remark> {
         let here = runs.iter().filter(|run| self.holds_for(&run.scenario, &run.target, Some(TARGET)));
         let measured: Vec<_> = here.filter_map(|run| Some((run, figure.of(run)?))).collect();
         if measured.is_empty() {
-            return vec![self.unchecked("it was not measured in this night")];
+            return vec![self.unchecked_remark("it was not measured in this night")];
         }
         let over = measured.iter().filter(|(_, value)| *value > limit);
         let said = |(run, value): &(&TargetRun, f64)| {
             let (value, limit) = (figure.amount(*value), figure.amount(limit));
             let place = format!("{} on {}", run.scenario, run.target);
-            self.exceeded(&format!("{}: {value} in {place}, over the {limit}", figure.name()))
+            self.exceeded_remark(&format!("{}: {value} in {place}, over the {limit}", figure.name()))
         };
         over.map(said).collect()
     }
 
     /// The two builds ran side by side: a night without a comparison says nothing about this budget, and is not at fault.
-    fn against(&self, figure: Figure, percent: f64, comparison: Option<&Comparison>) -> Option<Remark> {
+    fn judge_against_baseline(&self, figure: Figure, percent: f64, comparison: Option<&Comparison>) -> Option<Remark> {
         let comparison = comparison?;
         if self.scenario.as_ref().is_some_and(|only| *only != comparison.scenario) {
-            return Some(self.unchecked(&format!("the builds were compared in scenario {}", comparison.scenario)));
+            return Some(
+                self.unchecked_remark(&format!("the builds were compared in scenario {}", comparison.scenario)),
+            );
         }
-        let Some(Beside { baseline, candidate, .. }) = comparison.beside.iter().find(|beside| beside.metric == figure)
+        let Some(MetricPair { baseline, candidate, .. }) =
+            comparison.beside.iter().find(|beside| beside.metric == figure)
         else {
-            return Some(self.unchecked("the comparison did not measure it"));
+            return Some(self.unchecked_remark("the comparison did not measure it"));
         };
         let over = *candidate > baseline * (1.0 + percent / 100.0);
         let (now, then) = (figure.amount(*candidate), figure.amount(*baseline));
-        over.then(|| self.exceeded(&format!("{}: {now} beside {then}, more than {percent} % over it", figure.name())))
+        over.then(|| {
+            self.exceeded_remark(&format!("{}: {now} beside {then}, more than {percent} % over it", figure.name()))
+        })
     }
 
-    fn exceeded(&self, what: &str) -> Remark {
+    fn exceeded_remark(&self, what: &str) -> Remark {
         let what = format!("{what} of the budget ({})", self.reason);
         Remark { means: Conclusion::OverBudget, what, owner: Some(self.owner.clone()) }
     }
 
-    fn unchecked(&self, why: &str) -> Remark {
-        let what = format!("{} could not be checked: {why}", self.what());
+    fn unchecked_remark(&self, why: &str) -> Remark {
+        let what = format!("{} could not be checked: {why}", self.description());
         Remark { means: Conclusion::NotConclusive, what, owner: Some(self.owner.clone()) }
     }
 }
@@ -421,7 +429,7 @@ mod tests {
             candidate_slopes: vec![],
             effect: None,
             p: None,
-            beside: vec![Beside { metric: Figure::P95Ms, baseline: 10.0, candidate }],
+            beside: vec![MetricPair { metric: Figure::P95Ms, baseline: 10.0, candidate }],
         };
         assert_eq!(config.check(&[run(1.0, 99.0)], &[], None), []);
         assert_eq!(config.check(&[], &[], Some(&comparison(11.0))), []);

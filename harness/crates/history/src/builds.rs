@@ -66,7 +66,7 @@ impl Builds {
     /// in them.
     pub fn keep(&self, programs: &[&Path]) -> Result<String, BuildError> {
         let failed = |source| BuildError::Io { folder: self.folder.clone(), source };
-        let name = hash(programs).map_err(failed)?;
+        let name = hash_programs(programs).map_err(failed)?;
         let names: Vec<String> = programs.iter().map(|path| file_name(path)).collect();
         match self.check(&name, &names.iter().map(String::as_str).collect::<Vec<_>>()) {
             Ok(()) => {
@@ -97,7 +97,7 @@ impl Builds {
         let folder = self.folder(name);
         let paths: Vec<PathBuf> = programs.iter().map(|program| folder.join(program)).collect();
         let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
-        match hash(&paths) {
+        match hash_programs(&paths) {
             Ok(found) if found == name => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound && !folder.exists() => {
                 Err(BuildError::Gone { name: name.to_owned(), folder: self.folder.clone() })
@@ -135,20 +135,20 @@ fn file_name(program: &Path) -> String {
 }
 
 /// Of names and contents, in this order.
-fn hash(programs: &[&Path]) -> io::Result<String> {
+fn hash_programs(programs: &[&Path]) -> io::Result<String> {
     let mut all = Sha256::new();
     for program in programs {
         let mut file = fs::File::open(program)?;
         all.update(program.file_name().unwrap_or_default().as_encoded_bytes());
         all.update(file.metadata()?.len().to_le_bytes());
-        feed(&mut file, &mut all)?;
+        feed_file(&mut file, &mut all)?;
     }
     let first =
         all.finalize().iter().take(NAME_LENGTH / 2).fold(0_u128, |number, &byte| number << 8 | u128::from(byte));
     Ok(format!("{first:0NAME_LENGTH$x}"))
 }
 
-fn feed(from: &mut impl io::Read, hash: &mut Sha256) -> io::Result<()> {
+fn feed_file(from: &mut impl io::Read, hash: &mut Sha256) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     loop {
         let read = from.read(&mut buffer)?;

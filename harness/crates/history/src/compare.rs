@@ -8,10 +8,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::figure::Figure;
-use super::statistics::{mann_whitney, shift, theil_sen};
+use super::statistics::{hodges_lehmann_shift, mann_whitney, theil_sen};
 use leakgate_judge::sample::{Environment, Outcome, TargetRun, TracePoint};
 use leakgate_judge::statistics::median;
-use leakgate_judge::verdict::words::{bytes, float};
+use leakgate_judge::verdict::words::{format_bytes, to_f64};
 
 /// Processes of each build.
 pub const PROCESSES: usize = 5;
@@ -50,7 +50,7 @@ pub enum Change {
 
 /// One number of each build.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Beside {
+pub struct MetricPair {
     /// What it is.
     pub metric: Figure,
     /// The median of the baseline's processes.
@@ -81,7 +81,7 @@ pub struct Comparison {
     /// The one-sided p of that.
     pub p: Option<f64>,
     /// Shown, and judged by nobody unless there is a budget.
-    pub beside: Vec<Beside>,
+    pub beside: Vec<MetricPair>,
 }
 
 /// Compares. `baseline` is the baseline's number.
@@ -94,22 +94,22 @@ pub fn compare(baseline: i64, pairs: &Pairs) -> Comparison {
         restarts: all().map(|run| run.proof.restarts).min().unwrap_or(0),
         change: Change::Unknown,
         reason: String::new(),
-        baseline_slopes: pairs.baseline.iter().filter_map(slope).collect(),
-        candidate_slopes: pairs.candidate.iter().filter_map(slope).collect(),
+        baseline_slopes: pairs.baseline.iter().filter_map(memory_slope).collect(),
+        candidate_slopes: pairs.candidate.iter().filter_map(memory_slope).collect(),
         effect: None,
         p: None,
-        beside: Figure::ALL.into_iter().filter_map(|metric| beside(metric, pairs)).collect(),
+        beside: Figure::ALL.into_iter().filter_map(|metric| median_pair(metric, pairs)).collect(),
     };
-    result.effect = shift(&result.baseline_slopes, &result.candidate_slopes);
+    result.effect = hodges_lehmann_shift(&result.baseline_slopes, &result.candidate_slopes);
     result.p = mann_whitney(&result.baseline_slopes, &result.candidate_slopes);
-    (result.change, result.reason) = match broken(pairs) {
+    (result.change, result.reason) = match broken_reason(pairs) {
         Some(why) => (Change::Unknown, why),
-        None => decide(&result),
+        None => decide_change(&result),
     };
     result
 }
 
-fn decide(of: &Comparison) -> (Change, String) {
+fn decide_change(of: &Comparison) -> (Change, String) {
     let slopes = (of.baseline_slopes.len(), of.candidate_slopes.len());
     let (Some(effect), Some(p), (PROCESSES, PROCESSES)) = (of.effect, of.p, slopes) else {
         let few = format!("{} and {} of {PROCESSES} processes gave a slope", slopes.0, slopes.1);
@@ -117,18 +117,19 @@ fn decide(of: &Comparison) -> (Change, String) {
     };
     let Comparison { baseline, scenario, .. } = of;
     if p <= P && effect >= EFFECT {
-        let faster = format!("anon_pss grows by {} per restart faster than in baseline {baseline}", bytes(effect));
+        let faster =
+            format!("anon_pss grows by {} per restart faster than in baseline {baseline}", format_bytes(effect));
         (Change::Regression, format!("{faster} (scenario {scenario}, p = {p:.3})"))
     } else if p <= P {
-        let small = format!("below the {} that count as a regression", bytes(EFFECT));
-        (Change::None, format!("anon_pss grows by {} per restart faster, {small} (p = {p:.3})", bytes(effect)))
+        let small = format!("below the {} that count as a regression", format_bytes(EFFECT));
+        (Change::None, format!("anon_pss grows by {} per restart faster, {small} (p = {p:.3})", format_bytes(effect)))
     } else {
         (Change::None, format!("anon_pss grows no faster than in baseline {baseline} (p = {p:.3})"))
     }
 }
 
 /// Why the processes are not what they should be: too few, or one that did not do its work.
-fn broken(pairs: &Pairs) -> Option<String> {
+fn broken_reason(pairs: &Pairs) -> Option<String> {
     for (side, runs) in [("baseline's", &pairs.baseline), ("night's", &pairs.candidate)] {
         for (at, run) in runs.iter().enumerate() {
             let what = match &run.outcome {
@@ -146,14 +147,14 @@ fn broken(pairs: &Pairs) -> Option<String> {
 
 /// The slope of a process's anonymous memory over the last half of its restarts, in bytes for each. The first half is
 /// left out as in the trend of one run: caches fill in it, as fast in one process as in the other or not.
-fn slope(run: &TargetRun) -> Option<f64> {
+fn memory_slope(run: &TargetRun) -> Option<f64> {
     let end = run.trace.last()?.restarts;
     let late: Vec<&TracePoint> = run.trace.iter().filter(|at| at.restarts > end / 2 && at.anon_pss > 0).collect();
-    let points: Vec<(f64, f64)> = late.iter().map(|at| (float(at.restarts), float(at.anon_pss))).collect();
+    let points: Vec<(f64, f64)> = late.iter().map(|at| (to_f64(at.restarts), to_f64(at.anon_pss))).collect();
     if points.len() < READINGS { None } else { theil_sen(&points) }
 }
 
-fn beside(metric: Figure, pairs: &Pairs) -> Option<Beside> {
+fn median_pair(metric: Figure, pairs: &Pairs) -> Option<MetricPair> {
     let middle = |runs: &[TargetRun]| median(&runs.iter().filter_map(|run| metric.of(run)).collect::<Vec<_>>());
-    Some(Beside { metric, baseline: middle(&pairs.baseline)?, candidate: middle(&pairs.candidate)? })
+    Some(MetricPair { metric, baseline: middle(&pairs.baseline)?, candidate: middle(&pairs.candidate)? })
 }

@@ -99,12 +99,12 @@ impl History {
 
     /// Adds a night, whole or not at all. Returns its number.
     pub fn add(&mut self, night: &Night) -> Result<i64, HistoryError> {
-        self.write(|change| rows::add(change, night))
+        self.write(|change| rows::insert_night(change, night))
     }
 
     /// All nights, the oldest first.
     pub fn nights(&self) -> Result<Vec<Night>, HistoryError> {
-        rows::nights(&self.db).map_err(|error| explain(&self.path, error))
+        rows::select_nights(&self.db).map_err(|error| explain_error(&self.path, error))
     }
 
     /// The night of this number.
@@ -114,19 +114,19 @@ impl History {
 
     /// Adds a baseline. Returns its number.
     pub fn accept(&mut self, baseline: &Baseline) -> Result<i64, HistoryError> {
-        self.write(|change| rows::accept(change, baseline))
+        self.write(|change| rows::insert_baseline(change, baseline))
     }
 
     /// All baselines, the oldest first: the last one holds.
     pub fn baselines(&self) -> Result<Vec<Baseline>, HistoryError> {
-        rows::baselines(&self.db).map_err(|error| explain(&self.path, error))
+        rows::select_baselines(&self.db).map_err(|error| explain_error(&self.path, error))
     }
 
     fn connect(path: &Path, flags: OpenFlags) -> Result<Self, HistoryError> {
         if !is_database_or_new(path) {
             return Err(HistoryError::Foreign { path: path.to_owned(), what: NO_DATABASE.to_owned() });
         }
-        let failed = |error| explain(path, error);
+        let failed = |error| explain_error(path, error);
         let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(failed)?;
         db.busy_timeout(PATIENCE).map_err(failed)?;
         db.pragma_update(None, "foreign_keys", true).map_err(failed)?;
@@ -137,7 +137,7 @@ impl History {
     fn upgrade(&mut self) -> Result<(), HistoryError> {
         let path = self.path.clone();
         self.write(|change| {
-            let version = match identity(change)? {
+            let version = match read_identity(change)? {
                 Identity::History(version) => version,
                 Identity::Other(what) => return Ok(Err(HistoryError::Foreign { path: path.clone(), what })),
             };
@@ -157,7 +157,7 @@ impl History {
         let sound: String = self
             .db
             .pragma_query_value(None, "quick_check", |row| row.get(0))
-            .map_err(|error| explain(&self.path, error))?;
+            .map_err(|error| explain_error(&self.path, error))?;
         if sound == "ok" { Ok(()) } else { Err(HistoryError::Damaged { path: self.path.clone(), what: sound }) }
     }
 
@@ -169,7 +169,7 @@ impl History {
             change.commit()?;
             Ok(result)
         })();
-        done.map_err(|error| explain(&self.path, error))
+        done.map_err(|error| explain_error(&self.path, error))
     }
 }
 
@@ -186,7 +186,7 @@ enum Identity {
     Other(String),
 }
 
-fn identity(db: &Connection) -> rusqlite::Result<Identity> {
+fn read_identity(db: &Connection) -> rusqlite::Result<Identity> {
     let application: i32 = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let tables: i64 = db.query_one("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
@@ -198,7 +198,7 @@ fn identity(db: &Connection) -> rusqlite::Result<Identity> {
     })
 }
 
-fn explain(path: &Path, error: rusqlite::Error) -> HistoryError {
+fn explain_error(path: &Path, error: rusqlite::Error) -> HistoryError {
     let path = path.to_owned();
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => HistoryError::Foreign { path, what: NO_DATABASE.to_owned() },

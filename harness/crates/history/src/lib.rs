@@ -203,11 +203,11 @@ impl Night {
     #[must_use]
     pub fn conclusion(&self) -> Conclusion {
         let remarks = self.remarks.iter().map(|remark| remark.means);
-        remarks.chain([self.compared(), self.verdict.into()]).max().unwrap_or(Conclusion::Pass)
+        remarks.chain([self.comparison_conclusion(), self.verdict.into()]).max().unwrap_or(Conclusion::Pass)
     }
 
     /// What the night comes to by the comparison alone.
-    fn compared(&self) -> Conclusion {
+    fn comparison_conclusion(&self) -> Conclusion {
         match self.comparison.as_ref().map(|comparison| comparison.change) {
             None | Some(Change::None) => Conclusion::Pass,
             Some(Change::Regression) => Conclusion::Regression,
@@ -222,7 +222,7 @@ impl Night {
         if Conclusion::from(self.verdict) == worst {
             return self.summary.clone();
         }
-        let compared = self.comparison.as_ref().filter(|_| self.compared() == worst).map(|of| &of.reason);
+        let compared = self.comparison.as_ref().filter(|_| self.comparison_conclusion() == worst).map(|of| &of.reason);
         let remark = self.remarks.iter().find(|remark| remark.means == worst).map(|remark| &remark.what);
         compared.or(remark).cloned().unwrap_or_default()
     }
@@ -246,7 +246,7 @@ impl Growth {
 /// In what two nights were made differently, in words; their figures are not to be compared then. The commit and the
 /// version of leakgate's own are what nights are there to tell apart, and no difference of this kind.
 #[must_use]
-pub fn differences(before: &Environment, after: &Environment) -> Vec<String> {
+pub fn environment_differences(before: &Environment, after: &Environment) -> Vec<String> {
     let pairs = [
         ("kernel", before.kernel.clone(), after.kernel.clone()),
         ("CPUs", before.cpus.to_string(), after.cpus.to_string()),

@@ -27,7 +27,7 @@ pub fn theil_sen(points: &[(f64, f64)]) -> Option<f64> {
 /// How much higher the second sample lies: the median of all differences (Hodges and Lehmann 1963), which belongs to
 /// the test of [`mann_whitney`].
 #[must_use]
-pub fn shift(lower: &[f64], higher: &[f64]) -> Option<f64> {
+pub fn hodges_lehmann_shift(lower: &[f64], higher: &[f64]) -> Option<f64> {
     let differences: Vec<f64> = lower.iter().flat_map(|low| higher.iter().map(move |high| high - low)).collect();
     median(&differences)
 }
@@ -116,7 +116,10 @@ mod tests {
         assert_eq!(mann_whitney(&LOW, &[]), None);
         assert_eq!(mann_whitney(&[f64::NAN], &LOW), None);
         assert_eq!(mann_whitney(&[0.0; 11], &[0.0; 10]), None);
-        assert_eq!((median(&[]), shift(&[], &LOW), theil_sen(&[(1.0, 1.0), (1.0, 2.0)])), (None, None, None));
+        assert_eq!(
+            (median(&[]), hodges_lehmann_shift(&[], &LOW), theil_sen(&[(1.0, 1.0), (1.0, 2.0)])),
+            (None, None, None)
+        );
     }
 
     #[test]
@@ -178,7 +181,7 @@ mod tests {
             let points: Vec<(f64, f64)> = (0..9_u32).map(|x| (f64::from(x), slope * f64::from(x))).collect();
             prop_assert!((theil_sen(&points).unwrap() - slope).abs() < 1e-9);
             let shifted: Vec<f64> = b.iter().map(|value| value + by).collect();
-            prop_assert!((shift(&[0.0], &shifted).unwrap() - median(&shifted).unwrap()).abs() < 1e-9);
+            prop_assert!((hodges_lehmann_shift(&[0.0], &shifted).unwrap() - median(&shifted).unwrap()).abs() < 1e-9);
         }
     }
 }

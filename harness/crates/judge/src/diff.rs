@@ -1,6 +1,6 @@
 //! What grew between two runs or two profiles: by metric, by thing and by site. Pure; two documents of a kind go in.
 //!
-//! A site is the same in both when its [`key`] is. Where the key is in one document alone, and the
+//! A site is the same in both when its [`site_key`] is. Where the key is in one document alone, and the
 //! other has exactly one site of the same function, that is taken for it: its line moved, because something above it was
 //! edited.
 
@@ -10,12 +10,12 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::attribution::dhat::Heap;
-use crate::attribution::frame::place;
-use crate::attribution::growth::own;
-use crate::attribution::key;
+use crate::attribution::frame::source_position;
+use crate::attribution::growth::first_own_frame;
 use crate::attribution::profile::Profile;
+use crate::attribution::site_key;
 use crate::sample::{Environment, Frame, Run, Site, Thing};
-use crate::verdict::words::{float, unit};
+use crate::verdict::words::{metric_unit, to_f64};
 use crate::verdict::{Class, target};
 
 /// Rates that differ by less than this share of the larger one are the same: a restart more or less in a window.
@@ -35,7 +35,7 @@ pub enum Document {
 /// Two documents that cannot be compared.
 #[derive(Debug, Error)]
 #[error("{0} and {1} cannot be compared: give two run.json, two profile.json or two dhat-heap.json")]
-pub struct OfTwoKinds(&'static str, &'static str);
+pub struct IncompatibleDocuments(&'static str, &'static str);
 
 /// What is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -117,9 +117,9 @@ struct Amount {
 type Amounts = BTreeMap<Quantity, Amount>;
 
 /// Compares `before` with `after`.
-pub fn compare(before: &Document, after: &Document) -> Result<Diff, OfTwoKinds> {
+pub fn compare(before: &Document, after: &Document) -> Result<Diff, IncompatibleDocuments> {
     if before.kind() != after.kind() {
-        return Err(OfTwoKinds(before.kind(), after.kind()));
+        return Err(IncompatibleDocuments(before.kind(), after.kind()));
     }
     let (mut first, mut second) = (before.amounts(), after.amounts());
     let mut pairs: Vec<(Quantity, Option<Amount>, Option<Amount>)> = Vec::new();
@@ -130,17 +130,17 @@ pub fn compare(before: &Document, after: &Document) -> Result<Diff, OfTwoKinds> 
         }
         None => true,
     });
-    pairs.extend(moved(&mut first, &mut second));
+    pairs.extend(match_moved_sites(&mut first, &mut second));
     pairs.extend(first.into_iter().map(|(name, amount)| (name, Some(amount), None)));
     pairs.extend(second.into_iter().map(|(name, amount)| (name, None, Some(amount))));
     let all = pairs.len();
-    let mut rows: Vec<Row> = pairs.into_iter().filter_map(row).collect();
+    let mut rows: Vec<Row> = pairs.into_iter().filter_map(changed_row).collect();
     let growth = |row: &Row| row.after.unwrap_or(0.0) - row.before.unwrap_or(0.0);
     rows.sort_by(|a, b| {
         let place = |row: &Row| (row.scope.clone(), row.kind);
         place(a).cmp(&place(b)).then(growth(b).total_cmp(&growth(a))).then_with(|| a.name.cmp(&b.name))
     });
-    Ok(Diff { same: all - rows.len(), rows, notes: notes(before, after) })
+    Ok(Diff { same: all - rows.len(), rows, notes: comparison_notes(before, after) })
 }
 
 impl Document {
@@ -190,10 +190,11 @@ fn of_run(run: &Run) -> Amounts {
         if amounts.keys().any(|name| name.scope == scope) {
             continue;
         }
-        for row in target::judge(measured).1.iter().filter(|row| row.class != Class::Cap) {
+        for row in target::judge_target(measured).1.iter().filter(|row| row.class != Class::Cap) {
             let per_restart = row.growth_per_restart.is_some();
-            let Some(value) = row.growth_per_restart.or(row.last.or(row.max).map(float)) else { continue };
-            let name = Quantity::new(&scope, Kind::Metric, row.name.name().to_owned(), unit(row.name), per_restart);
+            let Some(value) = row.growth_per_restart.or(row.last.or(row.max).map(to_f64)) else { continue };
+            let name =
+                Quantity::new(&scope, Kind::Metric, row.name.name().to_owned(), metric_unit(row.name), per_restart);
             // A count that may not grow at all has no tolerance but that of its rate.
             amounts.insert(name, Amount { value, tolerance: row.tolerance });
         }
@@ -205,16 +206,16 @@ fn of_run(run: &Run) -> Amounts {
 
 fn of_things(scope: &str, run: &crate::sample::TargetRun) -> Amounts {
     let (Some(first), Some(last)) = (run.checkpoints.first(), run.checkpoints.last()) else { return Amounts::new() };
-    let per = run.plan.per();
-    let steps = float(last.steps(per).saturating_sub(first.steps(per)).max(1));
+    let per = run.plan.growth_unit();
+    let steps = to_f64(last.steps(per).saturating_sub(first.steps(per)).max(1));
     let amount = |grown: &crate::sample::Grown| {
-        let name = Quantity::new(scope, Kind::Thing, grown.name.clone(), things(grown.what), true);
-        (name, Amount { value: float(grown.more) / steps, tolerance: 0.0 })
+        let name = Quantity::new(scope, Kind::Thing, grown.name.clone(), thing_unit(grown.what), true);
+        (name, Amount { value: to_f64(grown.more) / steps, tolerance: 0.0 })
     };
     run.grown.iter().map(amount).collect()
 }
 
-fn things(what: Thing) -> &'static str {
+fn thing_unit(what: Thing) -> &'static str {
     match what {
         Thing::Process => "processes",
         Thing::Descriptor => "descriptors",
@@ -227,10 +228,10 @@ fn things(what: Thing) -> &'static str {
 fn of_sites(scope: &str, sites: &[Site]) -> Amounts {
     let mut amounts = Amounts::new();
     for site in sites {
-        let Some(frame) = key(site) else { continue };
+        let Some(frame) = site_key(site) else { continue };
         for (unit, value) in [("blocks", site.blocks_per_restart), ("bytes", site.bytes_per_restart)] {
             let amount = Amount { value, tolerance: 0.0 };
-            amounts.insert(Quantity::site(scope, frame, unit, true), amount);
+            amounts.insert(Quantity::of_site(scope, frame, unit, true), amount);
         }
     }
     amounts
@@ -239,10 +240,12 @@ fn of_sites(scope: &str, sites: &[Site]) -> Amounts {
 fn of_heap(heap: &Heap) -> Amounts {
     let mut amounts = Amounts::new();
     for (stack, live) in &heap.stacks {
-        let Some(frame) = own(stack).and_then(|at| stack.get(at)).or_else(|| stack.first()) else { continue };
+        let Some(frame) = first_own_frame(stack).and_then(|at| stack.get(at)).or_else(|| stack.first()) else {
+            continue;
+        };
         for (unit, count) in [("blocks", live.blocks), ("bytes", live.bytes)] {
             let none = Amount { value: 0.0, tolerance: 0.0 };
-            amounts.entry(Quantity::site("", frame, unit, false)).or_insert(none).value += float(count);
+            amounts.entry(Quantity::of_site("", frame, unit, false)).or_insert(none).value += to_f64(count);
         }
     }
     amounts
@@ -253,8 +256,8 @@ impl Quantity {
         Self { scope: scope.to_owned(), kind, name, unit, per_restart, function: None }
     }
 
-    fn site(scope: &str, frame: &Frame, unit: &'static str, per_restart: bool) -> Self {
-        let name = format!("{} ({})", place(frame), frame.function);
+    fn of_site(scope: &str, frame: &Frame, unit: &'static str, per_restart: bool) -> Self {
+        let name = format!("{} ({})", source_position(frame), frame.function);
         let function = Some((frame.function.clone(), frame.file.clone()));
         Self { function, ..Self::new(scope, Kind::Site, name, unit, per_restart) }
     }
@@ -267,7 +270,7 @@ impl Quantity {
 }
 
 /// Sites whose line moved, taken out of both: those that are the only ones of their function that are left in either.
-fn moved(first: &mut Amounts, second: &mut Amounts) -> Vec<(Quantity, Option<Amount>, Option<Amount>)> {
+fn match_moved_sites(first: &mut Amounts, second: &mut Amounts) -> Vec<(Quantity, Option<Amount>, Option<Amount>)> {
     let alone = |name: &Quantity, among: &Amounts| {
         let mut found = among.keys().filter(|other| other.is_of(name));
         found.next().cloned().filter(|_| found.next().is_none())
@@ -281,7 +284,7 @@ fn moved(first: &mut Amounts, second: &mut Amounts) -> Vec<(Quantity, Option<Amo
 }
 
 /// The row of a quantity that is not the same in both.
-fn row((name, before, after): (Quantity, Option<Amount>, Option<Amount>)) -> Option<Row> {
+fn changed_row((name, before, after): (Quantity, Option<Amount>, Option<Amount>)) -> Option<Row> {
     let value = |amount: Option<Amount>| amount.map_or(0.0, |amount| amount.value);
     let tolerance = before.into_iter().chain(after).map(|amount| amount.tolerance).fold(0.0, f64::max);
     let (old, new) = (value(before), value(after));
@@ -300,7 +303,7 @@ fn row((name, before, after): (Quantity, Option<Amount>, Option<Amount>)) -> Opt
     Some(Row { scope, kind, name, unit, per_restart, before, after, change })
 }
 
-fn notes(before: &Document, after: &Document) -> Vec<String> {
+fn comparison_notes(before: &Document, after: &Document) -> Vec<String> {
     let (Some((first, one)), Some((second, other))) = (before.scenario_and_seed(), after.scenario_and_seed()) else {
         return vec!["dhat's own files do not record restarts: these are amounts at the end, not rates".to_owned()];
     };

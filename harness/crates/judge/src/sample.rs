@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use grown::{Frame, Grown, Site, Thing};
 pub use metric::Metric;
-pub use plan::{DOUBLED_AT_MOST, Exception, Outside, Per, Plan};
+pub use plan::{Exception, GrowthUnit, MAX_DOUBLINGS, Outside, Plan};
 use suite::Suite;
 
 mod grown;
@@ -117,14 +117,14 @@ impl TargetRun {
 
 impl Bounds {
     /// Holds a reading of the memory, in bytes, against the highest ones so far.
-    pub fn note(&mut self, reading: &TracePoint) {
-        self.server_rss_max_mb = self.server_rss_max_mb.max(megabytes(reading.server_rss));
-        self.tree_rss_max_mb = self.tree_rss_max_mb.max(megabytes(reading.tree_rss));
+    pub fn raise_to(&mut self, reading: &TracePoint) {
+        self.server_rss_max_mb = self.server_rss_max_mb.max(to_megabytes(reading.server_rss));
+        self.tree_rss_max_mb = self.tree_rss_max_mb.max(to_megabytes(reading.tree_rss));
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "memory stays far below 2^53 bytes")]
-fn megabytes(bytes: u64) -> f64 {
+fn to_megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
@@ -134,11 +134,11 @@ impl TargetRun {
     #[must_use]
     pub fn is_continued_by(&self, next: &Self) -> bool {
         let is_same = self.scenario == next.scenario && self.target == next.target && self.seed == next.seed;
-        is_same && next.plan.doubled == self.plan.doubled + 1 && next.reached() > self.reached()
+        is_same && next.plan.doubled == self.plan.doubled + 1 && next.progress() > self.progress()
     }
 
     /// Restarts and requests at the last checkpoint.
-    fn reached(&self) -> (u64, u64) {
+    fn progress(&self) -> (u64, u64) {
         self.checkpoints.last().map_or((0, 0), |point| (point.restarts, point.requests))
     }
 }
@@ -146,7 +146,7 @@ impl TargetRun {
 impl Checkpoint {
     /// How far the run had come.
     #[must_use]
-    pub fn steps(&self, per: Per) -> u64 {
+    pub fn steps(&self, per: GrowthUnit) -> u64 {
         per.steps(self.restarts, self.requests)
     }
 }
@@ -154,7 +154,7 @@ impl Checkpoint {
 impl TracePoint {
     /// How far the run had come.
     #[must_use]
-    pub fn steps(&self, per: Per) -> u64 {
+    pub fn steps(&self, per: GrowthUnit) -> u64 {
         per.steps(self.restarts, self.requests)
     }
 }
@@ -257,7 +257,7 @@ pub struct ReplyKinds {
 impl ReplyKinds {
     /// All of them, with their names for a report.
     #[must_use]
-    pub fn named(&self) -> [(u64, &'static str); 7] {
+    pub fn counts_by_name(&self) -> [(u64, &'static str); 7] {
         [
             (self.refusals, "refusals"),
             (self.tool_calls, "tool calls"),

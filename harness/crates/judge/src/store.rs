@@ -51,7 +51,7 @@ pub enum StoreError {
         source: serde_json::Error,
     },
     /// The file cannot be written; what was there before is untouched.
-    #[error("cannot write {path}: {source}. {}", advice(source))]
+    #[error("cannot write {path}: {source}. {}", write_advice(source))]
     Write {
         /// The file.
         path: PathBuf,
@@ -114,7 +114,7 @@ fn write_whole(path: &Path, text: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn advice(source: &io::Error) -> &'static str {
+fn write_advice(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "The disk is full: free some space, or choose another folder, and run again"

@@ -12,18 +12,18 @@ pub mod shard;
 
 /// Every scenario with every seed, in order, and the shard of each. Each scenario comes with what it costs, in any unit.
 #[must_use]
-pub fn units(scenarios: &[(&str, u64)], seeds: &[u64], shards: u64) -> Vec<Unit> {
+pub fn assign_units(scenarios: &[(&str, u64)], seeds: &[u64], shards: u64) -> Vec<Unit> {
     let pairs: Vec<(&str, u64, u64)> =
         scenarios.iter().flat_map(|&(name, cost)| seeds.iter().map(move |&seed| (name, cost, seed))).collect();
     let costs: Vec<u64> = pairs.iter().map(|(_, cost, _)| *cost).collect();
     let unit = |((name, _, seed), shard): ((&str, u64, u64), u64)| Unit { scenario: name.to_owned(), seed, shard };
-    pairs.into_iter().zip(assigned(&costs, shards)).map(unit).collect()
+    pairs.into_iter().zip(assign_shards(&costs, shards)).map(unit).collect()
 }
 
 /// The shard of each unit, from 1: the dearest unit first, each to the shard that has the least so far. (Graham's LPT:
 /// the longest shard takes at most 4/3 of what the best division would.) Ties go to the earlier unit and the lower shard.
 #[must_use]
-pub fn assigned(costs: &[u64], shards: u64) -> Vec<u64> {
+pub fn assign_shards(costs: &[u64], shards: u64) -> Vec<u64> {
     let mut order: Vec<usize> = (0..costs.len()).collect();
     order.sort_by_key(|&at| (Reverse(costs.get(at).copied()), at));
     let mut loads: Vec<(u64, u64)> = (1..=shards.max(1)).map(|shard| (0, shard)).collect();
@@ -45,7 +45,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn loads(costs: &[u64], shards: u64) -> Vec<u64> {
-        let assigned = assigned(costs, shards);
+        let assigned = assign_shards(costs, shards);
         let of = |shard| costs.iter().zip(&assigned).filter(move |(_, own)| **own == shard).map(|(cost, _)| cost).sum();
         (1..=shards).map(of).collect()
     }
@@ -59,7 +59,7 @@ mod tests {
             costs in prop::collection::vec(1_u64..10_000, 0..60),
             shards in 1_u64..20,
         ) {
-            let assigned = assigned(&costs, shards);
+            let assigned = assign_shards(&costs, shards);
             prop_assert_eq!(assigned.len(), costs.len());
             prop_assert!(assigned.iter().all(|shard| (1..=shards).contains(shard)));
             let loads = loads(&costs, shards);
@@ -74,7 +74,7 @@ mod tests {
             seeds in prop::collection::btree_set(any::<u64>(), 1..6), shards in 1_u64..9) {
             let scenarios: Vec<(&str, u64)> = picked.iter().map(|&at| SCENARIOS[at]).collect();
             let seeds: Vec<u64> = seeds.into_iter().collect();
-            let units = units(&scenarios, &seeds, shards);
+            let units = assign_units(&scenarios, &seeds, shards);
             let pairs: Vec<(&str, u64)> = units.iter().map(|unit| (unit.scenario.as_str(), unit.seed)).collect();
             let wanted: Vec<(&str, u64)> =
                 scenarios.iter().flat_map(|scenario| seeds.iter().map(|&seed| (scenario.0, seed))).collect();
@@ -85,9 +85,9 @@ mod tests {
 
     #[test]
     fn the_dearest_unit_is_alone_where_the_others_together_are_cheaper() {
-        assert_eq!(assigned(&[1, 10, 2, 3], 2), [2, 1, 2, 2]);
-        assert_eq!(assigned(&[5, 5, 5], 5), [1, 2, 3]);
-        assert_eq!(assigned(&[0, 0, 0, 0], 2), [1, 2, 1, 2]);
-        assert_eq!(assigned(&[], 3), [0; 0]);
+        assert_eq!(assign_shards(&[1, 10, 2, 3], 2), [2, 1, 2, 2]);
+        assert_eq!(assign_shards(&[5, 5, 5], 5), [1, 2, 3]);
+        assert_eq!(assign_shards(&[0, 0, 0, 0], 2), [1, 2, 1, 2]);
+        assert_eq!(assign_shards(&[], 3), [0; 0]);
     }
 }

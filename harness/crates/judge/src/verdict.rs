@@ -104,7 +104,7 @@ pub struct MetricVerdict {
     pub class: Class,
     /// What one of it is.
     pub unit: String,
-    /// Growth for each restart (or turn: [`crate::sample::Per`]), in units; absent where nothing could be computed.
+    /// Growth for each restart (or turn: [`crate::sample::GrowthUnit`]), in units; absent where nothing could be computed.
     pub growth_per_restart: Option<f64>,
     /// Growth for each restart up to which it is no leak, in units.
     pub tolerance: f64,
@@ -242,38 +242,38 @@ impl Verdict {
 
 /// Judges a run. Any `Run` gets a verdict; one that makes no sense is [`Finding::Invalid`].
 pub fn judge(run: &Run) -> Verdict {
-    let controls: Vec<ControlVerdict> = run.controls.iter().map(control::judge).collect();
+    let controls: Vec<ControlVerdict> = run.controls.iter().map(control::judge_control).collect();
     let (targets, metrics) = target::judge_all(&run.targets);
-    let broken = suite::problems(run);
+    let broken = suite::suite_problems(run);
     let verdict = if !broken.is_empty() || controls.iter().any(|control| !control.passed) {
         Finding::Invalid
     } else if suite::is_empty_shard(run) {
         Finding::Pass
     } else {
-        overall(&targets, &metrics)
+        overall_finding(&targets, &metrics)
     };
-    let invalid = summary::invalid(broken, &controls, &targets, run);
+    let invalid = summary::invalid_reasons(broken, &controls, &targets, run);
     let mut result = Verdict {
         format: FORMAT,
         verdict,
         summary: String::new(),
         invalid,
-        warnings: summary::warnings(run, &metrics),
+        warnings: summary::run_warnings(run, &metrics),
         metrics,
         controls,
-        proof: summary::proof(&run.targets),
-        bounds: summary::bounds(&run.targets),
+        proof: summary::sum_proof(&run.targets),
+        bounds: summary::peak_bounds(&run.targets),
         targets,
         false_alarms: summary::false_alarms(&run.targets),
         environment: run.environment.clone(),
         suite: run.suite.clone(),
     };
-    result.summary = summary::sentence(&result, run);
+    result.summary = summary::summary_sentence(&result, run);
     result
 }
 
 /// Which finding wins where the gate can see, as the module's doc says.
-fn overall(targets: &[TargetVerdict], metrics: &[MetricVerdict]) -> Finding {
+fn overall_finding(targets: &[TargetVerdict], metrics: &[MetricVerdict]) -> Finding {
     let worst = metrics.iter().map(|row| row.verdict).max().unwrap_or(Finding::Shown);
     if worst == Finding::Leak {
         return Finding::Leak;

@@ -7,7 +7,7 @@ use leakgate_judge::verdict::{Class, Finding, MetricVerdict, Verdict};
 pub const NOTES: usize = 5;
 
 /// One sentence on what the verdict means.
-pub fn meaning(verdict: Finding) -> &'static str {
+pub fn explain_finding(verdict: Finding) -> &'static str {
     match verdict {
         Finding::Pass | Finding::Shown => "No leak of the smallest detectable size (last column) or more was found.",
         Finding::Leak => {
@@ -27,12 +27,12 @@ pub fn meaning(verdict: Finding) -> &'static str {
 }
 
 /// The same of a verdict, which may be on nothing: a shard to which nothing falls.
-pub fn meaning_of(verdict: &Verdict) -> &'static str {
+pub fn explain_verdict(verdict: &Verdict) -> &'static str {
     match verdict.verdict {
         Finding::Pass if verdict.targets.is_empty() => {
             "Nothing was measured, so this verdict says nothing about leaks."
         }
-        finding => meaning(finding),
+        finding => explain_finding(finding),
     }
 }
 
@@ -40,7 +40,7 @@ pub fn meaning_of(verdict: &Verdict) -> &'static str {
 pub fn next_steps(verdict: &Verdict, run: &Run) -> Vec<String> {
     let mut steps = match verdict.verdict {
         Finding::Pass | Finding::Shown => return Vec::new(),
-        Finding::Leak => leaks(verdict, run),
+        Finding::Leak => leak_steps(verdict, run),
         Finding::Saturating => vec!["Run again with twice the restarts, and at most once more with four times: a cache stops growing, a leak does not.".into()],
         Finding::Retention => vec![
             "Compare a run with another allocator or with MALLOC_ARENA_MAX=1: if the growth disappears, the allocator caused it.".into(),
@@ -48,7 +48,7 @@ pub fn next_steps(verdict: &Verdict, run: &Run) -> Vec<String> {
         Finding::Inconclusive => vec![
             "Run again with more restarts (at least 300). Growth that continues at four times the restarts is an unbounded cache or a slow leak: `leakgate profile` names the lines of code.".into(),
         ],
-        Finding::Invalid => invalid(verdict),
+        Finding::Invalid => invalid_steps(verdict),
     };
     steps
         .push("The raw series are in run.json beside this report; `leakgate judge run.json` judges them again.".into());
@@ -59,15 +59,15 @@ pub fn next_steps(verdict: &Verdict, run: &Run) -> Vec<String> {
 }
 
 /// The notes of the targets that did not pass: what was left, by name, and the first errors.
-pub fn notes<'a>(verdict: &Verdict, run: &'a Run) -> Vec<&'a str> {
+pub fn failed_notes<'a>(verdict: &Verdict, run: &'a Run) -> Vec<&'a str> {
     let failed = run.targets.iter().zip(&verdict.targets).filter(|(_, judged)| judged.verdict > Finding::Pass);
     failed.flat_map(|(target, _)| target.notes.iter().take(NOTES)).map(String::as_str).collect()
 }
 
-fn leaks(verdict: &Verdict, run: &Run) -> Vec<String> {
+fn leak_steps(verdict: &Verdict, run: &Run) -> Vec<String> {
     let leaking = || verdict.metrics.iter().filter(|row| row.verdict == Finding::Leak);
     let mut steps = Vec::new();
-    steps.extend(memory(run, leaking()));
+    steps.extend(memory_step(run, leaking()));
     if leaking().any(is_process) {
         steps.push(
             "An old CLI process outlives its restart: check what still holds its handle, and what reaps it.".into(),
@@ -91,7 +91,7 @@ fn leaks(verdict: &Verdict, run: &Run) -> Vec<String> {
 }
 
 /// How to get from memory that leaks to the line that keeps it: by our own profiler, or by one of the server's language.
-fn memory<'a>(run: &Run, mut leaking: impl Iterator<Item = &'a MetricVerdict>) -> Option<String> {
+fn memory_step<'a>(run: &Run, mut leaking: impl Iterator<Item = &'a MetricVerdict>) -> Option<String> {
     let row = leaking.find(|row| matches!(row.class, Class::Heap | Class::Noisy))?;
     let target = run.targets.get(row.run)?;
     Some(if target.plan.outside.is_some() {
@@ -115,7 +115,7 @@ fn is_process(row: &MetricVerdict) -> bool {
     matches!(row.name, Metric::LiveInvokers | Metric::Processes | Metric::Zombies | Metric::Orphans)
 }
 
-fn invalid(verdict: &Verdict) -> Vec<String> {
+fn invalid_steps(verdict: &Verdict) -> Vec<String> {
     if verdict.suite.as_ref().is_some_and(|suite| suite.merged) && verdict.controls.iter().all(|control| control.passed)
     {
         vec!["Run the shards named above again and merge all shards of the suite; `leakgate judge` tells what a single shard found.".into()]

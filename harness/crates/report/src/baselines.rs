@@ -1,7 +1,7 @@
 //! Baselines in words.
 
-use super::night::{day, place};
-use super::text::{clean, wrap};
+use super::night::{environment_line, format_day};
+use super::text::{sanitize, wrap_words};
 use leakgate_history::baseline::Baseline;
 
 const WIDTH: usize = 92;
@@ -16,8 +16,8 @@ pub fn list(baselines: &[Baseline]) -> String {
         let mark = if baseline.id == current { "*" } else { " " };
         let commit = baseline.environment.commit.as_deref().unwrap_or("unknown");
         let Baseline { id, night, by, reason, .. } = baseline;
-        let when = day(baseline.accepted_unix);
-        let text = clean(&format!("{when}  night {night:<4} {commit}  {by}: {reason}"));
+        let when = format_day(baseline.accepted_unix);
+        let text = sanitize(&format!("{when}  night {night:<4} {commit}  {by}: {reason}"));
         format!("{mark} {id:>3}  {}\n", wrap_kept(&text))
     };
     baselines.iter().map(line).collect()
@@ -25,7 +25,7 @@ pub fn list(baselines: &[Baseline]) -> String {
 
 /// As it is where it fits: its blanks are columns.
 fn wrap_kept(text: &str) -> String {
-    if text.chars().count() <= WIDTH { text.to_owned() } else { wrap(text, WIDTH, 8) }
+    if text.chars().count() <= WIDTH { text.to_owned() } else { wrap_words(text, WIDTH, 8) }
 }
 
 /// One of them; `programs` says whether its programs are still there.
@@ -33,15 +33,15 @@ fn wrap_kept(text: &str) -> String {
 pub fn show(baseline: &Baseline, programs: &str) -> String {
     let lines = [
         format!("baseline {} is night {}", baseline.id, baseline.night),
-        format!("  accepted {} by {}: {}", day(baseline.accepted_unix), baseline.by, baseline.reason),
-        format!("  measured {}", place(&baseline.environment)),
+        format!("  accepted {} by {}: {}", format_day(baseline.accepted_unix), baseline.by, baseline.reason),
+        format!("  measured {}", environment_line(&baseline.environment)),
         format!("  CLI {}", baseline.environment.cli_versions.join(" ")),
         format!("  command {}", baseline.environment.command),
         format!("  programs {programs}"),
     ];
     let indented = |line: &String| {
         let indent = line.len() - line.trim_start().len();
-        format!("{}{}\n", " ".repeat(indent), wrap(&clean(line), WIDTH, 6))
+        format!("{}{}\n", " ".repeat(indent), wrap_words(&sanitize(line), WIDTH, 6))
     };
     lines.iter().map(indented).collect()
 }

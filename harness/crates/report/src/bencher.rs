@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::facts::{Facts, Target};
 use leakgate_judge::sample::LatencyOf;
 use leakgate_judge::verdict::trend::{Window, windows_of};
-use leakgate_judge::verdict::words::float;
+use leakgate_judge::verdict::words::to_f64;
 use leakgate_judge::verdict::{Class, MetricVerdict};
 
 /// Bencher's own measure `latency` is in nanoseconds.
@@ -30,20 +30,24 @@ pub(super) struct Metric {
 }
 
 /// Every number of the run.
-pub(super) fn metrics(facts: &Facts) -> Metrics {
+pub(super) fn collect_metrics(facts: &Facts) -> Metrics {
     let mut all = Metrics::new();
     for target in &facts.targets {
         for row in &target.rows {
-            add(&mut all, format!("{}/{}", target.short_name(), row.name.name()), measures(target, row));
+            add_finite(&mut all, format!("{}/{}", target.short_name(), row.name.name()), metric_measures(target, row));
         }
-        for (when, latency) in target.latency().into_iter().flatten().filter(|(_, latency)| latency.requests > 0) {
-            add(&mut all, format!("{}/requests {when}", target.short_name()), vec![("latency", of_latency(latency))]);
+        for (when, latency) in target.latencies().into_iter().flatten().filter(|(_, latency)| latency.requests > 0) {
+            add_finite(
+                &mut all,
+                format!("{}/requests {when}", target.short_name()),
+                vec![("latency", latency_measure(latency))],
+            );
         }
     }
     all
 }
 
-fn add(all: &mut Metrics, benchmark: String, measures: Vec<(&str, Metric)>) {
+fn add_finite(all: &mut Metrics, benchmark: String, measures: Vec<(&str, Metric)>) {
     let finite = measures.into_iter().filter(|(_, metric)| metric.value.is_finite());
     let measures: BTreeMap<String, Metric> = finite.map(|(name, metric)| (name.to_owned(), metric)).collect();
     if !measures.is_empty() {
@@ -51,7 +55,7 @@ fn add(all: &mut Metrics, benchmark: String, measures: Vec<(&str, Metric)>) {
     }
 }
 
-fn measures(target: &Target, row: &MetricVerdict) -> Vec<(&'static str, Metric)> {
+fn metric_measures(target: &Target, row: &MetricVerdict) -> Vec<(&'static str, Metric)> {
     let bytes = row.unit == "bytes";
     let growth = match (bytes, target.per()) {
         (true, "turn") => "growth-bytes-per-turn",
@@ -62,7 +66,7 @@ fn measures(target: &Target, row: &MetricVerdict) -> Vec<(&'static str, Metric)>
     let last = if bytes { "last-bytes" } else { "last" };
     let spread = (row.class == Class::Noisy).then(|| windows_of(target.measured)).flatten();
     let grown = row.growth_per_restart.map(|value| (growth, with_spread(value, spread)));
-    let reading = row.last.map(|value| (last, Metric::exact(float(value))));
+    let reading = row.last.map(|value| (last, Metric::exact(to_f64(value))));
     grown.into_iter().chain(reading).collect()
 }
 
@@ -77,7 +81,7 @@ fn with_spread(value: f64, windows: Option<[Window; 4]>) -> Metric {
     Metric { value, lower_value: Some(low), upper_value: Some(high) }
 }
 
-fn of_latency(latency: LatencyOf) -> Metric {
+fn latency_measure(latency: LatencyOf) -> Metric {
     let [value, upper] = [latency.p50_ms, latency.p95_ms].map(|ms| ms * NANOSECONDS);
     Metric { value, lower_value: None, upper_value: Some(upper) }
 }

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::text::{clean, wrap};
+use super::text::{sanitize, wrap_words};
 use leakgate_judge::diff::{Change, Diff, Kind, Row};
-use leakgate_judge::verdict::words::{bytes, count};
+use leakgate_judge::verdict::words::{format_bytes, format_count};
 
 const WIDTH: usize = 98;
 
@@ -13,13 +13,13 @@ const WIDTH: usize = 98;
 pub fn render(diff: &Diff) -> String {
     let mut out = String::new();
     // Writing to a String does not fail.
-    let _ = draw(&mut out, diff);
+    let _ = draw_diff(&mut out, diff);
     out
 }
 
-fn draw(out: &mut String, diff: &Diff) -> std::fmt::Result {
+fn draw_diff(out: &mut String, diff: &Diff) -> std::fmt::Result {
     for note in &diff.notes {
-        writeln!(out, "{}", wrap(note, WIDTH, 2))?;
+        writeln!(out, "{}", wrap_words(note, WIDTH, 2))?;
     }
     if diff.rows.is_empty() {
         return writeln!(out, "no difference in {} quantities", diff.same);
@@ -28,15 +28,15 @@ fn draw(out: &mut String, diff: &Diff) -> std::fmt::Result {
     for row in &diff.rows {
         if heading != Some((&row.scope, row.kind)) {
             heading = Some((&row.scope, row.kind));
-            let scope = if row.scope.is_empty() { String::new() } else { format!("{}: ", clean(&row.scope)) };
-            writeln!(out, "\n{scope}{}", title(row.kind))?;
+            let scope = if row.scope.is_empty() { String::new() } else { format!("{}: ", sanitize(&row.scope)) };
+            writeln!(out, "\n{scope}{}", kind_title(row.kind))?;
         }
-        writeln!(out, "  {}", clean(&line(row)))?;
+        writeln!(out, "  {}", sanitize(&row_line(row)))?;
     }
     writeln!(out, "\n{} quantities are the same in both", diff.same)
 }
 
-fn title(kind: Kind) -> &'static str {
+fn kind_title(kind: Kind) -> &'static str {
     match kind {
         Kind::Metric => "metrics",
         Kind::Thing => "leaked resources",
@@ -44,13 +44,13 @@ fn title(kind: Kind) -> &'static str {
     }
 }
 
-fn line(row: &Row) -> String {
+fn row_line(row: &Row) -> String {
     let per = if row.per_restart { " per restart" } else { "" };
-    let amounts = format!("{} -> {}{per}", amount(row, row.before), amount(row, row.after));
-    format!("{:<5}{amounts:<36} {}", word(row.change), row.name)
+    let amounts = format!("{} -> {}{per}", row_amount(row, row.before), row_amount(row, row.after));
+    format!("{:<5}{amounts:<36} {}", change_word(row.change), row.name)
 }
 
-fn word(change: Change) -> &'static str {
+fn change_word(change: Change) -> &'static str {
     match change {
         Change::New => "new",
         Change::Gone => "gone",
@@ -59,10 +59,10 @@ fn word(change: Change) -> &'static str {
     }
 }
 
-fn amount(row: &Row, value: Option<f64>) -> String {
+fn row_amount(row: &Row, value: Option<f64>) -> String {
     match value {
         None => "-".to_owned(),
-        Some(value) if row.unit == "bytes" => bytes(value),
-        Some(value) => format!("{} {}", count(value), row.unit),
+        Some(value) if row.unit == "bytes" => format_bytes(value),
+        Some(value) => format!("{} {}", format_count(value), row.unit),
     }
 }

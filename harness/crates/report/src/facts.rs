@@ -1,11 +1,11 @@
 //! What every format says of a run, put into words once; each format only arranges it.
 
-use super::text::{clean, date, grouped};
+use super::text::{format_date, group_digits, sanitize};
 use leakgate_judge::sample::suite::Part;
 use leakgate_judge::sample::{Environment, LatencyOf, Metric, Run, TargetRun};
 use leakgate_judge::text::truncate;
 use leakgate_judge::verdict::target::TargetVerdict;
-use leakgate_judge::verdict::words::{amount, bytes, float, name, rate};
+use leakgate_judge::verdict::words::{format_amount, format_bytes, format_rate, metric_name, to_f64};
 use leakgate_judge::verdict::{Class, ControlVerdict, Finding, MetricVerdict, ProofVerdict, Verdict};
 
 /// Characters of a target's name in a label: that of somebody else's server is its whole command.
@@ -50,7 +50,7 @@ impl<'a> Facts<'a> {
     pub(super) fn new(verdict: &'a Verdict, run: &'a Run) -> Self {
         let mut targets: Vec<Target<'a>> = Vec::new();
         for (at, (measured, judged)) in run.targets.iter().zip(&verdict.targets).enumerate() {
-            let (scenario, label) = (clean(&judged.scenario), truncate(&clean(&judged.target), LABEL));
+            let (scenario, label) = (sanitize(&judged.scenario), truncate(&sanitize(&judged.target), LABEL));
             let seed = measured.seed;
             let same = |other: &&Target| other.scenario == scenario && other.label == label && other.seed == seed;
             let attempt = targets.iter().filter(same).count() + 1;
@@ -61,7 +61,7 @@ impl<'a> Facts<'a> {
     }
 
     /// `18 of 18 planted leaks caught`, or that it was not tried.
-    pub(super) fn controls(&self) -> String {
+    pub(super) fn controls_summary(&self) -> String {
         if self.verdict.controls.is_empty() {
             return "Controls were skipped, so nothing shows that this gate detects leaks.".to_owned();
         }
@@ -74,7 +74,7 @@ impl<'a> Facts<'a> {
 impl Target<'_> {
     /// `restarts on sut`, and which seed and attempt, where there are several.
     pub(super) fn name(&self) -> String {
-        self.among_others(format!("{} on {}", self.scenario, clean(&self.judged.target)))
+        self.among_others(format!("{} on {}", self.scenario, sanitize(&self.judged.target)))
     }
 
     /// The same, but no longer than a label may be.
@@ -84,7 +84,7 @@ impl Target<'_> {
 
     /// Whether its label says less than its name.
     pub(super) fn is_shortened(&self) -> bool {
-        self.label != clean(&self.judged.target)
+        self.label != sanitize(&self.judged.target)
     }
 
     fn among_others(&self, name: String) -> String {
@@ -94,13 +94,13 @@ impl Target<'_> {
 
     /// What growth is counted by: `restart` or `turn`.
     pub(super) fn per(&self) -> &'static str {
-        self.measured.plan.per().name()
+        self.measured.plan.growth_unit().name()
     }
 
     /// `351 restarts, 1,392 requests, 6.9 s`.
-    pub(super) fn exercised(&self) -> String {
+    pub(super) fn exercise_summary(&self) -> String {
         let proof = &self.judged.proof;
-        let (restarts, requests) = (grouped(proof.restarts), grouped(proof.requests));
+        let (restarts, requests) = (group_digits(proof.restarts), group_digits(proof.requests));
         format!("{restarts} restarts, {requests} requests, {:.1} s", self.judged.seconds)
     }
 
@@ -128,57 +128,57 @@ impl Target<'_> {
     }
 
     /// How long requests took that a restart touched, and the others, where it was watched.
-    pub(super) fn latency(&self) -> Option<[(&'static str, LatencyOf); 2]> {
+    pub(super) fn latencies(&self) -> Option<[(&'static str, LatencyOf); 2]> {
         let latency = self.measured.latency?;
         Some([("during a restart", latency.during), ("otherwise", latency.between)])
     }
 }
 
 /// The row as text.
-pub(super) fn cells(row: &MetricVerdict) -> Cells {
-    let reading = |value: Option<u64>| value.map_or("-".to_owned(), |value| amount(row.name, float(value)));
+pub(super) fn row_cells(row: &MetricVerdict) -> Cells {
+    let reading = |value: Option<u64>| value.map_or("-".to_owned(), |value| format_amount(row.name, to_f64(value)));
     Cells {
-        metric: name(row.name),
+        metric: metric_name(row.name),
         first: reading(row.first),
         last: reading(row.last.or(row.max)),
-        growth: row.growth_per_restart.map_or("-".to_owned(), |growth| rate(row.name, growth)),
-        catches: catches(row),
+        growth: row.growth_per_restart.map_or("-".to_owned(), |growth| format_rate(row.name, growth)),
+        catches: smallest_detectable(row),
     }
 }
 
 /// `1 in 300` reads better than `0.0033` for what is counted in ones.
-fn catches(row: &MetricVerdict) -> String {
+fn smallest_detectable(row: &MetricVerdict) -> String {
     match row.smallest_detectable {
         _ if row.class == Class::Cap && row.verdict == Finding::Shown => "-".to_owned(),
         _ if row.class == Class::Cap => "over its cap".to_owned(),
         None => "-".to_owned(),
-        Some(rate) if row.unit == "bytes" || rate >= 1.0 => amount(row.name, rate),
+        Some(rate) if row.unit == "bytes" || rate >= 1.0 => format_amount(row.name, rate),
         Some(rate) => format!("1 in {:.0}", (1.0 / rate).floor()),
     }
 }
 
 /// What was exercised, in sentences.
-pub(super) fn proof(proof: &ProofVerdict) -> Vec<String> {
+pub(super) fn proof_lines(proof: &ProofVerdict) -> Vec<String> {
     let mut lines = vec![
         format!(
             "{} restarts, {} turns, {} requests ({} errors), {} checkpoints, {} replayed",
-            grouped(proof.restarts),
-            grouped(proof.turns),
-            grouped(proof.requests),
-            grouped(proof.errors),
-            grouped(proof.checkpoints),
-            bytes(float(proof.bytes_replayed)),
+            group_digits(proof.restarts),
+            group_digits(proof.turns),
+            group_digits(proof.requests),
+            group_digits(proof.errors),
+            group_digits(proof.checkpoints),
+            format_bytes(to_f64(proof.bytes_replayed)),
         ),
-        format!("{} requests lost, {} replies mixed up", grouped(proof.lost), grouped(proof.mixed_up)),
+        format!("{} requests lost, {} replies mixed up", group_digits(proof.lost), group_digits(proof.mixed_up)),
     ];
     if proof.unmarked > 0 {
         lines.push(format!(
             "{} replies carried no mark of their request, so a mix-up among them would go unnoticed",
-            grouped(proof.unmarked)
+            group_digits(proof.unmarked)
         ));
     }
-    let kinds = proof.kinds.named().into_iter().filter(|(count, _)| *count > 0);
-    let kinds: Vec<String> = kinds.map(|(count, name)| format!("{} {name}", grouped(count))).collect();
+    let kinds = proof.kinds.counts_by_name().into_iter().filter(|(count, _)| *count > 0);
+    let kinds: Vec<String> = kinds.map(|(count, name)| format!("{} {name}", group_digits(count))).collect();
     if !kinds.is_empty() {
         lines.push(format!("Replies without text, which the API allows: {}", kinds.join(", ")));
     }
@@ -198,7 +198,7 @@ pub(super) fn control_word(control: &ControlVerdict) -> &'static str {
 /// Its name, and the shard that it ran in where there are several.
 pub(super) fn control_name(control: &ControlVerdict) -> String {
     let shard = control.shard.map(|shard| format!(" in shard {shard}")).unwrap_or_default();
-    format!("{}{shard}", clean(&control.name))
+    format!("{}{shard}", sanitize(&control.name))
 }
 
 /// A shard of a suite.
@@ -213,21 +213,25 @@ pub(super) struct Shard {
 }
 
 /// The shards of the suite that the run is made of; none where it is no suite in shards.
-pub(super) fn shards(verdict: &Verdict) -> Vec<Shard> {
+pub(super) fn suite_shards(verdict: &Verdict) -> Vec<Shard> {
     let Some(suite) = &verdict.suite else { return Vec::new() };
     let ran = |part: &Part| {
-        let file = part.file.as_deref().map(|file| format!(", from {}", clean(file))).unwrap_or_default();
-        let refused = part.refused.as_deref().map(|why| format!("; refused: {}", clean(why))).unwrap_or_default();
-        format!("{}, {}{file}{refused}", clean(&part.machine()), date(part.environment.started_unix))
+        let file = part.file.as_deref().map(|file| format!(", from {}", sanitize(file))).unwrap_or_default();
+        let refused = part.refused.as_deref().map(|why| format!("; refused: {}", sanitize(why))).unwrap_or_default();
+        format!(
+            "{}, {}{file}{refused}",
+            sanitize(&part.machine_description()),
+            format_date(part.environment.started_unix)
+        )
     };
     let shard = |number: u64, ran: String| {
-        let units: Vec<String> = suite.units_of(number).map(|unit| clean(&unit.name())).collect();
+        let units: Vec<String> = suite.units_of(number).map(|unit| sanitize(&unit.name())).collect();
         let units = if units.is_empty() { "no unit".to_owned() } else { units.join(", ") };
         (number, Shard { name: format!("{number} of {}", suite.shards), units, ran })
     };
     let mut found: Vec<(u64, Shard)> = suite.parts.iter().map(|part| shard(part.shard, ran(part))).collect();
     let is_missing = |number: &u64| suite.merged && suite.parts_of(*number).next().is_none();
-    found.extend(suite.numbers().filter(is_missing).map(|number| shard(number, "missing".to_owned())));
+    found.extend(suite.shard_numbers().filter(is_missing).map(|number| shard(number, "missing".to_owned())));
     found.sort_by_key(|(number, _)| *number);
     found.into_iter().map(|(_, shard)| shard).collect()
 }
@@ -239,10 +243,10 @@ pub(super) const MISSED: &str = "Steady leaks smaller than the last column of th
 
 /// The claims about false alarms.
 pub(super) fn false_alarms(verdict: &Verdict) -> impl Iterator<Item = String> {
-    verdict.false_alarms.iter().map(|claim| format!("False alarms, {}: {}.", class(claim.class), claim.bound))
+    verdict.false_alarms.iter().map(|claim| format!("False alarms, {}: {}.", class_name(claim.class), claim.bound))
 }
 
-fn class(class: Class) -> &'static str {
+fn class_name(class: Class) -> &'static str {
     match class {
         Class::Exact => "counts",
         Class::Heap => "heap",
@@ -253,7 +257,7 @@ fn class(class: Class) -> &'static str {
 }
 
 /// Where and with what it was measured: names and values.
-pub(super) fn environment(env: &Environment, seed: u64) -> Vec<(&'static str, String)> {
+pub(super) fn environment_fields(env: &Environment, seed: u64) -> Vec<(&'static str, String)> {
     let rustc = env.rustc.strip_prefix("rustc ").unwrap_or(&env.rustc);
     let mut parts = vec![
         ("leakgate", env.leakgate.clone()),
@@ -270,7 +274,7 @@ pub(super) fn environment(env: &Environment, seed: u64) -> Vec<(&'static str, St
 }
 
 /// The rows that are to be looked at: neither passed nor only shown.
-pub(super) fn alarming<'a>(target: &Target<'a>) -> impl Iterator<Item = &'a MetricVerdict> {
+pub(super) fn alarming_rows<'a>(target: &Target<'a>) -> impl Iterator<Item = &'a MetricVerdict> {
     target.rows.iter().copied().filter(|row| row.verdict > Finding::Pass)
 }
 

@@ -14,11 +14,11 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::advice;
 use super::facts::{self, Facts};
-use super::text::{clean, date, grouped};
+use super::text::{format_date, group_digits, sanitize};
 use leakgate_judge::text::truncate;
-use leakgate_judge::verdict::words::{bytes, name, plural};
+use leakgate_judge::verdict::words::{format_bytes, metric_name, pluralize};
 use leakgate_judge::verdict::{ControlVerdict, Finding, Verdict};
-use parts::{badge, class, control_badge, pairs, table};
+use parts::{control_badge, definition_list, finding_badge, finding_class, scrolling_table};
 
 const STYLE: &str = include_str!("html/style.css");
 /// Whatever slips into the page: nothing is loaded and nothing runs.
@@ -31,27 +31,27 @@ const WHOLE: usize = 3;
 const LONGEST: usize = 240;
 
 /// The whole page.
-pub(super) fn render(facts: &Facts) -> String {
+pub(super) fn render_page(facts: &Facts) -> String {
     let folded = |finding: Finding| facts.targets.len() > WHOLE && finding <= Finding::Pass;
     let page = html! {
         (DOCTYPE)
         html lang="en" {
-            (head(&title(facts.verdict), &clean(&facts.verdict.environment.leakgate), ""))
+            (page_head(&page_title(facts.verdict), &sanitize(&facts.verdict.environment.leakgate), ""))
             body {
-                (headline(facts))
+                (page_headline(facts))
                 main {
-                    (what_next(facts))
-                    (overview(facts))
+                    (next_steps_section(facts))
+                    (scenarios_section(facts))
                     @for (at, target) in facts.targets.iter().enumerate() {
-                        (target::section(target, at, folded(target.judged.verdict)))
+                        (target::target_section(target, at, folded(target.judged.verdict)))
                     }
-                    (controls(facts))
-                    (bounds(facts))
-                    (latency(facts))
-                    (missed(facts))
-                    (notes(facts))
-                    (shards(facts))
-                    (environment(facts))
+                    (controls_section(facts))
+                    (peaks_section(facts))
+                    (latency_section(facts))
+                    (limits_section(facts))
+                    (notes_section(facts))
+                    (shards_section(facts))
+                    (environment_section(facts))
                 }
                 footer { "Made by leakgate from run.json. kB is 10³ bytes, MB is 10⁶." }
             }
@@ -61,7 +61,7 @@ pub(super) fn render(facts: &Facts) -> String {
 }
 
 /// Of a page that loads nothing and runs nothing; `styles` come after the common ones.
-fn head(title: &str, leakgate: &str, styles: &str) -> Markup {
+fn page_head(title: &str, leakgate: &str, styles: &str) -> Markup {
     html! {
         head {
             meta charset="utf-8";
@@ -76,51 +76,54 @@ fn head(title: &str, leakgate: &str, styles: &str) -> Markup {
     }
 }
 
-fn title(verdict: &Verdict) -> String {
-    format!("{}: {}", verdict.verdict, truncate(&clean(&verdict.summary), LONGEST))
+fn page_title(verdict: &Verdict) -> String {
+    format!("{}: {}", verdict.verdict, truncate(&sanitize(&verdict.summary), LONGEST))
 }
 
-fn headline(facts: &Facts) -> Markup {
+fn page_headline(facts: &Facts) -> Markup {
     let verdict = facts.verdict;
     let proof = &verdict.proof;
     let reasons: Vec<&String> =
         verdict.invalid.iter().filter(|&reason| *reason != verdict.summary).chain(&verdict.warnings).collect();
-    let controls = if verdict.controls.is_empty() { "left out".to_owned() } else { facts.controls() };
+    let controls = if verdict.controls.is_empty() { "left out".to_owned() } else { facts.controls_summary() };
     let figures = [
-        ("Exercised", format!("{}, {}", counted(proof.restarts, "restart"), counted(proof.requests, "request"))),
+        (
+            "Exercised",
+            format!("{}, {}", grouped_plural(proof.restarts, "restart"), grouped_plural(proof.requests, "request")),
+        ),
         ("Controls", controls),
-        ("Peak server RSS", bytes(verdict.bounds.server_rss_max_mb * 1e6)),
-        ("Peak tree RSS", bytes(verdict.bounds.tree_rss_max_mb * 1e6)),
-        ("Measured", date(verdict.environment.started_unix)),
+        ("Peak server RSS", format_bytes(verdict.bounds.server_rss_max_mb * 1e6)),
+        ("Peak tree RSS", format_bytes(verdict.bounds.tree_rss_max_mb * 1e6)),
+        ("Measured", format_date(verdict.environment.started_unix)),
     ];
     html! {
-        header class=(class(verdict.verdict)) {
+        header class=(finding_class(verdict.verdict)) {
             div.inner {
                 p.brand { "leakgate" }
-                h1 { (badge(verdict.verdict)) " " span.summary { (truncate(&clean(&verdict.summary), LONGEST)) } }
-                p.meaning { (advice::meaning_of(verdict)) }
-                @if !reasons.is_empty() { ul.warnings { @for reason in reasons { li { (truncate(&clean(reason), LONGEST)) } } } }
-                (pairs(&figures))
+                h1 { (finding_badge(verdict.verdict)) " " span.summary { (truncate(&sanitize(&verdict.summary), LONGEST)) } }
+                p.meaning { (advice::explain_verdict(verdict)) }
+                @if !reasons.is_empty() { ul.warnings { @for reason in reasons { li { (truncate(&sanitize(reason), LONGEST)) } } } }
+                (definition_list(&figures))
             }
         }
     }
 }
 
-fn counted(number: u64, noun: &str) -> String {
-    if number == 1 { plural(number, noun) } else { format!("{} {noun}s", grouped(number)) }
+fn grouped_plural(number: u64, noun: &str) -> String {
+    if number == 1 { pluralize(number, noun) } else { format!("{} {noun}s", group_digits(number)) }
 }
 
-fn what_next(facts: &Facts) -> Markup {
+fn next_steps_section(facts: &Facts) -> Markup {
     let steps = advice::next_steps(facts.verdict, facts.run);
     html! {
         @if !steps.is_empty() {
-            section { h2 { "What to do next" } ol.steps { @for step in steps { li { (in_code(&clean(&step))) } } } }
+            section { h2 { "What to do next" } ol.steps { @for step in steps { li { (with_code(&sanitize(&step))) } } } }
         }
     }
 }
 
 /// What stands between back quotes is code.
-fn in_code(text: &str) -> Markup {
+fn with_code(text: &str) -> Markup {
     html! {
         @for (at, part) in text.split('`').enumerate() {
             @if at % 2 == 1 { code { (part) } } @else { (part) }
@@ -129,14 +132,14 @@ fn in_code(text: &str) -> Markup {
 }
 
 /// A line for each target, where there are several.
-fn overview(facts: &Facts) -> Markup {
+fn scenarios_section(facts: &Facts) -> Markup {
     let row = |(at, target): (usize, &facts::Target)| {
         let proof = &target.judged.proof;
         vec![
             html! { a href=(format!("#t{at}")) { (target.short_name()) } },
-            badge(target.judged.verdict),
-            html! { (grouped(proof.restarts)) },
-            html! { (grouped(proof.requests)) },
+            finding_badge(target.judged.verdict),
+            html! { (group_digits(proof.restarts)) },
+            html! { (group_digits(proof.requests)) },
             html! { (format!("{:.1} s", target.judged.seconds)) },
         ]
     };
@@ -145,35 +148,35 @@ fn overview(facts: &Facts) -> Markup {
         @if rows.len() > 1 {
             section {
                 h2 { "Scenarios" }
-                (table("Scenarios", &["scenario", "verdict", "restarts", "requests", "duration"], &[2, 3, 4], &rows))
+                (scrolling_table("Scenarios", &["scenario", "verdict", "restarts", "requests", "duration"], &[2, 3, 4], &rows))
             }
         }
     }
 }
 
-fn controls(facts: &Facts) -> Markup {
-    let rows: Vec<Vec<Markup>> = facts.verdict.controls.iter().map(control).collect();
+fn controls_section(facts: &Facts) -> Markup {
+    let rows: Vec<Vec<Markup>> = facts.verdict.controls.iter().map(control_row).collect();
     html! {
         section {
             h2 { "Controls" }
-            p { (facts.controls()) }
-            @if !rows.is_empty() { (table("Controls", &["control", "result", "planted in", "reason"], &[], &rows)) }
+            p { (facts.controls_summary()) }
+            @if !rows.is_empty() { (scrolling_table("Controls", &["control", "result", "planted in", "reason"], &[], &rows)) }
         }
     }
 }
 
-fn control(control: &ControlVerdict) -> Vec<Markup> {
-    let planted: Vec<&str> = control.planted.iter().map(|&metric| name(metric)).collect();
+fn control_row(control: &ControlVerdict) -> Vec<Markup> {
+    let planted: Vec<&str> = control.planted.iter().map(|&metric| metric_name(metric)).collect();
     let planted = if planted.is_empty() { "nothing".to_owned() } else { planted.join(", ") };
     vec![
         html! { code { (facts::control_name(control)) } },
         control_badge(control.passed, facts::control_word(control)),
         html! { (planted) },
-        html! { (clean(&control.reason)) },
+        html! { (sanitize(&control.reason)) },
     ]
 }
 
-fn bounds(facts: &Facts) -> Markup {
+fn peaks_section(facts: &Facts) -> Markup {
     let row = |target: &facts::Target| {
         let (server, tree) = target.most_memory();
         vec![html! { (target.short_name()) }, html! { (target.most_alive()) }, html! { (server) }, html! { (tree) }]
@@ -182,35 +185,35 @@ fn bounds(facts: &Facts) -> Markup {
     html! {
         section {
             h2 { "What was exercised" }
-            ul { @for line in facts::proof(&facts.verdict.proof) { li { (line) } } }
+            ul { @for line in facts::proof_lines(&facts.verdict.proof) { li { (line) } } }
             @if !rows.is_empty() {
                 h3 { "Peak values" }
-                (table("Peak values", &["scenario", "processes", "server RSS", "tree RSS"], &[2, 3], &rows))
+                (scrolling_table("Peak values", &["scenario", "processes", "server RSS", "tree RSS"], &[2, 3], &rows))
             }
         }
     }
 }
 
-fn latency(facts: &Facts) -> Markup {
+fn latency_section(facts: &Facts) -> Markup {
     let mut rows: Vec<Vec<Markup>> = Vec::new();
     for target in &facts.targets {
-        for (when, of) in target.latency().into_iter().flatten() {
+        for (when, of) in target.latencies().into_iter().flatten() {
             let ms = |ms: f64| html! { (format!("{ms:.1} ms")) };
             let name = html! { (target.short_name()) ", " (when) };
-            rows.push(vec![name, html! { (grouped(of.requests)) }, ms(of.p50_ms), ms(of.p95_ms), ms(of.max_ms)]);
+            rows.push(vec![name, html! { (group_digits(of.requests)) }, ms(of.p50_ms), ms(of.p95_ms), ms(of.max_ms)]);
         }
     }
     html! {
         @if !rows.is_empty() {
             section {
                 h2 { "Request latency" }
-                (table("Latency", &["requests", "count", "p50", "p95", "max"], &[1, 2, 3, 4], &rows))
+                (scrolling_table("Latency", &["requests", "count", "p50", "p95", "max"], &[1, 2, 3, 4], &rows))
             }
         }
     }
 }
 
-fn missed(facts: &Facts) -> Markup {
+fn limits_section(facts: &Facts) -> Markup {
     html! {
         section {
             h2 { "What this run cannot detect" }
@@ -220,37 +223,39 @@ fn missed(facts: &Facts) -> Markup {
     }
 }
 
-fn notes(facts: &Facts) -> Markup {
-    let notes = advice::notes(facts.verdict, facts.run);
+fn notes_section(facts: &Facts) -> Markup {
+    let notes = advice::failed_notes(facts.verdict, facts.run);
     html! {
         @if !notes.is_empty() {
-            section { h2 { "Notes" } ul.notes { @for note in notes { li { code { (clean(note)) } } } } }
+            section { h2 { "Notes" } ul.notes { @for note in notes { li { code { (sanitize(note)) } } } } }
         }
     }
 }
 
-fn shards(facts: &Facts) -> Markup {
-    let shards = facts::shards(facts.verdict);
+fn shards_section(facts: &Facts) -> Markup {
+    let shards = facts::suite_shards(facts.verdict);
     let row = |shard: &facts::Shard| vec![html! { (shard.name) }, html! { (shard.units) }, html! { (shard.ran) }];
     let rows: Vec<Vec<Markup>> = shards.iter().map(row).collect();
     html! {
         @if !rows.is_empty() {
-            section { h2 { "Shards" } (table("Shards", &["shard", "units", "ran on"], &[], &rows)) }
+            section { h2 { "Shards" } (scrolling_table("Shards", &["shard", "units", "ran on"], &[], &rows)) }
         }
     }
 }
 
-fn environment(facts: &Facts) -> Markup {
+fn environment_section(facts: &Facts) -> Markup {
     let env = &facts.verdict.environment;
-    let parts: Vec<(&str, String)> =
-        facts::environment(env, facts.run.seed).into_iter().map(|(name, value)| (name, clean(&value))).collect();
+    let parts: Vec<(&str, String)> = facts::environment_fields(env, facts.run.seed)
+        .into_iter()
+        .map(|(name, value)| (name, sanitize(&value)))
+        .collect();
     html! {
         section {
             h2 { "Environment" }
-            (pairs(&parts))
+            (definition_list(&parts))
             @if !env.command.is_empty() {
                 h3 { "Command to measure again" }
-                pre.scroll tabindex="0" { code { (clean(&env.command)) } }
+                pre.scroll tabindex="0" { code { (sanitize(&env.command)) } }
             }
         }
     }

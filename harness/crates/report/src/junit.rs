@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
-use super::facts::{self, Facts, Target, cells};
-use super::text::clean;
+use super::facts::{self, Facts, Target, row_cells};
+use super::text::sanitize;
 use leakgate_judge::sample::{Control, TargetRun};
 use leakgate_judge::verdict::{ControlVerdict, Finding, MetricVerdict, Verdict};
 
 /// The whole file.
-pub(super) fn render(facts: &Facts) -> Result<String, SerializeError> {
+pub(super) fn render_junit(facts: &Facts) -> Result<String, SerializeError> {
     let mut report = Report::new("leakgate");
     if facts.targets.is_empty() || facts.verdict.suite.is_some() {
         report.add_test_suite(of_run(facts.verdict));
@@ -29,7 +29,7 @@ pub(super) fn render(facts: &Facts) -> Result<String, SerializeError> {
     if !facts.verdict.controls.is_empty() {
         report.add_test_suite(of_controls(facts));
     }
-    report.set_time(facts.targets.iter().filter_map(|target| seconds(target.measured)).sum());
+    report.set_time(facts.targets.iter().filter_map(|target| run_duration(target.measured)).sum());
     report.to_string()
 }
 
@@ -38,10 +38,10 @@ fn of_run(verdict: &Verdict) -> TestSuite {
     let mut suite = TestSuite::new("leakgate");
     let outcome = match verdict.invalid.as_slice() {
         [] => TestCaseStatus::success(),
-        reasons => status(Finding::Invalid, &reasons.join("\n")),
+        reasons => case_status(Finding::Invalid, &reasons.join("\n")),
     };
     let name = if verdict.suite.is_some() { "the suite proves something" } else { "something was exercised" };
-    suite.add_test_case(case("leakgate", name, outcome));
+    suite.add_test_case(test_case("leakgate", name, outcome));
     suite
 }
 
@@ -50,23 +50,23 @@ fn of_target(target: &Target) -> TestSuite {
     let class = format!("leakgate.{name}");
     let mut suite = TestSuite::new(name);
     suite.add_property(Property::new("verdict", target.judged.verdict.to_string()));
-    suite.add_property(Property::new("target", clean(&target.judged.target)));
-    suite.add_property(Property::new("exercised", target.exercised()));
-    if let Some(time) = seconds(target.measured) {
+    suite.add_property(Property::new("target", sanitize(&target.judged.target)));
+    suite.add_property(Property::new("exercised", target.exercise_summary()));
+    if let Some(time) = run_duration(target.measured) {
         suite.set_time(time);
     }
     let valid = match target.judged.invalid.as_slice() {
         [] => TestCaseStatus::success(),
-        reasons => status(Finding::Invalid, &reasons.join("\n")),
+        reasons => case_status(Finding::Invalid, &reasons.join("\n")),
     };
-    suite.add_test_case(case(&class, "the run proves something", valid));
+    suite.add_test_case(test_case(&class, "the run proves something", valid));
     suite.add_test_cases(target.rows.iter().map(|row| of_metric(&class, row, target.per())));
     suite
 }
 
 fn of_metric(class: &str, row: &MetricVerdict, per: &str) -> TestCase {
-    let cells = cells(row);
-    let mut case = case(class, cells.metric, status(row.verdict, &row.reason));
+    let cells = row_cells(row);
+    let mut case = test_case(class, cells.metric, case_status(row.verdict, &row.reason));
     let numbers = [
         ("first", cells.first),
         ("last", cells.last),
@@ -88,20 +88,20 @@ fn of_controls(facts: &Facts) -> TestSuite {
 fn of_control(judged: &ControlVerdict, control: &Control) -> TestCase {
     let finding = if judged.passed { Finding::Pass } else { Finding::Invalid };
     let reason = format!("{}: {}", facts::control_word(judged), judged.reason);
-    let mut case = case("leakgate.controls", &facts::control_name(judged), status(finding, &reason));
-    if let Some(time) = seconds(&control.run) {
+    let mut case = test_case("leakgate.controls", &facts::control_name(judged), case_status(finding, &reason));
+    if let Some(time) = run_duration(&control.run) {
         case.set_time(time);
     }
     case
 }
 
-fn case(class: &str, name: &str, status: TestCaseStatus) -> TestCase {
-    let mut case = TestCase::new(clean(name), status);
+fn test_case(class: &str, name: &str, status: TestCaseStatus) -> TestCase {
+    let mut case = TestCase::new(sanitize(name), status);
     case.set_classname(class);
     case
 }
 
-fn status(finding: Finding, reason: &str) -> TestCaseStatus {
+fn case_status(finding: Finding, reason: &str) -> TestCaseStatus {
     let mut status = match finding {
         Finding::Pass => return TestCaseStatus::success(),
         Finding::Shown => TestCaseStatus::skipped(),
@@ -110,11 +110,11 @@ fn status(finding: Finding, reason: &str) -> TestCaseStatus {
             TestCaseStatus::non_success(NonSuccessKind::Error)
         }
     };
-    status.set_type(finding.to_string()).set_message(clean(reason));
+    status.set_type(finding.to_string()).set_message(sanitize(reason));
     status
 }
 
 /// A stored number need not be a duration.
-fn seconds(run: &TargetRun) -> Option<Duration> {
+fn run_duration(run: &TargetRun) -> Option<Duration> {
     Duration::try_from_secs_f64(run.seconds).ok()
 }

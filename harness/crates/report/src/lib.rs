@@ -12,7 +12,7 @@
 //! `night`, `baselines` and the page of [`nights`] tell of [`leakgate_history`], which is more than one run.
 //!
 //! `facts` and `kept` put into words what several of them say. Text from outside (names, notes, command lines) goes
-//! through `text::clean` and then through the escaping of the format.
+//! through `text::sanitize` and then through the escaping of the format.
 
 pub mod advice;
 pub mod baselines;
@@ -21,7 +21,7 @@ pub mod diff;
 mod facts;
 mod html;
 mod junit;
-mod kept;
+mod leaked;
 mod markdown;
 pub mod night;
 mod openmetrics;
@@ -91,19 +91,19 @@ pub fn render(format: Format, verdict: &Verdict, run: &Run) -> Result<String, Fo
     match format {
         Format::Terminal => Ok(terminal::render(verdict, run, Style { width: WIDEST, colour: false })),
         Format::Json => json(verdict).map_err(failed),
-        Format::Markdown => Ok(markdown::render(&facts)),
-        Format::Html => Ok(html::render(&facts)),
-        Format::Junit => junit::render(&facts).map_err(|error| failed(error.to_string())),
-        Format::Sarif => json(&sarif::log(&facts)).map_err(failed),
-        Format::Openmetrics => openmetrics::render(&facts).map_err(|error| failed(error.to_string())),
-        Format::Bencher => json(&bencher::metrics(&facts)).map_err(failed),
+        Format::Markdown => Ok(markdown::render_markdown(&facts)),
+        Format::Html => Ok(html::render_page(&facts)),
+        Format::Junit => junit::render_junit(&facts).map_err(|error| failed(error.to_string())),
+        Format::Sarif => json(&sarif::build_log(&facts)).map_err(failed),
+        Format::Openmetrics => openmetrics::render_openmetrics(&facts).map_err(|error| failed(error.to_string())),
+        Format::Bencher => json(&bencher::collect_metrics(&facts)).map_err(failed),
     }
 }
 
 /// The page over these nights, the oldest first: one HTML file.
 #[must_use]
 pub fn nights(nights: &[Night], baselines: &[Baseline]) -> String {
-    html::nights::render(nights, baselines)
+    html::nights::render_nights(nights, baselines)
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String, String> {

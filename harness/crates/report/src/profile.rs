@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::sites::{headline, stack};
-use super::text::{clean, wrap};
+use super::sites::{site_headline, stack_lines};
+use super::text::{sanitize, wrap_words};
 use leakgate_judge::attribution::profile::Profile;
 
 const WIDTH: usize = 98;
@@ -17,11 +17,11 @@ const BLIND: &str = "Not seen by dhat: memory from mmap or C code, child process
 pub fn render(profile: &Profile, top: usize) -> String {
     let mut out = String::new();
     // Writing to a String does not fail.
-    let _ = draw(&mut out, profile, top);
+    let _ = write_profile(&mut out, profile, top);
     out
 }
 
-fn draw(out: &mut String, profile: &Profile, top: usize) -> std::fmt::Result {
+fn write_profile(out: &mut String, profile: &Profile, top: usize) -> std::fmt::Result {
     let windows = &profile.windows;
     let planted = profile.planted.as_ref().map_or(String::new(), |name| format!(", with {name} planted"));
     let sites = match profile.sites.len() {
@@ -29,11 +29,11 @@ fn draw(out: &mut String, profile: &Profile, top: usize) -> std::fmt::Result {
         1 => "1 site grows".to_owned(),
         number => format!("{number} sites grow"),
     };
-    writeln!(out, "{sites}: scenario {} under dhat{planted}", clean(&profile.scenario))?;
+    writeln!(out, "{sites}: scenario {} under dhat{planted}", sanitize(&profile.scenario))?;
     for (number, site) in (1..).zip(profile.sites.iter().take(top)) {
-        writeln!(out, "\n{number}. {}", clean(&headline(site)))?;
-        for line in stack(site) {
-            writeln!(out, "   {}", clean(&line))?;
+        writeln!(out, "\n{number}. {}", sanitize(&site_headline(site)))?;
+        for line in stack_lines(site) {
+            writeln!(out, "   {}", sanitize(&line))?;
         }
     }
     if profile.sites.len() > top {
@@ -44,5 +44,5 @@ fn draw(out: &mut String, profile: &Profile, top: usize) -> std::fmt::Result {
          blocks, two processes profiled over {} and {} restarts.",
         windows.short, windows.long, windows.warm_up, windows.short_life, windows.long_life
     );
-    writeln!(out, "\n{}\n{}", wrap(&rests, WIDTH, 0), wrap(BLIND, WIDTH, 0))
+    writeln!(out, "\n{}\n{}", wrap_words(&rests, WIDTH, 0), wrap_words(BLIND, WIDTH, 0))
 }

@@ -1,17 +1,17 @@
 //! Growing sites as text: the line first, what it keeps, and the part of its stack that tells how it was reached.
 
-use leakgate_judge::attribution::frame::{is_own, place};
-use leakgate_judge::attribution::key;
+use leakgate_judge::attribution::frame::{is_own, source_position};
+use leakgate_judge::attribution::site_key;
 use leakgate_judge::sample::{Frame, Site};
-use leakgate_judge::verdict::words::bytes;
+use leakgate_judge::verdict::words::format_bytes;
 
 /// Frames that are shown of a stack.
 const SHOWN: usize = 5;
 
 /// `harness/crates/sut/src/plant/kept.rs:78 in leakgate_sut::plant::kept::Kept::take: +1.00 blocks, +64 B per restart`.
-pub(super) fn headline(site: &Site) -> String {
-    let at = key(site).map_or("a site without a stack".to_owned(), |frame| match frame.file {
-        Some(_) => format!("{} in {}", place(frame), frame.function),
+pub(super) fn site_headline(site: &Site) -> String {
+    let at = site_key(site).map_or("a site without a stack".to_owned(), |frame| match frame.file {
+        Some(_) => format!("{} in {}", source_position(frame), frame.function),
         None => frame.function.clone(),
     });
     let blocks = if site.blocks_per_restart == 0.0 {
@@ -21,12 +21,12 @@ pub(super) fn headline(site: &Site) -> String {
     };
     let sign = if site.bytes_per_restart < 0.0 { "" } else { "+" };
     let own = if site.own.is_some() { "" } else { " (no frame of the code under test)" };
-    format!("{at}: {blocks}, {sign}{} per restart{own}", bytes(site.bytes_per_restart))
+    format!("{at}: {blocks}, {sign}{} per restart{own}", format_bytes(site.bytes_per_restart))
 }
 
 /// The stack, one line a frame, the allocation first: what of a library was called (`>` marks the frame that called it,
 /// the first of the code under test), and the other frames of the code under test. Of a stack without any, the first ones.
-pub(super) fn stack(site: &Site) -> Vec<String> {
+pub(super) fn stack_lines(site: &Site) -> Vec<String> {
     let tells = |at: usize| match site.own {
         Some(own) => at + 1 == own || is_own(&site.frames[at]),
         None => true,
@@ -35,16 +35,16 @@ pub(super) fn stack(site: &Site) -> Vec<String> {
     let mut lines = Vec::new();
     let mut next = 0;
     for at in shown {
-        lines.extend(left_out(at - next));
+        lines.extend(omitted_frames(at - next));
         let mark = if site.own == Some(at) { '>' } else { ' ' };
-        lines.push(format!("{mark} {}", line(&site.frames[at])));
+        lines.push(format!("{mark} {}", frame_line(&site.frames[at])));
         next = at + 1;
     }
-    lines.extend(left_out(site.frames.len() - next));
+    lines.extend(omitted_frames(site.frames.len() - next));
     lines
 }
 
-fn left_out(frames: usize) -> Option<String> {
+fn omitted_frames(frames: usize) -> Option<String> {
     match frames {
         0 => None,
         1 => Some("  … 1 frame".to_owned()),
@@ -52,8 +52,12 @@ fn left_out(frames: usize) -> Option<String> {
     }
 }
 
-fn line(frame: &Frame) -> String {
-    if frame.file.is_some() { format!("{} ({})", frame.function, place(frame)) } else { frame.function.clone() }
+fn frame_line(frame: &Frame) -> String {
+    if frame.file.is_some() {
+        format!("{} ({})", frame.function, source_position(frame))
+    } else {
+        frame.function.clone()
+    }
 }
 
 #[cfg(test)]
@@ -75,18 +79,22 @@ mod tests {
     #[test]
     fn a_site_is_named_by_its_line_and_what_it_keeps() {
         let at = "harness/crates/sut/src/plant/kept.rs:78 in leakgate_sut::plant::kept::Kept::take";
-        assert_eq!(headline(&site()), format!("{at}: +1.00 blocks, +64 B per restart"));
+        assert_eq!(site_headline(&site()), format!("{at}: +1.00 blocks, +64 B per restart"));
         let pushed = Site { blocks_per_restart: 0.0, bytes_per_restart: 512.5, ..site() };
-        assert_eq!(headline(&pushed), format!("{at}: no more blocks, +512 B per restart"));
+        assert_eq!(site_headline(&pushed), format!("{at}: no more blocks, +512 B per restart"));
         let foreign = Site { frames: site().frames[..2].to_vec(), own: None, ..site() };
-        assert!(headline(&foreign).starts_with("src/raw_vec/mod.rs:340 in alloc::raw_vec"), "{}", headline(&foreign));
-        assert!(headline(&foreign).ends_with("(no frame of the code under test)"));
+        assert!(
+            site_headline(&foreign).starts_with("src/raw_vec/mod.rs:340 in alloc::raw_vec"),
+            "{}",
+            site_headline(&foreign)
+        );
+        assert!(site_headline(&foreign).ends_with("(no frame of the code under test)"));
     }
 
     #[test]
     fn of_a_stack_our_own_frames_are_shown_and_what_they_called() {
         assert_eq!(
-            stack(&site()),
+            stack_lines(&site()),
             [
                 "  … 1 frame",
                 "  alloc::vec::Vec<T,A>::push (src/vec/mod.rs:9)",
@@ -96,6 +104,6 @@ mod tests {
             ]
         );
         let foreign = Site { frames: site().frames[..2].to_vec(), own: None, ..site() };
-        assert_eq!(stack(&foreign).len(), 2);
+        assert_eq!(stack_lines(&foreign).len(), 2);
     }
 }

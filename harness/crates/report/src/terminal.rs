@@ -9,8 +9,8 @@ use std::fmt::{self, Display, Write};
 use owo_colors::{OwoColorize, Style as Paint};
 
 use super::facts::{self, Facts, Target};
-use super::text::{clean, date, grouped, wrap};
-use super::{advice, facts::environment as surroundings};
+use super::text::{format_date, group_digits, sanitize, wrap_words};
+use super::{advice, facts::environment_fields as surroundings};
 use leakgate_judge::sample::Run;
 use leakgate_judge::verdict::{Finding, Verdict};
 
@@ -30,7 +30,7 @@ pub struct Style {
 pub fn render(verdict: &Verdict, run: &Run, style: Style) -> String {
     let mut page = Page { out: String::new(), style };
     // Writing to a String does not fail.
-    let _: fmt::Result = draw(&mut page, verdict, run);
+    let _: fmt::Result = draw_report(&mut page, verdict, run);
     page.out
 }
 
@@ -41,19 +41,19 @@ struct Page {
 
 impl Page {
     /// One paragraph, wrapped: its first line set in by two, the others by four.
-    fn item(&mut self, text: impl Display) -> fmt::Result {
+    fn write_item(&mut self, text: impl Display) -> fmt::Result {
         let width = self.style.width.clamp(40, WIDEST) - 2;
-        writeln!(self.out, "  {}", wrap(&text.to_string(), width, 4))
+        writeln!(self.out, "  {}", wrap_words(&text.to_string(), width, 4))
     }
 
     /// One line as it is, set in: a frame of a stack, which no editor finds again once it is broken.
-    fn line(&mut self, text: &str) -> fmt::Result {
+    fn write_line(&mut self, text: &str) -> fmt::Result {
         let indent = text.len() - text.trim_start().len();
-        writeln!(self.out, "       {:indent$}{}", "", clean(text))
+        writeln!(self.out, "       {:indent$}{}", "", sanitize(text))
     }
 
     /// A blank line and a heading.
-    fn heading(&mut self, text: impl Display) -> fmt::Result {
+    fn write_heading(&mut self, text: impl Display) -> fmt::Result {
         let bold = self.paint(&text, Paint::new().bold());
         writeln!(self.out, "\n{bold}")
     }
@@ -63,11 +63,11 @@ impl Page {
     }
 
     fn finding(&self, finding: Finding, text: impl Display) -> String {
-        self.paint(text, colour(finding))
+        self.paint(text, finding_style(finding))
     }
 }
 
-fn colour(finding: Finding) -> Paint {
+fn finding_style(finding: Finding) -> Paint {
     match finding {
         Finding::Pass => Paint::new().green(),
         Finding::Shown => Paint::new().dimmed(),
@@ -76,35 +76,35 @@ fn colour(finding: Finding) -> Paint {
     }
 }
 
-fn draw(page: &mut Page, verdict: &Verdict, run: &Run) -> fmt::Result {
+fn draw_report(page: &mut Page, verdict: &Verdict, run: &Run) -> fmt::Result {
     let facts = Facts::new(verdict, run);
-    headline(page, verdict)?;
+    draw_headline(page, verdict)?;
     for target in &facts.targets {
         draw_target(page, target)?;
     }
-    controls(page, &facts)?;
-    exercised(page, verdict)?;
-    bounds(page, &facts)?;
-    latency(page, &facts)?;
-    missed(page, verdict)?;
-    shards(page, verdict)?;
-    environment(page, verdict, run)?;
-    what_next(page, verdict, run)
+    draw_controls(page, &facts)?;
+    draw_exercise(page, verdict)?;
+    draw_peaks(page, &facts)?;
+    draw_latency(page, &facts)?;
+    draw_limits(page, verdict)?;
+    draw_shards(page, verdict)?;
+    draw_environment(page, verdict, run)?;
+    draw_next_steps(page, verdict, run)
 }
 
-fn headline(page: &mut Page, verdict: &Verdict) -> fmt::Result {
+fn draw_headline(page: &mut Page, verdict: &Verdict) -> fmt::Result {
     let word = verdict.verdict.to_string();
     let width = page.style.width.clamp(40, WIDEST);
-    let text = wrap(&format!("{word}  {}", verdict.summary).replacen("  ", " ", 1), width - 1, word.len() + 2);
+    let text = wrap_words(&format!("{word}  {}", verdict.summary).replacen("  ", " ", 1), width - 1, word.len() + 2);
     let rest = text.strip_prefix(&word).unwrap_or(&text).trim_start();
     let painted = page.finding(verdict.verdict, &word);
     writeln!(page.out, "{painted}  {rest}")?;
     // The headline may have said one of them already.
     for reason in verdict.invalid.iter().filter(|&reason| *reason != verdict.summary) {
-        page.item(format_args!("invalid: {reason}"))?;
+        page.write_item(format_args!("invalid: {reason}"))?;
     }
     for warning in &verdict.warnings {
-        page.item(warning)?;
+        page.write_item(warning)?;
     }
     Ok(())
 }
@@ -113,25 +113,25 @@ fn draw_target(page: &mut Page, target: &Target) -> fmt::Result {
     let word = page.finding(target.judged.verdict, target.judged.verdict);
     let title = format!("Scenario {}", target.name());
     let title = page.paint(title, Paint::new().bold());
-    writeln!(page.out, "\n{title}: {word} after {}", target.exercised())?;
-    table::draw(page, target)?;
-    grown::draw(page, target)?;
-    for row in facts::alarming(target) {
-        page.item(format_args!("{}: {}", row.verdict, row.reason))?;
+    writeln!(page.out, "\n{title}: {word} after {}", target.exercise_summary())?;
+    table::draw_table(page, target)?;
+    grown::draw_leaked(page, target)?;
+    for row in facts::alarming_rows(target) {
+        page.write_item(format_args!("{}: {}", row.verdict, row.reason))?;
     }
-    sites::draw(page, target.measured)
+    sites::draw_sites(page, target.measured)
 }
 
-fn controls(page: &mut Page, facts: &Facts) -> fmt::Result {
-    page.heading("Controls")?;
-    page.item(facts.controls())?;
+fn draw_controls(page: &mut Page, facts: &Facts) -> fmt::Result {
+    page.write_heading("Controls")?;
+    page.write_item(facts.controls_summary())?;
     let controls = &facts.verdict.controls;
     for control in controls {
         if !control.passed {
             let word = page.finding(Finding::Invalid, facts::control_word(control));
-            page.item(format_args!("{word} {}: {}", facts::control_name(control), control.reason))?;
+            page.write_item(format_args!("{word} {}: {}", facts::control_name(control), control.reason))?;
         } else if control.planted.is_empty() {
-            page.item(format_args!("{}: {}", facts::control_name(control), control.reason))?;
+            page.write_item(format_args!("{}: {}", facts::control_name(control), control.reason))?;
         }
     }
     let mut names: Vec<&str> = Vec::new();
@@ -141,85 +141,85 @@ fn controls(page: &mut Page, facts: &Facts) -> fmt::Result {
             names.push(&control.name);
         }
     }
-    if names.is_empty() { Ok(()) } else { page.item(format_args!("caught: {}", names.join(", "))) }
+    if names.is_empty() { Ok(()) } else { page.write_item(format_args!("caught: {}", names.join(", "))) }
 }
 
-fn exercised(page: &mut Page, verdict: &Verdict) -> fmt::Result {
-    page.heading("What was exercised")?;
-    facts::proof(&verdict.proof).into_iter().try_for_each(|line| page.item(line))
+fn draw_exercise(page: &mut Page, verdict: &Verdict) -> fmt::Result {
+    page.write_heading("What was exercised")?;
+    facts::proof_lines(&verdict.proof).into_iter().try_for_each(|line| page.write_item(line))
 }
 
-fn bounds(page: &mut Page, facts: &Facts) -> fmt::Result {
-    page.heading("Peak values")?;
+fn draw_peaks(page: &mut Page, facts: &Facts) -> fmt::Result {
+    page.write_heading("Peak values")?;
     for target in &facts.targets {
         let (server, tree) = target.most_memory();
-        page.item(format_args!("{}: {}", target.name(), target.most_alive()))?;
-        page.item(format_args!("- RSS: server {server}, tree {tree}"))?;
+        page.write_item(format_args!("{}: {}", target.name(), target.most_alive()))?;
+        page.write_item(format_args!("- RSS: server {server}, tree {tree}"))?;
     }
     Ok(())
 }
 
 /// How long requests took, where both kinds were seen.
-fn latency(page: &mut Page, facts: &Facts) -> fmt::Result {
-    let watched = facts.targets.iter().filter_map(|target| target.latency().map(|latency| (target, latency)));
+fn draw_latency(page: &mut Page, facts: &Facts) -> fmt::Result {
+    let watched = facts.targets.iter().filter_map(|target| target.latencies().map(|latency| (target, latency)));
     for (at, (target, latency)) in watched.enumerate() {
         if at == 0 {
-            page.heading("Request latency")?;
+            page.write_heading("Request latency")?;
         }
-        page.item(format_args!("{}:", target.name()))?;
+        page.write_item(format_args!("{}:", target.name()))?;
         writeln!(page.out, "  {:<24}{:>9}{:>12}{:>12}{:>12}", "", "requests", "p50", "p95", "max")?;
         for (what, of) in latency {
             let [p50, p95, max] = [of.p50_ms, of.p95_ms, of.max_ms].map(|ms| format!("{ms:.1} ms"));
-            writeln!(page.out, "  {what:<24}{:>9}{p50:>12}{p95:>12}{max:>12}", grouped(of.requests))?;
+            writeln!(page.out, "  {what:<24}{:>9}{p50:>12}{p95:>12}{max:>12}", group_digits(of.requests))?;
         }
     }
     Ok(())
 }
 
-fn missed(page: &mut Page, verdict: &Verdict) -> fmt::Result {
-    page.heading("What this run cannot detect")?;
-    page.item(facts::MISSED)?;
-    facts::false_alarms(verdict).try_for_each(|claim| page.item(claim))
+fn draw_limits(page: &mut Page, verdict: &Verdict) -> fmt::Result {
+    page.write_heading("What this run cannot detect")?;
+    page.write_item(facts::MISSED)?;
+    facts::false_alarms(verdict).try_for_each(|claim| page.write_item(claim))
 }
 
 /// Of a suite in shards, which of them are here, and where each ran.
-fn shards(page: &mut Page, verdict: &Verdict) -> fmt::Result {
-    let shards = facts::shards(verdict);
+fn draw_shards(page: &mut Page, verdict: &Verdict) -> fmt::Result {
+    let shards = facts::suite_shards(verdict);
     if !shards.is_empty() {
-        page.heading("Shards")?;
+        page.write_heading("Shards")?;
     }
-    shards.iter().try_for_each(|shard| page.item(format_args!("{}: {}; {}", shard.name, shard.units, shard.ran)))
+    shards.iter().try_for_each(|shard| page.write_item(format_args!("{}: {}; {}", shard.name, shard.units, shard.ran)))
 }
 
-fn environment(page: &mut Page, verdict: &Verdict, run: &Run) -> fmt::Result {
+fn draw_environment(page: &mut Page, verdict: &Verdict, run: &Run) -> fmt::Result {
     let env = &verdict.environment;
-    page.heading("Environment")?;
+    page.write_heading("Environment")?;
     let parts = surroundings(env, run.seed).into_iter().map(|(name, value)| match name {
         "CPUs" => format!("{value} CPUs"),
         _ => format!("{name} {value}"),
     });
     let parts: Vec<String> = parts.collect();
-    page.item(parts.join(" · "))?;
-    page.item(format_args!("{}: {}", date(env.started_unix), env.command))?;
-    page.item("kB is 10^3 bytes, MB is 10^6.")
+    page.write_item(parts.join(" · "))?;
+    page.write_item(format_args!("{}: {}", format_date(env.started_unix), env.command))?;
+    page.write_item("kB is 10^3 bytes, MB is 10^6.")
 }
 
-fn what_next(page: &mut Page, verdict: &Verdict, run: &Run) -> fmt::Result {
-    page.heading("What it means")?;
-    page.item(advice::meaning_of(verdict))?;
-    let notes = advice::notes(verdict, run);
+fn draw_next_steps(page: &mut Page, verdict: &Verdict, run: &Run) -> fmt::Result {
+    page.write_heading("What it means")?;
+    page.write_item(advice::explain_verdict(verdict))?;
+    let notes = advice::failed_notes(verdict, run);
     if !notes.is_empty() {
-        page.heading("Notes")?;
+        page.write_heading("Notes")?;
     }
     for note in notes {
-        page.item(note)?;
+        page.write_item(note)?;
     }
     let steps = advice::next_steps(verdict, run);
     if !steps.is_empty() {
-        page.heading("What to do next")?;
+        page.write_heading("What to do next")?;
     }
     for (number, step) in (1..).zip(steps) {
-        page.item(format_args!("{number}. {step}"))?;
+        page.write_item(format_args!("{number}. {step}"))?;
     }
     Ok(())
 }

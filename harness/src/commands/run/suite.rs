@@ -7,7 +7,7 @@ use crate::commands::Failure;
 use leakgate_drive::scenario::Scenario;
 use leakgate_judge::sample::Run;
 use leakgate_judge::sample::suite::{Part, Suite, Unit};
-use leakgate_judge::suite::shard::{INDEX, Shard, folder};
+use leakgate_judge::suite::shard::{INDEX_VARIABLE, Shard, folder_name};
 use leakgate_judge::suite::{self, shard};
 
 /// The options.
@@ -49,7 +49,7 @@ impl Args {
 
     /// Works them out. `any` is the seed where none is named, and `options` are those that change what is measured.
     pub(super) fn chosen(&self, scenarios: &[Scenario], any: u64, options: Vec<String>) -> Result<Chosen, Failure> {
-        let index = env::var(INDEX).ok();
+        let index = env::var(INDEX_VARIABLE).ok();
         self.with_index(scenarios, any, options, index.as_deref()).map_err(|error| Failure::usage(&error))
     }
 
@@ -67,9 +67,10 @@ impl Args {
             ));
         }
         let of = self.shard.map_or(1, |shard| shard.of);
-        let number = self.shard.map(|shard| shard.number(index)).transpose().map_err(|error| error.to_string())?;
+        let number =
+            self.shard.map(|shard| shard.resolve_number(index)).transpose().map_err(|error| error.to_string())?;
         let costs: Vec<(&str, u64)> = scenarios.iter().map(|scenario| (scenario.name, scenario.cost())).collect();
-        let units = suite::units(&costs, &seeds, of);
+        let units = suite::assign_units(&costs, &seeds, of);
         Ok(Chosen { seeds, shard: number.map(|number| (number, of)), units, options })
     }
 
@@ -115,13 +116,13 @@ impl Chosen {
 
     /// The name of the folder below --out.
     pub(super) fn folder(&self) -> Option<String> {
-        self.shard.map(|(number, of)| folder(number, of))
+        self.shard.map(|(number, of)| folder_name(number, of))
     }
 
     /// Says in the run what it is a part of.
     pub(super) fn told(&self, mut run: Run) -> Run {
         if let Some((number, shards)) = self.shard {
-            run.environment.command = shard::named(&run.environment.command, number);
+            run.environment.command = shard::with_shard_number(&run.environment.command, number);
             let part = Part { shard: number, environment: run.environment.clone(), file: None, refused: None };
             let (units, options) = (self.units.clone(), self.options.clone());
             run.suite = Some(Suite { shards, units, options, merged: false, parts: vec![part] });

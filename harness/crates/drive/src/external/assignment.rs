@@ -14,7 +14,7 @@ use crate::load::endpoint::{Endpoint, Strictness};
 use crate::load::script::Script;
 use crate::load::want::Mix;
 use crate::load::{Load, Shape};
-use leakgate_judge::sample::{Outside, Per, Plan, TargetRun};
+use leakgate_judge::sample::{GrowthUnit, Outside, Plan, TargetRun};
 
 /// The scenario's name in reports.
 pub const NAME: &str = "outside";
@@ -101,7 +101,7 @@ impl ExternalAssignment {
             errors_allowed: settings.errors_allowed,
             exceptions: Vec::new(),
             outside: Some(Outside {
-                per: Per::Restart,
+                per: GrowthUnit::Restart,
                 cli_processes_allowed: settings.cli_processes,
                 memory_floor: settings.memory_floor,
                 exceptions: settings.exceptions.clone(),

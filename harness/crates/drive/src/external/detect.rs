@@ -3,7 +3,7 @@
 use super::settings::{Restart, Settings};
 use super::target::{ExternalTarget, ratio};
 use crate::load::{Counts, Load};
-use leakgate_judge::sample::{Outcome, Per};
+use leakgate_judge::sample::{GrowthUnit, Outcome};
 
 /// So many requests without a restart: it restarts nothing, as far as can be seen.
 const LEARNING: u64 = 200;
@@ -48,13 +48,13 @@ impl ExternalTarget {
         // With fewer turns, a server that restarts every few turns can't be told from one that starts a CLI for each.
         if restarts >= *warm_up && turns >= TURNS_TO_TELL {
             let one_each = ratio(restarts, turns) >= ONE_EACH && matches!(restart, Restart::Turns(None));
-            self.per = if one_each { Per::Turn } else { Per::Restart };
+            self.per = if one_each { GrowthUnit::Turn } else { GrowthUnit::Restart };
             self.turns_per_step = if one_each { 1.0 } else { ratio(turns, restarts) };
             return Ok(true);
         }
         match restart {
             Restart::Turns(None) if restarts == 0 && turns >= patience => {
-                self.per = Per::Turn;
+                self.per = GrowthUnit::Turn;
                 Ok(true)
             }
             Restart::Turns(Some(_)) if restarts == 0 && turns >= patience => {

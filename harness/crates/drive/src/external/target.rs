@@ -17,7 +17,7 @@ use crate::orphans;
 use crate::probe::{files, listener};
 use crate::scenario::schedule::Schedule;
 use crate::target::{Ended, Limits, Rest, Sample, Target, TargetError};
-use leakgate_judge::sample::{Outcome, Per};
+use leakgate_judge::sample::{GrowthUnit, Outcome};
 
 /// Samples of memory in a run, about.
 const TRACE_POINTS: u64 = 120;
@@ -34,7 +34,7 @@ pub(super) struct ExternalTarget {
     pub(super) watch: Watch,
     /// Requests beside the load: the first of each form.
     pub(super) asked: u64,
-    pub(super) per: Per,
+    pub(super) per: GrowthUnit,
     pub(super) turns_per_step: f64,
     /// Batches until the kind of the server is known.
     pub(super) learning: u32,
@@ -53,7 +53,7 @@ impl Target for ExternalTarget {
             server,
             watch,
             asked: 0,
-            per: Per::Restart,
+            per: GrowthUnit::Restart,
             turns_per_step: 1.0,
             learning: 0,
             left_out: Vec::new(),
@@ -82,7 +82,7 @@ impl Target for ExternalTarget {
         if !self.is_detected(counts, is_cut_short)? {
             return Ok(None);
         }
-        let goal = if self.per == Per::Turn { self.settings().turns } else { self.settings().restarts };
+        let goal = if self.per == GrowthUnit::Turn { self.settings().turns } else { self.settings().restarts };
         Ok(Some(Schedule::exact(self.count_steps(self.restart_count(), counts.requests), goal)))
     }
 
@@ -150,7 +150,7 @@ impl Target for ExternalTarget {
 
     async fn stop_and_inspect(mut self, _counts: &Counts, is_complete: bool) -> Ended {
         let mut ended = Ended {
-            restarts: if self.per == Per::Turn { 0 } else { self.watch.restart_count() },
+            restarts: if self.per == GrowthUnit::Turn { 0 } else { self.watch.restart_count() },
             per: Some(self.per),
             bounds: self.watch.bounds,
             notes: self.server.withheld().into_iter().collect(),

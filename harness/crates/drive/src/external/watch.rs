@@ -137,7 +137,7 @@ impl Watch {
     pub(super) fn read_memory(&mut self, requests: u64) -> TracePoint {
         let tree = self.read_tree();
         let reading = self.probe.memory(&tree).reading(self.restart_count(), requests);
-        self.bounds.note(&reading);
+        self.bounds.raise_to(&reading);
         reading
     }
 }

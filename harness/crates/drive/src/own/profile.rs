@@ -142,7 +142,7 @@ async fn run_three_processes(
     let long = Process::new(&assignment, &folder, &part(base)).profile_life(goal).await?;
     let lives = Pair { short, long };
     Ok(Profiled {
-        growth: growth::growing(&windows.pair, &lives),
+        growth: growth::find_growing_sites(&windows.pair, &lives),
         windows: Windows {
             warm_up: windows.warm_up,
             short: windows.pair.short.restarts,

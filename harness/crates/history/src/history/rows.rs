@@ -11,22 +11,22 @@ use crate::baseline::Baseline;
 use crate::{Growth, Measured, Night};
 
 /// Adds a night with all that belongs to it.
-pub(super) fn add(change: &Transaction, night: &Night) -> rusqlite::Result<i64> {
+pub(super) fn insert_night(change: &Transaction, night: &Night) -> rusqlite::Result<i64> {
     change.execute(
         "INSERT INTO night (started, commit_id, environment, verdict, conclusion, summary, controls, build, folder, \
          comparison, remarks) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         params![
-            whole(night.environment.started_unix),
+            to_integer(night.environment.started_unix),
             night.environment.commit,
-            json(&night.environment)?,
-            word(&night.verdict)?,
-            word(&night.conclusion())?,
+            to_json(&night.environment)?,
+            enum_name(&night.verdict)?,
+            enum_name(&night.conclusion())?,
             night.summary,
-            whole(night.controls),
+            to_integer(night.controls),
             night.build,
             night.folder,
-            night.comparison.as_ref().map(json).transpose()?,
-            json(&night.remarks)?,
+            night.comparison.as_ref().map(to_json).transpose()?,
+            to_json(&night.remarks)?,
         ],
     )?;
     let id = change.last_insert_rowid();
@@ -44,19 +44,20 @@ fn add_target(change: &Transaction, night: i64, run: i64, target: &Measured) -> 
             run,
             target.scenario,
             target.target,
-            word(&target.verdict)?,
-            whole(target.restarts),
-            whole(target.requests),
+            enum_name(&target.verdict)?,
+            to_integer(target.restarts),
+            to_integer(target.requests),
             target.seconds,
             target.server_rss_mb,
             target.tree_rss_mb,
-            target.latency.as_ref().map(json).transpose()?,
+            target.latency.as_ref().map(to_json).transpose()?,
         ],
     )?;
     let mut insert = change.prepare("INSERT INTO signal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
     for growth in &target.metrics {
-        let [first, last, max] = [growth.first, growth.last, growth.max].map(|value| value.map(whole));
-        let (name, class, verdict) = (word(&growth.metric)?, word(&growth.class)?, word(&growth.verdict)?);
+        let [first, last, max] = [growth.first, growth.last, growth.max].map(|value| value.map(to_integer));
+        let (name, class, verdict) =
+            (enum_name(&growth.metric)?, enum_name(&growth.class)?, enum_name(&growth.verdict)?);
         // What is no number is none: SQLite has no word for it.
         let per_restart = growth.per_restart.filter(|rate| !rate.is_nan());
         insert.execute(params![night, run, name, class, verdict, per_restart, growth.tolerance, first, last, max])?;
@@ -65,10 +66,10 @@ fn add_target(change: &Transaction, night: i64, run: i64, target: &Measured) -> 
 }
 
 /// All nights, the oldest first.
-pub(super) fn nights(db: &Connection) -> rusqlite::Result<Vec<Night>> {
+pub(super) fn select_nights(db: &Connection) -> rusqlite::Result<Vec<Night>> {
     // One view of the file for all three tables, whoever writes meanwhile.
     let view = db.unchecked_transaction()?;
-    let mut targets = targets(&view, metrics(&view)?)?;
+    let mut targets = select_targets(&view, select_metrics(&view)?)?;
     let mut select = view.prepare(
         "SELECT id, environment, verdict, summary, controls, build, folder, comparison, remarks FROM night \
          ORDER BY started, id",
@@ -77,15 +78,15 @@ pub(super) fn nights(db: &Connection) -> rusqlite::Result<Vec<Night>> {
         let id: i64 = row.get(0)?;
         Ok(Night {
             id,
-            environment: read(row, 1)?,
-            verdict: named(row, 2)?,
+            environment: column_json(row, 1)?,
+            verdict: column_enum(row, 2)?,
             summary: row.get(3)?,
-            controls: count(row, 4)?,
+            controls: column_u64(row, 4)?,
             build: row.get(5)?,
             folder: row.get(6)?,
             targets: targets.remove(&id).unwrap_or_default(),
-            comparison: row.get::<_, Option<String>>(7)?.map(|text| parsed(7, &text)).transpose()?,
-            remarks: read(row, 8)?,
+            comparison: row.get::<_, Option<String>>(7)?.map(|text| parse_json(7, &text)).transpose()?,
+            remarks: column_json(row, 8)?,
         })
     })?;
     nights.collect()
@@ -93,7 +94,7 @@ pub(super) fn nights(db: &Connection) -> rusqlite::Result<Vec<Night>> {
 
 type Metrics = BTreeMap<(i64, i64), Vec<Growth>>;
 
-fn targets(db: &Connection, mut metrics: Metrics) -> rusqlite::Result<BTreeMap<i64, Vec<Measured>>> {
+fn select_targets(db: &Connection, mut metrics: Metrics) -> rusqlite::Result<BTreeMap<i64, Vec<Measured>>> {
     let mut select = db.prepare(
         "SELECT night, run, scenario, target, verdict, restarts, requests, seconds, server_rss_mb, tree_rss_mb, \
          latency FROM target ORDER BY night, run",
@@ -103,13 +104,13 @@ fn targets(db: &Connection, mut metrics: Metrics) -> rusqlite::Result<BTreeMap<i
         let measured = Measured {
             scenario: row.get(2)?,
             target: row.get(3)?,
-            verdict: named(row, 4)?,
-            restarts: count(row, 5)?,
-            requests: count(row, 6)?,
+            verdict: column_enum(row, 4)?,
+            restarts: column_u64(row, 5)?,
+            requests: column_u64(row, 6)?,
             seconds: row.get(7)?,
             server_rss_mb: row.get(8)?,
             tree_rss_mb: row.get(9)?,
-            latency: row.get::<_, Option<String>>(10)?.map(|text| parsed(10, &text)).transpose()?,
+            latency: row.get::<_, Option<String>>(10)?.map(|text| parse_json(10, &text)).transpose()?,
             metrics: metrics.remove(&(night, run)).unwrap_or_default(),
         };
         Ok((night, measured))
@@ -122,20 +123,20 @@ fn targets(db: &Connection, mut metrics: Metrics) -> rusqlite::Result<BTreeMap<i
     Ok(all)
 }
 
-fn metrics(db: &Connection) -> rusqlite::Result<Metrics> {
+fn select_metrics(db: &Connection) -> rusqlite::Result<Metrics> {
     let mut select = db.prepare(
         "SELECT night, run, name, class, verdict, per_restart, tolerance, first, last, max FROM signal ORDER BY rowid",
     )?;
     let rows = select.query_map([], |row| {
         let growth = Growth {
-            metric: named(row, 2)?,
-            class: named(row, 3)?,
-            verdict: named(row, 4)?,
+            metric: column_enum(row, 2)?,
+            class: column_enum(row, 3)?,
+            verdict: column_enum(row, 4)?,
             per_restart: row.get(5)?,
             tolerance: row.get(6)?,
-            first: optional(row, 7)?,
-            last: optional(row, 8)?,
-            max: optional(row, 9)?,
+            first: optional_u64(row, 7)?,
+            last: optional_u64(row, 8)?,
+            max: optional_u64(row, 9)?,
         };
         Ok(((row.get(0)?, row.get(1)?), growth))
     })?;
@@ -148,76 +149,76 @@ fn metrics(db: &Connection) -> rusqlite::Result<Metrics> {
 }
 
 /// Adds a baseline.
-pub(super) fn accept(change: &Transaction, baseline: &Baseline) -> rusqlite::Result<i64> {
+pub(super) fn insert_baseline(change: &Transaction, baseline: &Baseline) -> rusqlite::Result<i64> {
     change.execute(
         "INSERT INTO baseline (night, accepted, accepted_by, reason, build, commit_id, environment) \
          VALUES (?, ?, ?, ?, ?, ?, ?)",
         params![
             baseline.night,
-            whole(baseline.accepted_unix),
+            to_integer(baseline.accepted_unix),
             baseline.by,
             baseline.reason,
             baseline.build,
             baseline.environment.commit,
-            json(&baseline.environment)?,
+            to_json(&baseline.environment)?,
         ],
     )?;
     Ok(change.last_insert_rowid())
 }
 
 /// All baselines, the oldest first.
-pub(super) fn baselines(db: &Connection) -> rusqlite::Result<Vec<Baseline>> {
+pub(super) fn select_baselines(db: &Connection) -> rusqlite::Result<Vec<Baseline>> {
     let mut select =
         db.prepare("SELECT id, night, accepted, accepted_by, reason, build, environment FROM baseline ORDER BY id")?;
     let baselines = select.query_map([], |row| {
         Ok(Baseline {
             id: row.get(0)?,
             night: row.get(1)?,
-            accepted_unix: count(row, 2)?,
+            accepted_unix: column_u64(row, 2)?,
             by: row.get(3)?,
             reason: row.get(4)?,
             build: row.get(5)?,
-            environment: read(row, 6)?,
+            environment: column_json(row, 6)?,
         })
     })?;
     baselines.collect()
 }
 
 /// As `SQLite` keeps whole numbers; counts, bytes and times stay far below its end.
-fn whole(value: u64) -> i64 {
+fn to_integer(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn count(row: &Row, at: usize) -> rusqlite::Result<u64> {
+fn column_u64(row: &Row, at: usize) -> rusqlite::Result<u64> {
     Ok(u64::try_from(row.get::<_, i64>(at)?).unwrap_or(0))
 }
 
-fn optional(row: &Row, at: usize) -> rusqlite::Result<Option<u64>> {
+fn optional_u64(row: &Row, at: usize) -> rusqlite::Result<Option<u64>> {
     Ok(row.get::<_, Option<i64>>(at)?.and_then(|value| u64::try_from(value).ok()))
 }
 
-fn json(value: &impl Serialize) -> rusqlite::Result<String> {
+fn to_json(value: &impl Serialize) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 
 /// An enum's name, as the JSON files write it, without its quotes.
-fn word(value: &impl Serialize) -> rusqlite::Result<String> {
-    Ok(json(value)?.trim_matches('"').to_owned())
+fn enum_name(value: &impl Serialize) -> rusqlite::Result<String> {
+    Ok(to_json(value)?.trim_matches('"').to_owned())
 }
 
-fn read<T: DeserializeOwned>(row: &Row, at: usize) -> rusqlite::Result<T> {
-    parsed(at, &row.get::<_, String>(at)?)
+fn column_json<T: DeserializeOwned>(row: &Row, at: usize) -> rusqlite::Result<T> {
+    parse_json(at, &row.get::<_, String>(at)?)
 }
 
-fn named<T: DeserializeOwned>(row: &Row, at: usize) -> rusqlite::Result<T> {
+fn column_enum<T: DeserializeOwned>(row: &Row, at: usize) -> rusqlite::Result<T> {
     let name: String = row.get(at)?;
-    serde_json::from_value(name.into()).map_err(|error| unreadable(at, error))
+    serde_json::from_value(name.into()).map_err(|error| conversion_error(at, error))
 }
 
-fn parsed<T: DeserializeOwned>(at: usize, text: &str) -> rusqlite::Result<T> {
-    serde_json::from_str(text).map_err(|error| unreadable(at, error))
+fn parse_json<T: DeserializeOwned>(at: usize, text: &str) -> rusqlite::Result<T> {
+    serde_json::from_str(text).map_err(|error| conversion_error(at, error))
 }
 
-fn unreadable(at: usize, error: serde_json::Error) -> rusqlite::Error {
+fn conversion_error(at: usize, error: serde_json::Error) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(at, Type::Text, error.into())
 }

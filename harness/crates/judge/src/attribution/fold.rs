@@ -5,16 +5,16 @@ use std::io;
 
 use inferno::flamegraph::{self, Options};
 
-use super::frame::place;
+use super::frame::source_position;
 use crate::sample::Frame;
 
 /// One line a stack, the outermost function first: `main;serve (src/server.rs:9);grow 640`. The number is bytes. Stacks
 /// that read the same are one, and the order of what comes in does not matter.
 #[must_use]
-pub fn folded(stacks: &[(Vec<Frame>, u64)]) -> String {
+pub fn fold_stacks(stacks: &[(Vec<Frame>, u64)]) -> String {
     let mut lines: BTreeMap<String, u64> = BTreeMap::new();
     for (stack, bytes) in stacks {
-        let names: Vec<String> = stack.iter().rev().map(name).collect();
+        let names: Vec<String> = stack.iter().rev().map(frame_name).collect();
         *lines.entry(names.join(";")).or_default() += bytes;
     }
     let mut text: Vec<String> = lines.iter().map(|(stack, bytes)| format!("{stack} {bytes}")).collect();
@@ -24,7 +24,7 @@ pub fn folded(stacks: &[(Vec<Frame>, u64)]) -> String {
 }
 
 /// The flame graph of folded lines, as SVG; none of nothing, which has no flame.
-pub fn svg(folded: &str, title: &str) -> io::Result<Option<Vec<u8>>> {
+pub fn draw_flame_graph(folded: &str, title: &str) -> io::Result<Option<Vec<u8>>> {
     if folded.is_empty() {
         return Ok(None);
     }
@@ -39,8 +39,8 @@ pub fn svg(folded: &str, title: &str) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// What divides frames, and what would look like one more line, is no part of a name.
-fn name(frame: &Frame) -> String {
-    let place = if frame.file.is_some() { format!(" ({})", place(frame)) } else { String::new() };
+fn frame_name(frame: &Frame) -> String {
+    let place = if frame.file.is_some() { format!(" ({})", source_position(frame)) } else { String::new() };
     format!("{}{place}", frame.function).replace(';', ",").replace(|letter: char| letter.is_control(), " ")
 }
 
@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn the_outermost_function_comes_first_and_equal_stacks_are_one_line() {
         assert_eq!(
-            folded(&stacks()),
+            fold_stacks(&stacks()),
             "main;<[u8, 4] as core::clone::Clone>::clone (src/array/mod.rs:2) 4\n\
              main;leakgate_sut::plant::kept::Kept::take (harness/crates/sut/src/plant/kept.rs:78) 70\n"
         );
@@ -67,11 +67,12 @@ mod tests {
 
     #[test]
     fn the_flame_graph_is_whole_and_always_the_same() {
-        let picture = || String::from_utf8(svg(&folded(&stacks()), "growth").unwrap().unwrap()).unwrap();
+        let picture =
+            || String::from_utf8(draw_flame_graph(&fold_stacks(&stacks()), "growth").unwrap().unwrap()).unwrap();
         assert!(
             picture().contains("Kept::take (harness/crates/sut/src/plant/kept.rs:78)") && picture().ends_with("</svg>")
         );
         assert_eq!(picture(), picture());
-        assert_eq!(svg("", "growth").unwrap(), None);
+        assert_eq!(draw_flame_graph("", "growth").unwrap(), None);
     }
 }

@@ -33,12 +33,12 @@ pub fn parse(text: &str) -> Frame {
 #[must_use]
 pub fn is_own(frame: &Frame) -> bool {
     let Some(file) = frame.file.as_deref() else { return false };
-    home(&frame.function).is_some_and(|(_, _, counted)| file.starts_with(counted))
+    own_crate(&frame.function).is_some_and(|(_, _, counted)| file.starts_with(counted))
 }
 
 /// `file:line`, as editors take it; the function where the file is not known.
 #[must_use]
-pub fn place(frame: &Frame) -> String {
+pub fn source_position(frame: &Frame) -> String {
     match (&frame.file, frame.line) {
         (Some(file), Some(line)) => format!("{file}:{line}"),
         (Some(file), None) => file.clone(),
@@ -55,20 +55,20 @@ fn without_hash(function: &str) -> &str {
 }
 
 /// The crate of ours that a function belongs to. `<Type as Trait>::function` is written where the type or the trait is.
-fn home(function: &str) -> Option<(&'static str, &'static str, &'static str)> {
-    paths(function).find_map(|path| OWN.into_iter().find(|(name, ..)| path.split("::").next() == Some(name)))
+fn own_crate(function: &str) -> Option<(&'static str, &'static str, &'static str)> {
+    qualified_paths(function).find_map(|path| OWN.into_iter().find(|(name, ..)| path.split("::").next() == Some(name)))
 }
 
 /// The paths by which a function is named: its own, or its type's and its trait's.
-fn paths(function: &str) -> impl Iterator<Item = &str> {
-    let inner = function.strip_prefix('<').map_or(function, |rest| &rest[..closing(rest)]);
+fn qualified_paths(function: &str) -> impl Iterator<Item = &str> {
+    let inner = function.strip_prefix('<').map_or(function, |rest| &rest[..closing_bracket(rest)]);
     inner
         .splitn(2, " as ")
         .map(|path| path.trim_start_matches(['&', '<', '(', '[']).trim_start_matches("mut ").trim_start_matches("dyn "))
 }
 
 /// Where the bracket closes that was open before `text`.
-fn closing(text: &str) -> usize {
+fn closing_bracket(text: &str) -> usize {
     let mut depth = 0_usize;
     for (at, letter) in text.char_indices() {
         match letter {
@@ -85,7 +85,7 @@ fn closing(text: &str) -> usize {
 
 /// A path of ours, relative to the repository; any other as it is.
 fn in_repository(function: &str, file: &str) -> String {
-    let Some((_, sources, _)) = home(function) else { return file.to_owned() };
+    let Some((_, sources, _)) = own_crate(function) else { return file.to_owned() };
     let parts: Vec<&str> = file.split('/').filter(|part| !part.is_empty()).collect();
     if let Some(at) = parts.iter().rposition(|part| *part == "src") {
         let is_library = at > 0 && has_version(parts[at - 1]);
@@ -93,7 +93,7 @@ fn in_repository(function: &str, file: &str) -> String {
     }
     // Too deep for `src` to have been kept: the modules above stand in the function's path.
     let first = parts.first().copied().unwrap_or_default();
-    for path in paths(function) {
+    for path in qualified_paths(function) {
         let modules: Vec<&str> = path.split("::").skip(1).collect();
         if let Some(above) = modules.iter().position(|module| *module == first) {
             let above: String = modules[..above].iter().flat_map(|module| [*module, "/"]).collect();
@@ -132,7 +132,7 @@ mod tests {
     fn a_frame_without_debug_information_has_no_place() {
         let frame = parse("0x7f00: __clone3 (???:0:0)");
         assert_eq!(frame, Frame { function: "__clone3".into(), file: None, line: None });
-        assert_eq!(place(&frame), "__clone3");
+        assert_eq!(source_position(&frame), "__clone3");
     }
 
     #[test]
@@ -183,6 +183,6 @@ mod tests {
     #[test]
     fn an_arrow_in_a_type_does_not_close_its_bracket() {
         let name = "<dyn core::ops::Fn(u8) -> bool as cc_openai_wrapper::pool::Sink>::take";
-        assert_eq!(paths(name).last(), Some("cc_openai_wrapper::pool::Sink"));
+        assert_eq!(qualified_paths(name).last(), Some("cc_openai_wrapper::pool::Sink"));
     }
 }

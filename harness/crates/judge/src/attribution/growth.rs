@@ -59,21 +59,23 @@ struct Group<'a> {
 
 /// The sites that grow by the windows and, where they gain no blocks, by the lives.
 #[must_use]
-pub fn growing(windows: &Pair, lives: &Pair) -> Growth {
+pub fn find_growing_sites(windows: &Pair, lives: &Pair) -> Growth {
     let mut groups: BTreeMap<&Frame, Group<'_>> = BTreeMap::new();
     for (which, pair) in [windows, lives].into_iter().enumerate() {
         for (at, (window, sign)) in [(&pair.short, -1), (&pair.long, 1)].into_iter().enumerate() {
             for (stack, live) in &window.heap.stacks {
-                let Some(key) = own(stack).map(|at| &stack[at]).or_else(|| stack.first()) else { continue };
+                let Some(key) = first_own_frame(stack).map(|at| &stack[at]).or_else(|| stack.first()) else { continue };
                 let group = groups.entry(key).or_default();
                 let sums = if which == 0 { &mut group.windows } else { &mut group.lives };
                 sums[at] += *live;
-                group.by_stack.entry(stack).or_default()[which] += sign * signed(live.bytes);
+                group.by_stack.entry(stack).or_default()[which] += sign * to_signed(live.bytes);
             }
         }
     }
-    let mut found: Vec<(Site, Gains)> =
-        groups.values().filter_map(|group| group.grown(more(windows), more(lives))).collect();
+    let mut found: Vec<(Site, Gains)> = groups
+        .values()
+        .filter_map(|group| group.growing_site(extra_restarts(windows), extra_restarts(lives)))
+        .collect();
     found.sort_by(|(a, _), (b, _)| {
         let speed = |site: &Site| (site.bytes_per_restart, site.blocks_per_restart);
         speed(b).partial_cmp(&speed(a)).unwrap_or(std::cmp::Ordering::Equal).then_with(|| a.frames.cmp(&b.frames))
@@ -84,18 +86,18 @@ pub fn growing(windows: &Pair, lives: &Pair) -> Growth {
 
 /// The first frame of the code under test.
 #[must_use]
-pub fn own(stack: &[Frame]) -> Option<usize> {
+pub fn first_own_frame(stack: &[Frame]) -> Option<usize> {
     stack.iter().position(is_own)
 }
 
 /// Restarts that the long one has more than the short one.
-fn more(pair: &Pair) -> f64 {
-    float(signed(pair.long.restarts.saturating_sub(pair.short.restarts).max(1)))
+fn extra_restarts(pair: &Pair) -> f64 {
+    to_f64(to_signed(pair.long.restarts.saturating_sub(pair.short.restarts).max(1)))
 }
 
 impl Group<'_> {
     /// The site, if it grows; `in_windows` and `in_lives` are the restarts of the differences.
-    fn grown(&self, in_windows: f64, in_lives: f64) -> Option<(Site, Gains)> {
+    fn growing_site(&self, in_windows: f64, in_lives: f64) -> Option<(Site, Gains)> {
         let [short, long] = self.windows;
         let blocks = difference(short.blocks, long.blocks);
         let bytes = difference(short.bytes, long.bytes);
@@ -115,23 +117,23 @@ impl Group<'_> {
         let frames = gains.iter().max_by_key(|(_, bytes)| *bytes).map(|(stack, _)| stack.clone());
         // A site whose blocks are more and whose bytes are fewer still has a stack.
         let frames = frames.or_else(|| self.by_stack.keys().next().map(|stack| stack.to_vec()))?;
-        let own = own(&frames);
+        let own = first_own_frame(&frames);
         let blocks_per_restart = if which == 0 { blocks / in_windows } else { 0.0 };
         Some((Site { frames, own, blocks_per_restart, bytes_per_restart: site_bytes }, gains))
     }
 }
 
 fn difference(before: u64, after: u64) -> f64 {
-    float(signed(after) - signed(before))
+    to_f64(to_signed(after) - to_signed(before))
 }
 
 /// A heap has fewer than 2^63 bytes.
-fn signed(count: u64) -> i64 {
+fn to_signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "blocks and bytes of a heap stay far below 2^53")]
-fn float(count: i64) -> f64 {
+fn to_f64(count: i64) -> f64 {
     count as f64
 }
 

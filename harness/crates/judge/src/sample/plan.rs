@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Metric;
 
 /// Often enough: a cache that still fills at four times the restarts is no matter of patience. (`reports/METHODOLOGY.md`)
-pub const DOUBLED_AT_MOST: u64 = 2;
+pub const MAX_DOUBLINGS: u64 = 2;
 
 /// What a scenario asks of a target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,15 +48,15 @@ impl Plan {
 
     /// What growth is judged by.
     #[must_use]
-    pub fn per(&self) -> Per {
-        self.outside.as_ref().map_or(Per::Restart, |outside| outside.per)
+    pub fn growth_unit(&self) -> GrowthUnit {
+        self.outside.as_ref().map_or(GrowthUnit::Restart, |outside| outside.per)
     }
 }
 
 /// What is counted along a run: growth is judged for each of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Per {
+pub enum GrowthUnit {
     /// Restarts of the CLI.
     #[default]
     Restart,
@@ -68,7 +68,7 @@ pub enum Per {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outside {
     /// What its growth is judged by.
-    pub per: Per,
+    pub per: GrowthUnit,
     /// The most CLI processes that it may have at once; without a number nothing is held against one.
     pub cli_processes_allowed: Option<u64>,
     /// Growth of memory for each restart or turn up to which it is no leak, in bytes, where somebody chose it; else it
@@ -98,7 +98,7 @@ pub struct Exception {
     pub expires: String,
 }
 
-impl Per {
+impl GrowthUnit {
     /// How many of them there were after so many restarts and requests.
     #[must_use]
     pub fn steps(self, restarts: u64, requests: u64) -> u64 {

@@ -47,12 +47,12 @@ pub struct Part {
 }
 
 /// The most shards that a suite may have.
-pub const MOST_SHARDS: u64 = 10_000;
+pub const MAX_SHARDS: u64 = 10_000;
 
 impl Suite {
     /// The numbers of its shards, as far as a suite may have so many.
-    pub fn numbers(&self) -> impl Iterator<Item = u64> + use<> {
-        1..=self.shards.min(MOST_SHARDS)
+    pub fn shard_numbers(&self) -> impl Iterator<Item = u64> + use<> {
+        1..=self.shards.min(MAX_SHARDS)
     }
 
     /// The units that fall to a shard.
@@ -69,7 +69,7 @@ impl Suite {
 impl Unit {
     /// Whether this was measured for it.
     #[must_use]
-    pub fn has(&self, target: &TargetRun, run: &Run) -> bool {
+    pub fn matches(&self, target: &TargetRun, run: &Run) -> bool {
         target.scenario == self.scenario && target.seed.unwrap_or(run.seed) == self.seed
     }
 
@@ -89,7 +89,7 @@ impl Part {
 
     /// What its machine is, as far as it changes what is measured.
     #[must_use]
-    pub fn machine(&self) -> String {
+    pub fn machine_description(&self) -> String {
         format!("kernel {}, {} CPUs", self.environment.kernel, self.environment.cpus)
     }
 }

@@ -33,7 +33,7 @@ pub enum MergeError {
 }
 
 /// One file.
-struct Given {
+struct ShardFile {
     file: String,
     run: Run,
     suite: Suite,
@@ -41,14 +41,14 @@ struct Given {
 
 /// Puts shards together, in whatever order they come. Those of another suite or build than most of them are refused, and
 /// of a shard that is there twice the first is taken.
-pub fn merge(runs: Vec<(String, Run)>) -> Result<Run, MergeError> {
-    let mut given = runs.into_iter().map(Given::new).collect::<Result<Vec<_>, _>>()?;
+pub fn merge_shards(runs: Vec<(String, Run)>) -> Result<Run, MergeError> {
+    let mut given = runs.into_iter().map(ShardFile::new).collect::<Result<Vec<_>, _>>()?;
     given.sort_by_key(|given| given.suite.parts.first().map(|part| part.shard));
-    let reference = reference(&given).ok_or(MergeError::Nothing)?;
+    let reference = majority_shard(&given).ok_or(MergeError::Nothing)?;
     let mut suite = Suite { merged: true, parts: Vec::new(), ..reference.suite.clone() };
     let mut merged = Run { targets: Vec::new(), controls: Vec::new(), suite: None, ..reference.run.clone() };
-    let refusals: Vec<Option<String>> = given.iter().map(|other| refusal(reference, other)).collect();
-    for (Given { file, run, suite: own }, refused) in given.into_iter().zip(refusals) {
+    let refusals: Vec<Option<String>> = given.iter().map(|other| refusal_reason(reference, other)).collect();
+    for (ShardFile { file, run, suite: own }, refused) in given.into_iter().zip(refusals) {
         let Some(shard) = own.parts.first().map(|part| part.shard) else { continue };
         let is_first = suite.parts_of(shard).next().is_none();
         if is_first && refused.is_none() {
@@ -58,16 +58,16 @@ pub fn merge(runs: Vec<(String, Run)>) -> Result<Run, MergeError> {
         }
         suite.parts.push(Part { shard, environment: run.environment, file: Some(file), refused });
     }
-    let place = |target: &_, run: &Run| suite.units.iter().position(|unit| unit.has(target, run));
+    let place = |target: &_, run: &Run| suite.units.iter().position(|unit| unit.matches(target, run));
     let mut targets: Vec<_> = merged.targets.iter().map(|target| (place(target, &merged), target.clone())).collect();
     targets.sort_by_key(|(place, _)| *place);
     merged.targets = targets.into_iter().map(|(_, target)| target).collect();
-    merged.environment = environment(&suite, merged.environment);
+    merged.environment = merged_environment(&suite, merged.environment);
     merged.suite = Some(suite);
     Ok(merged)
 }
 
-impl Given {
+impl ShardFile {
     fn new((file, run): (String, Run)) -> Result<Self, MergeError> {
         match run.suite.clone() {
             Some(suite) if suite.merged => Err(MergeError::Merged { file }),
@@ -78,18 +78,18 @@ impl Given {
 }
 
 /// The one that most of the others agree with; of several, the first.
-fn reference(given: &[Given]) -> Option<&Given> {
-    let agreeing = |one: &&Given| given.iter().filter(|other| difference(one, other).is_none()).count();
+fn majority_shard(given: &[ShardFile]) -> Option<&ShardFile> {
+    let agreeing = |one: &&ShardFile| given.iter().filter(|other| suite_difference(one, other).is_none()).count();
     given.iter().rev().max_by_key(agreeing)
 }
 
 /// Why a file is no shard of the reference's suite.
-fn refusal(reference: &Given, other: &Given) -> Option<String> {
-    difference(reference, other).or_else(|| stray(other))
+fn refusal_reason(reference: &ShardFile, other: &ShardFile) -> Option<String> {
+    suite_difference(reference, other).or_else(|| foreign_target(other))
 }
 
 /// What two shards of one suite have in common, and these two have not.
-fn difference(one: &Given, other: &Given) -> Option<String> {
+fn suite_difference(one: &ShardFile, other: &ShardFile) -> Option<String> {
     let (ours, theirs) = (&one.run.environment, &other.run.environment);
     let commit = |env: &Environment| env.commit.clone().unwrap_or_else(|| "none".to_owned());
     let pairs = |suite: &Suite| suite.units.iter().map(Unit::name).collect::<Vec<_>>().join(", ");
@@ -110,15 +110,15 @@ fn difference(one: &Given, other: &Given) -> Option<String> {
 }
 
 /// Something in a shard that falls to another.
-fn stray(given: &Given) -> Option<String> {
+fn foreign_target(given: &ShardFile) -> Option<String> {
     let part = given.suite.parts.first()?;
-    let is_own = |target| given.suite.units_of(part.shard).any(|unit| unit.has(target, &given.run));
+    let is_own = |target| given.suite.units_of(part.shard).any(|unit| unit.matches(target, &given.run));
     let stray = given.run.targets.iter().find(|target| !is_own(target))?;
     Some(format!("it holds {} on {}, which does not fall to it", stray.scenario, stray.target))
 }
 
 /// Of the whole: the command without its shard, the earliest start, every version. What differs stands with each part.
-fn environment(suite: &Suite, first: Environment) -> Environment {
+fn merged_environment(suite: &Suite, first: Environment) -> Environment {
     let parts = || suite.parts.iter().filter(|part| part.refused.is_none()).map(|part| &part.environment);
     let versions: BTreeSet<String> = parts().flat_map(|env| env.cli_versions.iter().cloned()).collect();
     Environment {

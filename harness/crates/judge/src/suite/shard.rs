@@ -4,10 +4,10 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use crate::sample::suite::MOST_SHARDS;
+use crate::sample::suite::MAX_SHARDS;
 
 /// The variable in which a pod of a Kubernetes Indexed Job finds its index, from 0.
-pub const INDEX: &str = "JOB_COMPLETION_INDEX";
+pub const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";
 
 /// A shard, as the command line has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum ShardError {
     #[error("write it as K/N, for example 2/4 for the second of four, or auto/N in a Kubernetes Indexed Job")]
     Form,
     /// There are none.
-    #[error("N is the number of shards: from 1 to {MOST_SHARDS}")]
+    #[error("N is the number of shards: from 1 to {MAX_SHARDS}")]
     Of,
     /// It is not one of them.
     #[error("there is no shard {number} of {of}: they are counted from 1 to {of}")]
@@ -37,7 +37,7 @@ pub enum ShardError {
     },
     /// The environment does not tell.
     #[error(
-        "--shard auto/{of} takes its number from the variable {INDEX}, which is not set here: Kubernetes sets it in a Job \
+        "--shard auto/{of} takes its number from the variable {INDEX_VARIABLE}, which is not set here: Kubernetes sets it in a Job \
          with `completionMode: Indexed`; elsewhere name the shard, for example --shard 1/{of}"
     )]
     NoIndex {
@@ -45,7 +45,7 @@ pub enum ShardError {
         of: u64,
     },
     /// The environment tells nonsense.
-    #[error("the variable {INDEX} is {found:?}, and has to be a number from 0 to {}", .of - 1)]
+    #[error("the variable {INDEX_VARIABLE} is {found:?}, and has to be a number from 0 to {}", .of - 1)]
     Index {
         /// What it says.
         found: String,
@@ -54,7 +54,7 @@ pub enum ShardError {
     },
     /// The job is larger than the suite's division.
     #[error(
-        "the variable {INDEX} is {index}, and with --shard auto/{of} the last one is {}: the Job's `completions` and the N \
+        "the variable {INDEX_VARIABLE} is {index}, and with --shard auto/{of} the last one is {}: the Job's `completions` and the N \
          of --shard have to be the same number", .of - 1
     )]
     Beyond {
@@ -71,7 +71,7 @@ impl FromStr for Shard {
     fn from_str(text: &str) -> Result<Self, ShardError> {
         let (number, of) = text.split_once('/').ok_or(ShardError::Form)?;
         let of: u64 = of.parse().map_err(|_| ShardError::Form)?;
-        if !(1..=MOST_SHARDS).contains(&of) {
+        if !(1..=MAX_SHARDS).contains(&of) {
             return Err(ShardError::Of);
         }
         if number == "auto" {
@@ -87,8 +87,8 @@ impl FromStr for Shard {
 }
 
 impl Shard {
-    /// Its number, from 1. `index` is the value of [`INDEX`], and is asked only where the command line leaves it open.
-    pub fn number(self, index: Option<&str>) -> Result<u64, ShardError> {
+    /// Its number, from 1. `index` is the value of [`INDEX_VARIABLE`], and is asked only where the command line leaves it open.
+    pub fn resolve_number(self, index: Option<&str>) -> Result<u64, ShardError> {
         let of = self.of;
         let Some(index) = self.number.map_or_else(|| index.map(Err), |number| Some(Ok(number))) else {
             return Err(ShardError::NoIndex { of });
@@ -104,7 +104,7 @@ impl Shard {
 
 /// The command with the number of its shard, which the environment told: so it can be repeated anywhere.
 #[must_use]
-pub fn named(command: &str, number: u64) -> String {
+pub fn with_shard_number(command: &str, number: u64) -> String {
     let Some(mut words) = shlex::split(command) else { return command.to_owned() };
     for at in 0..words.len() {
         let is_value = at > 0 && words.get(at - 1).is_some_and(|word| word == "--shard");
@@ -119,13 +119,13 @@ pub fn named(command: &str, number: u64) -> String {
 
 /// The name of the folder of a shard, below the one for all of them.
 #[must_use]
-pub fn folder(number: u64, of: u64) -> String {
+pub fn folder_name(number: u64, of: u64) -> String {
     format!("shard-{number}-of-{of}")
 }
 
 /// Whether a folder has such a name.
 #[must_use]
-pub fn is_folder(name: &str) -> bool {
+pub fn is_shard_folder(name: &str) -> bool {
     let numbers = name.strip_prefix("shard-").and_then(|rest| rest.split_once("-of-"));
     numbers
         .is_some_and(|(number, of)| format!("{number}/{of}").parse::<Shard>().is_ok_and(|shard| shard.number.is_some()))
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     fn number(text: &str, index: Option<&str>) -> Result<u64, ShardError> {
-        text.parse::<Shard>().and_then(|shard| shard.number(index))
+        text.parse::<Shard>().and_then(|shard| shard.resolve_number(index))
     }
 
     #[test]
@@ -170,16 +170,19 @@ mod tests {
 
     #[test]
     fn a_command_is_told_the_number_that_the_environment_had() {
-        assert_eq!(named("leakgate run --shard auto/4 --seed 1", 2), "leakgate run --shard 2/4 --seed 1");
-        assert_eq!(named("leakgate run --shard=auto/4", 2), "leakgate run '--shard=2/4'");
-        assert_eq!(named("leakgate run --shard 3/4 --out auto/4", 2), "leakgate run --shard 3/4 --out auto/4");
+        assert_eq!(with_shard_number("leakgate run --shard auto/4 --seed 1", 2), "leakgate run --shard 2/4 --seed 1");
+        assert_eq!(with_shard_number("leakgate run --shard=auto/4", 2), "leakgate run '--shard=2/4'");
+        assert_eq!(
+            with_shard_number("leakgate run --shard 3/4 --out auto/4", 2),
+            "leakgate run --shard 3/4 --out auto/4"
+        );
     }
 
     #[test]
     fn the_folder_of_a_shard_is_known_by_its_name() {
-        assert!(is_folder(&folder(2, 4)));
+        assert!(is_shard_folder(&folder_name(2, 4)));
         for name in ["shard-5-of-4", "shard-0-of-4", "shard-auto-of-4", "shard-2", "latest", "shard--of-"] {
-            assert!(!is_folder(name), "{name}");
+            assert!(!is_shard_folder(name), "{name}");
         }
     }
 }

@@ -1,25 +1,25 @@
 //! Growth that is known: each exception names a metric, how much of it is allowed, why, who answers for it and until
 //! when. One that is over its day is refused before a run is made; a stored run is judged by the exceptions of its time.
 
-use super::words::{amount, float};
+use super::words::{format_amount, to_f64};
 use super::{Finding, MetricVerdict};
 use crate::sample::{Exception, TargetRun};
 
 /// Takes back the leaks that an exception allows, and asks for no longer run about growth that is allowed.
-pub(super) fn apply(run: &TargetRun, rows: &mut [MetricVerdict]) {
+pub(super) fn apply_exceptions(run: &TargetRun, rows: &mut [MetricVerdict]) {
     for exception in run.plan.exceptions() {
         let grows = |row: &MetricVerdict| matches!(row.verdict, Finding::Leak | Finding::Saturating);
         let named = |row: &&mut MetricVerdict| row.name == exception.metric && grows(row);
         if let Some(row) = rows.iter_mut().find(named) {
-            excuse(row, exception);
+            excuse_growth(row, exception);
         }
     }
 }
 
-fn excuse(row: &mut MetricVerdict, exception: &Exception) {
+fn excuse_growth(row: &mut MetricVerdict, exception: &Exception) {
     let Exception { metric, allow, reason, owner, expires } = exception;
     let grown = row.last.max(row.max).unwrap_or(0).saturating_sub(row.first.unwrap_or(0));
-    let allowed = amount(*metric, float(*allow));
+    let allowed = format_amount(*metric, to_f64(*allow));
     if grown <= *allow {
         row.verdict = Finding::Shown;
         row.reason = format!("{}; up to {allowed} are allowed until {expires}: {reason} ({owner})", row.reason);

@@ -1,14 +1,14 @@
 //! Live heap by dhat: exact, but a healthy heap grows for a while, because caches fill and vectors double.
 //!
-//! Read at cumulative T, 2T and 4T restarts: a leak when growth(2T→4T) ≥ 1.3 × growth(T→2T) and above the floor. A
+//! Read at cumulative T, 2T and 4T restarts: a leak when growth_between(2T→4T) ≥ 1.3 × growth_between(T→2T) and above the floor. A
 //! constant leak has ratio 2 there (the second interval is twice as long), a logarithmic cache 1, a full cache 0.
 //! A leak that strikes at random has no constant rate: at three times the smallest detectable one, 1,500 simulated runs
 //! for each of T = 10 to 600 called it LEAK in 73 to 89 %, SATURATING in nearly all others, and PASS in 0.5 % at most.
 //!
 //! For intervals of other lengths L1 and L2 the same rule is put on the rates: growth₂ / L2 ≥ 0.65 × growth₁ / L1.
 
-use super::exact::series;
-use super::words::{float, rate};
+use super::exact::metric_series;
+use super::words::{format_rate, to_f64};
 use super::{Class, Finding, MetricVerdict, words};
 use crate::floor::{BLOCKS, BYTES, Floor};
 use crate::sample::{Metric, TargetRun};
@@ -29,13 +29,13 @@ struct Three {
 }
 
 /// The readings by which a metric of the heap was judged, as restarts and value: at T, 2T and 4T.
-pub fn readings(run: &TargetRun, metric: Metric) -> Option<[(u64, u64); 3]> {
-    let Three { start, middle, end } = choose(&series(run, metric)?)?;
+pub fn judged_readings(run: &TargetRun, metric: Metric) -> Option<[(u64, u64); 3]> {
+    let Three { start, middle, end } = choose_readings(&metric_series(run, metric)?)?;
     Some([start, middle, end])
 }
 
 /// Judges blocks and bytes where the target reports them. The checkpoints must be in order (`validity` sees to it).
-pub fn judge(run: &TargetRun) -> Vec<MetricVerdict> {
+pub fn judge_heap(run: &TargetRun) -> Vec<MetricVerdict> {
     [(Metric::HeapBlocks, BLOCKS), (Metric::HeapBytes, BYTES)]
         .into_iter()
         .filter_map(|(metric, floor)| judge_one(run, metric, floor))
@@ -43,46 +43,46 @@ pub fn judge(run: &TargetRun) -> Vec<MetricVerdict> {
 }
 
 fn judge_one(run: &TargetRun, metric: Metric, floor: Floor) -> Option<MetricVerdict> {
-    let series = series(run, metric)?;
-    let three = choose(&series)?;
-    let restarts = float(three.end.0 - three.middle.0);
+    let series = metric_series(run, metric)?;
+    let three = choose_readings(&series)?;
+    let restarts = to_f64(three.end.0 - three.middle.0);
     let smallest = floor.over(restarts) / restarts;
     let mut row = MetricVerdict::new(run, metric, Class::Heap);
-    row.growth_per_restart = Some(growth(three.middle, three.end) / restarts);
+    row.growth_per_restart = Some(growth_between(three.middle, three.end) / restarts);
     row.tolerance = smallest;
     row.smallest_detectable = Some(smallest);
     row.first = series.first().map(|&(_, value)| value);
     row.last = Some(three.end.1);
     row.max = series.iter().map(|&(_, value)| value).max();
-    (row.verdict, row.reason) = decide(metric, three, floor);
+    (row.verdict, row.reason) = decide_heap(metric, three, floor);
     Some(row)
 }
 
 /// The last reading, the one nearest to half of its restarts, and the one nearest to a quarter of them.
-fn choose(series: &[(u64, u64)]) -> Option<Three> {
+fn choose_readings(series: &[(u64, u64)]) -> Option<Three> {
     let (&end, rest) = series.split_last()?;
     // Not the very first as the middle: something must be left before it.
-    let at = nearest(rest.get(1..)?, float(end.0) / 2.0)? + 1;
+    let at = nearest_index(rest.get(1..)?, to_f64(end.0) / 2.0)? + 1;
     let middle = *rest.get(at)?;
     let before = rest.get(..at)?;
-    let start = *before.get(nearest(before, float(end.0) / 4.0)?)?;
+    let start = *before.get(nearest_index(before, to_f64(end.0) / 4.0)?)?;
     (start.0 < middle.0 && middle.0 < end.0).then_some(Three { start, middle, end })
 }
 
-fn nearest(series: &[(u64, u64)], restarts: f64) -> Option<usize> {
-    let distance = |point: &(u64, u64)| (float(point.0) - restarts).abs();
+fn nearest_index(series: &[(u64, u64)], restarts: f64) -> Option<usize> {
+    let distance = |point: &(u64, u64)| (to_f64(point.0) - restarts).abs();
     series.iter().enumerate().min_by(|a, b| distance(a.1).total_cmp(&distance(b.1))).map(|(at, _)| at)
 }
 
-fn growth(from: (u64, u64), to: (u64, u64)) -> f64 {
-    float(to.1) - float(from.1)
+fn growth_between(from: (u64, u64), to: (u64, u64)) -> f64 {
+    to_f64(to.1) - to_f64(from.1)
 }
 
-fn decide(metric: Metric, three: Three, floor: Floor) -> (Finding, String) {
-    let name = words::name(metric);
-    let (before, after) = (growth(three.start, three.middle), growth(three.middle, three.end));
-    let (short, long) = (float(three.middle.0 - three.start.0), float(three.end.0 - three.middle.0));
-    let per_restart = rate(metric, after / long);
+fn decide_heap(metric: Metric, three: Three, floor: Floor) -> (Finding, String) {
+    let name = words::metric_name(metric);
+    let (before, after) = (growth_between(three.start, three.middle), growth_between(three.middle, three.end));
+    let (short, long) = (to_f64(three.middle.0 - three.start.0), to_f64(three.end.0 - three.middle.0));
+    let per_restart = format_rate(metric, after / long);
     // A heap that shrank in the first interval has rate 0 there, not a debt that the second may fill unseen.
     let keeps_up = after / long >= NOT_SLOWING * before.max(0.0) / short;
     if after >= floor.over(long) && keeps_up {
@@ -95,7 +95,7 @@ fn decide(metric: Metric, three: Three, floor: Floor) -> (Finding, String) {
         };
     }
     if after > 0.0 && before + after >= floor.over(short + long) {
-        let earlier = rate(metric, before / short);
+        let earlier = format_rate(metric, before / short);
         return (
             Finding::Saturating,
             format!("{name} grew by {earlier} per restart at first and then by {per_restart}"),

@@ -5,23 +5,23 @@
 
 use super::{Finding, target};
 use crate::sample::Run;
-use crate::sample::suite::{MOST_SHARDS, Part, Suite, Unit};
+use crate::sample::suite::{MAX_SHARDS, Part, Suite, Unit};
 
 /// Why the run is not the suite, or the shard, that it says it is; empty for one that belongs to none.
-pub(super) fn problems(run: &Run) -> Vec<String> {
+pub(super) fn suite_problems(run: &Run) -> Vec<String> {
     let Some(suite) = &run.suite else { return Vec::new() };
-    let mut found: Vec<String> = suite.parts.iter().filter_map(|part| refused(suite, part)).collect();
-    if !(1..=MOST_SHARDS).contains(&suite.shards) {
-        found.push(format!("its suite claims {} shards: 1 to {MOST_SHARDS} are possible", suite.shards));
+    let mut found: Vec<String> = suite.parts.iter().filter_map(|part| refusal_problem(suite, part)).collect();
+    if !(1..=MAX_SHARDS).contains(&suite.shards) {
+        found.push(format!("its suite claims {} shards: 1 to {MAX_SHARDS} are possible", suite.shards));
     }
     if suite.merged {
-        found.extend(suite.numbers().filter_map(|shard| not_once(suite, shard)));
+        found.extend(suite.shard_numbers().filter_map(|shard| not_once(suite, shard)));
     } else if suite.parts.len() != 1 {
         found.push(format!("it claims to hold {} shards, but was not merged", suite.parts.len()));
     }
     for part in suite.parts.iter().filter(|part| part.refused.is_none()) {
-        found.extend(unmeasured(run, suite, part));
-        found.extend(unproved(run, suite, part));
+        found.extend(missing_units(run, suite, part));
+        found.extend(missing_controls(run, suite, part));
     }
     found.dedup();
     found
@@ -35,7 +35,7 @@ pub(super) fn is_empty_shard(run: &Run) -> bool {
 }
 
 /// What the reader should know of its parts.
-pub(super) fn warnings(run: &Run) -> Vec<String> {
+pub(super) fn suite_warnings(run: &Run) -> Vec<String> {
     let Some(suite) = &run.suite else { return Vec::new() };
     let mut found = Vec::new();
     if let (false, [part]) = (suite.merged, suite.parts.as_slice()) {
@@ -47,13 +47,13 @@ pub(super) fn warnings(run: &Run) -> Vec<String> {
     }
     if suite.merged {
         found.extend(leaks_beside(run, suite));
-        found.extend(machines(suite));
-        found.extend(changes(suite));
+        found.extend(machine_differences(suite));
+        found.extend(uncommitted_changes(suite));
     }
     found
 }
 
-fn refused(suite: &Suite, part: &Part) -> Option<String> {
+fn refusal_problem(suite: &Suite, part: &Part) -> Option<String> {
     let why = part.refused.as_ref()?;
     Some(format!("{} ({}) is not of this suite: {why}", part.file.as_deref().unwrap_or("a run"), part.name(suite)))
 }
@@ -76,14 +76,14 @@ fn not_once(suite: &Suite, shard: u64) -> Option<String> {
     }
 }
 
-fn unmeasured(run: &Run, suite: &Suite, part: &Part) -> Option<String> {
-    let is_missing = |unit: &&Unit| !run.targets.iter().any(|target| unit.has(target, run));
+fn missing_units(run: &Run, suite: &Suite, part: &Part) -> Option<String> {
+    let is_missing = |unit: &&Unit| !run.targets.iter().any(|target| unit.matches(target, run));
     let units: Vec<String> = suite.units_of(part.shard).filter(is_missing).map(Unit::name).collect();
     (!units.is_empty()).then(|| format!("{} did not measure all of its units: {}", part.name(suite), units.join(", ")))
 }
 
 /// A shard without controls among shards with them: nothing shows that its gate can see.
-fn unproved(run: &Run, suite: &Suite, part: &Part) -> Option<String> {
+fn missing_controls(run: &Run, suite: &Suite, part: &Part) -> Option<String> {
     let has_own = run.controls.iter().any(|control| control.shard == Some(part.shard));
     let needs = suite.merged && !run.controls.is_empty() && suite.units_of(part.shard).next().is_some();
     (needs && !has_own).then(|| format!("{} ran no controls, but others did", part.name(suite)))
@@ -91,20 +91,20 @@ fn unproved(run: &Run, suite: &Suite, part: &Part) -> Option<String> {
 
 /// A leak is not hidden by what is missing beside it.
 fn leaks_beside(run: &Run, suite: &Suite) -> Option<String> {
-    let whole = suite.numbers().all(|shard| not_once(suite, shard).is_none());
+    let whole = suite.shard_numbers().all(|shard| not_once(suite, shard).is_none());
     if whole && suite.parts.iter().all(|part| part.refused.is_none()) {
         return None;
     }
-    let leaking = run.targets.iter().filter(|run| target::judge(run).0.verdict == Finding::Leak);
+    let leaking = run.targets.iter().filter(|run| target::judge_target(run).0.verdict == Finding::Leak);
     let names: Vec<String> = leaking.map(|run| format!("{} on {}", run.scenario, run.target)).collect();
     (!names.is_empty()).then(|| format!("the shards that are present leak: {}", names.join(", ")))
 }
 
 /// The shards by machine, where they had several: the noisy metrics depend on it.
-fn machines(suite: &Suite) -> Option<String> {
+fn machine_differences(suite: &Suite) -> Option<String> {
     let mut groups: Vec<(String, Vec<String>)> = Vec::new();
     for part in suite.parts.iter().filter(|part| part.refused.is_none()) {
-        let (machine, shard) = (part.machine(), part.shard.to_string());
+        let (machine, shard) = (part.machine_description(), part.shard.to_string());
         match groups.iter_mut().find(|(known, _)| *known == machine) {
             Some((_, shards)) => shards.push(shard),
             None => groups.push((machine, vec![shard])),
@@ -116,7 +116,7 @@ fn machines(suite: &Suite) -> Option<String> {
 }
 
 /// Uncommitted changes have no name: two of them may be different ones.
-fn changes(suite: &Suite) -> Option<String> {
+fn uncommitted_changes(suite: &Suite) -> Option<String> {
     let is_dirty = |part: &Part| part.environment.commit.as_deref().is_none_or(|commit| commit.ends_with("+changes"));
     let any = suite.parts.len() > 1 && suite.parts.iter().any(is_dirty);
     any.then(|| {

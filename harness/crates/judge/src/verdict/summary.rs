@@ -1,14 +1,14 @@
 //! The parts of a verdict that are about the whole run: sums, reasons, and the one sentence.
 
 use super::target::TargetVerdict;
-use super::words::{float, plural};
+use super::words::{pluralize, to_f64};
 use super::{
     BoundsVerdict, Class, ControlVerdict, FalseAlarms, Finding, MetricVerdict, ProofVerdict, Verdict, suite, trend,
 };
 use crate::sample::{ReplyKinds, Run, TargetRun};
 
 /// Everything that makes the run invalid, controls first, each reason with its place.
-pub(super) fn invalid(
+pub(super) fn invalid_reasons(
     broken: Vec<String>,
     controls: &[ControlVerdict],
     targets: &[TargetVerdict],
@@ -20,7 +20,7 @@ pub(super) fn invalid(
         format!("control {} {what}{shard}: {}", control.name, control.reason)
     });
     let places = targets.iter().flat_map(|target| {
-        let place = place(&target.scenario, &target.target, target.seed);
+        let place = describe_run(&target.scenario, &target.target, target.seed);
         target.invalid.iter().map(move |reason| format!("{place}: {reason}"))
     });
     let mut found: Vec<String> = broken.into_iter().chain(missed).chain(places).collect();
@@ -31,8 +31,8 @@ pub(super) fn invalid(
 }
 
 /// What weakens the verdict without undoing it.
-pub(super) fn warnings(run: &Run, metrics: &[MetricVerdict]) -> Vec<String> {
-    let mut found = suite::warnings(run);
+pub(super) fn run_warnings(run: &Run, metrics: &[MetricVerdict]) -> Vec<String> {
+    let mut found = suite::suite_warnings(run);
     if suite::is_empty_shard(run) {
         return found;
     }
@@ -45,13 +45,13 @@ pub(super) fn warnings(run: &Run, metrics: &[MetricVerdict]) -> Vec<String> {
     }
     let [.., shortest] = trend::BOUNDS;
     for run in &run.targets {
-        let place = place(&run.scenario, &run.target, run.seed);
+        let place = describe_run(&run.scenario, &run.target, run.seed);
         let unmeasured = run.plan.outside.iter().flat_map(|outside| &outside.unmeasured);
         found.extend(unmeasured.map(|what| format!("{place}: {what}")));
     }
     let ours = |row: &&MetricVerdict| run.targets.get(row.run).is_some_and(|run| run.plan.outside.is_none());
     for row in metrics.iter().filter(|row| row.class == Class::Noisy && row.tolerance > shortest.b).filter(ours) {
-        let place = place_of(row, run);
+        let place = describe_row(row, run);
         found.push(format!(
             "{place}: fewer than {} restarts; the bound on anon_pss is widened and not calibrated",
             shortest.from
@@ -61,7 +61,7 @@ pub(super) fn warnings(run: &Run, metrics: &[MetricVerdict]) -> Vec<String> {
 }
 
 /// Sums over targets.
-pub(super) fn proof(runs: &[TargetRun]) -> ProofVerdict {
+pub(super) fn sum_proof(runs: &[TargetRun]) -> ProofVerdict {
     let sum = |of: fn(&TargetRun) -> u64| runs.iter().map(of).fold(0, u64::saturating_add);
     ProofVerdict {
         restarts: sum(|run| run.proof.restarts),
@@ -81,7 +81,7 @@ pub(super) fn proof(runs: &[TargetRun]) -> ProofVerdict {
 }
 
 /// The highest over targets.
-pub(super) fn bounds(runs: &[TargetRun]) -> BoundsVerdict {
+pub(super) fn peak_bounds(runs: &[TargetRun]) -> BoundsVerdict {
     runs.iter().fold(BoundsVerdict::default(), |most, run| BoundsVerdict {
         slots: most.slots.max(run.plan.slots),
         live_invokers_max: most.live_invokers_max.max(run.bounds.live_invokers_max),
@@ -101,7 +101,7 @@ pub(super) fn false_alarms(runs: &[TargetRun]) -> Vec<FalseAlarms> {
             .to_owned()
     } else {
         let runs = trend::CLEAN_RUNS;
-        let most = 1.0 - 0.05_f64.powf(1.0 / float(runs));
+        let most = 1.0 - 0.05_f64.powf(1.0 / to_f64(runs));
         format!(
             "0 of {runs} leak-free runs, every scenario in turn: under {:.0} % (95 % confidence)",
             (100.0 * most).ceil()
@@ -123,19 +123,19 @@ pub(super) fn false_alarms(runs: &[TargetRun]) -> Vec<FalseAlarms> {
 }
 
 /// The verdict in one sentence, for a headline, a log line or a chat message.
-pub(super) fn sentence(verdict: &Verdict, run: &Run) -> String {
+pub(super) fn summary_sentence(verdict: &Verdict, run: &Run) -> String {
     match verdict.verdict {
         Finding::Pass if suite::is_empty_shard(run) => "nothing was to be measured here".to_owned(),
         Finding::Pass | Finding::Shown if verdict.proof.restarts == 0 => {
-            format!("no leak in {}", plural(verdict.proof.turns, "turn"))
+            format!("no leak in {}", pluralize(verdict.proof.turns, "turn"))
         }
-        Finding::Pass | Finding::Shown => format!("no leak in {}", plural(verdict.proof.restarts, "restart")),
+        Finding::Pass | Finding::Shown => format!("no leak in {}", pluralize(verdict.proof.restarts, "restart")),
         // One line of it: a reason may carry the end of a target's stderr.
         Finding::Invalid => {
             verdict.invalid.first().and_then(|reason| reason.lines().next()).unwrap_or_default().to_owned()
         }
         wanted => worst_row(verdict, wanted)
-            .map(|row| format!("{} in {}", row.reason, place_of(row, run)))
+            .map(|row| format!("{} in {}", row.reason, describe_row(row, run)))
             .unwrap_or_default(),
     }
 }
@@ -146,11 +146,11 @@ fn worst_row(verdict: &Verdict, wanted: Finding) -> Option<&MetricVerdict> {
     verdict.metrics.iter().find(|row| row.verdict == wanted)
 }
 
-fn place_of(row: &MetricVerdict, run: &Run) -> String {
-    place(&row.scenario, &row.target, run.targets.get(row.run).and_then(|target| target.seed))
+fn describe_row(row: &MetricVerdict, run: &Run) -> String {
+    describe_run(&row.scenario, &row.target, run.targets.get(row.run).and_then(|target| target.seed))
 }
 
-fn place(scenario: &str, target: &str, seed: Option<u64>) -> String {
+fn describe_run(scenario: &str, target: &str, seed: Option<u64>) -> String {
     let seed = seed.map(|seed| format!(" with seed {seed}")).unwrap_or_default();
     format!("scenario {scenario} on {target}{seed}")
 }

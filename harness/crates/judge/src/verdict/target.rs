@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::words::{name, unit};
+use super::words::{metric_name, metric_unit};
 use super::{Class, Finding, MetricVerdict, ProofVerdict, bounds, exact, exceptions, heap, summary, trend, validity};
-use crate::sample::{DOUBLED_AT_MOST, Metric, Outcome, TargetRun};
+use crate::sample::{MAX_DOUBLINGS, Metric, Outcome, TargetRun};
 
 /// The verdict on one target of one scenario.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ impl MetricVerdict {
             name: metric,
             verdict: Finding::Shown,
             class,
-            unit: unit(metric).to_owned(),
+            unit: metric_unit(metric).to_owned(),
             growth_per_restart: None,
             tolerance: 0.0,
             smallest_detectable: None,
@@ -51,30 +51,30 @@ impl MetricVerdict {
 }
 
 /// Judges one run by itself.
-pub fn judge(run: &TargetRun) -> (TargetVerdict, Vec<MetricVerdict>) {
-    let invalid = validity::problems(run);
+pub fn judge_target(run: &TargetRun) -> (TargetVerdict, Vec<MetricVerdict>) {
+    let invalid = validity::run_problems(run);
     let mut rows = Vec::new();
     if validity::in_order(run) {
-        rows.extend(exact::judge(run));
-        rows.extend(heap::judge(run));
+        rows.extend(exact::judge_counts(run));
+        rows.extend(heap::judge_heap(run));
     }
-    bounds::invokers(run, &mut rows);
+    bounds::judge_invokers(run, &mut rows);
     if validity::in_order(run) && run.outcome == Outcome::Completed {
-        rows.extend(trend::judge(run));
+        rows.extend(trend::judge_memory(run));
     }
-    rows.extend(bounds::caps(run));
-    rows.extend(bounds::totals(run));
-    exceptions::apply(run, &mut rows);
-    if run.plan.doubled >= DOUBLED_AT_MOST {
-        undecided(&mut rows);
+    rows.extend(bounds::judge_caps(run));
+    rows.extend(bounds::judge_totals(run));
+    exceptions::apply_exceptions(run, &mut rows);
+    if run.plan.doubled >= MAX_DOUBLINGS {
+        mark_inconclusive(&mut rows);
     }
     let verdict = TargetVerdict {
         scenario: run.scenario.clone(),
         target: run.target.clone(),
         seed: run.seed,
-        verdict: worst(&rows, &invalid),
+        verdict: worst_finding(&rows, &invalid),
         invalid,
-        proof: summary::proof(std::slice::from_ref(run)),
+        proof: summary::sum_proof(std::slice::from_ref(run)),
         live_invokers_allowed: match &run.plan.outside {
             Some(outside) => outside.cli_processes_allowed,
             None => Some(run.plan.slots.saturating_add(1)),
@@ -86,19 +86,19 @@ pub fn judge(run: &TargetRun) -> (TargetVerdict, Vec<MetricVerdict>) {
 
 /// Judges every run, and then what only two targets of the same scenario can tell together.
 pub(super) fn judge_all(runs: &[TargetRun]) -> (Vec<TargetVerdict>, Vec<MetricVerdict>) {
-    let mut judged: Vec<_> = runs.iter().map(judge).collect();
+    let mut judged: Vec<_> = runs.iter().map(judge_target).collect();
     let flat: Vec<bool> = judged.iter().map(|(verdict, rows)| has_flat_heap(verdict, rows)).collect();
     for (run, (verdict, rows)) in runs.iter().zip(&mut judged) {
         let heap_is_flat = runs.iter().zip(&flat).any(|(other, &flat)| flat && other.scenario == run.scenario);
         if heap_is_flat {
-            retention(run, rows);
-            verdict.verdict = worst(rows, &verdict.invalid);
+            reclassify_as_retention(run, rows);
+            verdict.verdict = worst_finding(rows, &verdict.invalid);
         }
     }
     for (pair, (verdict, rows)) in runs.windows(2).zip(&mut judged) {
         if matches!(pair, [run, next] if run.is_continued_by(next)) {
-            continued(rows);
-            verdict.verdict = worst(rows, &verdict.invalid);
+            defer_to_longer_run(rows);
+            verdict.verdict = worst_finding(rows, &verdict.invalid);
         }
     }
     let mut verdicts = Vec::with_capacity(judged.len());
@@ -111,7 +111,7 @@ pub(super) fn judge_all(runs: &[TargetRun]) -> (Vec<TargetVerdict>, Vec<MetricVe
 }
 
 /// What grew but slowed down was asked again for twice as long, and the longer run says what it is.
-fn continued(rows: &mut [MetricVerdict]) {
+fn defer_to_longer_run(rows: &mut [MetricVerdict]) {
     for row in rows.iter_mut().filter(|row| row.verdict == Finding::Saturating) {
         row.verdict = Finding::Shown;
         row.reason.push_str("; measured again for twice as long");
@@ -119,14 +119,14 @@ fn continued(rows: &mut [MetricVerdict]) {
 }
 
 /// Who still grows when there is no more patience for it is neither a leak nor clean.
-fn undecided(rows: &mut [MetricVerdict]) {
+fn mark_inconclusive(rows: &mut [MetricVerdict]) {
     for row in rows.iter_mut().filter(|row| row.verdict == Finding::Saturating) {
         row.verdict = Finding::Inconclusive;
         row.reason.push_str(", also at four times the restarts");
     }
 }
 
-fn worst(rows: &[MetricVerdict], invalid: &[String]) -> Finding {
+fn worst_finding(rows: &[MetricVerdict], invalid: &[String]) -> Finding {
     let worst = rows.iter().map(|row| row.verdict).max().unwrap_or(Finding::Shown).max(Finding::Pass);
     if worst == Finding::Leak || invalid.is_empty() { worst } else { Finding::Invalid }
 }
@@ -139,13 +139,13 @@ fn has_flat_heap(verdict: &TargetVerdict, rows: &[MetricVerdict]) -> bool {
 /// Memory that grows outside while the exact heap of the same scenario is flat is no leak of the heap: the allocator
 /// keeps it, or it is beyond dhat's sight (mmap, C code). Only where the growth is the server's own, because dhat says
 /// nothing about its children, and only where nothing else leaks.
-fn retention(run: &TargetRun, rows: &mut [MetricVerdict]) {
+fn reclassify_as_retention(run: &TargetRun, rows: &mut [MetricVerdict]) {
     let leaks = rows.iter().filter(|row| row.verdict == Finding::Leak).count();
     if leaks != 1 || !trend::is_the_servers_own(run) {
         return;
     }
     if let Some(row) = rows.iter_mut().find(|row| row.name == Metric::AnonPss && row.verdict == Finding::Leak) {
         row.verdict = Finding::Retention;
-        row.reason = format!("{} grows in the server while its exact heap is flat", name(Metric::AnonPss));
+        row.reason = format!("{} grows in the server while its exact heap is flat", metric_name(Metric::AnonPss));
     }
 }

@@ -18,9 +18,9 @@
 //! shared pages move it.
 
 use super::windows::Windows;
-use super::words::{bytes, float};
+use super::words::{format_bytes, to_f64};
 use super::{Class, Finding, MetricVerdict};
-use crate::sample::{DOUBLED_AT_MOST, Metric, TargetRun, TracePoint};
+use crate::sample::{MAX_DOUBLINGS, Metric, TargetRun, TracePoint};
 
 /// Windows in the last half.
 pub const WINDOWS: usize = 4;
@@ -81,15 +81,15 @@ pub const CLEAN_RUNS: u64 = 100;
 
 /// What holds for T restarts: the bound of the largest T in [`BOUNDS`] that was reached. Below the table b grows with 1/T²,
 /// faster than a page a window does, because a server is warming up there; it was not calibrated.
-pub fn bound(restarts: f64) -> Bound {
+pub fn bound_for(restarts: f64) -> Bound {
     let [.., shortest] = BOUNDS;
-    BOUNDS.into_iter().find(|bound| restarts >= float(bound.from)).unwrap_or_else(|| {
-        let wider = (float(shortest.from) / restarts.max(1.0)).powi(2);
+    BOUNDS.into_iter().find(|bound| restarts >= to_f64(bound.from)).unwrap_or_else(|| {
+        let wider = (to_f64(shortest.from) / restarts.max(1.0)).powi(2);
         Bound { from: 0, b: shortest.b * wider, seen: shortest.seen * wider }
     })
 }
 
-/// One of the windows that [`judge`] compares.
+/// One of the windows that [`judge_memory`] compares.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Window {
     /// The restarts or turns before it.
@@ -118,12 +118,12 @@ pub fn windows_of(run: &TargetRun) -> Option<[Window; WINDOWS]> {
 /// `steps` of them: what a bound is calibrated by. Absent where it is too short for that, or under dhat.
 pub fn least_rise(run: &TargetRun, steps: u64) -> Option<f64> {
     let mut shorter = run.clone();
-    shorter.trace.retain(|point| point.steps(run.plan.per()) <= steps);
-    let reached = shorter.trace.last()?.steps(run.plan.per());
-    if is_profiled(run) || float(reached) < NEARLY * float(steps) {
+    shorter.trace.retain(|point| point.steps(run.plan.growth_unit()) <= steps);
+    let reached = shorter.trace.last()?.steps(run.plan.growth_unit());
+    if is_profiled(run) || to_f64(reached) < NEARLY * to_f64(steps) {
         return None;
     }
-    let rates = Windows::of(&shorter, |point| point.anon_pss).ok()?.rates();
+    let rates = Windows::of(&shorter, |point| point.anon_pss).ok()?.growth_rates();
     rates.into_iter().reduce(f64::min)
 }
 
@@ -131,7 +131,7 @@ pub fn least_rise(run: &TargetRun, steps: u64) -> Option<f64> {
 const NEARLY: f64 = 0.95;
 
 /// Judges [`Metric::AnonPss`]. Absent for a target under dhat, whose own bookkeeping is what grows there.
-pub fn judge(run: &TargetRun) -> Option<MetricVerdict> {
+pub fn judge_memory(run: &TargetRun) -> Option<MetricVerdict> {
     if is_profiled(run) {
         return None;
     }
@@ -139,8 +139,8 @@ pub fn judge(run: &TargetRun) -> Option<MetricVerdict> {
     row.first = run.trace.first().map(|point| point.anon_pss);
     row.last = run.trace.last().map(|point| point.anon_pss);
     row.max = run.trace.iter().map(|point| point.anon_pss).max();
-    let total = run.trace.last().map_or(0.0, |point| float(point.steps(run.plan.per())));
-    let bound = bound(total);
+    let total = run.trace.last().map_or(0.0, |point| to_f64(point.steps(run.plan.growth_unit())));
+    let bound = bound_for(total);
     (row.verdict, row.reason) = match Windows::of(run, |point| point.anon_pss) {
         Err(why) => {
             row.tolerance = bound.b;
@@ -151,7 +151,7 @@ pub fn judge(run: &TargetRun) -> Option<MetricVerdict> {
             row.tolerance = limits.tolerance;
             row.growth_per_restart = Some(windows.growth);
             row.smallest_detectable = Some(limits.catches);
-            decide(windows, limits, Look::of(run), run.plan.per().name())
+            decide_trend(windows, limits, Attempt::of(run), run.plan.growth_unit().name())
         }
     };
     Some(row)
@@ -166,7 +166,7 @@ pub fn is_profiled(run: &TargetRun) -> bool {
 /// The server's own process accounts for at least half of what the tree grew by: then it is the server's memory, and
 /// what its exact heap says about it counts.
 pub(super) fn is_the_servers_own(run: &TargetRun) -> bool {
-    let grown = |of: fn(&TracePoint) -> u64| Windows::of(run, of).map_or(0.0, Windows::overall);
+    let grown = |of: fn(&TracePoint) -> u64| Windows::of(run, of).map_or(0.0, Windows::overall_rate);
     let tree = grown(|point| point.anon_pss);
     tree > 0.0 && grown(|point| point.server_rss) >= tree / 2.0
 }
@@ -190,7 +190,7 @@ impl Limits {
     fn of(run: &TargetRun, windows: Windows, bound: Bound) -> Self {
         let length = windows.length;
         // What two readings may differ by says nothing about a rate until it lasts for a whole window.
-        let calibrated = bound.b.max(float(run.plan.memory_noise_mb) * 1e6 / length);
+        let calibrated = bound.b.max(to_f64(run.plan.memory_noise_mb) * 1e6 / length);
         let noise = windows.swing.max(windows.scatter) / length;
         let claim = |tolerance: f64| bound.seen.max(2.0 * tolerance);
         let limits = |tolerance: f64, most: f64| {
@@ -208,7 +208,7 @@ impl Limits {
                 wanted: f64::INFINITY,
             },
             Some(Some(chosen)) => {
-                let chosen = calibrated.max(float(chosen));
+                let chosen = calibrated.max(to_f64(chosen));
                 limits(chosen, chosen)
             }
             Some(None) => {
@@ -223,18 +223,18 @@ impl Limits {
 
 /// Which of the runs of one scenario this is, each of twice the restarts of the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Look {
+enum Attempt {
     First,
     Again,
     Last,
 }
 
-impl Look {
+impl Attempt {
     fn of(run: &TargetRun) -> Self {
         let outside = run.plan.outside.as_ref().map(|outside| outside.memory_floor);
         match (run.plan.doubled, outside) {
             // A bound that somebody chose has room in it.
-            (_, Some(Some(_))) | (DOUBLED_AT_MOST.., _) => Self::Last,
+            (_, Some(Some(_))) | (MAX_DOUBLINGS.., _) => Self::Last,
             // A runtime with a garbage collector may grow for hundreds of restarts before it first collects.
             (0, _) | (_, Some(None)) => Self::First,
             _ => Self::Again,
@@ -255,16 +255,16 @@ impl Look {
 
 /// What the rates come to. Growth above what the run claims to catch never passes, whatever its shape: steps and a leak that
 /// began late leave windows without a rise.
-fn decide(windows: Windows, limits: Limits, look: Look, per: &str) -> (Finding, String) {
+fn decide_trend(windows: Windows, limits: Limits, look: Attempt, per: &str) -> (Finding, String) {
     let Limits { tolerance, least, catches, wanted, .. } = limits;
-    let rates = windows.rates();
+    let rates = windows.growth_rates();
     let [first, .., last] = rates;
     let slowest = rates.iter().copied().fold(f64::INFINITY, f64::min);
     let [bound, claim, at_first, at_end, smallest, grown] =
-        [tolerance, catches, first, last, slowest, windows.growth].map(bytes);
+        [tolerance, catches, first, last, slowest, windows.growth].map(format_bytes);
     if slowest > least && last < first / 2.0 {
         (Finding::Saturating, format!("anon_pss grew by {at_first} per {per} at first and by {at_end} at last"))
-    } else if look.cannot_tell(slowest, windows.overall(), limits) {
+    } else if look.cannot_tell(slowest, windows.overall_rate(), limits) {
         let why = format!("in one window by {smallest} (bound {bound}): a longer run has to confirm it");
         (Finding::Saturating, format!("anon_pss grew by {grown} per {per}, {why}"))
     } else if slowest > least {
@@ -275,7 +275,7 @@ fn decide(windows: Windows, limits: Limits, look: Look, per: &str) -> (Finding, 
         (Finding::Saturating, format!("anon_pss grew by {grown} per {per}, {why}"))
     } else if catches > wanted {
         let needed = (windows.total * catches / wanted).ceil();
-        let why = format!("the smallest detectable leak is {claim} per {per}, not {}", bytes(wanted));
+        let why = format!("the smallest detectable leak is {claim} per {per}, not {}", format_bytes(wanted));
         (
             Finding::Saturating,
             format!("anon_pss is too noisy for a run this short (about {needed:.0} {per}s needed): {why}"),

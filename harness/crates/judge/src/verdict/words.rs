@@ -3,12 +3,12 @@
 use crate::sample::Metric;
 
 /// The metric's name, as `run.json` and `verdict.json` write it.
-pub fn name(metric: Metric) -> &'static str {
+pub fn metric_name(metric: Metric) -> &'static str {
     metric.name()
 }
 
 /// What one of the metric is.
-pub fn unit(metric: Metric) -> &'static str {
+pub fn metric_unit(metric: Metric) -> &'static str {
     match metric {
         Metric::LiveInvokers => "invokers",
         Metric::HeapBlocks => "blocks",
@@ -26,12 +26,12 @@ pub fn unit(metric: Metric) -> &'static str {
 }
 
 /// An amount of the metric, or a rate when it stands before "per restart": `12`, `0.010`, `73.4 MB`.
-pub fn amount(metric: Metric, value: f64) -> String {
-    if unit(metric) == "bytes" { bytes(value) } else { count(value) }
+pub fn format_amount(metric: Metric, value: f64) -> String {
+    if metric_unit(metric) == "bytes" { format_bytes(value) } else { format_count(value) }
 }
 
 /// Bytes in the largest unit that leaves at least one before the point.
-pub fn bytes(value: f64) -> String {
+pub fn format_bytes(value: f64) -> String {
     let size = value.abs();
     if size >= 1e9 {
         format!("{:.2} GB", value / 1e9)
@@ -47,7 +47,7 @@ pub fn bytes(value: f64) -> String {
 }
 
 /// A number without a unit: whole when it is whole, otherwise with enough digits to see something.
-pub fn count(value: f64) -> String {
+pub fn format_count(value: f64) -> String {
     if value.fract() == 0.0 {
         format!("{}", value + 0.0) // -0 reads as 0
     } else if value.abs() >= 1.0 {
@@ -57,10 +57,10 @@ pub fn count(value: f64) -> String {
     }
 }
 
-/// A rate per restart; unlike [`count`], a whole one keeps its decimals, so that it reads as a rate.
-pub fn rate(metric: Metric, value: f64) -> String {
-    if unit(metric) == "bytes" {
-        bytes(value)
+/// A rate per restart; unlike [`format_count`], a whole one keeps its decimals, so that it reads as a rate.
+pub fn format_rate(metric: Metric, value: f64) -> String {
+    if metric_unit(metric) == "bytes" {
+        format_bytes(value)
     } else if value.abs() >= 1.0 {
         format!("{value:.2}")
     } else if value == 0.0 {
@@ -71,12 +71,12 @@ pub fn rate(metric: Metric, value: f64) -> String {
 }
 
 /// `1 restart`, `2 restarts`.
-pub fn plural(number: u64, noun: &str) -> String {
+pub fn pluralize(number: u64, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 /// A count as a float, for rates. Counts of a run stay far below 2^53, from where on this would round.
 #[expect(clippy::cast_precision_loss, reason = "counts and byte totals of a run stay far below 2^53")]
-pub fn float(value: u64) -> f64 {
+pub fn to_f64(value: u64) -> f64 {
     value as f64
 }

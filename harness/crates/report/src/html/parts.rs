@@ -5,14 +5,14 @@ use maud::{Markup, html};
 use leakgate_judge::verdict::Finding;
 
 /// A finding with its sign and its word, so that its colour says nothing alone.
-pub(super) fn badge(finding: Finding) -> Markup {
+pub(super) fn finding_badge(finding: Finding) -> Markup {
     badge_of(finding, &finding.to_string())
 }
 
 /// The same with another word.
 pub(super) fn badge_of(finding: Finding, word: &str) -> Markup {
     html! {
-        span class=(format!("badge {}", class(finding))) { span.sign aria-hidden="true" { (sign(finding)) } (word) }
+        span class=(format!("badge {}", finding_class(finding))) { span.sign aria-hidden="true" { (finding_sign(finding)) } (word) }
     }
 }
 
@@ -22,7 +22,7 @@ pub(super) fn control_badge(passed: bool, word: &str) -> Markup {
 }
 
 /// The class that carries its colour.
-pub(super) fn class(finding: Finding) -> &'static str {
+pub(super) fn finding_class(finding: Finding) -> &'static str {
     match finding {
         Finding::Shown => "shown",
         Finding::Pass => "pass",
@@ -32,7 +32,7 @@ pub(super) fn class(finding: Finding) -> &'static str {
     }
 }
 
-fn sign(finding: Finding) -> &'static str {
+fn finding_sign(finding: Finding) -> &'static str {
     match finding {
         Finding::Shown => "–",
         Finding::Pass => "✓",
@@ -43,7 +43,7 @@ fn sign(finding: Finding) -> &'static str {
 }
 
 /// A table that scrolls in a box of its own where it is too wide. `numbers` are the columns with numbers.
-pub(super) fn table(label: &str, head: &[&str], numbers: &[usize], rows: &[Vec<Markup>]) -> Markup {
+pub(super) fn scrolling_table(label: &str, head: &[&str], numbers: &[usize], rows: &[Vec<Markup>]) -> Markup {
     let class = |at: usize| numbers.contains(&at).then_some("number");
     html! {
         div.scroll role="region" aria-label=(label) tabindex="0" {
@@ -64,6 +64,6 @@ pub(super) fn table(label: &str, head: &[&str], numbers: &[usize], rows: &[Vec<M
 }
 
 /// Names and values.
-pub(super) fn pairs(pairs: &[(&str, String)]) -> Markup {
+pub(super) fn definition_list(pairs: &[(&str, String)]) -> Markup {
     html! { dl.pairs { @for (name, value) in pairs { div { dt { (name) } dd { (value) } } } } }
 }

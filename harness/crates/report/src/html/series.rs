@@ -1,10 +1,10 @@
 //! What the chart of a metric shows: its readings, what is allowed of it, and what it was judged by. No drawing here.
 
 use crate::facts::Target;
-use crate::text::clean;
+use crate::text::sanitize;
 use leakgate_judge::sample::{Checkpoint, Metric, TracePoint};
 use leakgate_judge::verdict::trend::{self, Window};
-use leakgate_judge::verdict::words::{bytes, float, rate};
+use leakgate_judge::verdict::words::{format_bytes, format_rate, to_f64};
 use leakgate_judge::verdict::{Class, MetricVerdict, heap};
 
 /// Points that a line has at most; more than the pixels of a chart would only make the file larger.
@@ -43,14 +43,14 @@ pub(super) struct Limit {
 impl Series {
     /// Absent for what is counted once, after the stop: there is nothing to draw against restarts.
     pub(super) fn of(target: &Target, row: &MetricVerdict) -> Option<Self> {
-        let per = target.measured.plan.per();
-        let checkpoints: Vec<f64> = target.measured.checkpoints.iter().map(|point| float(point.steps(per))).collect();
-        let traced = traced(row.name);
+        let per = target.measured.plan.growth_unit();
+        let checkpoints: Vec<f64> = target.measured.checkpoints.iter().map(|point| to_f64(point.steps(per))).collect();
+        let traced = trace_reading(row.name);
         let points = match traced {
             Some(value) => {
-                thinned(target.measured.trace.iter().map(|at| (float(at.steps(per)), float(value(at)))).collect())
+                thin_out(target.measured.trace.iter().map(|at| (to_f64(at.steps(per)), to_f64(value(at)))).collect())
             }
-            None => settled(target, row.name),
+            None => checkpoint_points(target, row.name),
         };
         let end = points.iter().map(|point| point.0).chain(checkpoints.iter().copied()).fold(0.0, f64::max);
         if points.is_empty() || row.class == Class::Total {
@@ -58,13 +58,13 @@ impl Series {
         }
         let windows = if row.class == Class::Noisy { trend::windows_of(target.measured) } else { None };
         let windows: Vec<Window> = windows.into_iter().flatten().collect();
-        let limits = limits(target, row, &points, &windows, end);
+        let limits = metric_limits(target, row, &points, &windows, end);
         let from_zero = row.class == Class::Cap && !limits.is_empty();
         Some(Self { points, dotted: traced.is_none(), checkpoints, limits, windows, end, from_zero })
     }
 }
 
-fn traced(metric: Metric) -> Option<fn(&TracePoint) -> u64> {
+fn trace_reading(metric: Metric) -> Option<fn(&TracePoint) -> u64> {
     match metric {
         Metric::AnonPss => Some(|at| at.anon_pss),
         Metric::TreeRss => Some(|at| at.tree_rss),
@@ -73,14 +73,14 @@ fn traced(metric: Metric) -> Option<fn(&TracePoint) -> u64> {
     }
 }
 
-fn settled(target: &Target, metric: Metric) -> Vec<Point> {
-    let per = target.measured.plan.per();
-    let reading = |at: &Checkpoint| at.values.get(&metric).map(|&value| (float(at.steps(per)), float(value)));
+fn checkpoint_points(target: &Target, metric: Metric) -> Vec<Point> {
+    let per = target.measured.plan.growth_unit();
+    let reading = |at: &Checkpoint| at.values.get(&metric).map(|&value| (to_f64(at.steps(per)), to_f64(value)));
     target.measured.checkpoints.iter().filter_map(reading).collect()
 }
 
 /// The lowest and the highest of each part, in their order, so that no peak is lost.
-fn thinned(points: Vec<Point>) -> Vec<Point> {
+fn thin_out(points: Vec<Point>) -> Vec<Point> {
     let part = points.len().div_ceil(POINTS / 2).max(1);
     if part <= 2 {
         return points;
@@ -95,31 +95,31 @@ fn thinned(points: Vec<Point>) -> Vec<Point> {
     points.chunks(part).flat_map(ends).collect()
 }
 
-fn limits(target: &Target, row: &MetricVerdict, points: &[Point], windows: &[Window], end: f64) -> Vec<Limit> {
+fn metric_limits(target: &Target, row: &MetricVerdict, points: &[Point], windows: &[Window], end: f64) -> Vec<Limit> {
     let plan = &target.measured.plan;
     let level = |value: f64, label: String| Limit { from: (0.0, value), to: (end, value), label };
     let mut found = Vec::new();
     match row.class {
         Class::Exact => {
             let most = target.judged.live_invokers_allowed.filter(|_| has_bound(target, row.name));
-            found.extend(most.map(|most| level(float(most), format!("at most {most} at any instant"))));
+            found.extend(most.map(|most| level(to_f64(most), format!("at most {most} at any instant"))));
             if let (None, Some(first)) = (most, points.first()) {
                 let from = *first;
                 found.push(Limit { from, to: (end, first.1), label: "no growth allowed".to_owned() });
             }
         }
-        Class::Heap => found.extend(floor(target, row)),
-        Class::Noisy => found.extend(slope(target, row, windows)),
+        Class::Heap => found.extend(floor_limit(target, row)),
+        Class::Noisy => found.extend(slope_limit(target, row, windows)),
         Class::Cap => {
             let cap = if row.name == Metric::ServerRss { plan.server_rss_cap_mb } else { plan.tree_rss_cap_mb };
             let judged = cap > 0 && !trend::is_profiled(target.measured);
-            found.extend(judged.then(|| level(float(cap) * 1e6, format!("cap {cap} MB"))));
+            found.extend(judged.then(|| level(to_f64(cap) * 1e6, format!("cap {cap} MB"))));
         }
         Class::Total => {}
     }
     for exception in plan.exceptions().filter(|exception| exception.metric == row.name) {
-        let label = format!("allowed until {}", clean(&exception.expires));
-        found.extend(row.first.map(|first| level(float(first) + float(exception.allow), label)));
+        let label = format!("allowed until {}", sanitize(&exception.expires));
+        found.extend(row.first.map(|first| level(to_f64(first) + to_f64(exception.allow), label)));
     }
     found
 }
@@ -131,19 +131,19 @@ fn has_bound(target: &Target, metric: Metric) -> bool {
 }
 
 /// As much growth after the middle reading as is no leak.
-fn floor(target: &Target, row: &MetricVerdict) -> Option<Limit> {
-    let [_, (from, value), (to, _)] = heap::readings(target.measured, row.name)?;
-    let (from, value, to) = (float(from), float(value), float(to));
-    let label = format!("floor {} per {}", rate(row.name, row.tolerance), target.per());
+fn floor_limit(target: &Target, row: &MetricVerdict) -> Option<Limit> {
+    let [_, (from, value), (to, _)] = heap::judged_readings(target.measured, row.name)?;
+    let (from, value, to) = (to_f64(from), to_f64(value), to_f64(to));
+    let label = format!("floor {} per {}", format_rate(row.name, row.tolerance), target.per());
     Some(Limit { from: (from, value), to: (to, value + row.tolerance * (to - from)), label })
 }
 
 /// As much growth over the windows as is no leak.
-fn slope(target: &Target, row: &MetricVerdict, windows: &[Window]) -> Option<Limit> {
+fn slope_limit(target: &Target, row: &MetricVerdict, windows: &[Window]) -> Option<Limit> {
     let middle = |window: &Window| f64::midpoint(window.from, window.to);
     let (first, last) = (windows.first()?, windows.last()?);
     let (from, to) = (middle(first), middle(last));
-    let label = format!("bound {} per {}", bytes(row.tolerance), target.per());
+    let label = format!("bound {} per {}", format_bytes(row.tolerance), target.per());
     Some(Limit { from: (from, first.median), to: (to, first.median + row.tolerance * (to - from)), label })
 }
 
@@ -155,7 +155,7 @@ mod tests {
     fn thinning_keeps_the_ends_and_every_peak() {
         let points: Vec<Point> =
             (0..5_000_u32).map(|at| (f64::from(at), if at == 2_345 { 9.0 } else { 1.0 })).collect();
-        let thin = thinned(points);
+        let thin = thin_out(points);
         assert!(thin.len() <= POINTS, "{}", thin.len());
         assert!(thin.contains(&(2_345.0, 9.0)));
         assert!(thin.is_sorted_by(|a, b| a.0 <= b.0));
@@ -165,6 +165,6 @@ mod tests {
     #[test]
     fn a_short_line_is_kept_as_it_is() {
         let points: Vec<Point> = (0..200_u32).map(|at| (f64::from(at), 1.0)).collect();
-        assert_eq!(thinned(points.clone()), points);
+        assert_eq!(thin_out(points.clone()), points);
     }
 }

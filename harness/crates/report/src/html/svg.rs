@@ -4,10 +4,10 @@ use maud::{Markup, html};
 
 use super::axis::Axis;
 use super::series::{Limit, Point, Series};
-use crate::text::{clean, grouped};
+use crate::text::{group_digits, sanitize};
 use leakgate_judge::verdict::MetricVerdict;
 use leakgate_judge::verdict::trend::Window;
-use leakgate_judge::verdict::words::amount;
+use leakgate_judge::verdict::words::format_amount;
 
 /// The size of a chart, in its own units: about pixels.
 #[derive(Debug, Clone, Copy)]
@@ -46,24 +46,24 @@ struct Frame {
 }
 
 /// The drawing.
-pub(super) fn draw(series: &Series, row: &MetricVerdict, size: Size, caption: &Caption) -> Markup {
+pub(super) fn draw_chart(series: &Series, row: &MetricVerdict, size: Size, caption: &Caption) -> Markup {
     let frame = Frame::around(series, row, size);
     let (title, about) = (format!("{}-t", caption.id), format!("{}-d", caption.id));
     html! {
         svg viewBox=(format!("0 0 {} {}", size.width, size.height)) role="img" aria-labelledby=(format!("{title} {about}"))
             xmlns="http://www.w3.org/2000/svg" {
             title id=(title) { (caption.title) }
-            desc id=(about) { (clean(&description(series, row, caption.per))) }
-            (warm_up(&frame, series))
-            (grid(&frame, row, caption.per))
-            @for at in &series.checkpoints { (checkpoint(&frame, *at)) }
-            @for window in &series.windows { (boundary(&frame, window)) }
+            desc id=(about) { (sanitize(&chart_description(series, row, caption.per))) }
+            (draw_warm_up(&frame, series))
+            (draw_grid(&frame, row, caption.per))
+            @for at in &series.checkpoints { (draw_checkpoint(&frame, *at)) }
+            @for window in &series.windows { (draw_boundary(&frame, window)) }
             // Below the readings, which may lie on them; but their labels above all.
-            @for limit in &series.limits { (segment("limit", frame.place(limit.from), frame.place(limit.to))) }
-            (line(&frame, series))
-            @for window in &series.windows { (median(&frame, window)) }
-            @if size.labelled { @for limit in &series.limits { (limit_label(&frame, series, limit)) } }
-            @if series.dotted && size.labelled { (values(&frame, series, row)) }
+            @for limit in &series.limits { (draw_segment("limit", frame.place(limit.from), frame.place(limit.to))) }
+            (draw_line(&frame, series))
+            @for window in &series.windows { (draw_median(&frame, window)) }
+            @if size.labelled { @for limit in &series.limits { (draw_limit_label(&frame, series, limit)) } }
+            @if series.dotted && size.labelled { (draw_end_values(&frame, series, row)) }
         }
     }
 }
@@ -106,54 +106,54 @@ impl Frame {
 }
 
 /// A tenth of a unit is finer than any screen.
-pub(super) fn n(value: f64) -> String {
+pub(super) fn to_px(value: f64) -> String {
     let text = format!("{value:.1}");
     text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
 }
 
-pub(super) fn segment(class: &str, from: (f64, f64), to: (f64, f64)) -> Markup {
-    html! { line class=(class) x1=(n(from.0)) y1=(n(from.1)) x2=(n(to.0)) y2=(n(to.1)) {} }
+pub(super) fn draw_segment(class: &str, from: (f64, f64), to: (f64, f64)) -> Markup {
+    html! { line class=(class) x1=(to_px(from.0)) y1=(to_px(from.1)) x2=(to_px(to.0)) y2=(to_px(to.1)) {} }
 }
 
-pub(super) fn text(class: &str, anchor: &str, (x, y): (f64, f64), words: &str) -> Markup {
-    html! { text class=(class) text-anchor=(anchor) x=(n(x)) y=(n(y)) { (words) } }
+pub(super) fn draw_text(class: &str, anchor: &str, (x, y): (f64, f64), words: &str) -> Markup {
+    html! { text class=(class) text-anchor=(anchor) x=(to_px(x)) y=(to_px(y)) { (words) } }
 }
 
 /// What lies before the first checkpoint is judged by nobody.
-fn warm_up(frame: &Frame, series: &Series) -> Markup {
+fn draw_warm_up(frame: &Frame, series: &Series) -> Markup {
     let Some(&first) = series.checkpoints.first() else { return Markup::default() };
     let (left, top) = (frame.size.left, frame.size.top);
     let (width, height) = (frame.x(first) - left, frame.bottom() - top);
     html! {
-        rect class="warm" x=(n(left)) y=(n(top)) width=(n(width)) height=(n(height)) {}
+        rect class="warm" x=(to_px(left)) y=(to_px(top)) width=(to_px(width)) height=(to_px(height)) {}
         @if frame.size.labelled && width > 52.0 {
-            (text("tick", "middle", (left + width / 2.0, top - 7.0), "warm-up"))
+            (draw_text("tick", "middle", (left + width / 2.0, top - 7.0), "warm-up"))
         }
     }
 }
 
-fn grid(frame: &Frame, row: &MetricVerdict, per: &str) -> Markup {
+fn draw_grid(frame: &Frame, row: &MetricVerdict, per: &str) -> Markup {
     let (left, right, bottom) = (frame.size.left, frame.right(), frame.bottom());
     let word = |tick: f64| if row.unit == "bytes" { frame.y.bytes(tick) } else { Axis::count(tick) };
     html! {
         @for &tick in &frame.y.ticks {
-            (segment("grid", (left, frame.y(tick)), (right, frame.y(tick))))
-            (text("tick", "end", (left - 7.0, frame.y(tick) + 4.0), &word(tick)))
+            (draw_segment("grid", (left, frame.y(tick)), (right, frame.y(tick))))
+            (draw_text("tick", "end", (left - 7.0, frame.y(tick) + 4.0), &word(tick)))
         }
-        (segment("axis", (left, bottom), (right, bottom)))
+        (draw_segment("axis", (left, bottom), (right, bottom)))
         @for &tick in &frame.x.ticks {
-            (segment("axis", (frame.x(tick), bottom), (frame.x(tick), bottom + 3.0)))
+            (draw_segment("axis", (frame.x(tick), bottom), (frame.x(tick), bottom + 3.0)))
             // A count is narrow: it may reach below the other axis, but not out of the drawing.
-            (text("tick", anchor(frame.x(tick), 14.0, (0.0, right)), (frame.x(tick), bottom + 16.0), &Axis::count(tick)))
+            (draw_text("tick", label_anchor(frame.x(tick), 14.0, (0.0, right)), (frame.x(tick), bottom + 16.0), &Axis::count(tick)))
         }
         @if frame.size.labelled {
-            (text("tick", "middle", (f64::midpoint(left, right), frame.size.height - 5.0), &format!("{per}s")))
+            (draw_text("tick", "middle", (f64::midpoint(left, right), frame.size.height - 5.0), &format!("{per}s")))
         }
     }
 }
 
 /// Where the label of a tick at `x` is held, so that it stays between `left` and `right`; `half` is half its width.
-pub(super) fn anchor(x: f64, half: f64, (left, right): (f64, f64)) -> &'static str {
+pub(super) fn label_anchor(x: f64, half: f64, (left, right): (f64, f64)) -> &'static str {
     match x {
         x if x < left + half => "start",
         x if x > right - half => "end",
@@ -161,55 +161,55 @@ pub(super) fn anchor(x: f64, half: f64, (left, right): (f64, f64)) -> &'static s
     }
 }
 
-fn checkpoint(frame: &Frame, at: f64) -> Markup {
+fn draw_checkpoint(frame: &Frame, at: f64) -> Markup {
     let (x, bottom) = (frame.x(at), frame.bottom());
     html! {
-        (segment("mark", (x, frame.size.top), (x, bottom)))
-        path class="flag" d=(format!("M{} {}l-4 -7h8z", n(x), n(bottom))) {}
+        (draw_segment("mark", (x, frame.size.top), (x, bottom)))
+        path class="flag" d=(format!("M{} {}l-4 -7h8z", to_px(x), to_px(bottom))) {}
     }
 }
 
-fn boundary(frame: &Frame, window: &Window) -> Markup {
+fn draw_boundary(frame: &Frame, window: &Window) -> Markup {
     let x = frame.x(window.from);
-    segment("window-edge", (x, frame.size.top), (x, frame.bottom()))
+    draw_segment("window-edge", (x, frame.size.top), (x, frame.bottom()))
 }
 
-fn median(frame: &Frame, window: &Window) -> Markup {
+fn draw_median(frame: &Frame, window: &Window) -> Markup {
     let y = frame.y(window.median);
-    segment("median", (frame.x(window.from) + 2.0, y), (frame.x(window.to) - 2.0, y))
+    draw_segment("median", (frame.x(window.from) + 2.0, y), (frame.x(window.to) - 2.0, y))
 }
 
-fn line(frame: &Frame, series: &Series) -> Markup {
+fn draw_line(frame: &Frame, series: &Series) -> Markup {
     let place = |(at, point): (usize, &Point)| {
         let step = if at == 0 { "M" } else { "L" };
-        format!("{step}{} {}", n(frame.x(point.0)), n(frame.y(point.1)))
+        format!("{step}{} {}", to_px(frame.x(point.0)), to_px(frame.y(point.1)))
     };
     let path: String = series.points.iter().enumerate().map(place).collect();
     html! {
         path class="line" d=(path) {}
         @if series.dotted {
             @for point in &series.points {
-                circle class="dot" cx=(n(frame.x(point.0))) cy=(n(frame.y(point.1))) r=(if frame.size.labelled { "4.5" } else { "3" }) {}
+                circle class="dot" cx=(to_px(frame.x(point.0))) cy=(to_px(frame.y(point.1))) r=(if frame.size.labelled { "4.5" } else { "3" }) {}
             }
         }
     }
 }
 
 /// Below the line where the readings begin on it, because they are above it then; else above it, where there is room.
-fn limit_label(frame: &Frame, series: &Series, limit: &Limit) -> Markup {
+fn draw_limit_label(frame: &Frame, series: &Series, limit: &Limit) -> Markup {
     let (x, y) = frame.place(limit.to);
     let is_floor = series.dotted && series.points.contains(&limit.from);
     let y = if is_floor || y < frame.size.top + 18.0 { y + 17.0 } else { y - 7.0 };
-    text("limit-label", "end", (x - 6.0, y), &limit.label)
+    draw_text("limit-label", "end", (x - 6.0, y), &limit.label)
 }
 
 /// The first and the last reading, beside their dots.
-fn values(frame: &Frame, series: &Series, row: &MetricVerdict) -> Markup {
+fn draw_end_values(frame: &Frame, series: &Series, row: &MetricVerdict) -> Markup {
     let (Some(first), Some(last)) = (series.points.first(), series.points.last()) else { return Markup::default() };
     let label = |point: &Point, anchor: &str, aside: f64| {
         let y = frame.y(point.1) - 10.0;
         let y = if y < 12.0 { y + 26.0 } else { y };
-        text("value", anchor, (frame.x(point.0) + aside, y), &amount(row.name, point.1))
+        draw_text("value", anchor, (frame.x(point.0) + aside, y), &format_amount(row.name, point.1))
     };
     html! {
         (label(first, "start", -4.0))
@@ -218,8 +218,8 @@ fn values(frame: &Frame, series: &Series, row: &MetricVerdict) -> Markup {
 }
 
 /// For who can't see it: what it says, and the numbers it is made of.
-fn description(series: &Series, row: &MetricVerdict, per: &str) -> String {
-    let word = |point: &Point| format!("{} at {per} {}", amount(row.name, point.1), steps(point.0));
+fn chart_description(series: &Series, row: &MetricVerdict, per: &str) -> String {
+    let word = |point: &Point| format!("{} at {per} {}", format_amount(row.name, point.1), format_steps(point.0));
     let readings = match series.points.as_slice() {
         points if series.dotted => points.iter().map(word).collect::<Vec<_>>().join(", "),
         [first, .., last] => format!("from {} to {}", word(first), word(last)),
@@ -230,6 +230,6 @@ fn description(series: &Series, row: &MetricVerdict, per: &str) -> String {
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it was a count before it was drawn")]
-fn steps(at: f64) -> String {
-    grouped(at as u64)
+fn format_steps(at: f64) -> String {
+    group_digits(at as u64)
 }

@@ -2,57 +2,57 @@
 
 use maud::{Markup, html};
 
-use super::parts::{badge, class, table};
+use super::parts::{finding_badge, finding_class, scrolling_table};
 use super::series::Series;
 use super::svg::{self, Caption, LARGE, SMALL};
-use crate::facts::{Target, cells};
-use crate::kept::{Place, places, things};
-use crate::text::clean;
+use crate::facts::{Target, row_cells};
+use crate::leaked::{LeakSite, leak_sites, leaked_resources};
+use crate::text::sanitize;
 use leakgate_judge::sample::Metric;
-use leakgate_judge::verdict::words::{amount, float, unit};
+use leakgate_judge::verdict::words::{format_amount, metric_unit, to_f64};
 use leakgate_judge::verdict::{Class, Finding, MetricVerdict};
 
 /// Places whose stacks are open from the start.
 const OPEN: usize = 1;
 
 /// A section, with the anchor `t{at}`. Where there are many targets, those that passed are folded.
-pub(super) fn section(target: &Target, at: usize, folded: bool) -> Markup {
+pub(super) fn target_section(target: &Target, at: usize, folded: bool) -> Markup {
     let title = html! {
-        h2 { "Scenario " (target.short_name()) " " (badge(target.judged.verdict)) }
+        h2 { "Scenario " (target.short_name()) " " (finding_badge(target.judged.verdict)) }
     };
     html! {
         @if folded {
-            details.target id=(format!("t{at}")) { summary { (title) } (body(target, at)) }
+            details.target id=(format!("t{at}")) { summary { (title) } (target_body(target, at)) }
         } @else {
-            section.target id=(format!("t{at}")) { (title) (body(target, at)) }
+            section.target id=(format!("t{at}")) { (title) (target_body(target, at)) }
         }
     }
 }
 
-fn body(target: &Target, at: usize) -> Markup {
+fn target_body(target: &Target, at: usize) -> Markup {
     let (large, small): (Vec<_>, Vec<_>) =
         target.rows.iter().copied().partition(|row| row.verdict > Finding::Pass || row.name == Metric::AnonPss);
     html! {
-        p.sub { (target.exercised()) }
-        @if target.is_shortened() { p.note { "The target: " code { (clean(&target.judged.target)) } } }
-        @for reason in &target.judged.invalid { p.reason.invalid { (clean(reason)) } }
-        (kept(target))
-        (stacks(target))
+        p.sub { (target.exercise_summary()) }
+        @if target.is_shortened() { p.note { "The target: " code { (sanitize(&target.judged.target)) } } }
+        @for reason in &target.judged.invalid { p.reason.invalid { (sanitize(reason)) } }
+        (leaked_section(target))
+        (sites_section(target))
         @if !large.is_empty() {
-            div.charts.large { @for row in large { (figure(target, row, at, true)) } }
-            (legend(target))
+            div.charts.large { @for row in large { (metric_figure(target, row, at, true)) } }
+            (charts_legend(target))
         }
         @if !small.is_empty() {
             h3 { "Other metrics, by " (target.per()) }
-            div.charts.small { @for row in small { (figure(target, row, at, false)) } }
+            div.charts.small { @for row in small { (metric_figure(target, row, at, false)) } }
         }
         h3 { "All metrics in numbers" }
-        (metrics(target))
+        (metrics_table(target))
     }
 }
 
-fn kept(target: &Target) -> Markup {
-    let kept = things(target);
+fn leaked_section(target: &Target) -> Markup {
+    let kept = leaked_resources(target);
     html! {
         @if !kept.things.is_empty() {
             h3 { "Leaked at each " (target.per()) }
@@ -62,17 +62,17 @@ fn kept(target: &Target) -> Markup {
     }
 }
 
-fn stacks(target: &Target) -> Markup {
-    let places = places(target);
+fn sites_section(target: &Target) -> Markup {
+    let places = leak_sites(target);
     html! {
         @if !places.is_empty() {
             h3 { "Where the heap grew" }
-            ol.places { @for (at, place) in places.iter().enumerate() { li { (stack(place, at < OPEN)) } } }
+            ol.places { @for (at, place) in places.iter().enumerate() { li { (site_item(place, at < OPEN)) } } }
         }
     }
 }
 
-fn stack(place: &Place, open: bool) -> Markup {
+fn site_item(place: &LeakSite, open: bool) -> Markup {
     html! {
         details open[open] {
             summary {
@@ -92,53 +92,53 @@ fn stack(place: &Place, open: bool) -> Markup {
     }
 }
 
-fn figure(target: &Target, row: &MetricVerdict, at: usize, large: bool) -> Markup {
+fn metric_figure(target: &Target, row: &MetricVerdict, at: usize, large: bool) -> Markup {
     let id = format!("c{at}-{}", row.name.name());
     let title = format!("{} of {} against {}s", row.name.name(), target.short_name(), target.per());
     let caption = Caption { id: &id, title: &title, per: target.per() };
     let size = if large { LARGE } else { SMALL };
     html! {
-        figure class=(format!("card {}", class(row.verdict))) data-metric=(row.name.name()) {
+        figure class=(format!("card {}", finding_class(row.verdict))) data-metric=(row.name.name()) {
             figcaption {
-                span.metric { (row.name.name()) } " " (badge(row.verdict))
-                @if large { p.why { (clean(&row.reason)) } } @else { (short(row)) }
+                span.metric { (row.name.name()) } " " (finding_badge(row.verdict))
+                @if large { p.why { (sanitize(&row.reason)) } } @else { (metric_change(row)) }
             }
             @match Series::of(target, row) {
-                Some(series) => (svg::draw(&series, row, size, &caption)),
-                None => p.total { (total(row)) },
+                Some(series) => (svg::draw_chart(&series, row, size, &caption)),
+                None => p.total { (total_value(row)) },
             }
         }
     }
 }
 
 /// `3 → 3`, or what there are so many of.
-fn short(row: &MetricVerdict) -> Markup {
-    let cells = cells(row);
+fn metric_change(row: &MetricVerdict) -> Markup {
+    let cells = row_cells(row);
     html! {
         @match row.class {
-            Class::Total => span.change { (counted(row.name)) },
+            Class::Total => span.change { (total_label(row.name)) },
             _ => span.change { (cells.first) " → " (cells.last) },
         }
     }
 }
 
 /// What is counted once, after the stop.
-fn counted(metric: Metric) -> &'static str {
+fn total_label(metric: Metric) -> &'static str {
     match metric {
         Metric::Orphans => "processes left after the stop",
         Metric::LeftByKill => "processes left after SIGKILL",
         Metric::FilesLeft => "files left after the stop",
         Metric::Lost => "requests without an ending",
         Metric::MixedUp => "replies mixed up or cut",
-        other => unit(other),
+        other => metric_unit(other),
     }
 }
 
-fn total(row: &MetricVerdict) -> String {
-    row.last.or(row.max).map_or("–".to_owned(), |value| amount(row.name, float(value)))
+fn total_value(row: &MetricVerdict) -> String {
+    row.last.or(row.max).map_or("–".to_owned(), |value| format_amount(row.name, to_f64(value)))
 }
 
-fn legend(target: &Target) -> Markup {
+fn charts_legend(target: &Target) -> Markup {
     let trend = target.rows.iter().any(|row| row.class == Class::Noisy);
     html! {
         ul.legend aria-label="How to read the charts" {
@@ -150,22 +150,22 @@ fn legend(target: &Target) -> Markup {
     }
 }
 
-fn metrics(target: &Target) -> Markup {
+fn metrics_table(target: &Target) -> Markup {
     let (growth, catches) = (format!("per {}", target.per()), format!("smallest detectable, per {}", target.per()));
-    let rows: Vec<Vec<Markup>> = target.rows.iter().map(|row| metric(row)).collect();
+    let rows: Vec<Vec<Markup>> = target.rows.iter().map(|row| metric_row(row)).collect();
     html! {
         @if rows.is_empty() { p { "No metric could be judged." } }
         @else {
-            (table("Metrics", &["metric", "verdict", "first", "last", &growth, &catches], &[2, 3, 4, 5], &rows))
+            (scrolling_table("Metrics", &["metric", "verdict", "first", "last", &growth, &catches], &[2, 3, 4, 5], &rows))
         }
     }
 }
 
-fn metric(row: &MetricVerdict) -> Vec<Markup> {
-    let cells = cells(row);
+fn metric_row(row: &MetricVerdict) -> Vec<Markup> {
+    let cells = row_cells(row);
     vec![
         html! { code { (cells.metric) } },
-        badge(row.verdict),
+        finding_badge(row.verdict),
         html! { (cells.first) },
         html! { (cells.last) },
         html! { (cells.growth) },

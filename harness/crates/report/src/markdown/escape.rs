@@ -1,13 +1,13 @@
 //! Text from outside in Markdown: shown as it is, whatever it holds.
 
-use super::clean;
+use super::sanitize;
 
 /// Breaks what a renderer would find in finished text (mentions, references to issues, addresses) without being seen.
 const APART: &str = "<!-- -->";
 
 /// One line in which nothing is markup: no table's bar, no tag, no emphasis, no mention of a user, no link.
-pub(super) fn escaped(text: &str) -> String {
-    let text = clean(text);
+pub(super) fn escape_markdown(text: &str) -> String {
+    let text = sanitize(text);
     let mut out = String::with_capacity(text.len());
     let mut before = ' ';
     let mut letters = text.chars().peekable();
@@ -34,23 +34,23 @@ pub(super) fn escaped(text: &str) -> String {
 }
 
 /// The same, but what stands between back quotes is code.
-pub(super) fn escaped_around_code(text: &str) -> String {
-    let text = clean(text);
+pub(super) fn escape_around_code(text: &str) -> String {
+    let text = sanitize(text);
     let parts = text.split('`').enumerate().filter(|(_, part)| !part.trim().is_empty());
-    let written = parts.map(|(at, part)| if at % 2 == 1 { format!("`{part}`") } else { escaped_part(part) });
+    let written = parts.map(|(at, part)| if at % 2 == 1 { format!("`{part}`") } else { escape_part(part) });
     written.collect()
 }
 
-/// As it is within a line: [`escaped`] cuts blanks off its ends.
-fn escaped_part(part: &str) -> String {
+/// As it is within a line: [`escape_markdown`] cuts blanks off its ends.
+fn escape_part(part: &str) -> String {
     let blank = |is: bool| if is { " " } else { "" };
-    format!("{}{}{}", blank(part.starts_with(' ')), escaped(part), blank(part.ends_with(' ')))
+    format!("{}{}{}", blank(part.starts_with(' ')), escape_markdown(part), blank(part.ends_with(' ')))
 }
 
 /// The same for a line of HTML between Markdown, where backslashes would be seen.
-pub(super) fn escaped_in_html(text: &str) -> String {
+pub(super) fn escape_html(text: &str) -> String {
     let text =
-        clean(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace("://", ":<!-- -->//");
+        sanitize(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace("://", ":<!-- -->//");
     text.replace('@', "@<!-- -->").replace('#', "#<!-- -->").replace("ww.", "ww<!-- -->.")
 }
 
@@ -59,7 +59,7 @@ fn is_first_mark(so_far: &str) -> bool {
 }
 
 /// A block of code that no run of back quotes in it can end.
-pub(super) fn fenced(text: &str) -> String {
+pub(super) fn fence_code(text: &str) -> String {
     let longest = text.split(|letter| letter != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
     format!("{fence}text\n{text}\n{fence}")
@@ -71,32 +71,32 @@ mod tests {
 
     #[test]
     fn nothing_in_a_text_is_markup() {
-        assert_eq!(escaped("a|b `c` *d* <e>"), "a\\|b \\`c\\` \\*d\\* &lt;e&gt;");
-        assert_eq!(escaped("live_invokers of _x_"), "live_invokers of \\_x\\_");
-        assert_eq!(escaped("1. one"), "1\\. one");
-        assert_eq!(escaped("a\nb"), "a b");
+        assert_eq!(escape_markdown("a|b `c` *d* <e>"), "a\\|b \\`c\\` \\*d\\* &lt;e&gt;");
+        assert_eq!(escape_markdown("live_invokers of _x_"), "live_invokers of \\_x\\_");
+        assert_eq!(escape_markdown("1. one"), "1\\. one");
+        assert_eq!(escape_markdown("a\nb"), "a b");
     }
 
     #[test]
     fn nobody_is_mentioned_and_nothing_is_linked() {
-        assert_eq!(escaped("@root #1"), "@<!-- -->root \\#<!-- -->1");
-        assert_eq!(escaped("http://x www.y"), "http:<!-- -->//x www<!-- -->.y");
+        assert_eq!(escape_markdown("@root #1"), "@<!-- -->root \\#<!-- -->1");
+        assert_eq!(escape_markdown("http://x www.y"), "http:<!-- -->//x www<!-- -->.y");
     }
 
     #[test]
     fn code_in_an_advice_stays_code() {
-        assert_eq!(escaped_around_code("run `a|b` *now*"), "run `a|b` \\*now\\*");
-        assert_eq!(escaped_around_code("an open `end"), "an open `end`");
+        assert_eq!(escape_around_code("run `a|b` *now*"), "run `a|b` \\*now\\*");
+        assert_eq!(escape_around_code("an open `end"), "an open `end`");
     }
 
     #[test]
     fn a_summary_is_html() {
-        assert_eq!(escaped_in_html("<b>_a_ & @b"), "&lt;b&gt;_a_ &amp; @<!-- -->b");
+        assert_eq!(escape_html("<b>_a_ & @b"), "&lt;b&gt;_a_ &amp; @<!-- -->b");
     }
 
     #[test]
     fn a_fence_is_longer_than_those_in_its_text() {
-        assert_eq!(fenced("a"), "```text\na\n```");
-        assert_eq!(fenced("````"), "`````text\n````\n`````");
+        assert_eq!(fence_code("a"), "```text\na\n```");
+        assert_eq!(fence_code("````"), "`````text\n````\n`````");
     }
 }

@@ -4,16 +4,16 @@ use std::fmt;
 
 use super::Page;
 use crate::facts::Target;
-use crate::kept::things;
+use crate::leaked::leaked_resources;
 
 /// A few lines for a target that keeps something; none otherwise.
-pub(super) fn draw(page: &mut Page, target: &Target) -> fmt::Result {
-    let kept = things(target);
+pub(super) fn draw_leaked(page: &mut Page, target: &Target) -> fmt::Result {
+    let kept = leaked_resources(target);
     if !kept.things.is_empty() {
-        page.heading(format_args!("Leaked at each {}", target.per()))?;
+        page.write_heading(format_args!("Leaked at each {}", target.per()))?;
     }
     for line in kept.things.iter().chain(&kept.own) {
-        page.item(line)?;
+        page.write_item(line)?;
     }
     Ok(())
 }

@@ -3,26 +3,26 @@
 use std::fmt;
 
 use super::Page;
-use crate::sites::{headline, stack};
+use crate::sites::{site_headline, stack_lines};
 use leakgate_judge::sample::TargetRun;
 
 /// Sites of a report; all are in `run.json`.
 const SHOWN: usize = 5;
 
 /// A few lines for each of the first sites; nothing where no heap was profiled.
-pub(super) fn draw(page: &mut Page, run: &TargetRun) -> fmt::Result {
+pub(super) fn draw_sites(page: &mut Page, run: &TargetRun) -> fmt::Result {
     if run.sites.is_empty() {
         return Ok(());
     }
-    page.heading("Where the heap grew")?;
+    page.write_heading("Where the heap grew")?;
     for (number, site) in (1..).zip(run.sites.iter().take(SHOWN)) {
-        page.item(format_args!("{number}. {}", headline(site)))?;
-        for line in stack(site) {
-            page.line(&line)?;
+        page.write_item(format_args!("{number}. {}", site_headline(site)))?;
+        for line in stack_lines(site) {
+            page.write_line(&line)?;
         }
     }
     match run.sites.len().saturating_sub(SHOWN) {
         0 => Ok(()),
-        more => page.item(format_args!("and {more} more, in run.json")),
+        more => page.write_item(format_args!("and {more} more, in run.json")),
     }
 }

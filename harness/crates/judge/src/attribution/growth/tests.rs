@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::attribution::frame::parse;
-use crate::attribution::key;
+use crate::attribution::site_key;
 
 const LEAK: &str = "0x1: leakgate_sut::plant::kept::Kept::take (src/plant/kept.rs:78:5)";
 const POOL: &str = "0x2: cc_openai_wrapper::pool::drive (w/src/pool.rs:9:5)";
@@ -36,7 +36,7 @@ fn seen(live: &[Seen<'_>]) -> (Pair, Pair) {
 
 fn sites(live: &[Seen<'_>]) -> Vec<Site> {
     let (windows, lives) = seen(live);
-    growing(&windows, &lives).sites
+    find_growing_sites(&windows, &lives).sites
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn a_block_kept_at_each_restart_is_one_block_a_restart_at_its_line() {
     assert_eq!(found.len(), 1);
     let site = &found[0];
     assert_eq!((site.blocks_per_restart, site.bytes_per_restart, site.own), (1.0, 64.0, Some(1)));
-    assert_eq!(key(site).unwrap().line, Some(78));
+    assert_eq!(site_key(site).unwrap().line, Some(78));
 }
 
 #[test]
@@ -60,8 +60,8 @@ fn a_buffer_that_grew_once_is_no_leak() {
     assert_eq!(sites(&[(&[VEC, LEAK], [0, 1], [0, 32_768])]), []);
     // Both windows have it and only the longer life has more of it; and the other way round.
     let (grows, rests) = (seen(&[(&[LEAK], [1, 1], [4096, 8192])]), seen(&[(&[LEAK], [1, 1], [8192, 8192])]));
-    assert_eq!(growing(&grows.0, &rests.1).sites, []);
-    assert_eq!(growing(&rests.0, &grows.1).sites, []);
+    assert_eq!(find_growing_sites(&grows.0, &rests.1).sites, []);
+    assert_eq!(find_growing_sites(&rests.0, &grows.1).sites, []);
 }
 
 #[test]
@@ -87,13 +87,13 @@ fn the_fastest_site_comes_first() {
 #[test]
 fn only_the_growth_is_drawn() {
     let (windows, lives) = seen(&[(&[LEAK], [20, 40], [200, 400]), (&[POOL], [5, 5], [500, 500])]);
-    assert_eq!(growing(&windows, &lives).stacks, [(stack(&[LEAK]), 200)]);
+    assert_eq!(find_growing_sites(&windows, &lives).stacks, [(stack(&[LEAK]), 200)]);
 }
 
 #[test]
 fn rates_are_for_the_restarts_that_were_had_and_not_for_those_that_were_asked_for() {
     let windows = pair(window(21, &[(&[LEAK], 21, 210)]), window(44, &[(&[LEAK], 44, 440)]));
-    let found = growing(&windows, &Pair::default()).sites;
+    let found = find_growing_sites(&windows, &Pair::default()).sites;
     assert_eq!((found[0].blocks_per_restart, found[0].bytes_per_restart), (1.0, 10.0));
 }
 

@@ -1,9 +1,9 @@
 //! What the charts of nights show: values over time, and where the line between them breaks.
 
 use leakgate_history::baseline::Baseline;
-use leakgate_history::{Growth, Measured, Night, differences};
+use leakgate_history::{Growth, Measured, Night, environment_differences};
 use leakgate_judge::sample::Metric;
-use leakgate_judge::verdict::words::{float, name, unit};
+use leakgate_judge::verdict::words::{metric_name, metric_unit, to_f64};
 use leakgate_judge::verdict::{Class, Finding};
 
 /// Nights further apart than this have one missing between them, in seconds.
@@ -11,7 +11,7 @@ const APART: u64 = 36 * 3600;
 
 /// One target of one scenario.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct TargetCharts {
     pub(super) scenario: String,
     pub(super) target: String,
     /// What the latest night found of it.
@@ -68,7 +68,7 @@ impl Times {
         let pairs = || nights.iter().zip(nights.iter().skip(1)).enumerate();
         let started = |night: &Night| night.environment.started_unix;
         let is_gap = |before: &Night, after: &Night| started(after).saturating_sub(started(before)) > APART;
-        let is_change = |a: &Night, b: &Night| !differences(&a.environment, &b.environment).is_empty();
+        let is_change = |a: &Night, b: &Night| !environment_differences(&a.environment, &b.environment).is_empty();
         let is_accepted = |night: &Night| baselines.iter().any(|baseline| baseline.night == night.id);
         Self {
             gaps: pairs().filter(|(_, (a, b))| is_gap(a, b)).map(|(at, _)| at).collect(),
@@ -79,13 +79,13 @@ impl Times {
     }
 
     /// Whether the line goes on from the night before to this one.
-    pub(super) fn joined(&self, at: usize) -> bool {
+    pub(super) fn is_joined(&self, at: usize) -> bool {
         at > 0 && !self.gaps.contains(&(at - 1)) && !self.changes.contains(&at)
     }
 }
 
 /// Every target of every scenario that any night had, in the order in which they first came.
-pub(super) fn places(nights: &[Night]) -> Vec<Place> {
+pub(super) fn collect_targets(nights: &[Night]) -> Vec<TargetCharts> {
     let mut keys: Vec<(&str, &str)> = Vec::new();
     for target in nights.iter().flat_map(|night| &night.targets) {
         let key = (target.scenario.as_str(), target.target.as_str());
@@ -93,11 +93,11 @@ pub(super) fn places(nights: &[Night]) -> Vec<Place> {
             keys.push(key);
         }
     }
-    keys.into_iter().map(|(scenario, target)| place(nights, scenario, target)).collect()
+    keys.into_iter().map(|(scenario, target)| collect_target(nights, scenario, target)).collect()
 }
 
-fn place(nights: &[Night], scenario: &str, target: &str) -> Place {
-    let here = |night| measured(night, scenario, target);
+fn collect_target(nights: &[Night], scenario: &str, target: &str) -> TargetCharts {
+    let here = |night| worst_measurement(night, scenario, target);
     let runs: Vec<Option<&Measured>> = nights.iter().map(here).collect();
     let latest = runs.iter().rev().flatten().next().map_or(Finding::Shown, |run| run.verdict);
     let mut metrics: Vec<Metric> =
@@ -106,19 +106,19 @@ fn place(nights: &[Night], scenario: &str, target: &str) -> Place {
     metrics.dedup();
     let (mut lines, mut flat) = (Vec::new(), Vec::new());
     for metric in metrics {
-        match growth(&runs, metric) {
+        match growth_line(&runs, metric) {
             Some(line) if line.dots.iter().flatten().any(is_worth_drawing) => lines.push(line),
             Some(line) => flat.push(line.name),
             None => {}
         }
     }
-    lines.extend(memory(&runs));
-    Place { scenario: scenario.to_owned(), target: target.to_owned(), latest, lines, flat }
+    lines.extend(memory_lines(&runs));
+    TargetCharts { scenario: scenario.to_owned(), target: target.to_owned(), latest, lines, flat }
 }
 
 /// The worst where a night measured it more than once, because it leaked or was saturating; of equal ones the last, which
 /// is the longest.
-fn measured<'a>(night: &'a Night, scenario: &str, target: &str) -> Option<&'a Measured> {
+fn worst_measurement<'a>(night: &'a Night, scenario: &str, target: &str) -> Option<&'a Measured> {
     let same = night.targets.iter().filter(|run| run.scenario == scenario && run.target == target);
     same.max_by_key(|run| run.verdict)
 }
@@ -128,7 +128,7 @@ fn is_worth_drawing(dot: &Dot) -> bool {
 }
 
 /// Of what is counted once after the stop, the count itself. The caps on RSS are in the lines of memory.
-fn growth(runs: &[Option<&Measured>], metric: Metric) -> Option<Line> {
+fn growth_line(runs: &[Option<&Measured>], metric: Metric) -> Option<Line> {
     let found = |run: &&Measured| run.metrics.iter().find(|growth| growth.metric == metric).cloned();
     let rows: Vec<Option<Growth>> = runs.iter().map(|run| run.as_ref().and_then(found)).collect();
     let latest = rows.iter().rev().flatten().next()?.clone();
@@ -136,12 +136,12 @@ fn growth(runs: &[Option<&Measured>], metric: Metric) -> Option<Line> {
         return None;
     }
     let is_total = latest.class == Class::Total;
-    let value = |row: &Growth| if is_total { row.last.map(float) } else { row.per_restart };
+    let value = |row: &Growth| if is_total { row.last.map(to_f64) } else { row.per_restart };
     let dot = |row: &Growth| Some(Dot { value: value(row).filter(|value| value.is_finite())?, verdict: row.verdict });
     Some(Line {
-        name: name(metric),
+        name: metric_name(metric),
         what: if is_total { "counted after the stop" } else { "growth per restart" },
-        unit: if unit(metric) == "bytes" { Unit::Bytes } else { Unit::Count },
+        unit: if metric_unit(metric) == "bytes" { Unit::Bytes } else { Unit::Count },
         dots: rows.iter().map(|row| row.as_ref().and_then(dot)).collect(),
         limit: Some(latest.tolerance).filter(|tolerance| *tolerance > 0.0 && tolerance.is_finite()),
         latest: latest.verdict,
@@ -152,7 +152,7 @@ fn growth(runs: &[Option<&Measured>], metric: Metric) -> Option<Line> {
 type Value = fn(&Measured) -> Option<f64>;
 
 /// The highest memory, and the latency.
-fn memory(runs: &[Option<&Measured>]) -> Vec<Line> {
+fn memory_lines(runs: &[Option<&Measured>]) -> Vec<Line> {
     let all: [(&str, &str, Unit, Value); 4] = [
         ("server_rss", "peak RSS of the server", Unit::Bytes, |run| Some(run.server_rss_mb * 1e6)),
         ("tree_rss", "peak RSS of the whole tree", Unit::Bytes, |run| Some(run.tree_rss_mb * 1e6)),
