@@ -191,12 +191,12 @@ impl Load {
     }
 
     /// How long the requests took since the last time that this was asked.
-    pub fn take_timings(&mut self) -> Vec<Timing> {
+    pub(crate) fn take_timings(&mut self) -> Vec<Timing> {
         std::mem::take(&mut self.timings)
     }
 
     /// Another load against the same server, with the same connections.
-    pub fn reshape(&mut self, shape: Shape) {
+    pub(crate) fn reshape(&mut self, shape: Shape) {
         self.shape = Shape { connections: self.shape.connections, ..shape };
     }
 

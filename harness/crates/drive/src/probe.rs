@@ -94,7 +94,7 @@ impl Probe {
     }
 
     /// The process that answers is another one than was thought.
-    pub fn set_server(&mut self, server: u32) {
+    pub(crate) fn set_server(&mut self, server: u32) {
         self.server = server;
     }
 

@@ -20,7 +20,7 @@ const KEY: &str = "sk-ant-fake-for-a-stand-in-on-loopback";
 /// The discard port, which only root could listen on and nobody does.
 const NOBODY: &str = "http://127.0.0.1:9";
 /// Variables of the caller that a CLI must not see: keys, other addresses, the marks of an enclosing CLI.
-pub const WITHHELD: [&str; 3] = ["CLAUDE", "ANTHROPIC_", "CCW_"];
+pub(crate) const WITHHELD: [&str; 3] = ["CLAUDE", "ANTHROPIC_", "CCW_"];
 
 /// A CLI that cannot be used.
 #[derive(Debug, Error)]
@@ -95,7 +95,7 @@ pub fn variables(api: &str) -> [(&'static str, String); 6] {
 /// Sends every request to the API, whichever way the CLI reaches it, to a port of this machine that nobody listens on: also a
 /// real CLI that has a key can spend nothing. For a server whose CLI is meant to be the mock, which asks nobody.
 #[must_use]
-pub fn dead_end() -> [(&'static str, &'static str); 4] {
+pub(crate) fn dead_end() -> [(&'static str, &'static str); 4] {
     [
         ("ANTHROPIC_BASE_URL", NOBODY),
         ("ANTHROPIC_BEDROCK_BASE_URL", NOBODY),

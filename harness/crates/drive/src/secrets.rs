@@ -131,7 +131,7 @@ pub fn variables() -> Vec<OsString> {
 
 /// Whether a variable names a folder of a home: such a folder goes where the home goes.
 #[must_use]
-pub fn is_part_of_home(name: &OsStr) -> bool {
+pub(crate) fn is_part_of_home(name: &OsStr) -> bool {
     HOMES.iter().any(|home| *home == name)
 }
 

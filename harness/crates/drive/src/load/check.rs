@@ -15,7 +15,7 @@ const CLOSE: char = '⟧';
 
 /// What a prompt carries so that its reply can be told from every other.
 #[must_use]
-pub fn marker(mark: &str) -> String {
+pub(crate) fn marker(mark: &str) -> String {
     format!("[[mark:{mark}]]")
 }
 

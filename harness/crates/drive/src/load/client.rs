@@ -78,7 +78,7 @@ impl Client {
 
     /// Whether the server did not let the latest request connect.
     #[must_use]
-    pub fn is_refused(&self) -> bool {
+    pub(crate) fn is_refused(&self) -> bool {
         self.refused
     }
 

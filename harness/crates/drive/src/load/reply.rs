@@ -42,7 +42,7 @@ pub struct Reply {
 impl Reply {
     /// The reply in the body of a whole completion; none where the body is something else.
     #[must_use]
-    pub fn from_completion(body: &Value) -> Option<Self> {
+    pub(crate) fn from_completion(body: &Value) -> Option<Self> {
         body.get("choices")?.as_array()?;
         let mut reply = Self::default();
         reply.add_chunk(body);
@@ -51,7 +51,7 @@ impl Reply {
 
     /// Adds a chunk of a stream. One without choices, as that with the usage, adds nothing. Gives the bytes of text and
     /// arguments that it brought.
-    pub fn add_chunk(&mut self, chunk: &Value) -> usize {
+    pub(crate) fn add_chunk(&mut self, chunk: &Value) -> usize {
         let before = self.content_bytes();
         for (at, choice) in chunk.get("choices").and_then(Value::as_array).into_iter().flatten().enumerate() {
             let index = position(choice, at);
@@ -68,7 +68,7 @@ impl Reply {
 
     /// Whether a choice has said why it ended.
     #[must_use]
-    pub fn has_finished(&self) -> bool {
+    pub(crate) fn has_finished(&self) -> bool {
         self.finish.is_some()
     }
 
@@ -79,7 +79,7 @@ impl Reply {
 
     /// Bytes of text, refusals and arguments.
     #[must_use]
-    pub fn content_bytes(&self) -> usize {
+    pub(crate) fn content_bytes(&self) -> usize {
         let is_content = |path: &str| {
             ["/content", "/text", "/refusal", "/arguments", "/transcript"].iter().any(|end| path.ends_with(end))
         };

@@ -53,7 +53,7 @@ impl Script {
 
     /// Whether the recording has a reply with exactly this text.
     #[must_use]
-    pub fn is_reply(&self, text: &str) -> bool {
+    pub(crate) fn is_reply(&self, text: &str) -> bool {
         self.replies.contains(text)
     }
 }

@@ -71,7 +71,7 @@ impl Stream {
 
     /// Whether it has come to its end.
     #[must_use]
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.done || (self.lenient && self.reply.has_finished())
     }
 

@@ -36,7 +36,7 @@ pub fn below(root: &Path) -> Vec<PathBuf> {
 /// invoker's folder, which goes with the folder, and files named after its pid. The folder itself counts, and so do files of
 /// a process that is gone.
 #[must_use]
-pub fn at_rest(root: &Path, runs: impl Fn(u32) -> bool) -> Vec<PathBuf> {
+pub(crate) fn at_rest(root: &Path, runs: impl Fn(u32) -> bool) -> Vec<PathBuf> {
     let mut found = below(root);
     found.retain(|path| !is_of_an_invoker(root, path) && !named_after(root, path).is_some_and(&runs));
     found
@@ -44,7 +44,7 @@ pub fn at_rest(root: &Path, runs: impl Fn(u32) -> bool) -> Vec<PathBuf> {
 
 /// The pid that a real CLI has named a file after.
 #[must_use]
-pub fn named_after(root: &Path, path: &Path) -> Option<u32> {
+pub(crate) fn named_after(root: &Path, path: &Path) -> Option<u32> {
     let name = path.strip_prefix(root.join(SESSIONS)).ok()?.to_str()?;
     name.split('.').next()?.parse().ok()
 }

@@ -182,7 +182,7 @@ pub fn threads(pid: u32) -> Option<u64> {
 
 /// The names of the threads of the process `pid`, as it gave them; a thread that ended meanwhile has none.
 #[must_use]
-pub fn thread_names(pid: u32) -> Vec<String> {
+pub(crate) fn thread_names(pid: u32) -> Vec<String> {
     let listed = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     listed
         .filter_map(|task| fs::read_to_string(task.path().join("comm")).ok())
