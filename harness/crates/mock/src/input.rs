@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::mark;
+use leakgate_session::mark;
 
 /// A line of stdin.
 #[derive(Debug, PartialEq, Eq)]
@@ -130,7 +130,7 @@ fn user(content: &Value) -> User {
     };
     User {
         is_clear: matches!(texts[..], [only] if only.trim() == "/clear"),
-        mark: texts.iter().find_map(|text| mark::find(text)).map(str::to_owned),
+        mark: texts.iter().find_map(|text| mark::find_in_prompt(text)).map(str::to_owned),
         text: texts.join("\n"),
     }
 }

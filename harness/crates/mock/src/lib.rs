@@ -5,7 +5,7 @@
 //! flags    the CLI's flags and its errors        call    what of a call changes what is said
 //! client   hooks and servers of the caller
 //! input    one line of stdin                      line    one line of stdout and the text in it that may change
-//! mark     the caller's mark, woven into a reply  fault   how and when to break
+//! marker   marks the texts of a recorded turn     fault   how and when to break
 //! dialect  what a CLI version says in general     player  the process: reads, waits, speaks, breaks
 //! answer   what a prompt asks for, made           envelope  a made reply in the lines of a recorded turn
 //! stdio    the standard streams                   orphan  the child that a fault leaves behind
@@ -50,7 +50,7 @@ mod envelope;
 mod exit;
 mod input;
 mod line;
-mod mark;
+mod marker;
 mod orphan;
 mod player;
 mod script;

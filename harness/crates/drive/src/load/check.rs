@@ -1,23 +1,14 @@
 //! Whether a reply is exactly its own.
 //!
-//! A prompt carries `[[mark:HEX]]`. The mock CLI puts `⟦HEX⟧` before every piece of the reply and `⟦/HEX⟧` after the
-//! last one. A piece of somebody else's reply shows by its mark, a missing end by the missing end mark, and anything
-//! changed by the text that remains, which has to be one of the recording's.
+//! Marks ([`leakgate_session::mark`]) tell a piece of another request's reply, and a missing end. A changed text shows
+//! because the text without the marks has to be one of the recording's.
 
 use crate::load::reply::{Kind, Reply};
 use crate::load::script::Script;
 use crate::load::want::{Said, Want};
 use crate::load::{Ask, Ending};
 use leakgate_judge::text::truncate;
-
-const OPEN: char = '⟦';
-const CLOSE: char = '⟧';
-
-/// What a prompt carries so that its reply can be told from every other.
-#[must_use]
-pub(crate) fn marker(mark: &str) -> String {
-    format!("[[mark:{mark}]]")
-}
+use leakgate_session::mark::{MarkError, find_in_reply, strip_marks};
 
 /// Judges what the reply to a request said.
 #[must_use]
@@ -32,7 +23,7 @@ pub fn said(said: &Said, ask: &Ask, script: &Script) -> Ending {
 /// own.
 #[must_use]
 pub fn marked(reply: &Reply, mark: &str) -> Ending {
-    let found: Vec<&str> = reply.strings().flat_map(marks).map(|name| name.trim_start_matches('/')).collect();
+    let found: Vec<&str> = reply.strings().flat_map(find_in_reply).map(|name| name.trim_start_matches('/')).collect();
     let bytes = reply.content_bytes() as u64;
     match (found.iter().find(|&&name| name != mark), reply.kind()) {
         (Some(foreign), _) => Ending::MixedUp(format!("it carries the mark {foreign} of another request")),
@@ -42,60 +33,17 @@ pub fn marked(reply: &Reply, mark: &str) -> Ending {
     }
 }
 
-/// All marks in a text.
-#[must_use]
-pub fn marks(text: &str) -> Vec<&str> {
-    let inside = text.split(OPEN).skip(1).filter_map(|rest| rest.split_once(CLOSE));
-    inside.map(|(name, _)| name).filter(|name| is_mark(name)).collect()
-}
-
 /// Judges the whole `text` of the reply to the request with `mark`.
 #[must_use]
 pub fn reply(text: &str, mark: &str, script: &Script) -> Ending {
-    let mut stripped = String::with_capacity(text.len());
-    let (mut rest, mut own, mut ended) = (text, 0_u32, false);
-    while let Some(start) = rest.find(OPEN) {
-        let (before, from) = rest.split_at(start);
-        stripped.push_str(before);
-        let inside = &from[OPEN.len_utf8()..];
-        let Some((name, after)) = inside.split_once(CLOSE).filter(|(name, _)| is_mark(name)) else {
-            stripped.push(OPEN);
-            rest = inside;
-            continue;
-        };
-        if ended {
-            return Ending::MixedUp(format!("it goes on after its end mark: {}", shorten(from)));
-        }
-        match name.strip_prefix('/') {
-            None if name == mark => own += 1,
-            Some(end) if end == mark => ended = true,
-            _ => return Ending::MixedUp(format!("it carries the mark {name} of another request")),
-        }
-        rest = after;
-    }
-    stripped.push_str(rest);
-    judge(&stripped, own, ended, ended && !rest.is_empty(), script)
-}
-
-fn judge(stripped: &str, own: u32, ended: bool, trailing: bool, script: &Script) -> Ending {
-    if own == 0 {
-        return Ending::MixedUp(format!("it lacks its own mark: {}", shorten(stripped)));
-    }
-    if !ended {
-        return Ending::MixedUp(format!("it is cut: it ends with {}", shorten_front(stripped)));
-    }
-    if trailing {
-        return Ending::MixedUp("it goes on after its end mark".to_owned());
-    }
-    if !script.is_reply(stripped) {
-        return Ending::MixedUp(format!("its text is none of the recording's: {}", shorten(stripped)));
-    }
-    Ending::Complete(stripped.len() as u64)
-}
-
-fn is_mark(name: &str) -> bool {
-    let hex = name.strip_prefix('/').unwrap_or(name);
-    hex.len() >= 8 && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
+    Ending::MixedUp(match strip_marks(text, mark) {
+        Ok(text) if script.is_reply(&text) => return Ending::Complete(text.len() as u64),
+        Ok(text) => format!("its text is none of the recording's: {}", shorten(&text)),
+        Err(MarkError::Foreign(other)) => format!("it carries the mark {other} of another request"),
+        Err(MarkError::Missing(text)) => format!("it lacks its own mark: {}", shorten(&text)),
+        Err(MarkError::Cut(text)) => format!("it is cut: it ends with {}", shorten_front(&text)),
+        Err(MarkError::Trailing(more)) => format!("it goes on after its end mark: {}", shorten(&more)),
+    })
 }
 
 /// The start of `text`, for a message.

@@ -21,6 +21,7 @@ use crate::load::script::Script;
 use crate::load::sse::Stream;
 use crate::load::want::{Call, Said};
 use crate::load::{Ask, Ending, check};
+use leakgate_session::mark;
 
 /// The longest reply accepted, in bytes.
 const MAX_BODY: usize = 64 << 20;
@@ -235,7 +236,7 @@ async fn connect(endpoint: &Endpoint) -> Result<Connection, String> {
 fn body(endpoint: &Endpoint, ask: &Ask, script: &Script) -> Bytes {
     let filler = "filler ".repeat(ask.filler / 7);
     let prompt = script.prompt(ask.number);
-    let content = format!("{filler}{prompt}\n{}{}", check::marker(&ask.mark), ask.want.word());
+    let content = format!("{filler}{prompt}\n{}{}", mark::prompt_tag(&ask.mark), ask.want.word());
     let mut body = serde_json::json!({
         "model": endpoint.model,
         "messages": [{"role": "user", "content": content}],

@@ -1,12 +1,13 @@
 //! What a request asks for beyond a text: JSON of a schema, or calls of functions. How that is written in OpenAI's API,
 //! what the mock CLI is told, and whether the reply is what was asked for.
 //!
-//! The mock puts `⟦HEX⟧` into every string of the JSON that it makes. A reply is its own if it fits its schema, each
-//! mark in it is its own, and the string that was asked for holds one.
+//! The mock puts the request's mark into every string of the JSON that it makes. A reply is its own if it fits its schema,
+//! each mark in it is its own, and the string that was asked for holds one.
 
 use std::sync::LazyLock;
 
 use jsonschema::Validator;
+use leakgate_session::mark;
 use serde_json::{Value, json};
 
 use crate::load::{Ending, check};
@@ -194,14 +195,14 @@ fn wrong_record(text: &str, mark: &str) -> Option<String> {
         Ok(record) => record,
         Err(error) => return Some(format!("it is not JSON ({error}): {}", check::shorten(text))),
     };
-    if let Some(foreign) = check::marks(text).into_iter().find(|found| *found != mark) {
+    if let Some(foreign) = mark::find_in_reply(text).into_iter().find(|found| *found != mark) {
         return Some(format!("it carries the mark {foreign} of another request"));
     }
     if let Some(error) = VALIDATOR.as_ref().and_then(|validator| validator.iter_errors(&record).next()) {
         return Some(format!("it does not fit its schema ({error}): {}", check::shorten(text)));
     }
     let owner = record["owner"].as_str().unwrap_or_default();
-    (!check::marks(owner).contains(&mark)).then(|| format!("it lacks its own mark: {}", check::shorten(text)))
+    (!mark::find_in_reply(owner).contains(&mark)).then(|| format!("it lacks its own mark: {}", check::shorten(text)))
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use leakgate_session::mark;
 use serde_json::{Value, json};
 
 use super::scenario::{Scenario, Word};
 use crate::answer::{Mode, Words};
-use crate::mark;
 
 /// The length of a piece of text, in characters: about what the recorded pieces have.
 const PIECE: usize = 40;
@@ -77,7 +77,7 @@ impl Maker {
     pub fn answer(&self, request: &Value, now: Duration) -> Answer {
         let number = self.asked.fetch_add(1, Ordering::Relaxed);
         let prompt = prompt(request);
-        let mark = mark::find(&prompt).filter(|_| self.echo_mark);
+        let mark = mark::find_in_prompt(&prompt).filter(|_| self.echo_mark);
         let word = Word::of(&prompt).or(match &self.scenario {
             Scenario::Api(word) => Some(word.clone()),
             Scenario::Mode(_) => None,
@@ -87,9 +87,9 @@ impl Maker {
             Scenario::Api(_) => Mode::default(),
         };
         let told = Told { number, request, wait: self.delay };
-        let recorded = || woven(self.recorded(number), mark);
+        let recorded = || mark_pieces(self.recorded(number), mark);
         match word {
-            Some(Word::Long(words)) => told.text(&woven(pieces(&long(words)), mark)),
+            Some(Word::Long(words)) => told.text(&mark_pieces(pieces(&long(words)), mark)),
             Some(Word::ToolUse(name)) if !has_result(request) => told.tool(&name, &any_input()),
             Some(Word::ToolUse(_)) => told.text(&recorded()),
             Some(Word::Overloaded) => told.half(&recorded(), Some(overloaded()), End::Complete),
@@ -103,7 +103,7 @@ impl Maker {
                     Words::Use(_) if has_result(request) => recorded(),
                     Words::Use(used) => return told.tool(&used.tool, &used.input.unwrap_or_else(any_input)),
                     Words::Recorded => recorded(),
-                    Words::Text(text) => woven(pieces(&text), mark),
+                    Words::Text(text) => mark_pieces(pieces(&text), mark),
                     Words::Json(text) => pieces(&text),
                 };
                 let told = Told { wait: self.delay + reply.slow, ..told };
@@ -146,18 +146,11 @@ fn has_result(request: &Value) -> bool {
     blocks.into_iter().flatten().any(|block| block["type"] == "tool_result")
 }
 
-/// `⟦HEX⟧` before every piece and `⟦/HEX⟧` after the last one.
-fn woven(mut pieces: Vec<String>, mark: Option<&str>) -> Vec<String> {
-    let Some(mark) = mark else { return pieces };
-    for piece in &mut pieces {
-        *piece = format!("⟦{mark}⟧{piece}");
+fn mark_pieces(pieces: Vec<String>, mark: Option<&str>) -> Vec<String> {
+    match mark {
+        Some(mark) => mark::mark_pieces(&pieces, mark),
+        None => pieces,
     }
-    if let Some(last) = pieces.last_mut() {
-        *last += "⟦/";
-        *last += mark;
-        last.push('⟧');
-    }
-    pieces
 }
 
 /// A text in pieces; none is empty, and there is at least one.

@@ -16,7 +16,7 @@ use crate::dialect::BYPASS;
 use crate::envelope::with_text;
 use crate::fault::Kind as Fault;
 use crate::line::{Kind, Line};
-use crate::mark;
+use crate::marker::mark_turn;
 use crate::script::{Act, Step, Turn};
 
 mod retell;
@@ -196,9 +196,9 @@ impl Player {
             _ => false,
         });
         let turn = Turn::new(spoken.map(|step| tool.concluded(step, outcome)).collect());
-        let woven = mark.map(|mark| mark::weave(&turn, mark, self.options.call.partials)).unwrap_or_default();
+        let marked = mark.map(|mark| mark_turn(&turn, mark, self.options.call.partials)).unwrap_or_default();
         for (index, step) in turn.steps.iter().enumerate() {
-            self.perform(&step.act, step, woven.get(&index), said, None)?;
+            self.perform(&step.act, step, marked.get(&index), said, None)?;
             if self.interrupt.is_some() {
                 return self.end_by_interrupt(&turn, said);
             }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use leakgate_session::mark;
 use serde_json::json;
 
 use super::tool::STRUCTURED;
@@ -13,7 +14,7 @@ use crate::envelope;
 use crate::fault::Kind as Fault;
 use crate::input::User;
 use crate::line::{Kind, Line, swap};
-use crate::mark;
+use crate::marker::mark_turn;
 use crate::script::{Act, Ending, Step, Turn};
 
 /// Deltas that are sent before a fault strikes: enough to be in the middle of a text.
@@ -83,13 +84,13 @@ impl Player {
         let made = if reply.is_recorded() { None } else { envelope::wrap(reply, recorded, &dialect) };
         match made.as_ref().or(recorded) {
             Some(turn) => {
-                let woven = match mark {
+                let marked = match mark {
                     Some(mark) if !matches!(reply.words, Words::Json(_)) => {
-                        mark::weave(turn, &mark, self.options.call.partials)
+                        mark_turn(turn, &mark, self.options.call.partials)
                     }
                     _ => HashMap::new(),
                 };
-                self.play_steps(turn, &woven, faults)
+                self.play_steps(turn, &marked, faults)
             }
             // The recording holds no turn at all: what follows a user message is not known.
             None => self.fall_silent(&Turn { steps: Vec::new(), ending: Ending::Cut }, &Said::default()),
@@ -99,10 +100,10 @@ impl Player {
     /// The mark that the reply carries.
     fn mark(&self, user: &User, faults: &[Fault]) -> Option<String> {
         let own = user.mark.as_deref().filter(|_| self.options.echo_mark)?;
-        Some(if faults.contains(&Fault::WrongMark) { mark::of_another(own) } else { own.to_owned() })
+        Some(if faults.contains(&Fault::WrongMark) { mark::another_mark(own) } else { own.to_owned() })
     }
 
-    fn play_steps(&mut self, turn: &Turn, woven: &HashMap<usize, String>, faults: Vec<Fault>) -> Result<(), Stop> {
+    fn play_steps(&mut self, turn: &Turn, marked: &HashMap<usize, String>, faults: Vec<Fault>) -> Result<(), Stop> {
         let mut said = Said { swaps: self.swaps(turn), ..Said::default() };
         let (early, late): (Vec<_>, Vec<_>) = faults.into_iter().partition(|fault| fault.is_grandchild());
         self.strike_all(&early)?;
@@ -117,7 +118,7 @@ impl Player {
                 Act::AwaitAnswer(id) => {
                     self.wait_until(|player| player.answers.contains_key(id) || player.interrupt.is_some())?;
                 }
-                act => self.perform(act, step, woven.get(&index), &mut said, acknowledged.as_deref())?,
+                act => self.perform(act, step, marked.get(&index), &mut said, acknowledged.as_deref())?,
             }
             if self.interrupt.is_some() && acknowledged.is_none() {
                 return self.end_by_interrupt(turn, &said);
@@ -134,7 +135,7 @@ impl Player {
         &mut self,
         act: &Act,
         step: &Step,
-        woven: Option<&String>,
+        marked: Option<&String>,
         said: &mut Said,
         interrupted: Option<&str>,
     ) -> Result<(), Stop> {
@@ -144,7 +145,7 @@ impl Player {
         }
         match act {
             Act::Say(line) => {
-                let text = woven.map(String::as_str);
+                let text = marked.map(String::as_str);
                 if line.kind == Kind::Result && !self.is_as_recorded {
                     self.call_hooks("Stop", None, &json!({"last_assistant_message": text.or(line.text())}))?;
                 }

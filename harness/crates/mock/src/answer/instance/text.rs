@@ -1,5 +1,6 @@
 //! Strings: of a format, of a pattern, or a few words with the caller's mark.
 
+use leakgate_session::mark;
 use serde_json::{Map, Value};
 
 use super::{count, pattern};
@@ -43,7 +44,7 @@ pub(super) fn string(schema: &Map<String, Value>, name: &str, number: u32, mark:
         return example;
     }
     let plain = format!("{name} {number}");
-    let mark = mark.map(|mark| format!("⟦{mark}⟧"));
+    let mark = mark.map(mark::opening);
     let marked = mark.iter().map(|mark| format!("{mark} {plain}"));
     let mut candidates = marked.chain(mark.clone());
     let fitting = candidates.find(|text| text.chars().count() <= longest);
