@@ -1,4 +1,4 @@
-//! Links between the pages of this repository lead somewhere.
+//! Links between the pages of this repository lead somewhere, and the paths that they name are there.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -56,6 +56,17 @@ fn links(text: &str) -> Vec<String> {
     links.filter(|link| !link.contains("://") && !link.starts_with("mailto:")).collect()
 }
 
+/// The files and folders of this repository that a page names in code spans: `harness/cli/add VERSION` names one.
+fn named_paths(text: &str) -> Vec<String> {
+    let is_path =
+        |word: &str| ["src/", "harness/", "tests/", ".ci/", ".github/"].iter().any(|top| word.starts_with(top));
+    let spans = Parser::new(text).filter_map(|event| match event {
+        Event::Code(span) => span.split_whitespace().next().filter(|word| is_path(word)).map(str::to_owned),
+        _ => None,
+    });
+    spans.collect()
+}
+
 /// The links of a page that lead nowhere.
 fn broken(page: &Path, text: &str) -> Vec<String> {
     let is_broken = |link: &String| {
@@ -86,4 +97,24 @@ fn a_link_that_leads_nowhere_is_seen() {
     let page = root().join("README.md");
     let text = "[a](src/none.md) [b](src/MANUAL.md#none) [c](src/MANUAL.md#when-the-cli-fails) [d](#exit-codes) [e](https://x.y/z)";
     assert_eq!(broken(&page, text), ["src/none.md", "src/MANUAL.md#none"]);
+}
+
+/// The contributor's map would otherwise go out of date with the next file that is moved.
+#[test]
+fn every_path_that_a_page_names_is_there() {
+    let generated = root().join("reports/reference");
+    let mut seen = 0;
+    for page in pages().into_iter().filter(|page| !page.starts_with(&generated)) {
+        for path in named_paths(&fs::read_to_string(&page).unwrap()) {
+            assert!(root().join(&path).exists(), "{} names {path}, which is not there", page.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 40, "only {seen} paths were found");
+}
+
+#[test]
+fn a_path_is_found_with_its_arguments_and_an_option_is_not_a_path() {
+    let text = "`src/none.rs`, `harness/cli/add VERSION`, `--path harness`, src/lib.rs";
+    assert_eq!(named_paths(text), ["src/none.rs", "harness/cli/add"]);
 }
