@@ -1,4 +1,4 @@
-//! How a CLI process is started, and what it is asked to be.
+//! The command line and the environment of a CLI process.
 //!
 //! A client must not be able to make the CLI read files of the server. But it does: for `@/path`, `@./path` and
 //! `@"a path"` anywhere in a user message it puts the file (or the folder's listing) in front of the message, with
@@ -27,7 +27,7 @@ pub mod system_prompt;
 
 use account::Account;
 
-/// The marks of an enclosing CLI, which ours must not inherit.
+/// Variables that a CLI sets for its children. Ours must not inherit them when the server runs inside another CLI.
 const NESTING_VARIABLES: [&str; 2] = ["CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT"];
 
 /// Our own variables, secrets among them, begin with this; none is the CLI's business.
@@ -36,7 +36,7 @@ const OWN_PREFIX: &str = "CCW_";
 /// The system prompt of every conversation; a request's own instructions go into its turn.
 const SYSTEM_PROMPT: &str = "You answer requests that reach you through an API. Answer with the reply alone.";
 
-/// What is started for each invoker.
+/// The command of each invoker.
 #[derive(Debug, Clone)]
 pub struct ClaudeCommand {
     program: PathBuf,
@@ -98,7 +98,7 @@ impl ClaudeCommand {
         Self { program: config.cli.clone(), args, account, withheld }
     }
 
-    /// What pays for its turns.
+    /// The account that pays for its turns.
     #[must_use]
     pub fn account(&self) -> Account {
         self.account

@@ -3,7 +3,7 @@
 //! A connection is a descriptor, and so is each pipe of a CLI. Were all of them given to connections, no CLI could be
 //! restarted. So the number of connections follows from the limit, and not the other way round.
 //!
-//! The server raises its soft limit to the hard one. What it starts gets the old one back ([`inherited_limit`]): a program
+//! The server raises its soft limit to the hard one. Its children get the old one back ([`inherited_limit`]): a program
 //! that calls `select()` breaks on descriptors from 1024 on, and one that closes every possible descriptor before it starts
 //! another takes minutes where the limit is a billion. That is why the soft limit is as low as it is by default. A CLI on
 //! Node raises its own.
@@ -109,7 +109,7 @@ impl Plan {
         self.connections
     }
 
-    /// What to say where fewer connections are left than were asked for.
+    /// A warning if fewer connections are left than configured.
     #[must_use]
     pub fn shortage(&self) -> Option<String> {
         let Self { limit, reserved, asked, connections } = self;
@@ -124,7 +124,7 @@ impl Plan {
     }
 }
 
-/// What is open now, inherited descriptors included. The three of stdio if `/proc` does not tell.
+/// The number of open descriptors, inherited ones included; 3 (stdio) if `/proc` cannot be read.
 #[must_use]
 pub fn open_files() -> u64 {
     std::fs::read_dir("/proc/self/fd").map_or(3, |entries| entries.count() as u64)

@@ -1,4 +1,4 @@
-//! One CLI process with its pipes and its counts: what starts it, and the handle that the pool holds.
+//! The factory that starts and counts invokers, and the handle that the pool holds for each.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -27,52 +27,52 @@ use life::{Cause, Clear, Deadlines};
 /// A turn on its way to an invoker: the prompt, and where the reply goes.
 #[derive(Debug)]
 pub struct Assignment {
-    /// What is asked.
+    /// The prompt.
     pub prompt: Prompt,
-    /// Where the events go; a closed receiver means that nobody wants them any more.
+    /// Receives the events; closed once the client has left.
     pub reply: mpsc::Sender<TurnEvent>,
-    /// It was handed back once already.
+    /// Another invoker has handed it back before; it is not retried again.
     pub retried: bool,
 }
 
-/// What an invoker tells whoever started it. `T` is the turn that is handed back.
+/// A report of an invoker to its owner. `T` is the type of a turn that is handed back.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Report<T> {
-    /// It answered `initialize`.
+    /// The CLI answered `initialize`.
     Ready {
         /// RSS of its process tree, in bytes.
         rss: u64,
     },
-    /// The leased turn is over; `None` when the CLI gave no count.
+    /// The turn is over; `usage` is `None` if the CLI gave no count.
     TurnOver {
         /// The turn's tokens.
         usage: Option<Usage>,
     },
-    /// It can be leased again.
+    /// The invoker can take the next turn.
     Idle {
         /// The conversation is empty.
         cleared: bool,
         /// RSS of its process tree, in bytes.
         rss: u64,
     },
-    /// It has proved that it forgot the conversation, and stops all the same.
+    /// `/clear` worked although the invoker stops afterwards.
     Cleared,
-    /// A turn failed before a byte of it was passed on: it can run again elsewhere.
+    /// The turn failed before any byte of it reached the client, so another invoker can run it.
     Returned(T),
     /// The account's quota is used up.
     RateLimited(QuotaHold),
-    /// It can't be leased any more.
+    /// The invoker takes no more turns.
     Leaving {
         /// Why.
         cause: Cause,
         /// RSS of its process tree, in bytes.
         rss: u64,
     },
-    /// Its process tree is empty.
+    /// The process tree is empty.
     Gone {
         /// Why.
         cause: Cause,
-        /// The CLI can't be started at all, whoever tries: it is missing, or not executable.
+        /// The CLI is missing or not executable, so that another start would fail as well.
         unusable: bool,
     },
 }
@@ -93,7 +93,7 @@ impl<T> Report<T> {
     }
 }
 
-/// What the pool tells an invoker.
+/// A command of the pool to an invoker.
 #[derive(Debug)]
 enum Command {
     Turn { assignment: Assignment, clear: Clear },
@@ -106,11 +106,11 @@ enum Command {
 pub struct Invoker {
     id: u64,
     commands: mpsc::Sender<Command>,
-    /// The model that its latest turn wanted; none for the one that it was started with.
+    /// The model of its latest turn; `None` is the model that it was started with.
     model: Option<String>,
 }
 
-/// As many commands as an invoker can be given before it has to read one: a turn, a stop, a kill, and one to spare.
+/// Capacity for the commands that can be sent before the invoker reads one: a turn, a stop, a kill, and one spare.
 const COMMANDS: usize = 4;
 
 impl Invoker {
@@ -120,12 +120,12 @@ impl Invoker {
         self.id
     }
 
-    /// Whether it runs the model that a prompt wants, unless the CLI has refused it.
+    /// Whether it already runs the model of `prompt`. Wrong only if the CLI refused the switch to it.
     pub(crate) fn runs_model_of(&self, prompt: &Prompt) -> bool {
         self.model == prompt.model
     }
 
-    /// Runs a turn. Only once it is ready or idle; gives the turn back when it is gone.
+    /// Runs a turn. The invoker must be ready or idle; returns the turn if the invoker is gone.
     pub(crate) fn assign_turn(&mut self, assignment: Assignment, clear: Clear) -> Result<(), Assignment> {
         self.model.clone_from(&assignment.prompt.model);
         let command = Command::Turn { assignment, clear };
@@ -135,18 +135,18 @@ impl Invoker {
         })
     }
 
-    /// Ends it by the ladder: after the running turn, or `now`.
+    /// Stops it with the ladder of `life::Rung`: after the running turn, or `now`.
     pub fn stop(&self, cause: StopReason, now: bool) {
         let _ = self.commands.try_send(Command::Stop { cause, now });
     }
 
-    /// Ends it at once, by killing its tree.
+    /// Kills its process tree.
     pub fn kill(&self) {
         let _ = self.commands.try_send(Command::Kill);
     }
 }
 
-/// Where an invoker's reports go, with its number.
+/// Receives the reports of an invoker, with its number.
 pub(crate) type Sink = Arc<dyn Fn(u64, Report<Assignment>) + Send + Sync>;
 
 /// Starts invokers, and counts those whose process tree is not known to be empty.
@@ -202,13 +202,13 @@ impl Factory {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Starts an invoker that reports to nobody. It counts as live, and the handle stops it when it is dropped.
+    /// Starts an invoker without a receiver for its reports. It counts as live; dropping the handle stops it.
     #[must_use]
     pub fn start_invoker(&self) -> Invoker {
         self.start_reporting(Arc::new(|_, _| {}))
     }
 
-    /// Starts an invoker that tells `sink` what happens to it.
+    /// Starts an invoker that reports to `sink`.
     pub(crate) fn start_reporting(&self, sink: Sink) -> Invoker {
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let (commands, receiver) = mpsc::channel(COMMANDS);
@@ -229,7 +229,7 @@ impl Factory {
         self.shared.high_water.load(Ordering::SeqCst)
     }
 
-    /// What pays for turns.
+    /// The account that pays for turns.
     #[must_use]
     pub fn account(&self) -> Account {
         self.shared.cli.account()
@@ -271,7 +271,7 @@ impl LiveInvoker {
         };
     }
 
-    /// Replaces what is known of the models, if it has changed: restarts cost no memory.
+    /// Stores the list of models if it has changed, so that a restart with the same list allocates nothing that stays.
     fn update_models(&self, mut models: Vec<Model>) {
         let mut known = self.factory.shared.models.lock().unwrap_or_else(PoisonError::into_inner);
         if *known != models {
@@ -284,7 +284,7 @@ impl LiveInvoker {
         (self.sink)(self.id, report);
     }
 
-    /// Its tree is empty. It is not counted any more before anybody is told, because whoever is told may start the next.
+    /// Ends the count and reports `Gone`. The count comes first: the receiver may start a replacement at once.
     fn report_gone(&mut self, cause: Cause, unusable: bool) {
         self.set_keeper(None);
         if std::mem::take(&mut self.counted) {
@@ -294,7 +294,7 @@ impl LiveInvoker {
     }
 }
 
-/// Should the task of an invoker panic, its processes end all the same and its slot is not lost.
+/// Runs also when the invoker's task panics: its processes end and its slot becomes free.
 impl Drop for LiveInvoker {
     fn drop(&mut self) {
         if self.counted {
@@ -304,7 +304,7 @@ impl Drop for LiveInvoker {
     }
 }
 
-/// RSS of what a keeper keeps, in bytes; the keeper itself, a few hundred kB of its own, included.
+/// RSS of a keeper's process tree, in bytes. The keeper itself adds a few hundred kB.
 fn keeper_tree_rss(keeper: Option<i32>) -> u64 {
     keeper.map_or(0, process_tree::tree_rss)
 }

@@ -4,10 +4,10 @@
 //! outlive both. The keeper is a *child subreaper*: whatever is orphaned below it becomes its own child, so it can go
 //! on killing until the kernel says that no child is left (`ECHILD`), and that is the only proof it accepts.
 //!
-//! It ends the tree when the CLI exits, when the server dies in any way (it watches the server's pidfd), and on
-//! SIGQUIT; SIGTERM goes on to the CLI. Then it relays the CLI's exit status: its code, or 128 + its signal.
+//! The keeper ends the tree when the CLI exits, when the server dies in any way (it watches the server's pidfd), and on
+//! SIGQUIT; it forwards SIGTERM to the CLI. Then it relays the CLI's exit status: its code, or 128 + its signal.
 //!
-//! It is a process of its own rather than a thread of the server so that a SIGKILL of the server leaves nothing.
+//! The keeper is a process and not a thread of the server, so that a SIGKILL of the server leaves nothing behind.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -39,14 +39,14 @@ pub mod exit {
     pub const NOT_FOUND: u8 = 127;
 }
 
-/// How long one look at a tree that does not die waits before the next. A SIGKILL takes effect within this, unless the
-/// process hangs in the kernel, and then looking more often would only burn the processor.
+/// Interval between two rounds of SIGKILL. A SIGKILL takes effect within this, unless the process hangs in the kernel, and
+/// then shorter intervals would only use up CPU time.
 const KILL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// A tree that keeps forking is stopped first, so that it holds still; this many passes at most before the kill.
+/// Rounds of SIGSTOP before the first SIGKILL. A tree that keeps forking would outrun the kill; a stopped one cannot fork.
 const MAX_STOP_PASSES: usize = 32;
 
-/// What the keeper is told on its command line.
+/// The keeper's command line.
 struct Task {
     parent: Pid,
     scratch: PathBuf,
@@ -76,7 +76,7 @@ fn failure(what: &str, error: impl std::fmt::Display) -> Failure {
     (exit::KEEPER, format!("{what}: {error}"))
 }
 
-/// To the server's ring of the CLI's stderr. If nobody reads it, nothing is lost but the words.
+/// Writes to the pipe of the CLI's stderr, whose end the server quotes in its error.
 fn write_to_stderr(message: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "{message}");
@@ -135,8 +135,8 @@ fn keep_tree(task: Task) -> Result<(u8, Task), Failure> {
     Ok((status, task))
 }
 
-/// A pidfd of the server. The server may die before it is opened, and its pid may be somebody else's by then; but as
-/// long as it is still our parent *afterwards*, the pidfd is the right one.
+/// A pidfd of the server. The server may die before this opens it, and its pid may be reused by then; but if the server is
+/// still our parent *afterwards*, the pidfd is the right one.
 fn watch_parent(parent: Pid) -> Result<OwnedFd, Failure> {
     let pidfd = pidfd_open(parent, PidfdFlags::empty()).map_err(|e| failure("watching the server", e))?;
     if getppid() == Some(parent) { Ok(pidfd) } else { Err(failure("watching the server", "it is gone already")) }
@@ -167,7 +167,7 @@ fn start_cli(task: &Task) -> Result<Pid, Failure> {
     }
 }
 
-/// From here on the CLI alone holds the pipes, so that their ends mean what they should.
+/// Leaves the pipes to the CLI alone, so that the server sees their end when the CLI closes them.
 fn close_own_stdio() {
     let null = std::fs::File::options().read(true).write(true).open("/dev/null");
     if let Ok(null) = null {
@@ -297,7 +297,7 @@ impl Signals {
         }
         signal_hook::flag::register(SIGTERM, Arc::clone(&terminate))?;
         signal_hook::flag::register(SIGQUIT, Arc::clone(&quit))?;
-        // After the flags: handlers run in the order of registration, and whoever is woken must see the flag.
+        // After the flags: handlers run in the order of registration, and the woken loop must see the flag.
         for signal in [SIGCHLD, SIGTERM, SIGQUIT] {
             signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
         }

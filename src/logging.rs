@@ -1,6 +1,6 @@
-//! The log, and everything else that this process says on stderr.
+//! The log, and everything else that this process writes to stderr.
 //!
-//! Serving and stopping never wait for whoever reads it. Lines go into a bounded queue, and one thread of its own writes
+//! Serving and stopping never wait for the reader of stderr. Lines go into a bounded queue, and one thread of its own writes
 //! them; only that thread waits for a full pipe, a stopped terminal or a slow disk. A line that finds the queue full, or
 //! that can't be written (the reader is gone, the disk is full), is lost and counted ([`lost_lines`]); once lines can be
 //! written again, a line in the gap says how many were lost. At the end of the process the rest of the queue has
@@ -89,7 +89,7 @@ where
     }
 }
 
-/// The line that stands where lines were lost. It looks like any other, whatever the filter says.
+/// The line in place of lost lines. The filter does not apply to it.
 fn loss_note(format: LogFormat, ansi: bool, lost: u64) -> Vec<u8> {
     let line = Arc::new(Mutex::new(Vec::new()));
     let written = Arc::clone(&line);
@@ -128,16 +128,17 @@ fn log_panic(queue: &LineQueue, info: &PanicHookInfo<'_>) {
     }
 }
 
-/// Says something to whoever started the program, past the log. Gives up after [`EXIT_FLUSH_TIMEOUT`].
+/// Writes a message to stderr, past the log. Gives up after [`EXIT_FLUSH_TIMEOUT`].
 pub fn notify(message: &str) {
     let line = format!("cc-openai-wrapper: {message}\n");
     run_with_flush_timeout(move || {
-        // If nobody reads it, nothing is lost but the words.
+        // stderr is closed: there is no other place for the message.
         let _ = Stderr.write_all(line.as_bytes());
     });
 }
 
-/// Runs something that writes to stderr, and may wait for its reader for ever; this waits [`EXIT_FLUSH_TIMEOUT`] at most.
+/// Runs `write` on a thread of its own and waits for it, but no longer than [`EXIT_FLUSH_TIMEOUT`]: a pipe without a reader can
+/// block it for ever.
 pub fn run_with_flush_timeout(write: impl FnOnce() + Send + 'static) {
     let (done, wait) = std::sync::mpsc::sync_channel(1);
     let writer = std::thread::Builder::new().spawn(move || {
@@ -151,8 +152,7 @@ pub fn run_with_flush_timeout(write: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// What is logged of one prompt or reply at most, in bytes. Even where JSON writes each byte as six, the queue has room for
-/// two of these.
+/// The logged part of one prompt or reply, in bytes. Even if JSON escapes each byte to six, the queue has room for two.
 pub const MAX_LOGGED_BODY: usize = 256 * 1024;
 
 /// The text as it is logged: its beginning, and how long it was, if it is longer than [`MAX_LOGGED_BODY`].

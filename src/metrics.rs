@@ -1,4 +1,4 @@
-//! What is counted and timed, as OpenMetrics text.
+//! Counters and histograms, encoded as OpenMetrics text.
 //!
 //! Counters and histograms live here; everything that is a fact of the moment is read when somebody asks ([`Snapshot`]).
 //! Every series exists from the start and none is ever added, so neither the memory nor the text grows with requests,
@@ -67,9 +67,9 @@ const SECONDS: [f64; 16] =
 pub enum Wait {
     /// An invoker took its turn.
     Served,
-    /// It was refused, at once or after a while.
+    /// The request was refused, at once or from the queue.
     Refused,
-    /// Its client left.
+    /// The client left.
     Left,
 }
 
@@ -88,7 +88,7 @@ pub enum Outcome {
     Done,
     /// With an error.
     Failed,
-    /// Nobody wanted it any more.
+    /// The client left.
     GivenUp,
 }
 
@@ -245,7 +245,7 @@ impl Metrics {
         self.turn_errors.update([error_label(error)], Counter::inc);
     }
 
-    /// What a turn that ended well cost.
+    /// Records the tokens of a turn that ended with a reply.
     pub fn record_tokens(&self, usage: Usage) {
         let Usage { input, cache_creation, cache_read, output } = usage;
         for (kind, count) in TOKENS.into_iter().zip([input, cache_creation, cache_read, output]) {

@@ -1,8 +1,8 @@
-//! Slots, standby, restarts and recovery: who serves next.
+//! Slots, standby, restarts and recovery.
 //!
-//! The decisions are in [`core`], a pure state machine behind one lock that is never held across an `await`. Whoever
-//! brings news (a request, an invoker's report, the clock) takes the lock, tells the core, and carries out what it
-//! answers. One task stands by for the clock and calls the observers.
+//! The decisions are in [`core`], a pure state machine behind one lock that is never held across an `await`. The source
+//! of an input (a request, an invoker's report, the clock) takes the lock, passes the input to the core, and carries out
+//! the core's effects. One task waits for the clock and calls the observers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -38,9 +38,9 @@ struct Shared {
     inner: Mutex<Inner>,
     factory: Factory,
     queue_timeout: Duration,
-    /// The driver has something to do: an event for the observers, or another time to wake up at.
+    /// Wakes the driver: there is an event for the observers, or another time for the next tick.
     driver: Notify,
-    /// An invoker has begun or ceased to serve.
+    /// Wakes `restart` and `stop`, which wait for a state of the core.
     changed: Notify,
     own: Weak<Shared>,
 }
@@ -53,33 +53,33 @@ struct Inner {
     events: VecDeque<LifeEvent>,
 }
 
-/// A request in the queue. One that was handed back by an invoker has been accepted already.
+/// A request in the queue. `accepted` is `None` for one that an invoker has handed back.
 struct Waiting {
     assignment: Assignment,
     accepted: Option<oneshot::Sender<Result<(), TurnError>>>,
 }
 
-/// A turn that an invoker is working on. Dropping it before its end interrupts the turn.
+/// A running turn. Dropping it before its end interrupts the turn.
 #[derive(Debug)]
 pub struct Turn {
     events: mpsc::Receiver<TurnEvent>,
     on_end: OnTurnEnd,
 }
 
-/// How a turn ended, as its reader saw it.
+/// How a turn ended for its reader.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum TurnEnd<'a> {
-    /// Well.
+    /// With a reply.
     Done(&'a Completion),
-    /// Badly.
+    /// With an error.
     Failed(&'a TurnError),
-    /// Nobody wanted it any more.
+    /// The reader dropped it.
     GivenUp,
 }
 
 type TurnEndCallback = Box<dyn FnOnce(TurnEnd<'_>) + Send>;
 
-/// Is told once how a turn ended.
+/// Calls back once with the end of a turn.
 #[derive(Default)]
 struct OnTurnEnd(Option<TurnEndCallback>);
 
@@ -104,13 +104,13 @@ impl Drop for OnTurnEnd {
 }
 
 impl Turn {
-    /// The turn whose events come from `events`.
+    /// A turn that reads its events from `events`.
     #[must_use]
     pub fn new(events: mpsc::Receiver<TurnEvent>) -> Self {
         Self { events, on_end: OnTurnEnd::default() }
     }
 
-    /// Has `on_end` told how the turn ends: once, when its end is read or when it is dropped without.
+    /// Calls `on_end` once: when the end of the turn is read, or when the turn is dropped before.
     #[must_use]
     pub fn on_end(self, on_end: impl FnOnce(TurnEnd<'_>) + Send + 'static) -> Self {
         Self { on_end: OnTurnEnd(Some(Box::new(on_end))), ..self }
@@ -129,7 +129,7 @@ impl Turn {
     }
 }
 
-/// The error of a turn whose events ended without saying how.
+/// The error of a turn whose events ended without `Done` or `Failed`.
 #[must_use]
 pub fn lost_turn_error() -> TurnError {
     TurnError::Cli("the turn ended without a result".to_owned())
@@ -144,11 +144,11 @@ pub struct TreeMemory {
     pub tree_rss: u64,
     /// Processes below the server that are not keepers: the CLIs, and whatever they started.
     pub cli_processes: usize,
-    /// What keeps them from outliving the server.
+    /// The mechanism that ends them with the server.
     pub containment: &'static str,
 }
 
-/// Each CLI has a keeper that is child subreaper.
+/// Each CLI has a keeper that is a child subreaper.
 const CONTAINMENT: &str = "subreaper";
 
 impl Pool {
@@ -191,22 +191,22 @@ impl Pool {
         }
     }
 
-    /// What the pool starts invokers with. Whatever is started through it counts as live.
+    /// The factory that starts the pool's invokers. Every invoker that it starts counts as live.
     #[must_use]
     pub fn factory(&self) -> &Factory {
         &self.shared.factory
     }
 
-    /// A snapshot.
+    /// A snapshot of the pool.
     #[must_use]
     pub fn status(&self) -> PoolStatus {
         let now = now();
         let status = self.shared.lock().core.status(now);
-        // Invokers that were started past the pool count as well.
+        // The factory also counts invokers that were not started by the core.
         PoolStatus { live: self.shared.factory.live(), high_water: self.shared.factory.high_water(), ..status }
     }
 
-    /// What pays for turns.
+    /// The account that pays for turns.
     #[must_use]
     pub fn account(&self) -> Account {
         self.shared.factory.account()
@@ -231,7 +231,7 @@ impl Pool {
         memory
     }
 
-    /// Replaces every serving invoker, as at a limit. Gives how many were replaced, once they were.
+    /// Replaces every serving invoker, as at a limit; returns how many, once they are replaced.
     pub async fn restart(&self) -> usize {
         let ids = self.shared.update_core(Core::restart);
         let mut changed = std::pin::pin!(self.shared.changed.notified());
@@ -251,12 +251,12 @@ impl Pool {
         }
     }
 
-    /// Says that the server lets nobody new in. Turns are served as before, so that whoever is in gets the answer.
+    /// Announces that the server accepts no new requests. Accepted ones get all the turns that they need.
     pub fn drain(&self) {
         self.shared.update_core(Core::drain);
     }
 
-    /// Gives up what still runs or waits, and ends when every invoker is gone.
+    /// Ends all running and waiting turns, and returns when every invoker is gone.
     pub async fn stop(&self) {
         self.shared.update_core(Core::stop);
         let mut changed = std::pin::pin!(self.shared.changed.notified());
@@ -270,7 +270,7 @@ impl Pool {
         }
     }
 
-    /// Gives up everything at once and kills what runs.
+    /// Ends all turns and kills every process tree.
     pub fn kill(&self) {
         self.shared.update_core(Core::kill);
     }
@@ -293,11 +293,11 @@ impl Drop for QueueEntry {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // A panic under the lock is a defect of ours; the state is still the best there is.
+        // A panic under the lock is our own bug; serving on with this state is better than failing every request.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the core something and carries out its answer.
+    /// Passes an input to the core and carries out its effects.
     fn update_core<T>(&self, what: impl FnOnce(&mut Core, Instant, &mut dyn Effects) -> T) -> T {
         let result = {
             let mut guard = self.lock();
@@ -320,7 +320,7 @@ impl Shared {
     fn enqueue_request(&self, request: Waiting) -> Result<QueueEntry, TurnError> {
         let ticket = self.register_request(request);
         let result = self.update_core(|core, now, fx| core.add_request(ticket, now, fx));
-        // Made before the result is looked at: it removes the request that was refused.
+        // Before `?` below: dropping the entry removes a request that was refused.
         let shared = self.own.upgrade().ok_or(TurnError::Stopping)?;
         let entry = QueueEntry { shared, ticket };
         result.map(|()| entry)
@@ -336,7 +336,7 @@ impl Shared {
     }
 }
 
-/// Carries out what the core wants, under the lock: nothing here waits.
+/// Carries out the effects of the core. Runs under the lock, so nothing here waits.
 struct EffectRunner<'a> {
     shared: &'a Shared,
     invokers: &'a mut BTreeMap<Id, Invoker>,
@@ -367,7 +367,7 @@ impl Effects for EffectRunner<'_> {
         let Some(invoker) = self.invokers.get_mut(&id) else { return false };
         match invoker.assign_turn(waiting.assignment, clear) {
             Ok(()) => {
-                // If the request has gone away in this instant, the invoker sees that its reply has no reader.
+                // If the client has left in this instant, the invoker finds the reply channel closed.
                 let _ = waiting.accepted.map(|accepted| accepted.send(Ok(())));
                 true
             }
@@ -412,7 +412,7 @@ async fn run_driver(shared: Arc<Shared>, observers: Vec<Arc<dyn Observer>>) {
             let events = std::mem::take(&mut inner.events);
             (events, inner.core.next_tick(now()), inner.core.is_over())
         };
-        // Consumed, so that nothing of them is kept while nothing happens.
+        // Consumed by value, so that an idle pool holds no memory of past events.
         for event in events {
             for observer in &observers {
                 observer.event(&event);

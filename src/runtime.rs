@@ -32,7 +32,7 @@ pub enum RuntimeError {
     Io {
         /// Which folder.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
     /// The folder could be filled by somebody else.
@@ -53,7 +53,7 @@ pub enum RuntimeError {
 pub struct RuntimeFolder {
     path: PathBuf,
     instance: String,
-    /// Each file that was kept, with its contents.
+    /// The private files in the folder, with their contents.
     files: Vec<(PathBuf, String)>,
 }
 
@@ -65,7 +65,7 @@ impl RuntimeFolder {
         ensure_private_folder(&root)?;
         let swept = sweep_dead_servers(&root);
         if swept > 0 {
-            tracing::warn!(processes = swept, "ended what a killed server had left");
+            tracing::warn!(processes = swept, "ended processes that a killed server had left");
         }
         let pid = rustix::process::getpid().as_raw_nonzero().get();
         let own = ProcessId::of(pid).ok_or(RuntimeError::NoProc(pid))?;
@@ -98,8 +98,8 @@ impl RuntimeFolder {
         Ok(path)
     }
 
-    /// Makes the folder and its files again where they are gone: whatever cleans a folder for temporary files must not
-    /// keep a server from starting its next CLI.
+    /// Makes the folder and its files again if they are gone: a job that cleans /tmp must not keep a server from starting its
+    /// next CLI.
     pub fn restore_files(&self) -> Result<(), RuntimeError> {
         if !self.path.is_dir() {
             self.path.parent().map_or(Ok(()), ensure_private_folder)?;
@@ -122,7 +122,7 @@ impl RuntimeFolder {
         format!("{}.{invoker}", self.instance)
     }
 
-    /// Ends what one invoker has left although its keeper is gone. Gives how many processes it ended.
+    /// Kills the processes of an invoker whose keeper is gone; returns how many.
     pub fn end_leftovers(&self, invoker: u64, keeper: Option<i32>) -> usize {
         let mark = self.mark(invoker);
         let ended = kill_marked(|value| value == mark);
@@ -171,7 +171,7 @@ fn ensure_private_folder(path: &Path) -> Result<(), RuntimeError> {
     Err(RuntimeError::NotPrivate { path: path.to_path_buf(), what })
 }
 
-/// Ends what carries the mark of a server that is gone, and removes its folder. Gives how many processes it ended.
+/// Kills the marked processes of servers that are gone and removes their folders; returns how many processes.
 fn sweep_dead_servers(root: &Path) -> usize {
     let Ok(entries) = std::fs::read_dir(root) else { return 0 };
     let mut ended = 0;
@@ -193,7 +193,7 @@ fn owner_of_folder(name: &str) -> Option<ProcessId> {
     Some(ProcessId { pid, start_time })
 }
 
-/// A tree that keeps forking may need several looks; one that is dead needs one.
+/// Rounds of kills: a tree that keeps forking may need several.
 const MAX_PASSES: usize = 100;
 
 /// Kills every process whose mark `matches`.
@@ -210,7 +210,7 @@ fn kill_marked(matches: impl Fn(&str) -> bool) -> BTreeSet<ProcessId> {
     ended
 }
 
-/// Between two looks. A SIGKILL takes effect within this.
+/// Interval between two rounds. A SIGKILL takes effect within this.
 const PASS_INTERVAL: std::time::Duration = std::time::Duration::from_millis(2);
 
 /// Where a server is child subreaper, the orphans of a killed keeper have become its children: those that were ended

@@ -1,4 +1,4 @@
-//! Tasks that are joined, and the one signal that ends them.
+//! A set of tasks that are told to stop together and joined.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -63,7 +63,7 @@ impl Tasks {
         self.stop.clone().cancelled_owned()
     }
 
-    /// Tells every task that nobody waits any longer for a good end.
+    /// Tells every task that the grace period is over.
     pub fn hurry(&self) {
         self.hurry.cancel();
     }
@@ -80,8 +80,8 @@ impl Tasks {
     }
 }
 
-/// How many tasks of a set are alive, by the line that spawned them. It has one entry for each such line of the code,
-/// for ever, and nothing for each task.
+/// The number of live tasks by the source line that spawned them. Memory is one entry for each such line and nothing for
+/// each task.
 #[derive(Debug, Clone, Default)]
 pub struct SpawnCounts {
     alive: Arc<Mutex<BTreeMap<SpawnSite, usize>>>,
@@ -109,7 +109,7 @@ impl SpawnCounts {
     }
 }
 
-/// A task that has not ended; also one that is aborted ends.
+/// Counts one live task. A guard, so that aborted and panicked tasks are counted down as well.
 struct TaskCount {
     counts: SpawnCounts,
     site: SpawnSite,

@@ -1,31 +1,31 @@
-//! The vocabulary between a request and an invoker: what a turn is asked, what it answers, how it can fail.
+//! The types between a request and an invoker: prompt, events, completion, error.
 //!
-//! This leaf knows nothing of HTTP, of processes or of the CLI's JSON.
+//! This module knows nothing of HTTP, processes or the CLI's JSON.
 
 use std::time::Duration;
 
-/// One user message for the CLI, and what the reply may cost.
+/// One user message for the CLI.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prompt {
     /// The whole text of the user message, system and earlier messages included.
     pub text: String,
-    /// The model that answers, as the CLI knows it; none for the one that the CLI was started with.
+    /// The CLI's name of the model; `None` is the model that the CLI was started with.
     pub model: Option<String>,
-    /// The client sees the reply piece by piece. If it does not, nothing of a turn has reached it before its end, so
-    /// that a turn which breaks in the middle can run again unseen.
+    /// The client gets the reply in pieces. Without this, no part of the reply reaches it before the end, so a turn that
+    /// fails in the middle can be retried.
     pub streamed: bool,
 }
 
 /// A model that the CLI offers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
-    /// What the CLI is asked for, for example `haiku`.
+    /// The name for `set_model`, for example `haiku`.
     pub name: String,
     /// The full id that it stands for, where the CLI tells it, for example `claude-haiku-5-5`.
     pub id: Option<String>,
 }
 
-/// What a turn hands back while it runs. After `Done` or `Failed` nothing follows.
+/// An event of a running turn. `Done` or `Failed` is the last one.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TurnEvent {
     /// A piece of the reply's text, in order. Only for a [`Prompt`] that is streamed.
@@ -69,7 +69,7 @@ impl Usage {
         self.input + self.cache_creation + self.cache_read
     }
 
-    /// Both together, each count by itself.
+    /// The sum, count by count.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {
@@ -80,7 +80,7 @@ impl Usage {
         }
     }
 
-    /// What the conversation holds after this turn, in tokens.
+    /// Size of the conversation after this turn, in tokens.
     #[must_use]
     pub fn context(&self) -> u64 {
         self.prompt() + self.output
@@ -132,7 +132,7 @@ pub enum TurnError {
     /// No CLI can be started; a probe tries again.
     #[error("the CLI is offline: {reason}")]
     Offline {
-        /// What is wrong, in words that tell the next step.
+        /// The failure, with the next step.
         reason: String,
         /// When the next probe is due.
         retry_after: Duration,

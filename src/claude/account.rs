@@ -1,4 +1,4 @@
-//! Whose money the CLI spends: which variables of the server's environment reach it.
+//! Billing: which variables of the server's environment reach the CLI.
 //!
 //! The CLI takes a key from its environment before its own login, without a word, and sends headers that it finds there
 //! beside it. So with `subscription` nothing that would bill somewhere else is passed on, and with `api-key` something of
@@ -9,7 +9,7 @@ use std::fmt;
 
 use crate::config::Auth;
 
-/// What pays for turns. It never holds the key itself.
+/// The account that pays for turns. The key itself is never stored here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Account {
     /// The login that the CLI has of its own, or `CLAUDE_CODE_OAUTH_TOKEN`.
@@ -40,7 +40,7 @@ const CLOUD_SWITCHES: [&str; 7] = [
 /// Keys that the CLI takes, in its order.
 const API_KEYS: [&str; 2] = ["ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"];
 
-/// What else is billed somewhere else than the CLI's own login.
+/// Other variables that would bill another account than the CLI's own login.
 const OTHER_BILLING_VARIABLES: [&str; 11] = [
     "ANTHROPIC_AWS_API_KEY",
     "ANTHROPIC_CUSTOM_HEADERS",
@@ -59,7 +59,7 @@ const OTHER_BILLING_VARIABLES: [&str; 11] = [
 const LOGIN_VARIABLES: [&str; 3] =
     ["CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CODE_OAUTH_REFRESH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN_FILE_DESCRIPTOR"];
 
-/// What pays under `auth`, where `is_set` tells which variables the environment has.
+/// Chooses the account for `auth`; `is_set` looks a variable up in the environment.
 pub fn select_account(auth: Auth, is_set: impl Fn(&str) -> bool) -> Result<Account, KeyMissing> {
     match auth {
         Auth::Subscription => Ok(Account::Subscription),

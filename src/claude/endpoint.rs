@@ -1,4 +1,4 @@
-//! Where the CLI sends its requests, if the environment sends it elsewhere.
+//! The API address that the environment sets for the CLI.
 
 /// The variable that the CLI takes its API's address from, whoever pays.
 pub const VARIABLE: &str = "ANTHROPIC_BASE_URL";

@@ -1,6 +1,6 @@
 //! The CLI's JSON, both ways: which lines matter to a server, and how they are written.
 //!
-//! Every version of the CLI adds types and keys. What is not named here is passed over, as [`ClaudeEvent::Other`].
+//! Every version of the CLI adds types and keys. Unknown ones are ignored as [`ClaudeEvent::Other`].
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use crate::turn::{Model, Usage};
 pub struct Line<'a> {
     /// The conversation that the line belongs to, where the line says so. `/clear` begins a new one.
     pub session: Option<Cow<'a, str>>,
-    /// What the line says.
+    /// The event.
     pub event: ClaudeEvent,
 }
 
-/// What a line of the CLI's stdout says, as far as a server has to know it.
+/// The events that matter to the server.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ClaudeEvent {
     /// `system/init`: a turn begins.
@@ -58,7 +58,7 @@ pub enum ClaudeEvent {
     ControlResponse {
         /// Which one.
         request_id: String,
-        /// What the CLI says is wrong, if something is.
+        /// The CLI's error, if it refused.
         error: Option<ControlError>,
         /// The models that the answer to `initialize` lists.
         models: Vec<Model>,
@@ -67,7 +67,7 @@ pub enum ClaudeEvent {
     ControlRequest {
         /// To be repeated in the answer.
         request_id: String,
-        /// What it asks, for example `can_use_tool`.
+        /// The kind of question, for example `can_use_tool`.
         subtype: String,
     },
     /// A type that a server need not know.
@@ -143,7 +143,7 @@ pub enum EventError {
     /// Not an object at all, for example a warning that a library printed. Passed over.
     #[error("not JSON")]
     Noise,
-    /// It began like JSON and is none, or a known type lacks what it must have.
+    /// The line begins like JSON and is none, or a known type lacks a required field.
     #[error("a broken line: {0}")]
     Broken(#[from] serde_json::Error),
 }

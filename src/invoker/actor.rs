@@ -1,8 +1,8 @@
-//! The one task that owns a CLI process and its pipes. It carries out what [`super::life`] decides.
+//! The task that owns a CLI process and its pipes, and carries out the actions of [`super::life`].
 //!
 //! Everything that can happen to the process is one branch of one `select!`, and every branch is cancel-safe: lines
 //! come through a decoder that keeps what it has read, writes go through a buffer that keeps what was not written. So
-//! a CLI that floods one pipe while it ignores another blocks nothing. Nobody ever aborts this task: it ends when the
+//! a CLI that floods one pipe while it ignores another blocks nothing. This task is never aborted: it ends when the
 //! process tree is empty.
 
 use std::collections::VecDeque;
@@ -29,21 +29,21 @@ use crate::turn::{TurnError, TurnEvent};
 
 mod events;
 
-/// Events of a turn that wait for the client. Two places are always kept for the last piece of text and the end, so
-/// that an ending never has to wait for a slow client.
+/// Capacity for the events of a turn that the client has not read. Two of them are reserved for the last piece of text
+/// and the end, so that the end of a turn never waits for a slow client.
 pub(crate) const REPLY_QUEUE: usize = 16;
 const RESERVED_EVENTS: usize = 2;
 
-/// How much room an empty read buffer has, in bytes: several deltas. It grows for a longer line.
+/// Capacity of an empty read buffer: several deltas. The buffer grows for a longer line.
 const READ_BUFFER_BYTES: usize = 8 * 1024;
 
-/// How many bytes of answers may wait for a CLI that asks and does not read. Its own questions were never seen to come
-/// more than one at a time, and an answer has a few hundred bytes.
+/// Bytes of answers that may wait for a CLI that sends control requests and reads no answers. In every recording it sends
+/// one at a time, and an answer has a few hundred bytes.
 const MAX_QUEUED_ANSWER_BYTES: usize = 256 * 1024;
 
-/// How much of the CLI's stderr is kept, in bytes.
+/// The end of the CLI's stderr that stays in memory.
 const MAX_STDERR_TAIL_BYTES: usize = 64 * 1024;
-/// How much of it goes into an error message, in bytes.
+/// The end of stderr that goes into an error message.
 const MAX_STDERR_IN_ERROR_BYTES: usize = 600;
 
 /// After the exit, how long to wait for the rest of the output. The tree is empty by then, so the pipes have no
@@ -74,7 +74,7 @@ struct Running {
     reply: Reply,
     /// Events that wait until the client has taken others.
     waiting: VecDeque<TurnEvent>,
-    /// A byte of it was passed on: it cannot run again elsewhere.
+    /// A byte of it has reached the client, so it cannot be retried.
     forwarded: bool,
 }
 
@@ -87,7 +87,7 @@ struct Actor {
     pid: Option<i32>,
     stdin: Option<ChildStdin>,
     outbox: BytesMut,
-    /// How many bytes of answers to the CLI's questions have gone into the outbox since it was last empty.
+    /// Bytes of answers to control requests in the outbox since it was last empty.
     answers: usize,
     binding: TurnBinding,
     stdout: FramedRead<ChildStdout, LineDecoder>,
@@ -96,13 +96,13 @@ struct Actor {
     stderr_open: bool,
     stderr_tail: VecDeque<u8>,
     turn: Option<Running>,
-    /// The model that answers; none before `initialize` was answered.
+    /// The current model; `None` before `initialize` was answered.
     model: Option<String>,
-    /// The model that the CLI was asked to switch to.
+    /// The model of a `set_model` that is not answered yet.
     asked_model: Option<String>,
     /// How the `result` that is being handled ends the turn.
     finished: Option<Finished>,
-    /// What the stream said when it broke.
+    /// The error of a stream that ended early; part of the description of the exit that follows.
     broken: Option<String>,
     /// Once stdout has ended: until when the exit has to follow.
     exit_due: Option<Instant>,
@@ -208,7 +208,7 @@ impl Actor {
         self.live.report(report);
     }
 
-    /// Between turns nothing is kept of the longest line that has come, whatever came after it.
+    /// Gives back the memory of long lines between turns.
     fn shrink_read_buffer(&mut self) {
         if self.turn.is_none() && self.stdout.read_buffer().is_empty() {
             *self.stdout.read_buffer_mut() = BytesMut::with_capacity(READ_BUFFER_BYTES);
@@ -242,33 +242,33 @@ impl Actor {
         wanted.unwrap_or(&self.live.factory.shared.model)
     }
 
-    /// To the keeper. Until it has been waited for, its pid is its own.
+    /// Signals the keeper. Its pid cannot be reused before it has been waited for.
     fn signal_keeper(&self, signal: rustix::process::Signal) {
         if let (None, Some(pid)) = (self.exit, self.pid.and_then(rustix::process::Pid::from_raw)) {
             let _ = rustix::process::kill_process(pid, signal);
         }
     }
 
-    /// The keeper did not do its work within its time (somebody stopped it, or it hangs in the kernel).
+    /// Kills a keeper that did not end the tree in time: it was stopped with SIGSTOP, or it hangs in the kernel.
     fn kill_keeper(&mut self) {
-        tracing::error!(invoker = self.live.id, "the keeper does not answer; killing it and its tree");
+        tracing::error!(invoker = self.live.id, "the keeper did not end the process tree in time; killing both");
         self.signal_keeper(rustix::process::Signal::KILL);
         self.end_orphans();
     }
 
-    /// Ends what is left of a tree whose keeper is gone.
+    /// Ends the rest of a tree whose keeper is gone.
     fn end_orphans(&self) {
         let ended = self.live.factory.shared.runtime.end_leftovers(self.live.id, self.pid);
-        tracing::warn!(invoker = self.live.id, processes = ended, "the keeper was killed; ended what it had kept");
+        tracing::warn!(invoker = self.live.id, processes = ended, "the keeper was killed; ended the processes it left");
     }
 
     fn finish_life(&mut self, cause: Cause) {
         let status = self.exit.map(|(status, _)| status);
         if status.is_none_or(|s| s.code().is_none()) {
-            // The keeper was killed: what it kept is on its own now.
+            // Only a kill ends a keeper without an exit code, and then its tree may still run.
             self.end_orphans();
         }
-        // A turn that was leased in this instant has not begun: it runs elsewhere.
+        // A turn that was assigned in this instant has not begun, so another invoker can run it.
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
             if let Command::Turn { assignment, .. } = command {
@@ -277,14 +277,14 @@ impl Actor {
             }
         }
         let code = status.and_then(|s| s.code()).and_then(|c| u8::try_from(c).ok());
-        // A CLI that has started can be started; from then on the code is its own.
+        // After `initialize` the codes 126 and 127 can only be the CLI's own.
         let not_started = matches!(code, Some(keeper::exit::NOT_FOUND | keeper::exit::NOT_EXECUTABLE));
         let unusable = not_started && self.model.is_none();
         self.live.report_gone(cause, unusable);
     }
 }
 
-/// Writes a part of the outbox; waits for ever when there is nothing to write to.
+/// Writes a part of the outbox; never ends without a stdin.
 async fn write_outbox(stdin: &mut Option<ChildStdin>, outbox: &mut BytesMut) -> std::io::Result<usize> {
     match stdin {
         Some(stdin) => stdin.write_buf(outbox).await,
@@ -292,7 +292,7 @@ async fn write_outbox(stdin: &mut Option<ChildStdin>, outbox: &mut BytesMut) -> 
     }
 }
 
-/// Ends when the client has room for more (if that is what is waited for), or is gone.
+/// Ends when the client is gone or, if `blocked`, when its queue has room again.
 async fn wait_for_client(client: Option<&mpsc::Sender<TurnEvent>>, blocked: bool) {
     let Some(client) = client else { return };
     if blocked {

@@ -1,6 +1,6 @@
 //! Which turn a line of the CLI belongs to. Pure.
 //!
-//! No line repeats the prompt that it answers. What ties the two together, the same in every recorded version:
+//! No line of the CLI names the prompt that it answers. These rules held in every recorded version:
 //!
 //! - A prompt is answered by one `system/init`, then text, then one `result`; so is `/clear`, and on a CLI that knows it
 //!   a `conversation_reset` comes first. Nothing of a turn comes before its `init` or after its `result`.
@@ -16,7 +16,7 @@
 
 use crate::claude::event::{ClaudeEvent, Line};
 
-/// What the CLI was given to do.
+/// Work for the CLI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
     /// A prompt.
@@ -25,7 +25,7 @@ pub enum Work {
     Clear,
 }
 
-/// Why a line belongs to no work that the CLI has now.
+/// A line that does not belong to the CLI's current work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Misplaced {
     /// `system/init`, without a prompt or a second time.
@@ -55,13 +55,13 @@ enum Stage {
     Begun(Work),
 }
 
-/// Follows the lines of one process; by default of one that has been given nothing to do.
+/// Follows the lines of one process. The default is a process without work.
 #[derive(Debug, Default)]
 pub struct TurnBinding {
     stage: Stage,
     /// The conversation was reset for the `/clear` that is under way.
     is_reset: bool,
-    /// That of the latest `system/init`.
+    /// The session id of the latest `system/init`.
     session: Option<String>,
     /// The running turn has begun a message.
     in_message: bool,
@@ -70,7 +70,7 @@ pub struct TurnBinding {
 }
 
 impl TurnBinding {
-    /// The CLI is given something to do. Only when its work before has had a result.
+    /// Begins the CLI's next work. The work before it must have had a `result`.
     pub fn begin_work(&mut self, work: Work) {
         self.stage = Stage::Asked(work);
         self.is_reset = false;
@@ -82,7 +82,7 @@ impl TurnBinding {
         self.frames_messages
     }
 
-    /// Takes the next line; fails when it does not belong to what the CLI has to do.
+    /// Checks the next line; fails if it does not belong to the current work.
     pub fn check_line(&mut self, line: &Line<'_>) -> Result<(), Misplaced> {
         let session = line.session.as_deref();
         match &line.event {

@@ -1,4 +1,4 @@
-//! An invoker's life as a pure function: (phase, input, now) → (phase, actions). No process, no pipe, no clock.
+//! The state machine of one invoker: (phase, input, now) → (phase, actions). It has no process, no pipe and no clock.
 //!
 //! | phase | ends by |
 //! | --- | --- |
@@ -42,57 +42,57 @@ pub struct Deadlines {
 /// Whether the conversation is reset after a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clear {
-    /// It goes on with the next turn.
+    /// The next turn continues the conversation.
     Never,
-    /// Unless the invoker stops after the turn: nobody will see the conversation then.
+    /// Reset it, unless the invoker stops after the turn: then the conversation ends with the process.
     IfKept,
-    /// Also when it stops, because it is in doubt whether this CLI can do it.
+    /// Reset it even if the invoker stops, to find out whether this CLI can.
     Always,
 }
 
 /// Why an invoker ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
-    /// The pool wanted it so.
+    /// It was stopped as planned.
     Planned(StopReason),
-    /// The CLI could not prove that it forgot the last request; `unable` when it said so, and will never be able to.
+    /// The CLI did not confirm `/clear`, so the next turn could see the last conversation.
     NotCleared {
-        /// `/clear` was answered without a `conversation_reset`.
+        /// `/clear` was answered like a prompt, so this CLI does not have the command.
         unable: bool,
     },
-    /// It broke over `set_model`. That is the fault of the one turn that wanted this model, and shows nothing about the
-    /// CLI: it is replaced, and not counted as a failure.
+    /// `set_model` was not answered, or the process ended during it. The requested model is at fault, not the CLI, so this
+    /// does not count as a failure.
     NotSwitched(String),
-    /// It broke.
+    /// The process or its protocol failed.
     Failed(String),
 }
 
-/// What happens to an invoker.
+/// An input of the state machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// `initialize` was answered; `Err` with the CLI's words when it refused.
+    /// `initialize` was answered; `Err` has the CLI's error message.
     Initialized(Result<(), String>),
     /// A turn is to run. Only in `Ready`.
     Lease {
         /// Whether the conversation is to be reset after it.
         clear: Clear,
-        /// It wants another model than the one that answers now.
+        /// The turn needs another model than the current one.
         switch: bool,
     },
-    /// `set_model` was answered; `Err` with how the turn ends when the CLI refused.
+    /// `set_model` was answered; `Err` has the error of the turn.
     Switched(Result<(), TurnError>),
-    /// The CLI wrote something that belongs to no other input.
+    /// The CLI wrote a line that is no other input.
     Activity,
     /// A `result` line.
     TurnEnded {
-        /// It is one of success.
+        /// The result reports success.
         success: bool,
-        /// If more text of this turn came, it could be told from the next turn's.
+        /// Late text of this turn can be distinguished from the text of the next turn.
         detects_late_text: bool,
     },
     /// A `conversation_reset` line.
     Reset,
-    /// Nobody wants the running turn any more: interrupt it.
+    /// The client has left: interrupt the running turn.
     GiveUp,
     /// Stop: a running turn may end first, unless `now`.
     Stop {
@@ -131,11 +131,11 @@ pub enum Message {
 pub enum Ending {
     /// With a `result`.
     Completed,
-    /// Nobody wanted it any more.
+    /// The client left.
     GivenUp,
     /// A deadline: which, and how long it was.
     Deadline(&'static str, Duration),
-    /// The CLI refused the turn's model; nothing was said.
+    /// The CLI refused the turn's model before the prompt was sent.
     Refused(TurnError),
     /// The server is stopping.
     Stopping,
@@ -143,33 +143,33 @@ pub enum Ending {
     Failed(String),
 }
 
-/// What the owner of the process has to do.
+/// An action for the owner of the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Write a line.
     Send(Message),
-    /// Close the CLI's stdin: the gentle way to end it.
+    /// Close the CLI's stdin, on which it exits by itself.
     CloseStdin,
     /// Send SIGTERM.
     Terminate,
     /// Let the keeper kill the tree.
     KillTree,
-    /// The keeper does not answer: kill it and the tree.
+    /// Kill a keeper that does not exit, and the tree.
     Abandon,
     /// The leased turn is over.
     EndTurn(Ending),
-    /// It has started.
+    /// Report [`Ready`](super::Report::Ready).
     ReportReady,
-    /// It can be leased again.
+    /// Report [`Idle`](super::Report::Idle).
     ReportIdle {
         /// The conversation is empty.
         cleared: bool,
     },
-    /// It has proved that it forgot the conversation, and stops all the same.
+    /// Report [`Cleared`](super::Report::Cleared).
     ReportCleared,
-    /// It can't be leased any more.
+    /// Report [`Leaving`](super::Report::Leaving).
     ReportLeaving(Cause),
-    /// It is gone.
+    /// Report [`Gone`](super::Report::Gone).
     ReportGone(Cause),
 }
 
@@ -200,7 +200,7 @@ pub enum Phase {
     Switching {
         /// Until when the CLI has to answer.
         deadline: Instant,
-        /// Somebody still wants the turn.
+        /// The client is still there.
         wanted: bool,
         /// Reset the conversation afterwards.
         clear: Clear,
@@ -218,7 +218,7 @@ pub enum Phase {
         /// Stop afterwards.
         stop_after: Option<StopReason>,
     },
-    /// A turn that nobody wants is being ended.
+    /// A turn without a client is being interrupted.
     Interrupting {
         /// Until when.
         deadline: Instant,
@@ -229,9 +229,9 @@ pub enum Phase {
     Clearing {
         /// Until when.
         deadline: Instant,
-        /// The proof has come.
+        /// `conversation_reset` has come.
         reset: bool,
-        /// The proof matters also when it stops.
+        /// Wait for the outcome even if the invoker is to stop.
         has_to_prove: bool,
         /// Stop afterwards.
         stop_after: Option<StopReason>,
@@ -342,7 +342,7 @@ impl Life {
         if let Some(cause) = stop_after {
             return self.begin_stopping(actions, Cause::Planned(cause), now);
         }
-        // Nothing was said: the conversation is what it was.
+        // No prompt was sent, so the conversation is unchanged.
         self.phase = Phase::Ready;
         actions.push(Action::ReportIdle { cleared: false });
         actions
@@ -360,7 +360,7 @@ impl Life {
             Phase::Busy { stop_after, clear, .. } => {
                 self.after_turn(vec![Action::EndTurn(Ending::Completed)], clear, stop_after, now)
             }
-            // The next turn must not get what may still come of this one.
+            // Text of this turn that comes late would be taken for text of the next turn.
             Phase::Interrupting { .. } if !detects_late_text => {
                 self.begin_stopping(Vec::new(), Cause::Planned(StopReason::Restart(RestartReason::Isolation)), now)
             }
@@ -375,10 +375,10 @@ impl Life {
             Phase::Clearing { reset: false, stop_after: Some(cause), .. } => {
                 self.enter_ladder(Cause::Planned(cause), now)
             }
-            // Answered as if it were a prompt: this CLI does not know `/clear`. An error says nothing about that.
+            // A success without a reset: the CLI took `/clear` for a prompt. An error says nothing about that.
             Phase::Clearing { reset: false, .. } => self.enter_ladder(Cause::NotCleared { unable: success }, now),
             Phase::Starting { .. } | Phase::Ready | Phase::Switching { .. } => {
-                self.fail("a result that nobody asked for".to_owned(), now)
+                self.fail("a result came without a prompt".to_owned(), now)
             }
             Phase::Stopping { .. } | Phase::Gone => Vec::new(),
         }
@@ -482,12 +482,12 @@ impl Life {
         self.enter_ladder(self.failure_cause(what), now)
     }
 
-    /// Why it ends, when it breaks now.
+    /// The cause of a failure at this point.
     fn failure_cause(&self, what: String) -> Cause {
         if matches!(self.phase, Phase::Switching { .. }) { Cause::NotSwitched(what) } else { Cause::Failed(what) }
     }
 
-    /// Steps onto the ladder. Does nothing to who is on it already: the first cause is the true one.
+    /// Begins to stop. Without effect on an invoker that already stops: the first cause is the true one.
     fn enter_ladder(&mut self, cause: Cause, now: Instant) -> Vec<Action> {
         match &self.phase {
             Phase::Stopping { .. } | Phase::Gone => Vec::new(),

@@ -8,13 +8,13 @@ use crate::turn::{Completion, TurnError, Usage};
 /// The reply of the running turn, as far as it has come.
 #[derive(Debug, Default)]
 pub struct Reply {
-    /// What came in pieces.
+    /// Text of the deltas.
     text: String,
-    /// How many bytes of `text` the completed blocks have repeated.
+    /// Bytes of `text` that completed blocks have repeated.
     confirmed: usize,
-    /// What the completed blocks have beyond `text`.
+    /// Text of completed blocks beyond that of the deltas.
     rest: String,
-    /// A completed block has another text than its pieces had.
+    /// A completed block differs from its deltas.
     contradicts: bool,
     model: Option<String>,
     stop_reason: Option<String>,
@@ -33,7 +33,7 @@ pub struct Finished {
     pub usage: Usage,
 }
 
-/// The text of a `result` is not the text of the turn that it would end: it may be another client's reply.
+/// The text of a `result` is not the text of its turn, so it may be another client's reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the text of a result is not the text of its turn")]
 pub struct ForeignResult;
@@ -44,7 +44,7 @@ impl Reply {
         self.model = model.or_else(|| self.model.take());
     }
 
-    /// A piece of text. False: the reply is longer than `limit` bytes and must not go on.
+    /// Adds a delta. Returns false if the reply is longer than `limit` bytes and has to be ended.
     #[must_use]
     pub fn add_delta(&mut self, text: &str, limit: usize) -> bool {
         // Pieces of one block after the whole of another, which had none: their order is lost.
@@ -53,7 +53,7 @@ impl Reply {
         self.text.len() + self.rest.len() <= limit
     }
 
-    /// The whole text of a block. False: the reply is longer than `limit` bytes and must not go on.
+    /// Adds the whole text of a block. Returns false if the reply is longer than `limit` bytes and has to be ended.
     #[must_use]
     pub fn add_block(&mut self, text: &str, limit: usize) -> bool {
         let open = &self.text[self.confirmed..];
@@ -121,8 +121,8 @@ fn result_error(result: TurnResult, quota_in: Option<Duration>) -> TurnError {
     }
 }
 
-/// How a turn ends whose model the CLI refused. For a name that it does not know, 2.1.330 asks the API first; what the
-/// API says then need not be about the model.
+/// The error of a turn whose model the CLI refused. For an unknown name, 2.1.330 asks the API first, and the API's error
+/// need not be about the model.
 #[must_use]
 pub fn model_switch_error(model: String, error: ControlError) -> TurnError {
     let ControlError { words, code } = error;
@@ -135,14 +135,14 @@ pub fn model_switch_error(model: String, error: ControlError) -> TurnError {
     TurnError::Api { status, message: words, retry_after }
 }
 
-/// Older versions (2.1.19) tell the status in the words alone: `API Error: 529 {…}`.
+/// Reads the status from the message: 2.1.19 has no field for it, only `API Error: 529 {…}`.
 fn parse_status(message: &str) -> Option<u16> {
     let words = message.strip_prefix("API Error: ").or_else(|| message.strip_prefix("API error: "))?;
     let status = words.split(' ').next()?.parse().ok()?;
     (400..600).contains(&status).then_some(status)
 }
 
-/// The CLI does not pass the API's own Retry-After on; it has already tried again with growing delays by itself.
+/// A guess: the CLI does not show the API's Retry-After, and has already retried with growing delays itself.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What is logged: `--log`, read strictly. A word that is not known would otherwise be taken for the name of a module, and
-//! silence everything else.
+//! The filter of `--log`, parsed strictly. `tracing` takes an unknown word for the name of a module, which would silence
+//! everything else.
 
 use std::str::FromStr;
 

@@ -1,4 +1,4 @@
-//! Lines on their way from whoever logs to the one thread that writes.
+//! The queue between the threads that log and the thread that writes.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// What the lines in the queue take at most, in bytes, [`LINE_OVERHEAD`] of each included. The line that is being written
-/// comes on top of it.
+/// Limit of the queue, with [`LINE_OVERHEAD`] for each line. The line that is being written does not count.
 pub(super) const MAX_QUEUED_BYTES: usize = 4 * 1024 * 1024;
 
-/// What a line takes beside its bytes: its place in the queue, and what the allocator adds.
+/// Memory of a line beyond its bytes: its entry in the queue and the allocator's header.
 const LINE_OVERHEAD: usize = 64;
 
 /// An empty queue keeps room for this many entries.
@@ -20,9 +19,9 @@ const IDLE_ENTRIES: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct LineQueue {
     state: Mutex<State>,
-    /// There is an entry.
+    /// Signalled when an entry is added.
     filled: Condvar,
-    /// There is none, and none is being written.
+    /// Signalled when the queue is empty and no line is being written.
     drained: Condvar,
     lost: AtomicU64,
 }

@@ -9,10 +9,10 @@ use super::fixed::FixedFamily;
 use crate::pool::TreeMemory;
 use crate::pool::status::{PoolState, PoolStatus};
 
-/// What every name begins with.
+/// The prefix of every metric name.
 pub(super) const PREFIX: &str = "ccw";
 
-/// What is true now.
+/// Gauges at the time of a scrape.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// Of the pool.

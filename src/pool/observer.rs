@@ -1,4 +1,4 @@
-//! The public observer of the pool's life: logs, metrics and outside checks hang on it.
+//! Public events of the pool, for logs, metrics and external checks.
 
 use std::time::Duration;
 
@@ -8,20 +8,20 @@ use crate::pool::status::PoolState;
 /// Something that happened to an invoker or to the pool.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LifeEvent {
-    /// A CLI process was asked for.
+    /// An invoker was started.
     Started {
         /// The invoker's number; the first is 1.
         invoker: u64,
         /// The slot that it starts for.
         slot: usize,
-        /// It will take the slot over from an invoker that still serves.
+        /// It is a standby: an invoker still serves the slot.
         standby: bool,
     },
-    /// It answered `initialize`.
+    /// An invoker answered `initialize`.
     Ready {
         /// The invoker's number.
         invoker: u64,
-        /// From the start until then.
+        /// Time since its start.
         took: Duration,
         /// RSS of its process tree, in bytes.
         rss: u64,
@@ -36,20 +36,20 @@ pub enum LifeEvent {
         new: u64,
         /// Why.
         reason: RestartReason,
-        /// RSS of the old invoker's process tree when it was told to stop, in bytes.
+        /// RSS of the old invoker's process tree when it left the slot, in bytes.
         memory_before: u64,
         /// RSS of the new invoker's process tree when it had become ready, in bytes.
         memory_after: u64,
-        /// How long nobody could be given the slot's turns; zero where a standby took it over.
+        /// How long the slot could take no turn; zero if a standby took over.
         vacant: Duration,
     },
-    /// Its process tree is empty.
+    /// The process tree of an invoker is empty.
     Stopped {
         /// The invoker's number.
         invoker: u64,
-        /// Why it stopped, in words.
+        /// The reason for the stop or the error, as text.
         reason: String,
-        /// It failed, rather than being stopped as planned.
+        /// The stop was not planned.
         failed: bool,
         /// Turns that it served.
         turns: u32,
@@ -65,7 +65,7 @@ pub enum LifeEvent {
     },
 }
 
-/// Watches the pool's life. Called from the pool's own task: it must return at once.
+/// Receives the events of a pool. Runs on the pool's own task, so it must return at once.
 pub trait Observer: Send + Sync + 'static {
     /// Called once for each event, in order.
     fn event(&self, event: &LifeEvent);
@@ -93,13 +93,16 @@ impl Observer for Log {
                 );
             }
             LifeEvent::Stopped { invoker, reason, failed: false, turns, lived } => {
-                tracing::info!(invoker, reason, turns, ?lived, "invoker gone");
+                tracing::info!(invoker, reason, turns, ?lived, "invoker stopped");
             }
             LifeEvent::Stopped { invoker, reason, failed: true, turns, lived } => {
-                tracing::warn!(invoker, reason, turns, ?lived, "invoker failed and is gone");
+                tracing::warn!(invoker, reason, turns, ?lived, "invoker failed");
             }
             LifeEvent::State { state: PoolState::Offline, reason } => {
-                tracing::error!(reason, "offline: requests are refused until a probe finds the CLI well");
+                tracing::error!(
+                    reason,
+                    "offline: the CLI cannot be started; requests are refused until a probe succeeds"
+                );
             }
             LifeEvent::State { state, .. } => tracing::info!(?state, "pool state changed"),
         }

@@ -1,4 +1,4 @@
-//! What the pool tells about itself: one snapshot, cheap to take at any instant.
+//! A snapshot of the pool, cheap to take at any time.
 
 use std::time::Duration;
 
@@ -20,11 +20,11 @@ pub enum PoolState {
     Stopping,
 }
 
-/// What keeps a pool that is ready from being well.
+/// A problem of a pool that is `ready`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Recovery {
-    /// For some time no turn has run and none could have begun: requests wait for a start.
+    /// No invoker could take a turn for some seconds: requests wait for a start.
     Stalled,
     /// The CLI has failed several times in a row, and no turn has shown since that it works.
     Trial,
@@ -35,9 +35,9 @@ pub enum Recovery {
 pub struct PoolStatus {
     /// Whether requests are served.
     pub state: PoolState,
-    /// Why it is not well, when `state` is `ready` and it is not.
+    /// The problem that the pool recovers from, when `state` is `ready`.
     pub recovery: Option<Recovery>,
-    /// Why not, when `state` is `offline`.
+    /// The failure that opened the circuit, when `state` is `offline`.
     pub offline_reason: Option<String>,
     /// Places for serving invokers.
     pub slots: usize,

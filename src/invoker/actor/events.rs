@@ -1,4 +1,4 @@
-//! What the actor does with each thing that happens.
+//! Handles lines, commands, deadlines and the exit.
 
 use std::process::ExitStatus;
 
@@ -21,11 +21,7 @@ impl Actor {
                     Err(misplaced) => self.handle(Input::Broken(misplaced.to_string())),
                 },
                 Err(EventError::Noise) => {
-                    tracing::debug!(
-                        invoker = self.live.id,
-                        bytes = line.len(),
-                        "a line that is not JSON was passed over"
-                    );
+                    tracing::debug!(invoker = self.live.id, bytes = line.len(), "skipped a line that is not JSON");
                     self.handle(Input::Activity);
                 }
                 Err(error @ EventError::Broken(_)) => self.handle(Input::Broken(error.to_string())),
@@ -40,7 +36,7 @@ impl Actor {
         self.shrink_read_buffer();
     }
 
-    /// An exit should follow, and it says more than the end of a pipe does.
+    /// Waits for the exit that should follow: its status says more than the end of a pipe.
     fn pipe_ended(&mut self, why: Option<String>) {
         self.stdout_open = false;
         self.broken = self.broken.take().or(why);
@@ -74,7 +70,7 @@ impl Actor {
                 self.update_reply(|reply| reply.set_quota_reset(hold.resets_in));
                 self.report(Report::RateLimited(hold));
             }
-            // The CLI would go on trying a key that cannot become right, for minutes.
+            // The CLI would retry with the same rejected key for minutes.
             ClaudeEvent::ApiRetry { status: Some(status @ (401 | 403)), error } => self.refuse_turn(status, &error),
             ClaudeEvent::TextDelta(text) => self.on_text(text),
             ClaudeEvent::BlockText(text) => self.on_block(&text),
@@ -102,14 +98,15 @@ impl Actor {
         self.finished = None;
     }
 
-    /// Answers a question of the CLI's.
+    /// Queues the answer to a control request of the CLI.
     fn queue_answer(&mut self, line: &[u8]) {
         if self.stdin.is_none() {
             return;
         }
         self.answers += line.len();
         if self.answers > MAX_QUEUED_ANSWER_BYTES {
-            return self.handle(Input::Broken("it asks and does not read the answers".to_owned()));
+            return self
+                .handle(Input::Broken("the CLI sends control requests and does not read the answers".to_owned()));
         }
         self.outbox.extend_from_slice(line);
     }
@@ -192,7 +189,7 @@ impl Actor {
             self.broken = self.broken.take().or_else(|| Some(format!("it closed its stdin ({error})")));
             self.exit_due = self.exit_due.or_else(|| Some(now() + MAX_EXIT_AFTER_EOF));
         } else if self.outbox.is_empty() {
-            // A large prompt should not stay for as long as the invoker lives.
+            // Gives back the memory of a large prompt.
             self.outbox = BytesMut::new();
             self.answers = 0;
         }
@@ -205,7 +202,7 @@ impl Actor {
             self.handle(Input::Broken(what));
         }
         if blocked {
-            // It is the client that is slow, not the CLI.
+            // The client is slow, not the CLI: no silence.
             self.handle(Input::Activity);
         }
         self.handle(Input::Tick);
@@ -279,7 +276,7 @@ impl Actor {
         }
     }
 
-    /// A turn of which nothing was passed on can run again, once.
+    /// Hands a turn back for one retry if none of it has reached the client.
     fn fail_turn(&mut self, what: String) {
         match self.turn.take() {
             Some(Running { assignment, forwarded: false, .. }) if !assignment.retried => {
@@ -308,7 +305,7 @@ fn too_long(limit: usize) -> Input {
 }
 
 impl Running {
-    /// Passes on what the client has room for.
+    /// Forwards as many events as the client has room for.
     fn forward_events(&mut self) {
         while !self.waiting.is_empty() {
             let Ok(mut room) = self.assignment.reply.try_reserve_many(RESERVED_EVENTS + 1) else { return };
@@ -318,7 +315,7 @@ impl Running {
         }
     }
 
-    /// Sends the last piece or the ending, for which room was kept. A client that is gone gets nothing.
+    /// Sends the last piece of text or the end into the reserved capacity.
     fn send_reserved(&self, event: TurnEvent) {
         let _ = self.assignment.reply.try_send(event);
     }
