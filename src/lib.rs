@@ -2,14 +2,13 @@
 //!
 //! # Theory of operation
 //!
-//! A request becomes an [`answer::Ask`] ([`translate`]), that becomes the prompt of a turn ([`answer`]), and the turn waits
-//! in the [`pool`] until an [`invoker`] takes it. An invoker is one CLI process with its pipes, owned by one task; what
-//! that task does is decided by a pure state machine ([`invoker::life`]). Which invoker serves, which is replaced and when,
-//! is decided by another ([`pool::core`]), which sits behind one lock. Neither knows of processes or clocks, so both are
-//! tested with random histories.
+//! [`translate`] turns a request into an [`answer::Ask`], [`answer`] turns that into the prompt of a turn, and the turn
+//! waits in the [`pool`] for an [`invoker`]. An invoker is one CLI process with its pipes, owned by one task; a pure state
+//! machine ([`invoker::life`]) decides what that task does. Another one ([`pool::core`]), behind a lock, decides which
+//! invoker serves and which is replaced. Neither has processes or clocks, so both are tested with random histories.
 //!
-//! Each CLI runs below a [`keeper`]: this program once more, as a small process that ends the CLI's whole tree, whatever
-//! happens to the CLI, to the server, or to both.
+//! Each CLI runs below a [`keeper`]: this program as a small process of its own that ends the CLI's whole process tree,
+//! whatever happens to the CLI or to the server.
 //!
 //! # Map
 //!
@@ -35,78 +34,78 @@
 //! | `src/answer.rs` | what is asked for and what it is answered |
 //! | `src/answer/prompt.rs` | an ask → the text of a turn. Pure |
 //! | `src/answer/exchange.rs` | a turn's reply → an answer, or the next turn. Pure |
-//! | `src/pool.rs` | the lock around the core, the queue's handles, the one task that keeps the time |
-//! | `src/pool/core.rs` | who serves next. Pure |
+//! | `src/pool.rs` | the lock around the core, the entries of the queue, the task for clock and observers |
+//! | `src/pool/core.rs` | which invoker serves, which is replaced, and when. Pure |
 //! | `src/pool/policy.rs` | limits, backoff, circuit breaker. Pure |
-//! | `src/pool/observer.rs` | the public events of the pool's life |
+//! | `src/pool/observer.rs` | events of the pool for logs and metrics |
 //! | `src/invoker.rs` | the factory that counts live invokers, and the handle |
-//! | `src/invoker/life.rs` `src/invoker/reason.rs` | the state table of one invoker, and why it ends. Pure |
-//! | `src/invoker/actor.rs` | the task that owns process and pipes |
+//! | `src/invoker/life.rs` `src/invoker/reason.rs` | the state machine of one invoker, and the reasons for its end. Pure |
+//! | `src/invoker/actor.rs` | the task that owns the process and its pipes |
 //! | `src/invoker/binding.rs` | which turn a line of the CLI belongs to. Pure |
-//! | `src/invoker/reply.rs` | one reply out of its events. Pure |
-//! | `src/claude.rs` | how a CLI is started |
-//! | `src/claude/account.rs` | whose money it spends: what it may see of the environment. Pure |
-//! | `src/claude/endpoint.rs` | where its requests go, if the environment says so |
-//! | `src/claude/quota.rs` | how long a used-up quota is believed to last. Pure |
+//! | `src/invoker/reply.rs` | assembles one reply from its events. Pure |
+//! | `src/claude.rs` | command line and environment of a CLI |
+//! | `src/claude/account.rs` | billing: which variables of the environment reach the CLI. Pure |
+//! | `src/claude/endpoint.rs` | the API address that the environment sets |
+//! | `src/claude/quota.rs` | how long requests are held after a used-up quota. Pure |
 //! | `src/claude/system_prompt.rs` | the file with the system prompt |
-//! | `src/claude/codec.rs` | lines of bounded length |
+//! | `src/claude/codec.rs` | splits a stream into lines of bounded length |
 //! | `src/claude/event.rs` | the CLI's JSON, both ways |
-//! | `src/runtime.rs` | the private folder that names each instance; the sweep after a crash |
-//! | `src/keeper.rs` | the process that ends the tree |
+//! | `src/runtime.rs` | the private folder of each server; cleans up after servers that were killed |
+//! | `src/keeper.rs` | the process that ends a CLI's process tree |
 //! | `src/config.rs` | every option and its default; `src/config/file.rs` and `src/config/keys.rs` read files |
 //! | `src/openai.rs` | the shapes of OpenAI's API; `src/openai/reading.rs` reads them strictly, and says in plain words what is wrong |
-//! | `src/logging.rs` | the log's queue and its thread; what is logged (`src/logging/filter.rs`) |
-//! | `src/descriptors.rs` | the limit of open files, and who gets how many |
-//! | `src/turn.rs` `src/shutdown.rs` `src/clock.rs` `src/allocator.rs` `src/text.rs` | leaves |
+//! | `src/logging.rs` | the log's queue and thread; the filter of `--log` (`src/logging/filter.rs`) |
+//! | `src/descriptors.rs` | the limit of open files, divided between connections and CLIs |
+//! | `src/turn.rs` `src/shutdown.rs` `src/clock.rs` `src/allocator.rs` `src/text.rs` | used by all of the above |
 //!
 //! # A request's path
 //!
 //! | step | file |
 //! | --- | --- |
-//! | a connection is taken, with deadlines for each part of an exchange | `src/http/listener.rs` `src/http/stream.rs` |
-//! | the request gets its id; at the end its log line and its counts | `src/http/trace.rs` |
-//! | its key is found, and kept to its limits | `src/http/guard.rs` `src/http/keys.rs` |
-//! | its body is read, as the shapes of its API | `src/http/chat.rs` `src/http/body.rs` `src/openai/reading.rs` `src/openai/chat.rs` |
+//! | the listener accepts the connection, with a deadline for each part of an exchange | `src/http/listener.rs` `src/http/stream.rs` |
+//! | the request gets an id, and at its end a log line and its metrics | `src/http/trace.rs` |
+//! | the API key is checked, and its limits are applied | `src/http/guard.rs` `src/http/keys.rs` |
+//! | the body is read and parsed strictly | `src/http/chat.rs` `src/http/body.rs` `src/openai/reading.rs` `src/openai/chat.rs` |
 //! | it becomes an `Ask`; what can't be honoured is noted or refused | `src/translate/chat.rs` `src/translate/params.rs` |
 //! | its model is looked up, its first turn composed | `src/http/answering.rs` `src/translate/models.rs` `src/answer/prompt.rs` |
-//! | the turn waits for an invoker | `src/http/metered.rs` `src/pool.rs` `src/pool/core.rs` |
-//! | the CLI is told the model, then the prompt; its events come back | `src/invoker/life.rs` `src/invoker/actor.rs` `src/claude/event.rs` |
+//! | the turn waits in the queue for an invoker | `src/http/metered.rs` `src/pool.rs` `src/pool/core.rs` |
+//! | the CLI gets the model, then the prompt; its events come back | `src/invoker/life.rs` `src/invoker/actor.rs` `src/claude/event.rs` |
 //! | pieces are passed on, or held back as long as they may be calls or a stop | `src/answer/passing.rs` |
 //! | the whole is held against what was wanted; if need be the next turn is asked | `src/answer/exchange.rs` `src/answer/contract.rs` |
-//! | the reply is written, whole or as events | `src/translate/chat.rs` `src/http/sse.rs` |
-//! | meanwhile the invoker forgets the conversation, and is ready again or replaced | `src/invoker/life.rs` `src/pool/policy.rs` |
+//! | the reply is written as JSON or as server-sent events | `src/translate/chat.rs` `src/http/sse.rs` |
+//! | meanwhile the invoker clears its conversation and is ready again, or is replaced | `src/invoker/life.rs` `src/pool/policy.rs` |
 //!
-//! `POST /v1/responses` differs in its first and last steps alone: `src/http/responses.rs`, `src/openai/responses.rs` and
+//! `POST /v1/responses` differs only in its first and last steps: `src/http/responses.rs`, `src/openai/responses.rs` and
 //! `src/translate/responses.rs` stand beside those of chat.
 //!
 //! # Invariants
 //!
-//! - At every instant at most `slots` + 1 invokers are live, from before their process is asked for until its tree is
-//!   empty. [`invoker::Factory`] counts, the core obeys.
-//! - An invoker is gone only when its keeper has exited, and a keeper exits only when the kernel says that it has no
-//!   child left.
+//! - At every instant at most `slots` + 1 invokers are live. An invoker counts from before its process is started until its
+//!   process tree is empty. [`invoker::Factory`] counts, the core keeps the limit.
+//! - An invoker is gone only when its keeper has exited, and a keeper exits only when the kernel reports that it has no
+//!   child left (`ECHILD`).
 //! - No lock is held across an `await`; nothing in the pool waits for an invoker, and nothing in an invoker for the pool.
 //! - The task of an invoker is never aborted. Every task belongs to a [`shutdown::Tasks`] and is joined.
-//! - A reply has no byte of another turn, in any isolation mode: a line that does not fit the running turn ends its process.
-//! - An ending always has room: two places of a turn's queue are kept for it, however slowly its client reads.
-//! - Serving and stopping never wait for whoever reads stderr. Only the log's own thread writes there.
+//! - A reply has no byte of another turn, in any isolation mode: a line that does not belong to the running turn ends the process.
+//! - The end of a turn never waits for a slow client: two entries of the turn's event queue are reserved for it.
+//! - Serving and stopping never wait for the reader of stderr. Only the log's own thread writes there.
 //! - `http` knows nothing of processes, `pool` nothing of HTTP, `invoker` nothing of slots.
 //!
 //! # Choices
 //!
-//! - **No reader task.** Lines come through a decoder that keeps what it has read, which makes reading cancel-safe, so
-//!   one `select!` serves all pipes. An invoker is one task, and its memory one line and sixteen events.
-//! - **A pidfd, not a pipe, ties a keeper to its server.** It needs no inherited descriptor, so nothing can hold it open
-//!   by accident. It is opened first and trusted only if the server is still the parent afterwards.
-//! - **The pool is a lock, not a task.** Every input is a short, pure step; whoever brings it takes the step. One task
-//!   remains, for the clock and the observers.
-//! - **One crash costs no wait.** Backoff begins with the second failure in a row: the first one after a turn that worked
-//!   is answered at once.
+//! - **No reader task.** The line decoder keeps its partial input, so reading is cancel-safe and one `select!` serves all pipes. An
+//!   invoker is one task, and its memory is bounded by one line and sixteen events.
+//! - **A pidfd, not a pipe, ties a keeper to its server.** No descriptor is inherited, so no other process can hold it
+//!   open by accident. The keeper opens it first and trusts it only if the server is still its parent afterwards.
+//! - **The pool is a lock, not a task.** Every input is a short, pure step that its source takes itself under the lock. One
+//!   task remains, for the clock and the observers.
+//! - **One crash costs no wait.** Backoff begins with the second failure in a row; after the first one, a new CLI starts at
+//!   once.
 //! - **The standby starts when the turn that reaches 80 % starts**, not when it ends, so that a limit of one turn has its
-//!   next process warm as well. After the switch, the old invoker ends its turn; no more turns run than there are slots.
-//! - **A stop goes from the outside to the inside.** The door closes, whoever is in gets an answer from a pool that works as
-//!   ever (a second turn, a restart, a retry), and only then, or at the deadline, the pool ends.
-//! - **After an invoker's last turn the conversation is not reset**: nobody will see it.
+//!   next process warm as well. After the switch the old invoker finishes its turn; never more turns run than slots.
+//! - **A shutdown goes from the outside to the inside.** The listener closes; accepted requests get their answers from a pool
+//!   that works as before (second turns, restarts, retries); then, or at the deadline, the pool stops.
+//! - **After an invoker's last turn the conversation is not reset**: it ends with the process.
 
 pub mod allocator;
 pub mod answer;
