@@ -1,4 +1,4 @@
-//! A night that somebody accepted as what later nights are held against. Nothing becomes one by itself.
+//! A baseline: a night that was accepted explicitly, with which later nights are compared.
 
 use super::{Conclusion, Night};
 use leakgate_judge::sample::Environment;
@@ -12,7 +12,7 @@ pub struct Baseline {
     pub night: i64,
     /// When it was accepted, in seconds since 1970-01-01 UTC.
     pub accepted_unix: u64,
-    /// Who accepted it.
+    /// The person who accepted it.
     pub by: String,
     /// Why.
     pub reason: String,

@@ -1,5 +1,5 @@
-//! `leakgate-nightly.toml`: limits, and growth that is known. Each has a reason, an owner and a last day. One that is over
-//! its day fails the night, so that nothing is tolerated because everybody forgot about it.
+//! `leakgate-nightly.toml`: limits and known growth. Each entry has a reason, an owner and an expiry date. An expired entry
+//! fails the night, so that nothing is tolerated only because it was forgotten.
 
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ const TARGET: &str = "sut";
 /// Why the file can't be used.
 #[derive(Debug, Error)]
 pub enum BudgetError {
-    /// It can't be read.
+    /// The file can't be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {
         /// The file.
@@ -35,12 +35,12 @@ pub enum BudgetError {
         /// Why.
         source: std::io::Error,
     },
-    /// It makes no sense.
+    /// The file is invalid.
     #[error("{}: {}", path.display(), what.trim_end())]
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it, and what to write instead.
+        /// The problem, and what to write instead.
         what: String,
     },
 }
@@ -74,7 +74,7 @@ struct Budget {
     expires: String,
 }
 
-/// What a budget limits.
+/// The quantity that a budget limits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Limited {
     /// The growth of a metric per restart.
@@ -142,7 +142,7 @@ impl Config {
         self.exception.iter().filter(here).filter(holds).map(Known::to_exception).collect()
     }
 
-    /// What is over its day, and what will be within a week.
+    /// Remarks on entries that have expired, and on those that expire within a week.
     #[must_use]
     pub fn expiries(&self, today: Date) -> Vec<Remark> {
         let budgets = self.budget.iter().map(|budget| (budget.description(), &budget.owner, budget.last_day()));

@@ -10,7 +10,7 @@ use tempfile::Builder;
 
 /// Builds that are kept although they are no baseline's: a night is accepted a few days later at most.
 const LATEST: usize = 3;
-/// One that was kept or asked for so lately may be measured just now, by a night that is not in the history yet.
+/// A build that was stored or used this recently may be running in a night that is not in the history yet.
 const IN_USE: Duration = Duration::from_hours(6);
 /// Characters of a build's name: of the hash of its programs, enough to tell builds apart and to see a changed one.
 const NAME_LENGTH: usize = 24;
@@ -25,7 +25,7 @@ pub struct Builds {
 /// Why a build is of no use.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// It could not be read, copied or removed.
+    /// A file could not be read, copied or removed.
     #[error("cannot keep the programs in {}: {source}; free some space there, or choose another --history", folder.display())]
     Io {
         /// Where they are kept.
@@ -33,7 +33,7 @@ pub enum BuildError {
         /// The system's words.
         source: io::Error,
     },
-    /// It is not there any more.
+    /// The build was removed.
     #[error("the programs of build {name} are not in {}: accept a night whose programs are still kept", folder.display())]
     Gone {
         /// The build.
@@ -50,7 +50,7 @@ pub enum BuildError {
 }
 
 impl Builds {
-    /// Those beside a history.
+    /// The builds beside a history.
     #[must_use]
     pub fn beside(history: &Path) -> Self {
         Self { folder: history.with_file_name("builds") }

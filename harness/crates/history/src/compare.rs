@@ -23,7 +23,7 @@ pub const EFFECT: f64 = 48.0;
 /// Readings that a slope needs: those that the trend of one run needs in its windows.
 const READINGS: usize = 12;
 
-/// What was measured of two builds, in the order in which it was measured.
+/// The runs of two builds, in the order in which they were measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Pairs {
     /// The scenario.
@@ -32,11 +32,11 @@ pub struct Pairs {
     pub environment: Environment,
     /// The processes of the baseline's build.
     pub baseline: Vec<TargetRun>,
-    /// Those of the night's build, each after one of the baseline's.
+    /// The processes of the night's build, each run after one of the baseline's.
     pub candidate: Vec<TargetRun>,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
@@ -51,7 +51,7 @@ pub enum Change {
 /// One number of each build.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct MetricPair {
-    /// What it is.
+    /// The figure.
     pub metric: Figure,
     /// The median of the baseline's processes.
     pub baseline: f64,
@@ -68,7 +68,7 @@ pub struct Comparison {
     pub scenario: String,
     /// Restarts of each process, about.
     pub restarts: u64,
-    /// What came of it.
+    /// The result.
     pub change: Change,
     /// Why, in words.
     pub reason: String,

@@ -1,10 +1,10 @@
-//! What is measured of a target as a whole, beside its metrics.
+//! Figures of a target as a whole, which have no growth: peak memory and latency.
 
 use serde::{Deserialize, Serialize};
 
 use leakgate_judge::sample::TargetRun;
 
-/// One of them.
+/// A figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Figure {
@@ -55,7 +55,7 @@ impl Figure {
         }
     }
 
-    /// What it is, in words.
+    /// Its description.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -21,7 +21,7 @@ mod rows;
 const APPLICATION: i32 = 0x6c6b_6774;
 /// The schemas, each what makes it of the one before; the file's `user_version` says how many it has had.
 const SCHEMAS: [&str; 1] = [include_str!("history/schema-1.sql")];
-/// What every file of `SQLite` begins with.
+/// The magic number of `SQLite` files.
 const MAGIC: &[u8] = b"SQLite format 3\0";
 const NO_DATABASE: &str = "it is no database of SQLite's, or was cut short";
 /// How long one waits while another writes: far longer than a night takes to write.
@@ -45,7 +45,7 @@ pub enum HistoryError {
     Foreign {
         /// The file.
         path: PathBuf,
-        /// What it is.
+        /// The kind of file that it is instead.
         what: String,
     },
     /// The file is of a later time.
@@ -78,7 +78,7 @@ pub enum HistoryError {
     Other {
         /// The file.
         path: PathBuf,
-        /// What `SQLite` said.
+        /// The error of `SQLite`.
         source: rusqlite::Error,
     },
 }

@@ -1,14 +1,14 @@
-//! Nights: what is kept of each, what it is held against, and what it comes to.
+//! Nights: their history, baselines, budgets and conclusions.
 //!
-//! A night is a run of every scenario with the long count of restarts. What is measured and judged is that of any run
-//! ([`leakgate_judge::sample`], [`leakgate_judge::verdict`]); here is what a single run does not know:
+//! A night is a run of every scenario with the long count of restarts. Measurements and verdicts are those of any run
+//! ([`leakgate_judge::sample`], [`leakgate_judge::verdict`]); this package adds what spans several runs:
 //! - [`history`]: one `SQLite` file with a row for each night, and for each target and metric of it.
 //! - [`baseline`]: a night that somebody accepted, which later ones are held against; [`builds`] keeps its programs.
 //! - [`compare`]: two builds side by side, by [`statistics`]. Pure.
 //! - [`budget`]: limits and exceptions that somebody answers for until a day. Pure, but for reading the file.
 //!
-//! Growth of different nights is shown and never compared: machines, kernels and compilers change. What is compared runs
-//! side by side in one night.
+//! Growth of different nights is shown and never compared: machines, kernels and compilers change. Compared builds
+//! run side by side in one night.
 
 pub mod baseline;
 pub mod budget;
@@ -49,7 +49,7 @@ pub struct Night {
     pub targets: Vec<Measured>,
     /// How it compares with the baseline, where there was one of another build.
     pub comparison: Option<Comparison>,
-    /// What else is to be said of it, from nightly checks.
+    /// Further remarks from nightly checks.
     pub remarks: Vec<Remark>,
 }
 
@@ -85,7 +85,7 @@ pub struct Growth {
     pub metric: Metric,
     /// The rule that judged it.
     pub class: Class,
-    /// What was found of it.
+    /// The finding.
     pub verdict: Finding,
     /// Growth for each restart, in the metric's units.
     pub per_restart: Option<f64>,
@@ -102,15 +102,15 @@ pub struct Growth {
 /// Something that a nightly check found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remark {
-    /// What the night comes to by it; [`Conclusion::Pass`] for what is only to be known.
+    /// The conclusion that it forces on the night; [`Conclusion::Pass`] for a mere notice.
     pub means: Conclusion,
-    /// What it is, and what to do.
+    /// The remark, with what to do.
     pub what: String,
-    /// Who answers for it.
+    /// The responsible person or team.
     pub owner: Option<String>,
 }
 
-/// What a night comes to; the worst of all that was found of it.
+/// The conclusion of a night: the worst of its findings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Conclusion {
@@ -170,7 +170,7 @@ impl From<Finding> for Conclusion {
 }
 
 impl Night {
-    /// What is kept of a run and its verdict.
+    /// The night of a run and its verdict.
     #[must_use]
     pub fn of(run: &Run, verdict: &Verdict) -> Self {
         let measured = |(at, (run, judged)): (usize, (&TargetRun, &TargetVerdict))| Measured {
@@ -206,7 +206,7 @@ impl Night {
         remarks.chain([self.comparison_conclusion(), self.verdict.into()]).max().unwrap_or(Conclusion::Pass)
     }
 
-    /// What the night comes to by the comparison alone.
+    /// The conclusion by the comparison alone.
     fn comparison_conclusion(&self) -> Conclusion {
         match self.comparison.as_ref().map(|comparison| comparison.change) {
             None | Some(Change::None) => Conclusion::Pass,

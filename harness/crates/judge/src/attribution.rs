@@ -11,7 +11,7 @@ pub mod profile;
 
 use crate::sample::{Frame, Site};
 
-/// What tells a site from others, in every process and every build of the same sources: its first frame in the code under
+/// Identifies a site in every process and every build of the same sources: its first frame in the code under
 /// test, or the first of all where there is none. An address or a hash is no part of it.
 #[must_use]
 pub fn site_key(site: &Site) -> Option<&Frame> {

@@ -1,4 +1,4 @@
-//! What grew between two runs or two profiles: by metric, by thing and by site. Pure; two documents of a kind go in.
+//! Compares two runs or two profiles by metric, by leaked resource and by site. Pure; both documents are of one kind.
 //!
 //! A site is the same in both when its [`site_key`] is. Where the key is in one document alone, and the
 //! other has exactly one site of the same function, that is taken for it: its line moved, because something above it was
@@ -21,7 +21,7 @@ use crate::verdict::{Class, target};
 /// Rates that differ by less than this share of the larger one are the same: a restart more or less in a window.
 const SAME: f64 = 0.05;
 
-/// What a file can hold.
+/// A file that can be compared.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Document {
     /// `run.json`.
@@ -37,7 +37,7 @@ pub enum Document {
 #[error("{0} and {1} cannot be compared: give two run.json, two profile.json or two dhat-heap.json")]
 pub struct IncompatibleDocuments(&'static str, &'static str);
 
-/// What is compared.
+/// The kind of a quantity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -57,9 +57,9 @@ pub enum Change {
     New,
     /// Only the first has it.
     Gone,
-    /// It grows faster, or is more.
+    /// The second grows faster, or has more.
     More,
-    /// It grows more slowly, or is less.
+    /// The second grows more slowly, or has less.
     Less,
 }
 
@@ -68,11 +68,11 @@ pub enum Change {
 pub struct Row {
     /// The scenario and its target; empty in a profile of dhat's own.
     pub scope: String,
-    /// What it is.
+    /// The kind of the quantity.
     pub kind: Kind,
     /// Its name: a metric, a command, `file:line (function)`.
     pub name: String,
-    /// What is counted: for each restart, unless `per_restart` is false.
+    /// The unit of the amounts: per restart, unless `per_restart` is false.
     pub unit: &'static str,
     /// Whether the amounts are rates.
     pub per_restart: bool,
@@ -87,15 +87,15 @@ pub struct Row {
 /// The difference.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Diff {
-    /// What changed, by scope and kind, what grew most first.
+    /// The changes by scope and kind, the fastest growth first.
     pub rows: Vec<Row>,
     /// How many quantities are the same in both.
     pub same: usize,
-    /// What makes the two hard to compare.
+    /// Differences that make the two documents hard to compare.
     pub notes: Vec<String>,
 }
 
-/// What is compared, as it is named.
+/// The identity of a quantity in both documents.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Quantity {
     scope: String,
@@ -103,7 +103,7 @@ struct Quantity {
     name: String,
     unit: &'static str,
     per_restart: bool,
-    /// What stays when a line moves: the function and its file.
+    /// The function and its file, which stay when a line moves.
     function: Option<(String, Option<String>)>,
 }
 

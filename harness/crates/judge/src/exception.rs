@@ -1,10 +1,10 @@
-//! What an exception or a budget needs: a reason, an owner, and a last day.
+//! The parts that every exception and budget must have: a reason, an owner and an expiry date.
 
 use std::path::Path;
 
 use jiff::civil::Date;
 
-/// The last day of something that holds for a while. `what` names it in the error.
+/// Checks an exception or a budget and returns its last valid day. `what` names it in the error.
 pub fn check_owner(what: &str, reason: &str, owner: &str, expires: &str) -> Result<Date, String> {
     if reason.trim().is_empty() || owner.trim().is_empty() {
         return Err(format!("{what} needs a reason and an owner"));

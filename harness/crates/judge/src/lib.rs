@@ -1,4 +1,4 @@
-//! What a run measured ([`sample`]), and the verdict on it ([`verdict`]).
+//! Samples of a run ([`sample`]), and the verdict on it ([`verdict`]).
 //!
 //! Pure: no processes and no clock; [`store`] alone reads and writes files.
 //!

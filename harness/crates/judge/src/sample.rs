@@ -1,4 +1,4 @@
-//! What a run measures, as it is stored: the raw series in `run.json`, before anybody judges them.
+//! The measurements of a run, as `run.json` stores them: raw series without a verdict.
 //!
 //! Measuring writes these types and knows nothing of verdicts; judging reads them and knows nothing of processes.
 
@@ -44,7 +44,7 @@ pub struct Control {
     pub name: String,
     /// The metrics of which at least one has to show it; empty for the clean control.
     pub planted: Vec<Metric>,
-    /// What was measured.
+    /// The measurements.
     pub run: TargetRun,
     /// The shard that it ran in, where several were merged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,7 +61,7 @@ pub struct TargetRun {
     /// Its seed, where the run has several; else it is the run's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// What was asked of it.
+    /// The load on it, and its limits.
     pub plan: Plan,
     /// How the measuring ended.
     pub outcome: Outcome,
@@ -70,9 +70,9 @@ pub struct TargetRun {
     /// Readings between batches of load, in order, for the noisy metrics.
     pub trace: Vec<TracePoint>,
     /// Totals after the stop: [`Metric::Orphans`], [`Metric::LeftByKill`], [`Metric::FilesLeft`],
-    /// [`Metric::Lost`], [`Metric::MixedUp`]. One that was not counted is absent.
+    /// [`Metric::Lost`], [`Metric::MixedUp`]. A metric that was not counted is absent.
     pub totals: BTreeMap<Metric, u64>,
-    /// What there was more of at the last checkpoint than at the first, by name; the most numerous of each kind.
+    /// Resources of which the last checkpoint had more than the first, by name; the most numerous of each kind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grown: Vec<Grown>,
     /// Where the heap grew, by a profile of the same scenario; the fastest first. Empty where none was made.
@@ -87,12 +87,12 @@ pub struct TargetRun {
     pub latency: Option<Latency>,
     /// From the start of the process to its end, in seconds.
     pub seconds: f64,
-    /// What is left after the stop and other oddities, named: command lines, paths, the first errors.
+    /// Leftovers after the stop and other findings, by name: command lines, paths, the first errors.
     pub notes: Vec<String>,
 }
 
 impl TargetRun {
-    /// What is stored of a run that has measured nothing.
+    /// A run without any measurement.
     #[must_use]
     pub fn new(scenario: &str, target: &str, plan: Plan) -> Self {
         Self {
@@ -129,8 +129,8 @@ fn to_megabytes(bytes: u64) -> f64 {
 }
 
 impl TargetRun {
-    /// Whether `next`, the run that was stored after this one, measured the same for longer. One that was to take twice as
-    /// long and was cut short says nothing that this one has not said.
+    /// Whether `next`, the run that was stored after this one, measured the same for longer. A repetition that was cut
+    /// short before it got further than this run adds nothing to it.
     #[must_use]
     pub fn is_continued_by(&self, next: &Self) -> bool {
         let is_same = self.scenario == next.scenario && self.target == next.target && self.seed == next.seed;
@@ -167,12 +167,12 @@ pub enum Outcome {
     Completed,
     /// The target did not come to rest before a checkpoint.
     NotSettled {
-        /// What was still moving.
+        /// The metrics that still changed.
         moving: String,
     },
     /// The target could not be driven to the end.
     Failed {
-        /// What happened, with the end of the target's stderr.
+        /// The failure, with the end of the target's stderr.
         what: String,
     },
 }
@@ -204,7 +204,7 @@ pub struct TracePoint {
     pub server_rss: u64,
 }
 
-/// What was exercised, counted by the harness and not by the target, except for `restarts` and `turns`.
+/// Proof of the load, counted by the harness and not by the target, except for `restarts` and `turns`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Proof {
     /// Restarts that the target counted.
@@ -225,8 +225,8 @@ pub struct Proof {
     pub checkpoints: u64,
     /// Bytes of replies received from recordings.
     pub bytes_replayed: u64,
-    /// Replies without any mark: nobody can tell whose they are. Only of a server that is not ours, whose CLI may be one
-    /// that marks nothing.
+    /// Replies without any mark, so that a mix-up among them cannot be detected. Only for a server that is not ours, whose
+    /// CLI may not set marks.
     #[serde(default, skip_serializing_if = "plan::is_zero")]
     pub unmarked: u64,
     /// Replies that are no text.
@@ -290,12 +290,12 @@ impl ReplyKinds {
     }
 }
 
-/// How long requests took that got their own reply. Nobody judges it.
+/// Latency of requests that got their own reply. Shown only, never judged.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Latency {
-    /// Those that a restart touched.
+    /// Requests that overlapped a restart.
     pub during: LatencyOf,
-    /// The others.
+    /// All other requests.
     pub between: LatencyOf,
 }
 

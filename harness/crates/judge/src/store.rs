@@ -20,7 +20,7 @@ pub enum StoreError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system error.
         source: io::Error,
     },
     /// The file is not a run.
@@ -47,7 +47,7 @@ pub enum StoreError {
     Encode {
         /// The file.
         path: PathBuf,
-        /// What could not be written.
+        /// The value that could not be encoded.
         source: serde_json::Error,
     },
     /// The file cannot be written; what was there before is untouched.
@@ -55,7 +55,7 @@ pub enum StoreError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system error.
         source: io::Error,
     },
 }

@@ -1,15 +1,16 @@
 //! From raw series to a verdict: a pure function of a [`Run`], the same today and in a year.
 //!
-//! It does no IO, reads no clock and draws no numbers. Each class of metric has its own rule, in its own file:
+//! The functions do no IO, read no clock and use no random numbers. Each class of metric has its own rule, in its own file:
 //! - [`exact`]: settled counts, which have no variance: any growth between the first and the last checkpoint is a leak.
 //! - [`heap`]: dhat's blocks and bytes, where caches fill and vectors double: growth that does not slow down is a leak.
 //! - [`trend`]: memory seen from outside, which is noisy: a growth that lasts over four `windows` is a leak.
 //! - [`bounds`]: what holds at every instant (invokers, memory caps) and what is counted after the stop.
 //! - `exceptions`: growth that somebody answers for until a day is no leak until then.
 //!
-//! [`target`] applies them to one target, [`validity`] says what a run does not prove, [`control`] whether the gate can
-//! see, and [`judge`] puts the parts in order: a suite that is not whole (`suite`) and a gate that cannot see prove nothing; then a leak is a leak, also beside a
-//! target that failed; then a target that proved nothing; then whatever is not conclusive.
+//! [`target`] applies them to one target, [`validity`] checks whether a run proves anything, and [`control`] whether the
+//! gate detects planted leaks. [`judge`] combines them, in order of precedence: an incomplete suite (`suite`) or a missed
+//! control proves nothing; then a leak is a leak, also beside a target that failed; then a target that proved nothing; then
+//! anything not conclusive.
 
 pub mod bounds;
 pub mod control;
@@ -36,7 +37,7 @@ use target::TargetVerdict;
 /// The version of `verdict.json` that this build writes.
 pub const FORMAT: u32 = 1;
 
-/// What is found of one metric, of one target, or of a whole run; from harmless to fatal.
+/// The finding on a metric, a target or a whole run; from harmless to fatal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Finding {
@@ -98,11 +99,11 @@ pub struct MetricVerdict {
     pub target: String,
     /// The metric.
     pub name: Metric,
-    /// What is found of it.
+    /// The finding.
     pub verdict: Finding,
     /// The rule that found it.
     pub class: Class,
-    /// What one of it is.
+    /// The unit of its readings.
     pub unit: String,
     /// Growth for each restart (or turn: [`crate::sample::GrowthUnit`]), in units; absent where nothing could be computed.
     pub growth_per_restart: Option<f64>,
@@ -140,11 +141,11 @@ pub struct ControlVerdict {
     pub passed: bool,
     /// Every metric that was called a leak. A kept process shows in several.
     pub named: Vec<Metric>,
-    /// What happened, in words.
+    /// The reason, in words.
     pub reason: String,
 }
 
-/// What was exercised, summed over the scenarios' targets.
+/// Proof of the load, summed over the scenarios' targets.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ProofVerdict {
     /// Restarts.
@@ -197,14 +198,14 @@ pub struct Verdict {
     pub summary: String,
     /// Why the run, or a part of it, proves nothing; empty for a run that is valid as a whole.
     pub invalid: Vec<String>,
-    /// What the reader should know beside the verdict.
+    /// Warnings beside the verdict.
     pub warnings: Vec<String>,
     /// Every metric of every target of the scenarios.
     #[serde(alias = "signals")]
     pub metrics: Vec<MetricVerdict>,
     /// The controls; empty when they were left out.
     pub controls: Vec<ControlVerdict>,
-    /// What was exercised, in all scenarios together.
+    /// Proof of the load, over all scenarios.
     pub proof: ProofVerdict,
     /// The highest values seen, in all scenarios together.
     pub bounds: BoundsVerdict,

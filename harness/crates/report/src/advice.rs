@@ -1,4 +1,4 @@
-//! What a verdict means and what to do next, for whoever reads it for the first time.
+//! The meaning of a verdict and the next steps, for a reader who sees one for the first time.
 
 use leakgate_judge::sample::{Metric, Run};
 use leakgate_judge::verdict::{Class, Finding, MetricVerdict, Verdict};
@@ -36,7 +36,7 @@ pub fn explain_verdict(verdict: &Verdict) -> &'static str {
     }
 }
 
-/// What to do next, in order.
+/// The next steps, in order.
 pub fn next_steps(verdict: &Verdict, run: &Run) -> Vec<String> {
     let mut steps = match verdict.verdict {
         Finding::Pass | Finding::Shown => return Vec::new(),

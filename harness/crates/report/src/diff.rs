@@ -1,4 +1,4 @@
-//! What `leakgate diff` prints.
+//! The output of `leakgate diff`.
 
 use std::fmt::Write;
 

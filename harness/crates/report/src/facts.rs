@@ -1,4 +1,4 @@
-//! What every format says of a run, put into words once; each format only arranges it.
+//! The facts of a run that every format tells, worded once; each format only arranges them.
 
 use super::text::{format_date, group_digits, sanitize};
 use leakgate_judge::sample::suite::Part;
@@ -92,7 +92,7 @@ impl Target<'_> {
         if self.attempt == 1 { name } else { format!("{name}, attempt {}", self.attempt) }
     }
 
-    /// What growth is counted by: `restart` or `turn`.
+    /// The unit by which growth is judged: `restart` or `turn`.
     pub(super) fn per(&self) -> &'static str {
         self.measured.plan.growth_unit().name()
     }
@@ -157,7 +157,7 @@ fn smallest_detectable(row: &MetricVerdict) -> String {
     }
 }
 
-/// What was exercised, in sentences.
+/// Proof of the load, in sentences.
 pub(super) fn proof_lines(proof: &ProofVerdict) -> Vec<String> {
     let mut lines = vec![
         format!(
@@ -185,7 +185,7 @@ pub(super) fn proof_lines(proof: &ProofVerdict) -> Vec<String> {
     lines
 }
 
-/// What a control came to, in a word.
+/// The result of a control, in a word.
 pub(super) fn control_word(control: &ControlVerdict) -> &'static str {
     match (control.planted.is_empty(), control.passed) {
         (false, true) => "caught",
@@ -206,7 +206,7 @@ pub(super) fn control_name(control: &ControlVerdict) -> String {
 pub(super) struct Shard {
     /// `2 of 4`.
     pub(super) name: String,
-    /// What falls to it.
+    /// Its units.
     pub(super) units: String,
     /// Where and when it ran, or that it is missing.
     pub(super) ran: String,
@@ -236,7 +236,7 @@ pub(super) fn suite_shards(verdict: &Verdict) -> Vec<Shard> {
     found.into_iter().map(|(_, shard)| shard).collect()
 }
 
-/// What no run of this kind sees.
+/// Leaks that no run of this kind detects.
 pub(super) const MISSED: &str = "Steady leaks smaller than the last column of the tables. An intermittent leak of a count, with \
      probability p at each of N restarts, is detected with 95 % confidence if p is at least 3/N. An intermittent leak of the \
      heap, of at least three times the last column, does not pass; it may be called SATURATING instead of LEAK.";

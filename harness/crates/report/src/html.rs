@@ -122,7 +122,7 @@ fn next_steps_section(facts: &Facts) -> Markup {
     }
 }
 
-/// What stands between back quotes is code.
+/// Text in which parts between back quotes become code.
 fn with_code(text: &str) -> Markup {
     html! {
         @for (at, part) in text.split('`').enumerate() {

@@ -1,5 +1,5 @@
-//! What a restart costs for ever: the things that were kept, by name, the places in the code that keep memory, and beside
-//! them the one number that a server's own health page shows.
+//! The cost of a restart: leaked resources by name, the sites in the code that leak memory, and beside them the one number
+//! that a server's own health page shows.
 
 use super::facts::Target;
 use super::text::sanitize;
@@ -7,16 +7,16 @@ use leakgate_judge::sample::{Frame, Grown, Metric, Site, Thing};
 use leakgate_judge::verdict::Finding;
 use leakgate_judge::verdict::words::{format_bytes, format_rate, to_f64};
 
-/// The things that a target kept.
+/// The resources that a target leaked.
 #[derive(Debug, Default)]
 pub(super) struct Leaked {
     /// `+1.00 process claude …`, a line each.
     pub(super) things: Vec<String>,
-    /// What the server's own RSS showed of it.
+    /// A sentence on the server's own RSS, which may hide the leak.
     pub(super) own: Option<String>,
 }
 
-/// A place that keeps memory.
+/// A site in the code that leaks memory.
 #[derive(Debug)]
 pub(super) struct LeakSite {
     /// `src/pool.rs:120`, of the first frame in the code under test.

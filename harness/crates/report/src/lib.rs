@@ -68,7 +68,7 @@ pub struct FormatError {
 }
 
 impl Format {
-    /// What a file of it is called.
+    /// The name of its file.
     #[must_use]
     pub fn file_name(self) -> &'static str {
         match self {

@@ -16,7 +16,7 @@ const LONGEST: usize = 60_000;
 /// Places in the code with their stacks.
 const PLACES: usize = 5;
 
-/// The whole text. One that would be too long for a comment goes without the tables of what passed.
+/// The whole text. If it is too long for a comment, the tables of passed targets are left out.
 pub(super) fn render_markdown(facts: &Facts) -> String {
     let whole = render_with(facts, true);
     if whole.chars().count() <= LONGEST { whole } else { render_with(facts, false) }

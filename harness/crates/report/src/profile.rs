@@ -1,4 +1,4 @@
-//! What `leakgate profile` prints.
+//! The output of `leakgate profile`.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use leakgate_judge::attribution::profile::Profile;
 
 const WIDTH: usize = 98;
 
-/// What no profile of this kind can see.
+/// The blind spots of a profile.
 const BLIND: &str = "Not seen by dhat: memory from mmap or C code, child processes, and anything released before a window \
                      ends.";
 

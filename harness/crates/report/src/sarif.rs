@@ -2,7 +2,7 @@
 //!
 //! A leak of memory whose places are known is a result for each of them, at the line of the first frame in the code under
 //! test, with the stack. Any other has a logical location (scenario and target) and no physical one: nobody knows its
-//! line. What makes a run invalid is no result but a notification of the tool, whose execution then did not succeed.
+//! line. Reasons why a run is invalid become notifications of the tool, whose execution then did not succeed, and no results.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -14,7 +14,7 @@ use crate::sample::Frame;
 /// The version of the format that is read.
 const VERSION: u64 = 2;
 
-/// What is live.
+/// Live blocks and their bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Live {
     /// Blocks.
@@ -37,19 +37,19 @@ pub struct Heap {
     pub stacks: BTreeMap<Vec<Frame>, Live>,
 }
 
-/// Why it cannot be read.
+/// Why a profile cannot be read.
 #[derive(Debug, Error)]
 pub enum DhatError {
-    /// It is no JSON, or of another shape.
+    /// The file is not JSON, or has another shape.
     #[error("it is no profile of dhat's: {0}")]
     Shape(#[from] serde_json::Error),
-    /// It is of another version.
+    /// The file has another version of the format.
     #[error("it has version {found} of dhat's format, and this build reads version {VERSION}")]
     Version {
-        /// The version that it says it has.
+        /// The version in the file.
         found: u64,
     },
-    /// It does not tell what was live at its end.
+    /// The profile does not record what was live at its end.
     #[error("it does not tell what was live at its end (`bklt` is false): it is no profile of a heap")]
     NoHeap,
     /// A stack names a frame that is not there.
@@ -95,7 +95,7 @@ pub fn read(text: &[u8]) -> Result<Heap, DhatError> {
     Ok(heap)
 }
 
-/// What tells whether the rest can be read: a profile of events has no `eb`.
+/// The head of the file, read first: a profile of events has no `eb`, so the rest would not parse.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Version {

@@ -38,7 +38,7 @@ pub fn draw_flame_graph(folded: &str, title: &str) -> io::Result<Option<Vec<u8>>
     Ok(Some(picture))
 }
 
-/// What divides frames, and what would look like one more line, is no part of a name.
+/// The frame in a folded line. `;` separates frames and a control character could end the line, so both are replaced.
 fn frame_name(frame: &Frame) -> String {
     let place = if frame.file.is_some() { format!(" ({})", source_position(frame)) } else { String::new() };
     format!("{}{place}", frame.function).replace(';', ",").replace(|letter: char| letter.is_control(), " ")

@@ -1,8 +1,8 @@
 //! Two pairs of profiles → the sites that grow.
 //!
 //! **Windows**, one after the other in one process, the second with twice the restarts. Each profile knows only what was
-//! allocated while it was on. What is given back at some time is live at the end of both as often as of one, and cancels;
-//! what is kept is there once for each restart. Blocks are found by this.
+//! allocated while it was on. Memory that is released at some time is live equally often at the end of both, and cancels;
+//! leaked memory is there once per restart. Blocks are found by this.
 //!
 //! **Lives**: two processes, profiled from their start, the second with twice the restarts. A vector that is only pushed
 //! to is one block, however much it holds, and grows in leaps; here it is at least twice as large. Bytes without blocks
@@ -18,7 +18,7 @@ use super::frame::is_own;
 use crate::floor::{BLOCKS, BYTES};
 use crate::sample::{Frame, Site};
 
-/// What was live at the end of a profile.
+/// The heap at the end of a profile.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Window {
     /// The heap.
@@ -39,7 +39,7 @@ pub struct Pair {
 /// Stacks, and the bytes that each of them gained between two profiles.
 pub type Gains = Vec<(Vec<Frame>, u64)>;
 
-/// What grows.
+/// The growing sites, and their stacks.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Growth {
     /// The sites, the fastest first: by bytes, then by blocks.

@@ -1,4 +1,4 @@
-//! What `leakgate profile` finds, as it is stored.
+//! `profile.json`: the result of `leakgate profile`.
 
 use serde::{Deserialize, Serialize};
 

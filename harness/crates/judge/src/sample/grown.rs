@@ -1,18 +1,18 @@
-//! What grew, by name.
+//! Leaked resources and growing sites, by name.
 
 use serde::{Deserialize, Serialize};
 
-/// Things of one kind that a server kept between two checkpoints.
+/// Resources of one kind that a server leaked between two checkpoints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grown {
-    /// What they are.
+    /// Their kind.
     pub what: Thing,
-    /// What they have in common: a command line, a path or a name without its numbers, where a descriptor leads, or the
+    /// Their common name: a command line, a path or a name without its numbers, where a descriptor leads, or the
     /// line that spawned a task.
     pub name: String,
     /// How many more there were.
     pub more: u64,
-    /// Who started the newest of them, up to the server; of processes alone.
+    /// The chain of processes that started the newest of them, up to the server. Only for processes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
     /// The restarts at the last checkpoint at which there were no more of them than at the first.
@@ -44,7 +44,7 @@ pub struct Frame {
     pub line: Option<u32>,
 }
 
-/// What a server can keep that has a name.
+/// A kind of resource that a server can leak and that has a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Thing {

@@ -1,4 +1,4 @@
-//! What is measured.
+//! The metrics.
 
 use serde::{Deserialize, Serialize};
 
@@ -51,8 +51,8 @@ pub enum Metric {
 }
 
 impl Metric {
-    /// Those that stand in a checkpoint and have no variance once the target is settled: the exact rule judges them, and
-    /// each has a control.
+    /// The counts of a checkpoint, which have no variance once the target is settled: the exact rule judges them, and each
+    /// has a control.
     pub const COUNTED: [Self; 11] = [
         Self::LiveInvokers,
         Self::CliProcesses,

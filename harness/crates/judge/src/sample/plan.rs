@@ -1,13 +1,14 @@
-//! What is asked of a target, and what its growth is judged by.
+//! The plan of a run: the load on a target, and the unit by which its growth is judged.
 
 use serde::{Deserialize, Serialize};
 
 use super::Metric;
 
-/// Often enough: a cache that still fills at four times the restarts is no matter of patience. (`reports/METHODOLOGY.md`)
+/// A run is repeated with twice the restarts at most this often: a cache that still fills at four times the restarts would
+/// not stop at eight times either. (`reports/METHODOLOGY.md`)
 pub const MAX_DOUBLINGS: u64 = 2;
 
-/// What a scenario asks of a target.
+/// The load of a scenario on a target, and its limits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// Slots of the server.
@@ -46,14 +47,14 @@ impl Plan {
         self.exceptions.iter().chain(self.outside.iter().flat_map(|outside| &outside.exceptions))
     }
 
-    /// What growth is judged by.
+    /// The unit by which growth is judged.
     #[must_use]
     pub fn growth_unit(&self) -> GrowthUnit {
         self.outside.as_ref().map_or(GrowthUnit::Restart, |outside| outside.per)
     }
 }
 
-/// What is counted along a run: growth is judged for each of these.
+/// The unit by which growth is judged: growth is measured per restart or per turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GrowthUnit {
@@ -64,10 +65,10 @@ pub enum GrowthUnit {
     Turn,
 }
 
-/// What is judged otherwise for a server that is not ours.
+/// Settings for a server that is not ours.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outside {
-    /// What its growth is judged by.
+    /// The unit by which its growth is judged.
     pub per: GrowthUnit,
     /// The most CLI processes that it may have at once; without a number nothing is held against one.
     pub cli_processes_allowed: Option<u64>,
@@ -77,11 +78,11 @@ pub struct Outside {
     pub memory_floor: Option<u64>,
     /// Growth that is known and allowed for a while.
     pub exceptions: Vec<Exception>,
-    /// What could not be measured and why, in words.
+    /// Measurements that were not possible, each with its reason.
     pub unmeasured: Vec<String>,
 }
 
-/// Growth of one metric that somebody answers for until a day.
+/// Known growth of one metric that is allowed until a date.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Exception {
@@ -92,7 +93,7 @@ pub struct Exception {
     pub allow: u64,
     /// Why it is allowed.
     pub reason: String,
-    /// Who answers for it.
+    /// The person or team that is responsible for it.
     pub owner: String,
     /// The last day on which it holds, as `YYYY-MM-DD`.
     pub expires: String,

@@ -20,7 +20,7 @@ pub struct Suite {
     pub parts: Vec<Part>,
 }
 
-/// What is measured as one, on all its targets.
+/// The smallest part of a suite: a scenario with a seed, on all its targets.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Unit {
     /// The scenario's name.
@@ -87,7 +87,7 @@ impl Part {
         format!("shard {} of {}", self.shard, suite.shards)
     }
 
-    /// What its machine is, as far as it changes what is measured.
+    /// The properties of its machine that influence the measurements.
     #[must_use]
     pub fn machine_description(&self) -> String {
         format!("kernel {}, {} CPUs", self.environment.kernel, self.environment.cpus)

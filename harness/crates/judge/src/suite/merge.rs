@@ -39,8 +39,8 @@ struct ShardFile {
     suite: Suite,
 }
 
-/// Puts shards together, in whatever order they come. Those of another suite or build than most of them are refused, and
-/// of a shard that is there twice the first is taken.
+/// Merges shards, in any order. Shards of another suite or build than the majority are refused, and of a duplicate shard
+/// the first is taken.
 pub fn merge_shards(runs: Vec<(String, Run)>) -> Result<Run, MergeError> {
     let mut given = runs.into_iter().map(ShardFile::new).collect::<Result<Vec<_>, _>>()?;
     given.sort_by_key(|given| given.suite.parts.first().map(|part| part.shard));
@@ -88,7 +88,7 @@ fn refusal_reason(reference: &ShardFile, other: &ShardFile) -> Option<String> {
     suite_difference(reference, other).or_else(|| foreign_target(other))
 }
 
-/// What two shards of one suite have in common, and these two have not.
+/// The first property in which two files differ although shards of one suite share it.
 fn suite_difference(one: &ShardFile, other: &ShardFile) -> Option<String> {
     let (ours, theirs) = (&one.run.environment, &other.run.environment);
     let commit = |env: &Environment| env.commit.clone().unwrap_or_else(|| "none".to_owned());
@@ -117,7 +117,7 @@ fn foreign_target(given: &ShardFile) -> Option<String> {
     Some(format!("it holds {} on {}, which does not fall to it", stray.scenario, stray.target))
 }
 
-/// Of the whole: the command without its shard, the earliest start, every version. What differs stands with each part.
+/// Of the whole: the command without its shard, the earliest start, every version. Differences are stored with each part.
 fn merged_environment(suite: &Suite, first: Environment) -> Environment {
     let parts = || suite.parts.iter().filter(|part| part.refused.is_none()).map(|part| &part.environment);
     let versions: BTreeSet<String> = parts().flat_map(|env| env.cli_versions.iter().cloned()).collect();

@@ -18,24 +18,24 @@ pub struct Shard {
     pub of: u64,
 }
 
-/// Why there is no such shard.
+/// Why a shard cannot be determined.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ShardError {
-    /// It is not of the form.
+    /// The text does not have the form K/N.
     #[error("write it as K/N, for example 2/4 for the second of four, or auto/N in a Kubernetes Indexed Job")]
     Form,
-    /// There are none.
+    /// The number of shards is out of range.
     #[error("N is the number of shards: from 1 to {MAX_SHARDS}")]
     Of,
-    /// It is not one of them.
+    /// The shard number is out of range.
     #[error("there is no shard {number} of {of}: they are counted from 1 to {of}")]
     Number {
-        /// What was asked for.
+        /// The requested number.
         number: u64,
         /// How many there are.
         of: u64,
     },
-    /// The environment does not tell.
+    /// The environment variable is not set.
     #[error(
         "--shard auto/{of} takes its number from the variable {INDEX_VARIABLE}, which is not set here: Kubernetes sets it in a Job \
          with `completionMode: Indexed`; elsewhere name the shard, for example --shard 1/{of}"
@@ -44,10 +44,10 @@ pub enum ShardError {
         /// How many there are.
         of: u64,
     },
-    /// The environment tells nonsense.
+    /// The environment variable is not an index.
     #[error("the variable {INDEX_VARIABLE} is {found:?}, and has to be a number from 0 to {}", .of - 1)]
     Index {
-        /// What it says.
+        /// The value of the variable.
         found: String,
         /// How many there are.
         of: u64,
@@ -58,7 +58,7 @@ pub enum ShardError {
          of --shard have to be the same number", .of - 1
     )]
     Beyond {
-        /// What it says.
+        /// The value of the variable.
         index: u64,
         /// How many there are.
         of: u64,

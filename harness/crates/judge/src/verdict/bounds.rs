@@ -1,4 +1,4 @@
-//! What holds at every instant, and what is counted once after the stop.
+//! Limits that hold at every instant, and counts that are taken once, after the stop.
 //!
 //! Live invokers stay within `slots` + 1, by the target's own high-water mark, which misses no instant, and by the
 //! operating system's count, which does not believe the target. Memory stays under the scenario's caps. After the stop

@@ -4,8 +4,8 @@
 //! asked for at every step, because a leak that strikes now and then would slip through: one that strikes with
 //! probability p at each of N restarts is seen with 95 % when p ≥ 3/N (the rule of three).
 //!
-//! Of a server that is not ours nobody knows how long its warm-up is: a pool of threads may still be filling after the
-//! first checkpoint. What grew before the middle checkpoint and not after it is saturating there.
+//! The warm-up of a server that is not ours has an unknown length: a pool of threads may still be filling after the first
+//! checkpoint. There, growth before the middle checkpoint with none after it is saturating.
 
 use super::words::{format_amount, format_rate, to_f64};
 use super::{Class, Finding, MetricVerdict, words};

@@ -1,5 +1,4 @@
-//! Growth that is known: each exception names a metric, how much of it is allowed, why, who answers for it and until
-//! when. One that is over its day is refused before a run is made; a stored run is judged by the exceptions of its time.
+//! Known growth: each exception names a metric, the allowed amount, the reason, its owner and its expiry date. An expired exception is refused before a run starts; a stored run is judged by the exceptions of its time.
 
 use super::words::{format_amount, to_f64};
 use super::{Finding, MetricVerdict};

@@ -1,4 +1,4 @@
-//! What shards prove together: only all of them, each once, of one suite and one build.
+//! A suite in shards proves something only if every shard is present exactly once, from one suite and one build.
 //!
 //! A suite that is not whole is INVALID, also where a part of it leaks: what leaks is said in the warnings, and the verdict
 //! of the whole is nobody's guess.
@@ -34,7 +34,7 @@ pub(super) fn is_empty_shard(run: &Run) -> bool {
     !suite.merged && run.targets.is_empty() && units.count() == 0
 }
 
-/// What the reader should know of its parts.
+/// Warnings about its parts.
 pub(super) fn suite_warnings(run: &Run) -> Vec<String> {
     let Some(suite) = &run.suite else { return Vec::new() };
     let mut found = Vec::new();

@@ -30,7 +30,7 @@ pub(super) fn invalid_reasons(
     found
 }
 
-/// What weakens the verdict without undoing it.
+/// Warnings that weaken the verdict without invalidating it.
 pub(super) fn run_warnings(run: &Run, metrics: &[MetricVerdict]) -> Vec<String> {
     let mut found = suite::suite_warnings(run);
     if suite::is_empty_shard(run) {
@@ -91,7 +91,7 @@ pub(super) fn peak_bounds(runs: &[TargetRun]) -> BoundsVerdict {
     })
 }
 
-/// What is claimed about false alarms, by class. Where none of n runs alarmed, their share is below 1 - 0.05^(1/n) with 95 %
+/// The claims about false alarms, by class. Where none of n runs alarmed, their share is below 1 - 0.05^(1/n) with 95 %
 /// confidence; those runs were of our own server.
 pub(super) fn false_alarms(runs: &[TargetRun]) -> Vec<FalseAlarms> {
     let claim = |class, bound: &str| FalseAlarms { class, bound: bound.to_owned() };

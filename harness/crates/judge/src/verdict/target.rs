@@ -20,7 +20,7 @@ pub struct TargetVerdict {
     pub verdict: Finding,
     /// Why it proves nothing; empty when it is valid.
     pub invalid: Vec<String>,
-    /// What was exercised.
+    /// Proof of the load.
     pub proof: ProofVerdict,
     /// Live invokers that it may have, or CLI processes of a server that is not ours; absent where there is no limit.
     pub live_invokers_allowed: Option<u64>,
@@ -110,7 +110,7 @@ pub(super) fn judge_all(runs: &[TargetRun]) -> (Vec<TargetVerdict>, Vec<MetricVe
     (verdicts, metrics)
 }
 
-/// What grew but slowed down was asked again for twice as long, and the longer run says what it is.
+/// Saturating growth was measured again with twice the restarts; the longer run decides.
 fn defer_to_longer_run(rows: &mut [MetricVerdict]) {
     for row in rows.iter_mut().filter(|row| row.verdict == Finding::Saturating) {
         row.verdict = Finding::Shown;
@@ -118,7 +118,7 @@ fn defer_to_longer_run(rows: &mut [MetricVerdict]) {
     }
 }
 
-/// Who still grows when there is no more patience for it is neither a leak nor clean.
+/// Still growing after the last doubling: inconclusive.
 fn mark_inconclusive(rows: &mut [MetricVerdict]) {
     for row in rows.iter_mut().filter(|row| row.verdict == Finding::Saturating) {
         row.verdict = Finding::Inconclusive;

@@ -7,7 +7,7 @@
 //! a growth of a few pages in each window is saturating as well, until a run of twice the restarts shows it again: its
 //! windows take twice as much of a leak, and no more of chance.
 //!
-//! Those three rates decide what is a leak. What passes is decided by more: growth over the whole judged half, steps and
+//! The three rates decide whether a metric is LEAK. A PASS needs more: growth over the whole judged half, steps and
 //! late leaks included, must not be above the smallest leak that the run claims to catch. Else a longer run is asked.
 //!
 //! The bounds are calibrated for our own server. The tolerance for another one comes from its run: what its length, its
@@ -28,7 +28,7 @@ pub const WINDOWS: usize = 4;
 /// Readings that each window needs: the median of three still shrugs off one wild reading.
 pub const POINTS_PER_WINDOW: usize = 3;
 
-/// What holds from so many restarts on.
+/// The bound for runs of at least `from` restarts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bound {
     /// T: restarts or turns.
@@ -57,7 +57,7 @@ pub const SURE: f64 = 8.0;
 /// window shows little of it.
 const NEAR: f64 = 2.0;
 
-/// What a window of a server that is not ours may gain, in bytes: an arena or a slab in four of them. The sound servers
+/// Growth per window that a server that is not ours may have, in bytes: an arena or a slab in four of them. The sound servers
 /// in Python and bash gained 23 kB in the least of their windows, and 147 kB in the whole judged half. (`reports/METHODOLOGY.md`)
 const OUTSIDE_FLOOR: f64 = 256e3;
 
@@ -79,7 +79,7 @@ pub const OUTSIDE_MOST: f64 = 256e3;
 /// (`reports/reference/power`).
 pub const CLEAN_RUNS: u64 = 100;
 
-/// What holds for T restarts: the bound of the largest T in [`BOUNDS`] that was reached. Below the table b grows with 1/T²,
+/// The bound for T restarts: that of the largest T in [`BOUNDS`] that was reached. Below the table b grows with 1/T²,
 /// faster than a page a window does, because a server is warming up there; it was not calibrated.
 pub fn bound_for(restarts: f64) -> Bound {
     let [.., shortest] = BOUNDS;
@@ -171,7 +171,7 @@ pub(super) fn is_the_servers_own(run: &TargetRun) -> bool {
     tree > 0.0 && grown(|point| point.server_rss) >= tree / 2.0
 }
 
-/// What a run of this length and this noise can tell, in bytes for each restart or turn.
+/// Limits that follow from the length and the noise of a run, in bytes per restart or turn.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Limits {
     /// Growth up to this is no leak.
@@ -221,7 +221,7 @@ impl Limits {
     }
 }
 
-/// Which of the runs of one scenario this is, each of twice the restarts of the one before.
+/// The position of a run among the repetitions of its scenario, each with twice the restarts of the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Attempt {
     First,
@@ -253,7 +253,7 @@ impl Attempt {
     }
 }
 
-/// What the rates come to. Growth above what the run claims to catch never passes, whatever its shape: steps and a leak that
+/// Decides by the rates. Growth above what the run claims to catch never passes, whatever its shape: steps and a leak that
 /// began late leave windows without a rise.
 fn decide_trend(windows: Windows, limits: Limits, look: Attempt, per: &str) -> (Finding, String) {
     let Limits { tolerance, least, catches, wanted, .. } = limits;

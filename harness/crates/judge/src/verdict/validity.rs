@@ -1,4 +1,4 @@
-//! What makes a measurement prove nothing, however good its numbers look.
+//! Reasons why a measurement proves nothing, however good its numbers look.
 
 use super::words::{metric_name, pluralize, to_f64};
 use super::{heap, trend};
@@ -65,8 +65,8 @@ fn enough_checkpoints(run: &TargetRun) -> Option<String> {
     (found < needed).then(|| format!("there is only {}, and {what} needs {needed}", pluralize(found, "checkpoint")))
 }
 
-/// Metrics that some checkpoints have and others lack. One that all lack is not readable on this target, which is no
-/// fault; but when none can be read at all, nothing was measured.
+/// Metrics that some checkpoints have and others lack. A metric that all lack is not readable on this target, which is no
+/// fault; but without any readable metric nothing was measured.
 fn missing_readings(run: &TargetRun) -> Vec<String> {
     let metrics = Metric::COUNTED.into_iter().chain([Metric::HeapBlocks, Metric::HeapBytes]);
     let mut any = false;

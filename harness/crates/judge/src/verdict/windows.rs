@@ -91,7 +91,7 @@ fn split_windows(judged: &[(f64, u64)], total: f64) -> [Vec<u64>; WINDOWS] {
     values
 }
 
-/// What was gained above the lowest window, spread over the judged half. The end is the median of the last readings, so
+/// Growth above the lowest window, spread over the judged half. The end is the median of the last readings, so
 /// that one wild reading is no growth.
 fn growth_above_lowest(medians: [f64; WINDOWS], length: f64, judged: &[(f64, u64)]) -> f64 {
     let [before @ .., last] = medians;

@@ -7,7 +7,7 @@ pub fn metric_name(metric: Metric) -> &'static str {
     metric.name()
 }
 
-/// What one of the metric is.
+/// The unit of the metric.
 pub fn metric_unit(metric: Metric) -> &'static str {
     match metric {
         Metric::LiveInvokers => "invokers",

@@ -1,6 +1,6 @@
 //! The page over many nights: one HTML file like the report of a run, without a script and without the network.
 //!
-//! What a chart shows is found in `lines`, without drawing; `chart` draws. Figures of different nights stand beside each
+//! `lines` finds the data of each chart without drawing; `chart` draws. Figures of different nights stand beside each
 //! other and are not judged: where nights are missing, or were made differently, the line breaks.
 
 use maud::{DOCTYPE, Markup, html};
@@ -161,7 +161,7 @@ fn charts_legend() -> Markup {
     }
 }
 
-/// One target of one scenario. What passed in the latest night is folded, unless it is the first.
+/// One target of one scenario. Targets that passed in the latest night are folded, except the first.
 fn target_section(at: usize, place: &TargetCharts, times: &Times) -> Markup {
     let open = at == 0 || place.latest > Finding::Pass;
     html! {

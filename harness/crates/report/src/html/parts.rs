@@ -16,7 +16,7 @@ pub(super) fn badge_of(finding: Finding, word: &str) -> Markup {
     }
 }
 
-/// What a control came to.
+/// The badge of a control.
 pub(super) fn control_badge(passed: bool, word: &str) -> Markup {
     badge_of(if passed { Finding::Pass } else { Finding::Invalid }, word)
 }

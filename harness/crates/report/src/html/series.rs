@@ -1,4 +1,4 @@
-//! What the chart of a metric shows: its readings, what is allowed of it, and what it was judged by. No drawing here.
+//! The data of a metric's chart: readings, limits and windows. No drawing here.
 
 use crate::facts::Target;
 use crate::text::sanitize;
@@ -22,7 +22,7 @@ pub(super) struct Series {
     pub(super) dotted: bool,
     /// Where the checkpoints are.
     pub(super) checkpoints: Vec<f64>,
-    /// What the readings are held against.
+    /// The limits of the readings.
     pub(super) limits: Vec<Limit>,
     /// The windows whose medians were compared.
     pub(super) windows: Vec<Window>,
@@ -32,7 +32,7 @@ pub(super) struct Series {
     pub(super) from_zero: bool,
 }
 
-/// A line that the readings are held against.
+/// A limit of the readings, as a line.
 #[derive(Debug, PartialEq)]
 pub(super) struct Limit {
     pub(super) from: Point,

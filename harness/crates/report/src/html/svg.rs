@@ -29,7 +29,7 @@ pub(super) const LARGE: Size =
 pub(super) const SMALL: Size =
     Size { width: 280.0, height: 104.0, left: 54.0, right: 8.0, top: 8.0, bottom: 20.0, labelled: false };
 
-/// What a chart is of, in words.
+/// The texts of a chart.
 #[derive(Debug)]
 pub(super) struct Caption<'a> {
     /// Unique in the page.
@@ -119,7 +119,7 @@ pub(super) fn draw_text(class: &str, anchor: &str, (x, y): (f64, f64), words: &s
     html! { text class=(class) text-anchor=(anchor) x=(to_px(x)) y=(to_px(y)) { (words) } }
 }
 
-/// What lies before the first checkpoint is judged by nobody.
+/// Shades the warm-up: readings before the first checkpoint are not judged.
 fn draw_warm_up(frame: &Frame, series: &Series) -> Markup {
     let Some(&first) = series.checkpoints.first() else { return Markup::default() };
     let (left, top) = (frame.size.left, frame.size.top);
@@ -217,7 +217,7 @@ fn draw_end_values(frame: &Frame, series: &Series, row: &MetricVerdict) -> Marku
     }
 }
 
-/// For who can't see it: what it says, and the numbers it is made of.
+/// The description for screen readers: the reason and the numbers.
 fn chart_description(series: &Series, row: &MetricVerdict, per: &str) -> String {
     let word = |point: &Point| format!("{} at {per} {}", format_amount(row.name, point.1), format_steps(point.0));
     let readings = match series.points.as_slice() {

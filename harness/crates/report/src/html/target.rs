@@ -122,7 +122,7 @@ fn metric_change(row: &MetricVerdict) -> Markup {
     }
 }
 
-/// What is counted once, after the stop.
+/// The label of a count that is taken once, after the stop.
 fn total_label(metric: Metric) -> &'static str {
     match metric {
         Metric::Orphans => "processes left after the stop",

@@ -1,4 +1,4 @@
-//! What a restart costs for ever, in lines.
+//! Leaked resources of a target, in lines.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What the charts of nights show: values over time, and where the line between them breaks.
+//! The data of the charts of nights: values over time, and the breaks in the line between them.
 
 use leakgate_history::baseline::Baseline;
 use leakgate_history::{Growth, Measured, Night, environment_differences};
@@ -14,7 +14,7 @@ const APART: u64 = 36 * 3600;
 pub(super) struct TargetCharts {
     pub(super) scenario: String,
     pub(super) target: String,
-    /// What the latest night found of it.
+    /// The finding of the latest night.
     pub(super) latest: Finding,
     pub(super) lines: Vec<Line>,
     /// Metrics that were 0 in every night.
@@ -25,14 +25,14 @@ pub(super) struct TargetCharts {
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) name: &'static str,
-    /// What is drawn, in words.
+    /// A description of the drawn value.
     pub(super) what: &'static str,
     pub(super) unit: Unit,
     /// A dot for each night, in order; none where the night has no value.
     pub(super) dots: Vec<Option<Dot>>,
     /// The latest night's bound.
     pub(super) limit: Option<f64>,
-    /// What the latest night found of it.
+    /// The finding of the latest night.
     pub(super) latest: Finding,
 }
 
@@ -148,7 +148,7 @@ fn growth_line(runs: &[Option<&Measured>], metric: Metric) -> Option<Line> {
     })
 }
 
-/// What a night's run measured beside its metrics.
+/// Reads a figure of a night's run that is not a metric.
 type Value = fn(&Measured) -> Option<f64>;
 
 /// The highest memory, and the latency.
