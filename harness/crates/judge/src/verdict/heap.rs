@@ -1,6 +1,6 @@
 //! Live heap by dhat: exact, but a healthy heap grows for a while, because caches fill and vectors double.
 //!
-//! Read at cumulative T, 2T and 4T restarts: a leak when growth_between(2T→4T) ≥ 1.3 × growth_between(T→2T) and above the floor. A
+//! Read at cumulative T, 2T and 4T restarts: a leak when growth(2T→4T) ≥ 1.3 × growth(T→2T) and above the floor. A
 //! constant leak has ratio 2 there (the second interval is twice as long), a logarithmic cache 1, a full cache 0.
 //! A leak that strikes at random has no constant rate: at three times the smallest detectable one, 1,500 simulated runs
 //! for each of T = 10 to 600 called it LEAK in 73 to 89 %, SATURATING in nearly all others, and PASS in 0.5 % at most.
