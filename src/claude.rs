@@ -19,11 +19,11 @@ use crate::keeper;
 use crate::runtime::MARK;
 
 pub mod account;
-pub mod codec;
-pub mod endpoint;
+pub(crate) mod codec;
+pub(crate) mod endpoint;
 pub mod event;
-pub mod quota;
-pub mod system_prompt;
+pub(crate) mod quota;
+pub(crate) mod system_prompt;
 
 use account::Account;
 

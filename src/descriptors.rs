@@ -28,18 +28,18 @@ static INHERITED: OnceLock<u64> = OnceLock::new();
 
 /// The soft limit that the programs which this one starts are to have, where it is not this process's own.
 #[must_use]
-pub fn inherited_limit() -> Option<u64> {
+pub(crate) fn inherited_limit() -> Option<u64> {
     INHERITED.get().copied()
 }
 
 /// The hard limit of open files.
 #[must_use]
-pub fn hard_limit() -> u64 {
+pub(crate) fn hard_limit() -> u64 {
     getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
 }
 
 /// Raises the soft limit of open files to the hard one, and gives what it is then.
-pub fn raise_limit() -> std::io::Result<u64> {
+pub(crate) fn raise_limit() -> std::io::Result<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
         setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
@@ -50,14 +50,14 @@ pub fn raise_limit() -> std::io::Result<u64> {
 }
 
 /// Sets the soft limit of open files, below the hard one.
-pub fn lower_limit(soft: u64) -> std::io::Result<()> {
+pub(crate) fn lower_limit(soft: u64) -> std::io::Result<()> {
     let limit = getrlimit(Resource::Nofile);
     Ok(setrlimit(Resource::Nofile, Rlimit { current: Some(soft), ..limit })?)
 }
 
 /// How the descriptors are divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Plan {
+pub(crate) struct Plan {
     limit: u64,
     reserved: u64,
     asked: NonZeroUsize,
@@ -70,7 +70,7 @@ pub struct Plan {
     "too few files can be open at once: the limit is {limit}, and {slots} slot(s) need {needed}; raise the hard limit \
      (`ulimit -n {enough}`, or LimitNOFILE={enough} in a systemd unit), or lower --slots"
 )]
-pub struct TooFewDescriptors {
+pub(crate) struct TooFewDescriptors {
     limit: u64,
     slots: NonZeroUsize,
     /// For one connection a slot.
@@ -82,7 +82,7 @@ pub struct TooFewDescriptors {
 impl Plan {
     /// Divides `limit` descriptors: the `open` ones, those of `slots` + 1 invokers, of `extra` connections and of the server itself come
     /// first, then up to `asked` connections.
-    pub fn new(
+    pub(crate) fn new(
         limit: u64,
         open: u64,
         slots: NonZeroUsize,
@@ -105,13 +105,13 @@ impl Plan {
 
     /// As many as asked for, or as are left.
     #[must_use]
-    pub fn connections(&self) -> NonZeroUsize {
+    pub(crate) fn connections(&self) -> NonZeroUsize {
         self.connections
     }
 
     /// A warning if fewer connections are left than configured.
     #[must_use]
-    pub fn shortage(&self) -> Option<String> {
+    pub(crate) fn shortage(&self) -> Option<String> {
         let Self { limit, reserved, asked, connections } = self;
         let enough = reserved.saturating_add(asked.get() as u64);
         (connections < asked).then(|| {
@@ -126,7 +126,7 @@ impl Plan {
 
 /// The number of open descriptors, inherited ones included; 3 (stdio) if `/proc` cannot be read.
 #[must_use]
-pub fn open_files() -> u64 {
+pub(crate) fn open_files() -> u64 {
     std::fs::read_dir("/proc/self/fd").map_or(3, |entries| entries.count() as u64)
 }
 

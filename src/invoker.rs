@@ -17,9 +17,9 @@ use crate::turn::{Model, Prompt, TurnEvent, Usage};
 
 mod actor;
 pub mod binding;
-pub mod life;
-pub mod reason;
-pub mod reply;
+pub(crate) mod life;
+pub(crate) mod reason;
+pub(crate) mod reply;
 
 pub(crate) use actor::REPLY_QUEUE;
 use life::{Cause, Clear, Deadlines};

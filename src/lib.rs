@@ -4,7 +4,7 @@
 //!
 //! [`translate`] turns a request into an [`answer::Ask`], [`answer`] turns that into the prompt of a turn, and the turn
 //! waits in the [`pool`] for an [`invoker`]. An invoker is one CLI process with its pipes, owned by one task; a pure state
-//! machine ([`invoker::life`]) decides what that task does. Another one ([`pool::core`]), behind a lock, decides which
+//! machine (`invoker::life`) decides what that task does. Another one (`pool::core`), behind a lock, decides which
 //! invoker serves and which is replaced. Neither has processes or clocks, so both are tested with random histories.
 //!
 //! Each CLI runs below a [`keeper`]: this program as a small process of its own that ends the CLI's whole process tree,
@@ -114,12 +114,12 @@ pub mod claude;
 mod clock;
 pub mod command;
 pub mod config;
-pub mod descriptors;
+mod descriptors;
 pub mod http;
 pub mod invoker;
 pub mod keeper;
 pub mod logging;
-pub mod metrics;
+mod metrics;
 pub mod openai;
 pub mod pool;
 pub mod runtime;

@@ -24,16 +24,16 @@ mod fixed;
 mod snapshot;
 
 use fixed::FixedFamily;
-pub use snapshot::Snapshot;
+pub(crate) use snapshot::Snapshot;
 
 /// The media type of [`Metrics::encode_text`].
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The value of a label for whatever is in no list.
-pub const OTHER: &str = "other";
+pub(crate) const OTHER: &str = "other";
 
 /// The status of a request whose client left before the end of its reply (nginx's number; it is never sent).
-pub const CLIENT_LEFT: &str = "499";
+pub(crate) const CLIENT_LEFT: &str = "499";
 
 /// All statuses with a series of their own.
 const STATUSES: [&str; 19] = [

@@ -1,6 +1,6 @@
 //! Slots, standby, restarts and recovery.
 //!
-//! The decisions are in [`core`], a pure state machine behind one lock that is never held across an `await`. The source
+//! The decisions are in `core`, a pure state machine behind one lock that is never held across an `await`. The source
 //! of an input (a request, an invoker's report, the clock) takes the lock, passes the input to the core, and carries out
 //! the core's effects. One task waits for the clock and calls the observers.
 
@@ -19,9 +19,9 @@ use crate::invoker::{Assignment, Factory, Invoker, REPLY_QUEUE, Report};
 use crate::shutdown::Tasks;
 use crate::turn::{Completion, Model, Prompt, TurnError, TurnEvent};
 
-pub mod core;
+pub(crate) mod core;
 pub mod observer;
-pub mod policy;
+pub(crate) mod policy;
 pub mod status;
 
 use self::core::{Core, Effects, Id, Rules, Ticket};

@@ -5,7 +5,7 @@ use tokio_util::codec::Decoder;
 
 /// Why a stream of lines ended badly.
 #[derive(Debug, thiserror::Error)]
-pub enum LineError {
+pub(crate) enum LineError {
     /// The pipe failed.
     #[error("reading the CLI's output failed: {0}")]
     Io(#[from] std::io::Error),
@@ -25,7 +25,7 @@ pub enum LineError {
 
 /// Splits at `\n`. Memory stays below the limit plus one read, whatever comes.
 #[derive(Debug)]
-pub struct LineDecoder {
+pub(crate) struct LineDecoder {
     limit: usize,
     searched: usize,
 }
@@ -33,7 +33,7 @@ pub struct LineDecoder {
 impl LineDecoder {
     /// A decoder that refuses lines of more than `limit` bytes, the newline not counted.
     #[must_use]
-    pub fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self { limit, searched: 0 }
     }
 }

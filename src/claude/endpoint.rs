@@ -1,11 +1,11 @@
 //! The API address that the environment sets for the CLI.
 
 /// The variable that the CLI takes its API's address from, whoever pays.
-pub const VARIABLE: &str = "ANTHROPIC_BASE_URL";
+pub(crate) const VARIABLE: &str = "ANTHROPIC_BASE_URL";
 
 /// The address in the server's own environment, without what may be secret in it; none where it is not set.
 #[must_use]
-pub fn base_url_override() -> Option<String> {
+pub(crate) fn base_url_override() -> Option<String> {
     let value = std::env::var_os(VARIABLE).filter(|value| !value.is_empty())?;
     Some(redact_url(&value.to_string_lossy()))
 }

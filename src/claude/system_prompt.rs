@@ -28,7 +28,7 @@ enum Problem {
 }
 
 /// Reads it.
-pub fn read(path: &Path) -> Result<String, SystemPromptError> {
+pub(crate) fn read(path: &Path) -> Result<String, SystemPromptError> {
     read_text(path).map_err(|what| SystemPromptError { path: path.to_path_buf(), what })
 }
 

@@ -8,7 +8,7 @@
 //! - Text comes after the `message_start` of its own turn.
 //!
 //! A line that breaks one of these belongs to another turn, and then the lines after it may as well: the process has to
-//! be replaced. A result also has to have the text of its turn: [`super::reply`].
+//! be replaced. A result also has to have the text of its turn (`reply.rs`).
 //!
 //! One case stays open. A delta names its conversation and no turn, so one that came late within the same conversation, in
 //! the middle of another turn's message, would be noticed only at the end of that turn. Its client gets an error then, but

@@ -30,7 +30,7 @@ const MAX_RUNG: Duration = Duration::from_secs(2);
 
 /// The deadlines that can be configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deadlines {
+pub(crate) struct Deadlines {
     /// From the start to the answer to `initialize`.
     pub start: Duration,
     /// Between two events of a turn.
@@ -41,7 +41,7 @@ pub struct Deadlines {
 
 /// Whether the conversation is reset after a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Clear {
+pub(crate) enum Clear {
     /// The next turn continues the conversation.
     Never,
     /// Reset it, unless the invoker stops after the turn: then the conversation ends with the process.
@@ -69,7 +69,7 @@ pub enum Cause {
 
 /// An input of the state machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
+pub(crate) enum Input {
     /// `initialize` was answered; `Err` has the CLI's error message.
     Initialized(Result<(), String>),
     /// A turn is to run. Only in `Ready`.
@@ -113,7 +113,7 @@ pub enum Input {
 
 /// A line for the CLI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Message {
+pub(crate) enum Message {
     /// The control request `initialize`.
     Initialize,
     /// The control request `set_model` with the leased turn's model.
@@ -128,7 +128,7 @@ pub enum Message {
 
 /// How a turn ended, seen from the life. Whether a completed one is good is in its `result`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ending {
+pub(crate) enum Ending {
     /// With a `result`.
     Completed,
     /// The client left.
@@ -145,7 +145,7 @@ pub enum Ending {
 
 /// An action for the owner of the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// Write a line.
     Send(Message),
     /// Close the CLI's stdin, on which it exits by itself.
@@ -175,7 +175,7 @@ pub enum Action {
 
 /// The rungs of the stopping ladder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Rung {
+pub(crate) enum Rung {
     /// stdin is closed.
     StdinClosed,
     /// SIGTERM was sent.
@@ -188,7 +188,7 @@ pub enum Rung {
 
 /// Where an invoker is in its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// The process runs and has not answered `initialize`.
     Starting {
         /// Until when it may.
@@ -251,7 +251,7 @@ pub enum Phase {
 
 /// The state machine of one invoker.
 #[derive(Debug, Clone)]
-pub struct Life {
+pub(crate) struct Life {
     phase: Phase,
     deadlines: Deadlines,
 }
@@ -259,20 +259,20 @@ pub struct Life {
 impl Life {
     /// A process that has just been started, and the first thing to do with it.
     #[must_use]
-    pub fn begin(deadlines: Deadlines, now: Instant) -> (Self, Vec<Action>) {
+    pub(crate) fn begin(deadlines: Deadlines, now: Instant) -> (Self, Vec<Action>) {
         let phase = Phase::Starting { deadline: now + deadlines.start };
         (Self { phase, deadlines }, vec![Action::Send(Message::Initialize)])
     }
 
     /// Where it is.
     #[must_use]
-    pub fn phase(&self) -> &Phase {
+    pub(crate) fn phase(&self) -> &Phase {
         &self.phase
     }
 
     /// When the next [`Input::Tick`] is due.
     #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Starting { deadline }
             | Phase::Switching { deadline, .. }
@@ -285,7 +285,7 @@ impl Life {
     }
 
     /// Takes one input; gives what has to be done, in order.
-    pub fn handle(&mut self, input: Input, now: Instant) -> Vec<Action> {
+    pub(crate) fn handle(&mut self, input: Input, now: Instant) -> Vec<Action> {
         match input {
             Input::Exited(how) => self.on_exit(how),
             Input::Kill => self.on_kill(now),

@@ -7,7 +7,7 @@ use crate::turn::{Completion, TurnError, Usage};
 
 /// The reply of the running turn, as far as it has come.
 #[derive(Debug, Default)]
-pub struct Reply {
+pub(crate) struct Reply {
     /// Text of the deltas.
     text: String,
     /// Bytes of `text` that completed blocks have repeated.
@@ -24,7 +24,7 @@ pub struct Reply {
 
 /// How a `result` ends a reply.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Finished {
+pub(crate) struct Finished {
     /// Text that the deltas did not bring.
     pub tail: Option<String>,
     /// The whole.
@@ -36,17 +36,17 @@ pub struct Finished {
 /// The text of a `result` is not the text of its turn, so it may be another client's reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the text of a result is not the text of its turn")]
-pub struct ForeignResult;
+pub(crate) struct ForeignResult;
 
 impl Reply {
     /// The model that answers.
-    pub fn set_model(&mut self, model: Option<String>) {
+    pub(crate) fn set_model(&mut self, model: Option<String>) {
         self.model = model.or_else(|| self.model.take());
     }
 
     /// Adds a delta. Returns false if the reply is longer than `limit` bytes and has to be ended.
     #[must_use]
-    pub fn add_delta(&mut self, text: &str, limit: usize) -> bool {
+    pub(crate) fn add_delta(&mut self, text: &str, limit: usize) -> bool {
         // Pieces of one block after the whole of another, which had none: their order is lost.
         self.contradicts |= !self.rest.is_empty();
         self.text.push_str(text);
@@ -55,7 +55,7 @@ impl Reply {
 
     /// Adds the whole text of a block. Returns false if the reply is longer than `limit` bytes and has to be ended.
     #[must_use]
-    pub fn add_block(&mut self, text: &str, limit: usize) -> bool {
+    pub(crate) fn add_block(&mut self, text: &str, limit: usize) -> bool {
         let open = &self.text[self.confirmed..];
         if self.rest.is_empty() && open.starts_with(text) {
             self.confirmed += text.len();
@@ -69,18 +69,18 @@ impl Reply {
     }
 
     /// The API's stop reason.
-    pub fn set_stop_reason(&mut self, reason: String) {
+    pub(crate) fn set_stop_reason(&mut self, reason: String) {
         self.stop_reason = Some(reason);
     }
 
     /// The account's quota is used up, until it is renewed.
-    pub fn set_quota_reset(&mut self, resets_in: Duration) {
+    pub(crate) fn set_quota_reset(&mut self, resets_in: Duration) {
         self.quota_in = Some(resets_in);
     }
 
     /// The end. A result of success repeats the text of its turn, or that of the turn's last block; it can also lack its
     /// text or have a part of it, and then the completed blocks are the reply. Any other text is not this turn's.
-    pub fn finish(mut self, result: TurnResult) -> Result<Finished, ForeignResult> {
+    pub(crate) fn finish(mut self, result: TurnResult) -> Result<Finished, ForeignResult> {
         let usage = result.usage();
         if !result.is_success() {
             return Ok(Finished { tail: None, outcome: Err(result_error(result, self.quota_in)), usage });
@@ -124,7 +124,7 @@ fn result_error(result: TurnResult, quota_in: Option<Duration>) -> TurnError {
 /// The error of a turn whose model the CLI refused. For an unknown name, 2.1.330 asks the API first, and the API's error
 /// need not be about the model.
 #[must_use]
-pub fn model_switch_error(model: String, error: ControlError) -> TurnError {
+pub(crate) fn model_switch_error(model: String, error: ControlError) -> TurnError {
     let ControlError { words, code } = error;
     let (status, retry_after) = match code.as_deref() {
         Some("rate_limit") => (Some(429), Some(RETRY_AFTER)),

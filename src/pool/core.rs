@@ -18,12 +18,12 @@ use crate::pool::status::{LastRestart, PoolState, PoolStatus, Recovery, RestartC
 use crate::turn::{TurnError, Usage};
 
 /// A waiting request.
-pub type Ticket = u64;
+pub(crate) type Ticket = u64;
 /// An invoker's number.
-pub type Id = u64;
+pub(crate) type Id = u64;
 
 /// The actions that the core asks its owner to carry out.
-pub trait Effects {
+pub(crate) trait Effects {
     /// Starts an invoker; returns its number.
     fn start_invoker(&mut self) -> Id;
     /// Whether an invoker already runs the model that a waiting request names. A wrong answer only costs a `set_model`.
@@ -42,7 +42,7 @@ pub trait Effects {
 
 /// The part of the configuration that the core needs.
 #[derive(Debug, Clone)]
-pub struct Rules {
+pub(crate) struct Rules {
     slots: usize,
     limits: Limits,
     standby: Standby,
@@ -156,7 +156,7 @@ enum Stop {
 
 /// The pool's state.
 #[derive(Debug, Clone)]
-pub struct Core {
+pub(crate) struct Core {
     rules: Rules,
     slots: Vec<Slot>,
     workers: BTreeMap<Id, Worker>,
@@ -190,7 +190,7 @@ pub struct Core {
 impl Core {
     /// An empty pool; the first [`Core::tick`] starts its invokers. `seed` seeds the backoff jitter.
     #[must_use]
-    pub fn new(rules: Rules, seed: u64) -> Self {
+    pub(crate) fn new(rules: Rules, seed: u64) -> Self {
         Self {
             slots: vec![Slot::default(); rules.slots],
             workers: BTreeMap::new(),
@@ -218,7 +218,7 @@ impl Core {
     }
 
     /// Queues a request, or refuses it at once.
-    pub fn add_request(&mut self, ticket: Ticket, now: Instant, fx: &mut dyn Effects) -> Result<(), TurnError> {
+    pub(crate) fn add_request(&mut self, ticket: Ticket, now: Instant, fx: &mut dyn Effects) -> Result<(), TurnError> {
         if let Some(refusal) = self.refusal(now) {
             return Err(refusal);
         }
@@ -233,12 +233,12 @@ impl Core {
     }
 
     /// Removes a waiting request whose client has left or whose time in the queue is over.
-    pub fn withdraw_request(&mut self, ticket: Ticket) {
+    pub(crate) fn withdraw_request(&mut self, ticket: Ticket) {
         self.waiting.retain(|t| *t != ticket);
     }
 
     /// Takes the report of an invoker.
-    pub fn handle_report(&mut self, id: Id, report: Report<Ticket>, now: Instant, fx: &mut dyn Effects) {
+    pub(crate) fn handle_report(&mut self, id: Id, report: Report<Ticket>, now: Instant, fx: &mut dyn Effects) {
         match report {
             Report::Ready { rss } => self.on_ready(id, rss, now, fx),
             Report::TurnOver { usage } => self.on_turn_over(id, usage, now),
@@ -253,14 +253,14 @@ impl Core {
     }
 
     /// Does what has become due since the last input.
-    pub fn tick(&mut self, now: Instant, fx: &mut dyn Effects) {
+    pub(crate) fn tick(&mut self, now: Instant, fx: &mut dyn Effects) {
         self.settle(now, fx);
     }
 
     /// Replaces every serving invoker; returns their numbers. The operator may have repaired the CLI or raised the quota,
     /// so this waits for no backoff, no probe interval and no quota reset. A probe that fails opens the circuit again, and a
     /// turn that finds the quota used up starts a new hold.
-    pub fn restart(&mut self, now: Instant, fx: &mut dyn Effects) -> Vec<Id> {
+    pub(crate) fn restart(&mut self, now: Instant, fx: &mut dyn Effects) -> Vec<Id> {
         let serving: Vec<Id> = self.slots.iter().filter_map(|slot| slot.invoker).collect();
         for id in &serving {
             if let Some(worker) = self.workers.get_mut(id) {
@@ -280,25 +280,25 @@ impl Core {
 
     /// Whether a slot is served by one of these.
     #[must_use]
-    pub fn serves_any(&self, ids: &[Id]) -> bool {
+    pub(crate) fn serves_any(&self, ids: &[Id]) -> bool {
         self.slots.iter().any(|slot| slot.invoker.is_some_and(|id| ids.contains(&id)))
     }
 
     /// Shows `Stopping` while the server accepts no new connections. Turns are served as before: an accepted request may
     /// need another turn, and that turn another invoker.
-    pub fn drain(&mut self, now: Instant, fx: &mut dyn Effects) {
+    pub(crate) fn drain(&mut self, now: Instant, fx: &mut dyn Effects) {
         self.stop = self.stop.max(Stop::Draining);
         self.settle(now, fx);
     }
 
     /// Refuses all requests from now on and stops every invoker.
-    pub fn stop(&mut self, now: Instant, fx: &mut dyn Effects) {
+    pub(crate) fn stop(&mut self, now: Instant, fx: &mut dyn Effects) {
         self.stop = Stop::Now;
         self.settle(now, fx);
     }
 
     /// Like [`Core::stop`], and kills every invoker at once.
-    pub fn kill(&mut self, now: Instant, fx: &mut dyn Effects) {
+    pub(crate) fn kill(&mut self, now: Instant, fx: &mut dyn Effects) {
         self.stop(now, fx);
         for id in self.workers.keys() {
             fx.kill_invoker(*id);
@@ -307,7 +307,7 @@ impl Core {
 
     /// When [`Core::tick`] is due next; already past, if something has become due since the last one.
     #[must_use]
-    pub fn next_tick(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn next_tick(&self, now: Instant) -> Option<Instant> {
         // Not the present: something that became due between the last `settle` and this call would be skipped for ever.
         let now = self.settled_at.unwrap_or(now);
         let serving = self.slots.iter().filter_map(|slot| self.workers.get(&slot.invoker?));
@@ -319,13 +319,13 @@ impl Core {
 
     /// Whether the pool has stopped and no invoker is left.
     #[must_use]
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.stop == Stop::Now && self.workers.is_empty()
     }
 
     /// A snapshot.
     #[must_use]
-    pub fn status(&self, now: Instant) -> PoolStatus {
+    pub(crate) fn status(&self, now: Instant) -> PoolStatus {
         let state = self.state(now);
         let circuit = self.circuit.as_ref().filter(|_| state == PoolState::Offline);
         PoolStatus {

@@ -8,11 +8,11 @@ use crate::invoker::reason::RestartReason;
 
 /// The used share of a limit at which a standby is started while the old invoker goes on serving. A start takes 0.3 to
 /// 1.1 s and a turn seldom less, so the last fifth of ten turns leaves enough time.
-pub const STANDBY_AT: f64 = 0.8;
+pub(crate) const STANDBY_AT: f64 = 0.8;
 
 /// The limits at which an invoker is replaced.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Turns served.
     pub turns: u32,
     /// Tokens in the conversation.
@@ -39,7 +39,7 @@ impl From<&Config> for Limits {
 
 /// The usage of one invoker, to be compared with its [`Limits`].
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LimitUsage {
+pub(crate) struct LimitUsage {
     /// Turns started.
     pub turns: u32,
     /// Tokens in the conversation.
@@ -55,7 +55,7 @@ pub struct LimitUsage {
 impl LimitUsage {
     /// The share of the limit that is used most, 1 being the limit, and the reason that a restart would have.
     #[must_use]
-    pub fn highest_share(&self, limits: &Limits, now: Instant) -> (f64, RestartReason) {
+    pub(crate) fn highest_share(&self, limits: &Limits, now: Instant) -> (f64, RestartReason) {
         #[expect(clippy::cast_precision_loss, reason = "a share needs no more digits than an f64 has")]
         let of = |used: u64, limit: u64| used as f64 / limit.max(1) as f64;
         let time = |since: Instant, limit: Duration| now.saturating_duration_since(since).div_duration_f64(limit);
@@ -73,7 +73,7 @@ impl LimitUsage {
 
     /// When time alone brings [`LimitUsage::highest_share`] to [`STANDBY_AT`] or to 1, whichever comes next.
     #[must_use]
-    pub fn next_change(&self, limits: &Limits, now: Instant) -> Option<Instant> {
+    pub(crate) fn next_change(&self, limits: &Limits, now: Instant) -> Option<Instant> {
         [(self.started, limits.age), (self.idle_since, limits.idle)]
             .into_iter()
             .flat_map(|(since, limit)| [since + limit.mul_f64(STANDBY_AT), since + limit])
@@ -88,7 +88,7 @@ impl LimitUsage {
 ///
 /// Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 #[must_use]
-pub fn next_backoff(failures_in_a_row: u32, rng: &mut fastrand::Rng) -> Duration {
+pub(crate) fn next_backoff(failures_in_a_row: u32, rng: &mut fastrand::Rng) -> Duration {
     let Some(doublings) = failures_in_a_row.checked_sub(2) else { return Duration::ZERO };
     let ceiling = FIRST_BACKOFF_CEILING.saturating_mul(2_u32.saturating_pow(doublings)).min(MAX_BACKOFF);
     ceiling.mul_f64(rng.f64())
@@ -104,7 +104,7 @@ const WINDOW_PARTS: u32 = 12;
 /// or more than `max` in a row, however long that takes. A share, because with many clients a few failures come within any
 /// window; a number as well, because one failure of one attempt shows nothing.
 #[derive(Debug, Clone)]
-pub struct CircuitBreaker {
+pub(crate) struct CircuitBreaker {
     max: usize,
     window: Duration,
     /// Recent attempts by the part of the window in which they ended, oldest first.
@@ -122,20 +122,20 @@ struct Attempts {
 impl CircuitBreaker {
     /// A breaker that has seen nothing.
     #[must_use]
-    pub fn new(max: usize, window: Duration) -> Self {
+    pub(crate) fn new(max: usize, window: Duration) -> Self {
         // Allocated once, so that failures never change the heap.
         Self { max, window, parts: VecDeque::with_capacity(WINDOW_PARTS as usize + 2), failures_in_a_row: 0 }
     }
 
     /// Records an attempt that worked.
-    pub fn record_success(&mut self, now: Instant) {
+    pub(crate) fn record_success(&mut self, now: Instant) {
         self.failures_in_a_row = 0;
         self.current_part(now).successes += 1;
     }
 
     /// Records a failed attempt; returns true if the breaker opens.
     #[must_use]
-    pub fn record_failure(&mut self, now: Instant) -> bool {
+    pub(crate) fn record_failure(&mut self, now: Instant) -> bool {
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         self.current_part(now).failures += 1;
         let (successes, failures) = self
@@ -146,7 +146,7 @@ impl CircuitBreaker {
     }
 
     /// Forgets everything.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.parts.clear();
         self.failures_in_a_row = 0;
     }
