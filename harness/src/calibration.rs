@@ -11,18 +11,18 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
-use crate::programs::Siblings;
+use crate::programs::Programs;
 use crate::run::{Request, RunError};
-use cases::{Case, Plan};
+use cases::{Case, TrialPlan};
 use leakgate_drive::event::Silent;
 use leakgate_judge::sample::{Metric, Run, TargetRun};
 use leakgate_judge::verdict::{self, Finding, target, trend};
 
 pub mod cases;
 pub mod interval;
-pub mod kept;
+pub mod markdown;
 pub mod table;
-pub mod text;
+pub mod trial_log;
 
 /// One run of one case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,39 +59,39 @@ pub struct Trial {
 
 /// What is still to be run.
 #[derive(Debug)]
-pub struct Agenda {
-    left: VecDeque<(Case, u64)>,
-    siblings: Siblings,
+pub struct TrialQueue {
+    remaining: VecDeque<(Case, u64)>,
+    programs: Programs,
     seed: u64,
     commit: Option<String>,
 }
 
-impl Agenda {
+impl TrialQueue {
     /// Every trial that is not among `done`, in rounds: each case comes up as soon as any, so that whoever stops early has
     /// a little of each. They are trials of this commit.
     #[must_use]
-    pub fn new(cases: &[Case], done: &[Trial], siblings: Siblings, seed: u64, commit: Option<String>) -> Self {
+    pub fn new(cases: &[Case], done: &[Trial], programs: Programs, seed: u64, commit: Option<String>) -> Self {
         let is_done = |case: &Case, trial| done.iter().any(|kept| kept.case == case.name && kept.trial == trial);
-        let mut left: Vec<(Case, u64)> = cases
+        let mut remaining: Vec<(Case, u64)> = cases
             .iter()
             .flat_map(|case| (0..case.trials).map(move |trial| (case.clone(), trial)))
             .filter(|(case, trial)| !is_done(case, *trial))
             .collect();
         // Where a trial stands among its case's own, in thousandths.
-        left.sort_by_key(|(case, trial)| trial * 1000 / case.trials.max(1));
-        Self { left: left.into(), siblings, seed, commit }
+        remaining.sort_by_key(|(case, trial)| trial * 1000 / case.trials.max(1));
+        Self { remaining: remaining.into(), programs, seed, commit }
     }
 
     /// The number of trials that are left.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.left.len()
+        self.remaining.len()
     }
 
     /// Nothing is left.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.left.is_empty()
+        self.remaining.is_empty()
     }
 
     /// Runs everything, so many `at_once`, and hands each trial over as it ends; an error of `keep` ends it.
@@ -103,14 +103,14 @@ impl Agenda {
         let mut running = JoinSet::new();
         loop {
             while running.len() < at_once {
-                let Some((case, trial)) = self.left.pop_front() else { break };
-                let plan = case.plan(trial, self.seed);
-                let program = request(&plan, &self.siblings).plan()?;
+                let Some((case, trial)) = self.remaining.pop_front() else { break };
+                let plan = case.plan_trial(trial, self.seed);
+                let program = build_request(&plan, &self.programs).plan()?;
                 let commit = self.commit.clone();
                 running.spawn(async move {
                     let start = Instant::now();
                     let run = program.run(Arc::new(Silent)).await;
-                    observed(&case, trial, commit, &plan, &run, start.elapsed().as_secs_f64())
+                    summarize_run(&case, trial, commit, &plan, &run, start.elapsed().as_secs_f64())
                 });
             }
             match running.join_next().await {
@@ -123,22 +123,22 @@ impl Agenda {
     }
 }
 
-fn request(plan: &Plan, siblings: &Siblings) -> Request {
+fn build_request(plan: &TrialPlan, programs: &Programs) -> Request {
     Request {
         scenarios: vec![plan.scenario.clone()],
         controls: false,
         plant: plan.plant.clone(),
         seed: plan.seed,
-        siblings: siblings.clone(),
+        programs: programs.clone(),
         cli: None,
         target: Some(plan.target),
-        outside: None,
+        external: None,
         profiles: None,
     }
 }
 
 /// What is kept of a run.
-fn observed(case: &Case, trial: u64, commit: Option<String>, plan: &Plan, run: &Run, seconds: f64) -> Trial {
+fn summarize_run(case: &Case, trial: u64, commit: Option<String>, plan: &TrialPlan, run: &Run, seconds: f64) -> Trial {
     let verdict = verdict::judge(run);
     let leaks = verdict.metrics.iter().filter(|row| row.verdict == Finding::Leak);
     let planted = verdict.metrics.iter().rev().find(|row| case.metrics.contains(&row.name));
@@ -154,14 +154,14 @@ fn observed(case: &Case, trial: u64, commit: Option<String>, plan: &Plan, run: &
         growth: planted.and_then(|row| row.growth_per_restart),
         restarts: verdict.proof.restarts,
         doubled: run.targets.iter().map(|run| run.plan.doubled).max().unwrap_or(0),
-        rises: run.targets.first().map(rises).unwrap_or_default(),
+        rises: run.targets.first().map(least_rises).unwrap_or_default(),
         problem: verdict.invalid.first().cloned(),
         seconds,
     }
 }
 
 /// The least rise at each length for which there is a bound, as far as the run goes.
-fn rises(run: &TargetRun) -> Vec<(u64, f64)> {
+fn least_rises(run: &TargetRun) -> Vec<(u64, f64)> {
     let reached = run.plan.restarts;
     let lengths = trend::BOUNDS.into_iter().rev().map(|bound| bound.from).filter(|&length| length <= reached);
     let rise = |length| trend::least_rise(run, run.plan.warm_up + length).map(|rise| (length, rise));

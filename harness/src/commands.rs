@@ -17,13 +17,13 @@ use leakgate_drive::watchdog;
 use leakgate_judge::exit::Exit;
 
 pub mod baseline;
+pub mod calibrate;
 pub mod compare;
 pub mod diff;
 pub mod fake_api;
 pub mod judge;
 pub mod merge;
 pub mod nightly;
-pub mod power;
 pub mod profile;
 pub mod record;
 pub mod recordings;
@@ -65,7 +65,7 @@ enum Verb {
     Profile(Box<profile::Args>),
     /// Plant leaks of falling size many times, and none many times: what this gate catches, and how often it cries wolf.
     #[command(hide = true)]
-    Power(power::Args),
+    Power(calibrate::Args),
     /// Tell what grew between two runs or two profiles.
     Diff(diff::Args),
     /// Hold the recorded conversations with the mock and with a real CLI, and tell what differs.
@@ -77,7 +77,7 @@ enum Verb {
     /// Stand in the CLI's place, pass every byte on and record the session, scrubbed. Ends as the CLI ends.
     Record(record::Args),
     /// The recorder's second process.
-    #[command(name = record::BACK, hide = true)]
+    #[command(name = record::RECORDER_VERB, hide = true)]
     RecordBack(record::Args),
     /// The process that ends what a killed leakgate leaves.
     #[command(name = watchdog::VERB, hide = true)]
@@ -128,13 +128,13 @@ pub fn main() -> ExitCode {
         Verb::Merge(args) => merge::run(&args).map(ExitCode::from),
         Verb::Report(args) => report::run(&args).map(ExitCode::from),
         Verb::Profile(args) => profile::run(&args).map(ExitCode::from),
-        Verb::Power(args) => power::run(&args).map(ExitCode::from),
+        Verb::Power(args) => calibrate::run(&args).map(ExitCode::from),
         Verb::Diff(args) => diff::run(&args).map(ExitCode::from),
         Verb::Compare(args) => compare::run(&args).map(ExitCode::from),
         Verb::FakeApi(args) => fake_api::run(&args).map(ExitCode::from),
-        Verb::Record(_) => record::front(),
-        Verb::RecordBack(args) => record::back(args),
-        Verb::Guard => Ok(watchdog::stand()),
+        Verb::Record(_) => record::run_shim(),
+        Verb::RecordBack(args) => record::run_recorder(args),
+        Verb::Guard => Ok(watchdog::run()),
         Verb::Recordings(args) => recordings::run(&args).map(ExitCode::from),
     };
     match result {
@@ -156,27 +156,27 @@ fn warn(warnings: &[String]) {
 }
 
 /// What shows the progress: a bar on a terminal, a few lines elsewhere.
-fn listener() -> Arc<dyn Listener> {
+fn progress_listener() -> Arc<dyn Listener> {
     if io::stderr().is_terminal() { Arc::new(Bar::new()) } else { Arc::new(Lines) }
 }
 
 /// Runs what measures until its end, or until somebody interrupts it. Whatever it started is ended then; also if this
 /// process is killed.
-fn measure<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+fn run_supervised<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
     check_temporary_folder()?;
     let cannot = |what: &str, error: &dyn Display| Failure::harness(&format!("cannot {what}: {error}"));
-    orphans::adopt().map_err(|error| cannot("adopt orphans, for which leakgate needs Linux", &error))?;
-    watchdog::post().map_err(|error| cannot("start a second process of leakgate", &error))?;
+    orphans::adopt_orphans().map_err(|error| cannot("adopt orphans, for which leakgate needs Linux", &error))?;
+    watchdog::spawn().map_err(|error| cannot("start a second process of leakgate", &error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| cannot("start leakgate's runtime", &error))?;
     let done = runtime.block_on(async {
         let mut reaper = JoinSet::new();
         reaper.spawn(orphans::reap_orphans());
-        unless_interrupted(work).await
+        until_interrupted(work).await
     });
     // This drops every target that still runs, and so kills it.
     drop(runtime);
-    orphans::end_all();
+    orphans::kill_descendants();
     done
 }
 
@@ -190,7 +190,7 @@ fn check_temporary_folder() -> Result<(), Failure> {
     Err(Failure::usage(&format!("TMPDIR is {folder}, which is not UTF-8: set it to a folder whose path is")))
 }
 
-async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+async fn until_interrupted<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
     let handler = |kind| signal(kind).map_err(|error| Failure::harness(&format!("cannot listen for signals: {error}")));
     let (mut interrupt, mut terminate) = (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
     let name = tokio::select! {
@@ -203,7 +203,7 @@ async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Result<T, Failu
 
 /// Writes to stdout, with colours where they can be seen. A reader that has seen enough is no failure.
 fn print(text: &str) -> Result<(), Failure> {
-    match write(text) {
+    match write_stdout(text) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::harness(&format!("cannot write the report to stdout: {error}")))
         }
@@ -214,13 +214,13 @@ fn print(text: &str) -> Result<(), Failure> {
 /// Writes to stdout what is stored by now, or decided, so that it does not depend on it: where stdout cannot take it, a line
 /// on stderr says so and `instead`, and the verb ends as it would.
 fn print_stored(text: &str, instead: &str) {
-    if let Err(error) = write(text).map_err(|error| error.to_string()) {
+    if let Err(error) = write_stdout(text).map_err(|error| error.to_string()) {
         // Nobody is left to be told that stderr is closed, too.
         let _ = writeln!(io::stderr(), "leakgate: cannot write to stdout ({error}); {instead}");
     }
 }
 
-fn write(text: &str) -> io::Result<()> {
+fn write_stdout(text: &str) -> io::Result<()> {
     let mut stdout = anstream::stdout();
     // What stays in the buffer would fail when nobody looks any more.
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())

@@ -21,23 +21,23 @@ use leakgate_mock::fake_api::{FakeApi, Source};
 use leakgate_session::recording::{Event, Session, What};
 
 pub mod drive;
-pub mod normal;
+pub mod normalize;
 pub mod scrub;
 
-use drive::{Crossing, Place, Start};
+use drive::{Crossing, Dirs, Start};
 
 /// Recorded as they are: what a session's header does not name.
 const DEFAULTS: [(&str, &str); 1] = [("CLAUDE_CODE_MAX_RETRIES", "1")];
 
 /// What a CLI said in a conversation.
 #[derive(Debug)]
-pub struct Heard {
+pub struct Transcript {
     /// Everything that passed, in order.
     pub events: Vec<Event>,
     /// Why it did not get to the end, in words.
     pub stuck: Option<String>,
     /// Where it ran: paths that [`scrub`] takes out.
-    pub place: Place,
+    pub dirs: Dirs,
 }
 
 /// Why a conversation could not be held.
@@ -56,29 +56,33 @@ pub enum ReplayError {
 }
 
 /// Holds the conversation of `session` with the real CLI `program`.
-pub async fn with_real(session: &Session, program: &Path) -> Result<Heard, ReplayError> {
-    let failed = failed(session);
+pub async fn replay_with_real(session: &Session, program: &Path) -> Result<Transcript, ReplayError> {
+    let failed = setup_error(session);
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(failed("listening on loopback"))?;
     let api = FakeApi::start(listener, Source::Recorded(Mutex::new(Tape::of(session))), 1, |_| {})
         .map_err(failed("serving the stand-in for the API"))?;
     let mut env: Vec<(String, String)> =
-        real_cli::variables(&api.url()).map(|(name, value)| (name.to_owned(), value)).into();
+        real_cli::stand_in_variables(&api.url()).map(|(name, value)| (name.to_owned(), value)).into();
     env.extend(DEFAULTS.map(|(name, value)| (name.to_owned(), value.to_owned())));
     env.extend(session.header.env.clone());
     let start = Start { program: program.to_owned(), args: session.header.args.clone(), env };
-    drive::drive(session, &start, Crossing::First).await.map_err(failed("starting the CLI"))
+    drive::hold_conversation(session, &start, Crossing::First).await.map_err(failed("starting the CLI"))
 }
 
 /// Holds the conversation of `session`, which is bundled, with the mock `program` that plays it.
-pub async fn with_mock(session: &Session, program: &Path) -> Result<Heard, ReplayError> {
+pub async fn replay_with_mock(session: &Session, program: &Path) -> Result<Transcript, ReplayError> {
     let spec = format!("{}/{}", session.header.cli, session.header.name);
     let mut args = vec!["--mock-recording".to_owned(), spec];
     args.extend(session.header.args.iter().cloned());
     let start = Start { program: PathBuf::from(program), args, env: Vec::new() };
-    drive::drive(session, &start, Crossing::AsRecorded).await.map_err(failed(session)("starting the mock"))
+    drive::hold_conversation(session, &start, Crossing::AsRecorded)
+        .await
+        .map_err(setup_error(session)("starting the mock"))
 }
 
-fn failed(session: &Session) -> impl Fn(&'static str) -> Box<dyn Fn(std::io::Error) -> ReplayError + Send> + use<> {
+fn setup_error(
+    session: &Session,
+) -> impl Fn(&'static str) -> Box<dyn Fn(std::io::Error) -> ReplayError + Send> + use<> {
     let name = session.header.name.clone();
     move |what| {
         let name = name.clone();
@@ -86,20 +90,21 @@ fn failed(session: &Session) -> impl Fn(&'static str) -> Box<dyn Fn(std::io::Err
     }
 }
 
-impl Heard {
+impl Transcript {
     /// The messages and the end, without what differs from process to process.
     #[must_use]
     pub fn messages(&self) -> Vec<String> {
-        let mut messages: Vec<String> = self.events.iter().filter_map(|event| message(&event.what)).collect();
+        let mut messages: Vec<String> =
+            self.events.iter().filter_map(|event| comparable_message(&event.what)).collect();
         messages.extend(self.stuck.iter().map(|what| format!("stuck: {what}")));
         messages
     }
 }
 
-fn message(what: &What) -> Option<String> {
+fn comparable_message(what: &What) -> Option<String> {
     Some(match what {
         What::In(_) => return None,
-        What::Out(line) => normal::message(line),
+        What::Out(line) => normalize::normalize_message(line),
         What::Err(line) => format!("stderr: {line}"),
         What::Exit { end, after, .. } => format!("ended with {end:?} after: {after}"),
     })
@@ -107,7 +112,7 @@ fn message(what: &What) -> Option<String> {
 
 /// What differs between two sequences of messages, as a unified diff; none where they are the same.
 #[must_use]
-pub fn difference(old: (&str, &[String]), new: (&str, &[String])) -> Option<String> {
+pub fn unified_diff(old: (&str, &[String]), new: (&str, &[String])) -> Option<String> {
     if old.1 == new.1 {
         return None;
     }

@@ -34,13 +34,13 @@ pub struct Change {
 }
 
 /// Restarts of a control: enough for a leak at every restart to show in every exact rule.
-const RESTARTS: u64 = 60;
+const DEFAULT_RESTARTS: u64 = 60;
 /// Restarts before its first checkpoint.
-const WARM_UP: u64 = 10;
+const WARM_UP_RESTARTS: u64 = 10;
 /// An intermittent leak strikes at one restart of ten: so many show it for certain.
-const INTERMITTENT: u64 = 100;
+const INTERMITTENT_RESTARTS: u64 = 100;
 /// The slow one is seen in memory alone, where only time tells a leak from noise.
-const SLOW: u64 = 150;
+const SLOW_RESTARTS: u64 = 150;
 
 impl Control {
     /// All controls, the longest first, so that none is left alone at the end.
@@ -51,17 +51,17 @@ impl Control {
             planted: metrics.to_vec(),
             profiled: false,
             change: Change { plant: Some(name.to_owned()), ..Change::default() },
-            restarts: RESTARTS,
+            restarts: DEFAULT_RESTARTS,
         };
         let heap = |name, metrics: &[Metric]| Self { profiled: true, ..planted(name, metrics) };
         let mut intermittent = heap("intermittent", &[Metric::HeapBlocks]);
         intermittent.change.plant = Some("heap-block,every=10".to_owned());
-        intermittent.restarts = INTERMITTENT;
+        intermittent.restarts = INTERMITTENT_RESTARTS;
         vec![
-            Self { restarts: SLOW, ..planted("slow", &[Metric::AnonPss]) },
+            Self { restarts: SLOW_RESTARTS, ..planted("slow", &[Metric::AnonPss]) },
             intermittent,
             planted("kept-invoker", &[Metric::LiveInvokers, Metric::CliProcesses]),
-            lost(planted("lost", &[Metric::Lost])),
+            lost_control(planted("lost", &[Metric::Lost])),
             heap("heap-block", &[Metric::HeapBlocks]),
             heap("heap-bytes", &[Metric::HeapBytes]),
             Self { change: Change::default(), ..heap("clean", &[]) },
@@ -76,13 +76,13 @@ impl Control {
             planted("file", &[Metric::Files]),
             planted("file-left", &[Metric::FilesLeft]),
             planted("orphan", &[Metric::Orphans]),
-            mixed_up(planted("mixed-up", &[Metric::MixedUp])),
+            mixed_up_control(planted("mixed-up", &[Metric::MixedUp])),
         ]
     }
 
     /// The control of this name, which may carry what [`leakgate_sut::plant::Spec`] takes, for the target.
     #[must_use]
-    pub fn named(plant: &str) -> Option<Self> {
+    pub fn from_plant_option(plant: &str) -> Option<Self> {
         let (name, how) = plant.split_once(',').map_or((plant, None), |(name, how)| (name, Some(how)));
         let mut control = Self::all().into_iter().find(|control| control.name == name)?;
         match (&mut control.change.plant, how) {
@@ -99,7 +99,7 @@ impl Control {
     /// Whether it shows to a gate that sees a server only from outside: no heap and no tasks, and of memory only what is
     /// above the bound for a server that is not ours.
     #[must_use]
-    pub fn shows_outside(&self) -> bool {
+    pub fn is_visible_externally(&self) -> bool {
         let seen = |metric: &Metric| {
             matches!(
                 metric,
@@ -125,19 +125,19 @@ impl Control {
         let scenario = Scenario {
             name: self.name,
             max_turns: 1,
-            warm_up: WARM_UP,
+            warm_up: WARM_UP_RESTARTS,
             restarts: self.restarts,
             server_rss_cap_mb: 0,
             ..restarts::scenario()
         };
-        self.change.applied_to(scenario)
+        self.change.apply_to(scenario)
     }
 }
 
 impl Change {
     /// `scenario` with this leak in it.
     #[must_use]
-    pub fn applied_to(&self, mut scenario: Scenario) -> Scenario {
+    pub fn apply_to(&self, mut scenario: Scenario) -> Scenario {
         scenario.server_flags.extend(self.plant.iter().map(|plant| format!("--plant={plant}")));
         scenario.server_flags.extend(self.server_flags.iter().cloned());
         scenario.cli_flags.extend(self.cli_flags.iter().cloned());
@@ -147,7 +147,7 @@ impl Change {
 }
 
 /// A CLI that falls silent, and a server that has no deadline for it: the client waits in vain.
-fn lost(mut control: Control) -> Control {
+fn lost_control(mut control: Control) -> Control {
     control.change = Change {
         plant: None,
         // A CLI that does not obey the interrupt either is a failure each time, and must not take the server offline.
@@ -161,7 +161,7 @@ fn lost(mut control: Control) -> Control {
 }
 
 /// A CLI that puts another request's mark into a reply, which is what a server that mixes replies up would do.
-fn mixed_up(mut control: Control) -> Control {
+fn mixed_up_control(mut control: Control) -> Control {
     let flags = vec!["--mock-fault=wrong-mark@every=20".to_owned()];
     control.change = Change { cli_flags: flags, ..Change::default() };
     control
@@ -191,10 +191,13 @@ mod tests {
 
     #[test]
     fn a_plant_may_say_how_often() {
-        assert_eq!(Control::named("fd,every=3").unwrap().change.plant.unwrap(), "fd,every=3");
-        assert_eq!(Control::named("fd").unwrap().change.plant.unwrap(), "fd");
-        assert_eq!(Control::named("intermittent,every=3").unwrap().change.plant.unwrap(), "heap-block,every=3");
-        assert!(Control::named("lost,every=3").is_none());
-        assert!(Control::named("nothing").is_none());
+        assert_eq!(Control::from_plant_option("fd,every=3").unwrap().change.plant.unwrap(), "fd,every=3");
+        assert_eq!(Control::from_plant_option("fd").unwrap().change.plant.unwrap(), "fd");
+        assert_eq!(
+            Control::from_plant_option("intermittent,every=3").unwrap().change.plant.unwrap(),
+            "heap-block,every=3"
+        );
+        assert!(Control::from_plant_option("lost,every=3").is_none());
+        assert!(Control::from_plant_option("nothing").is_none());
     }
 }

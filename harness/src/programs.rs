@@ -12,7 +12,7 @@ pub const NAMES: [&str; 3] = ["sut", "sut-heap", "mock-claude"];
 
 /// Where the programs are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Siblings {
+pub struct Programs {
     /// Our wrapper on the system's allocator.
     pub sut: PathBuf,
     /// Our wrapper under dhat.
@@ -23,15 +23,15 @@ pub struct Siblings {
 
 /// Why they cannot be used.
 #[derive(Debug, Error)]
-pub enum SiblingError {
+pub enum ProgramsError {
     /// leakgate does not know where it is itself.
     #[error("cannot find leakgate's own program: {0}")]
     Unknown(io::Error),
     /// One is missing.
-    #[error("{} is missing; build it with `cargo build{} -p leakgate --bins`, or run `cargo gate`", .0.display(), release())]
+    #[error("{} is missing; build it with `cargo build{} -p leakgate --bins`, or run `cargo gate`", .0.display(), release_flag())]
     Missing(PathBuf),
     /// Cargo could not be started.
-    #[error("cannot start {}: {source}; build the programs with `cargo build{} -p leakgate --bins`", cargo.display(), release())]
+    #[error("cannot start {}: {source}; build the programs with `cargo build{} -p leakgate --bins`", cargo.display(), release_flag())]
     Cargo {
         /// The program that was named by the variable CARGO.
         cargo: PathBuf,
@@ -43,10 +43,10 @@ pub enum SiblingError {
     Build(ExitStatus),
 }
 
-impl Siblings {
+impl Programs {
     /// Those in another folder, whether they are there or not.
     #[must_use]
-    pub fn within(folder: &Path) -> Self {
+    pub fn in_folder(folder: &Path) -> Self {
         let [sut, sut_heap, mock] = NAMES.map(|name| folder.join(name));
         Self { sut, sut_heap, mock }
     }
@@ -58,26 +58,26 @@ impl Siblings {
     }
 
     /// Finds them; under `cargo run`, builds them first, so that a fresh clone works and none is out of date.
-    pub fn find() -> Result<Self, SiblingError> {
-        let own = env::current_exe().map_err(SiblingError::Unknown)?;
+    pub fn find() -> Result<Self, ProgramsError> {
+        let own = env::current_exe().map_err(ProgramsError::Unknown)?;
         if let Some(cargo) = env::var_os("CARGO").filter(|_| env::var_os("CARGO_MANIFEST_DIR").is_some()) {
-            build(Path::new(&cargo))?;
+            build_programs(Path::new(&cargo))?;
         }
-        let found = Self::within(own.parent().unwrap_or(Path::new(".")));
+        let found = Self::in_folder(own.parent().unwrap_or(Path::new(".")));
         let missing = found.paths().into_iter().find(|path| !path.is_file()).map(Path::to_owned);
-        missing.map_or(Ok(found), |path| Err(SiblingError::Missing(path)))
+        missing.map_or(Ok(found), |path| Err(ProgramsError::Missing(path)))
     }
 }
 
 /// In the profile in which leakgate itself was built.
-fn build(cargo: &Path) -> Result<(), SiblingError> {
+fn build_programs(cargo: &Path) -> Result<(), ProgramsError> {
     #[expect(clippy::disallowed_methods, reason = "cargo ends its own children, and is waited for right here")]
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "-p", "leakgate", "--bins"]).args(release().split_whitespace());
-    let status = command.status().map_err(|source| SiblingError::Cargo { cargo: cargo.to_owned(), source })?;
-    if status.success() { Ok(()) } else { Err(SiblingError::Build(status)) }
+    command.args(["build", "--quiet", "-p", "leakgate", "--bins"]).args(release_flag().split_whitespace());
+    let status = command.status().map_err(|source| ProgramsError::Cargo { cargo: cargo.to_owned(), source })?;
+    if status.success() { Ok(()) } else { Err(ProgramsError::Build(status)) }
 }
 
-fn release() -> &'static str {
+fn release_flag() -> &'static str {
     if cfg!(debug_assertions) { "" } else { " --release" }
 }

@@ -17,12 +17,12 @@ const TICK: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Bar {
     bar: ProgressBar,
-    done: Mutex<Done>,
+    done: Mutex<ProgressState>,
 }
 
 /// How far each of those that run at the same time has come.
 #[derive(Debug, Default)]
-struct Done {
+struct ProgressState {
     finished: u64,
     running: BTreeMap<(String, String), u64>,
 }
@@ -35,18 +35,18 @@ impl Bar {
         let template = "{elapsed} [{bar:16}] {pos}/{len} restarts  {wide_msg}";
         // The template is a constant; were it wrong, the default would do.
         bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self { bar, done: Mutex::new(Done::default()) }
+        Self { bar, done: Mutex::new(ProgressState::default()) }
     }
 
-    fn moved(&self, subject: Subject<'_>, live: Live) {
+    fn update_position(&self, subject: Subject<'_>, live: Live) {
         let key = (subject.name.to_owned(), subject.target.to_owned());
         let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         done.running.insert(key, live.restarts.min(subject.goal));
         self.bar.set_position(done.total());
-        self.bar.set_message(format!("{}: {}", title(subject), numbers(live)));
+        self.bar.set_message(format!("{}: {}", subject_title(subject), live_summary(live)));
     }
 
-    fn ended(&self, subject: Subject<'_>) {
+    fn finish_subject(&self, subject: Subject<'_>) {
         let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         done.running.remove(&(subject.name.to_owned(), subject.target.to_owned()));
         done.finished += subject.goal;
@@ -54,7 +54,7 @@ impl Bar {
     }
 }
 
-impl Done {
+impl ProgressState {
     fn total(&self) -> u64 {
         self.finished + self.running.values().sum::<u64>()
     }
@@ -80,10 +80,10 @@ impl Listener for Bar {
                 self.bar.set_draw_target(ProgressDrawTarget::stderr());
                 self.bar.enable_steady_tick(TICK);
             }
-            Event::Began { subject } => self.bar.set_message(format!("{}: starting", title(subject))),
-            Event::Moved { subject, live } => self.moved(subject, live),
+            Event::Began { subject } => self.bar.set_message(format!("{}: starting", subject_title(subject))),
+            Event::Moved { subject, live } => self.update_position(subject, live),
             Event::Ended { subject, outcome, seconds } => {
-                self.ended(subject);
+                self.finish_subject(subject);
                 if !subject.control || *outcome != Outcome::Completed {
                     self.bar.println(ended_line(subject, outcome, seconds));
                 }
@@ -123,12 +123,12 @@ impl Listener for Lines {
     }
 }
 
-fn title(subject: Subject<'_>) -> String {
+fn subject_title(subject: Subject<'_>) -> String {
     let kind = if subject.control { "control " } else { "" };
     format!("{kind}{} on {}", subject.name, subject.target)
 }
 
-fn numbers(live: Live) -> String {
+fn live_summary(live: Live) -> String {
     // The restarts are what the bar counts.
     let Live { invokers, server_rss, tree_rss, .. } = live;
     let (server, tree) = (server_rss / 1_000_000, tree_rss / 1_000_000);
@@ -141,17 +141,17 @@ fn ended_line(subject: Subject<'_>, outcome: &Outcome, seconds: f64) -> String {
         Outcome::NotSettled { moving } => format!("did not come to rest: {moving}"),
         Outcome::Failed { what } => format!("failed: {}", what.lines().next().unwrap_or_default()),
     };
-    format!("{}: {what} ({seconds:.1} s)", title(subject))
+    format!("{}: {what} ({seconds:.1} s)", subject_title(subject))
 }
 
 fn doubled_line(subject: Subject<'_>) -> String {
-    format!("{}: not conclusive yet; measured again for twice as long", title(subject))
+    format!("{}: not conclusive yet; measured again for twice as long", subject_title(subject))
 }
 
 fn repeated_line(subject: Subject<'_>) -> String {
-    format!("{}: leaks; measured once more in a fresh process", title(subject))
+    format!("{}: leaks; measured once more in a fresh process", subject_title(subject))
 }
 
 fn profiled_line(subject: Subject<'_>) -> String {
-    format!("{}: its heap leaks; it is profiled to find the lines that keep it", title(subject))
+    format!("{}: its heap leaks; it is profiled to find the lines that keep it", subject_title(subject))
 }

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::control::Control;
 use crate::environment;
-use crate::programs::Siblings;
+use crate::programs::Programs;
 use leakgate_drive::assignment::Assignment;
 use leakgate_drive::event::{Event, Listener};
 use leakgate_drive::external;
@@ -31,14 +31,14 @@ pub mod profile;
 
 /// Controls that run at the same time. Exact counts do not mind company, and most of a control's time is waiting; from
 /// outside nearly all of it.
-const CONTROLS_AT_ONCE: usize = 2;
-const OUTSIDE_AT_ONCE: usize = 4;
+const MAX_CONTROLS_AT_ONCE: usize = 2;
+const MAX_EXTERNAL_CONTROLS_AT_ONCE: usize = 4;
 
 /// What is said to a server that is not ours: what the mock CLI replays unless it is told otherwise.
-const RECORDING: &str = "ten-turns";
+const DEFAULT_RECORDING: &str = "ten-turns";
 
 /// Turns between two restarts of a control that is seen from outside: more than one, or each would be a turn's own.
-const OUTSIDE_TURNS: u64 = 2;
+const EXTERNAL_CONTROL_TURNS: u64 = 2;
 
 /// What is to be measured.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,13 +52,13 @@ pub struct Request {
     /// Seed of the loads and of the mock's faults.
     pub seed: u64,
     /// The programs.
-    pub siblings: Siblings,
+    pub programs: Programs,
     /// The CLI to run, where it is not the mock beside leakgate.
     pub cli: Option<Cli>,
     /// The only target of the scenarios; both without it.
     pub target: Option<Kind>,
     /// Somebody else's server, instead of scenarios on ours.
-    pub outside: Option<Arc<Settings>>,
+    pub external: Option<Arc<Settings>>,
     /// The folder for the profiles of what leaks in the heap; without it none is made.
     pub profiles: Option<PathBuf>,
 }
@@ -100,7 +100,7 @@ pub enum RunError {
 
 /// Everything that a request amounts to.
 #[derive(Debug)]
-pub struct Program {
+pub struct RunPlan {
     controls: Vec<(Control, Job)>,
     targets: Vec<Job>,
     versions: BTreeSet<String>,
@@ -149,47 +149,47 @@ impl Job {
 
 impl Request {
     /// Reads the recordings and lays out the run, every scenario with the run's seed.
-    pub fn plan(&self) -> Result<Program, RunError> {
+    pub fn plan(&self) -> Result<RunPlan, RunError> {
         let all: Vec<_> = self.scenarios.iter().map(|scenario| (scenario.clone(), None)).collect();
         self.plan_units(&all)
     }
 
     /// The same with these scenarios and, where there are several, with a seed for each.
-    pub fn plan_units(&self, units: &[(Scenario, Option<u64>)]) -> Result<Program, RunError> {
-        let mut program = Program {
+    pub fn plan_units(&self, units: &[(Scenario, Option<u64>)]) -> Result<RunPlan, RunError> {
+        let mut program = RunPlan {
             controls: Vec::new(),
             targets: Vec::new(),
             versions: BTreeSet::new(),
             seed: self.seed,
-            planted: self.planted(),
+            planted: self.planted_name(),
             profiles: self.profiles.clone(),
         };
         for control in Control::all().into_iter().filter(|_| self.controls) {
-            let job = if self.outside.is_none() {
+            let job = if self.external.is_none() {
                 let kind = if control.profiled { Kind::SutHeap } else { Kind::Sut };
-                self.assignment(control.scenario(), kind, true, &mut program.versions)?.into()
-            } else if control.shows_outside() {
-                let settings = Arc::new(self.outside_control(&control)?);
-                self.outside(&settings, Some(control.name), &mut program.versions)?.into()
+                self.own_assignment(control.scenario(), kind, true, &mut program.versions)?.into()
+            } else if control.is_visible_externally() {
+                let settings = Arc::new(self.external_control_settings(&control)?);
+                self.external_assignment(&settings, Some(control.name), &mut program.versions)?.into()
             } else {
                 continue;
             };
             program.controls.push((control, job));
         }
-        if let Some(settings) = &self.outside {
-            program.targets.push(self.outside(settings, None, &mut program.versions)?.into());
+        if let Some(settings) = &self.external {
+            program.targets.push(self.external_assignment(settings, None, &mut program.versions)?.into());
             return Ok(program);
         }
         for (scenario, own) in units {
             let unit = Self { seed: own.unwrap_or(self.seed), ..self.clone() };
             let scenario = match &self.plant {
-                Some(planted) => planted.change.applied_to(scenario.clone()),
+                Some(planted) => planted.change.apply_to(scenario.clone()),
                 None => scenario.clone(),
             };
             for kind in
                 [Kind::Sut, Kind::SutHeap].into_iter().filter(|kind| self.target.is_none_or(|only| only == *kind))
             {
-                let assignment = unit.assignment(scenario.clone(), kind, false, &mut program.versions)?;
+                let assignment = unit.own_assignment(scenario.clone(), kind, false, &mut program.versions)?;
                 program.targets.push(OwnAssignment { own_seed: *own, ..assignment }.into());
             }
         }
@@ -197,24 +197,24 @@ impl Request {
     }
 
     /// The leak that is planted in the scenarios, by name.
-    fn planted(&self) -> Option<String> {
+    fn planted_name(&self) -> Option<String> {
         self.plant.as_ref().map(|plant| plant.change.plant.clone().unwrap_or_else(|| plant.name.to_owned()))
     }
 
-    fn outside(
+    fn external_assignment(
         &self,
         settings: &Arc<Settings>,
         control: Option<&'static str>,
         versions: &mut BTreeSet<String>,
     ) -> Result<ExternalAssignment, RunError> {
-        let session = recording::load(RECORDING)?;
+        let session = recording::load(DEFAULT_RECORDING)?;
         if external::assignment::is_mocked(settings) {
             versions.insert(session.header.cli.clone());
         }
         Ok(ExternalAssignment {
             settings: Arc::clone(settings),
-            script: Arc::new(Script::of(&session)?),
-            mock: self.siblings.mock.clone(),
+            script: Arc::new(Script::from_session(&session)?),
+            mock: self.programs.mock.clone(),
             seed: self.seed,
             doubled: 0,
             name: settings.name(),
@@ -223,18 +223,18 @@ impl Request {
     }
 
     /// Our own server with this leak planted, as any server: nothing but signals and requests.
-    fn outside_control(&self, control: &Control) -> Result<Settings, RunError> {
-        let mut command = vec![self.siblings.sut.display().to_string(), "serve".to_owned(), "--no-channel".to_owned()];
-        let turns = OUTSIDE_TURNS;
+    fn external_control_settings(&self, control: &Control) -> Result<Settings, RunError> {
+        let mut command = vec![self.programs.sut.display().to_string(), "serve".to_owned(), "--no-channel".to_owned()];
+        let turns = EXTERNAL_CONTROL_TURNS;
         command.extend(["--listen=127.0.0.1:{port}", "--cli={mock}", "--cli-arg=--mock-echo-mark"].map(str::to_owned));
         command.push(format!("--max-turns={turns}"));
         command.extend(control.change.plant.iter().map(|plant| format!("--plant={plant}")));
         command.extend(control.change.server_flags.iter().cloned());
         command.extend(control.change.cli_flags.iter().map(|flag| format!("--cli-arg={flag}")));
-        Ok(Settings::control(command, turns, &self.siblings.mock)?)
+        Ok(Settings::control(command, turns, &self.programs.mock)?)
     }
 
-    fn assignment(
+    fn own_assignment(
         &self,
         scenario: Scenario,
         kind: Kind,
@@ -252,8 +252,8 @@ impl Request {
         };
         versions.insert(real.map_or_else(|| session.header.cli.clone(), |(_, version)| format!("{version} (real)")));
         let (target, program) = match kind {
-            Kind::Sut => (SUT, &self.siblings.sut),
-            Kind::SutHeap => (SUT_HEAP, &self.siblings.sut_heap),
+            Kind::Sut => (SUT, &self.programs.sut),
+            Kind::SutHeap => (SUT_HEAP, &self.programs.sut_heap),
         };
         Ok(OwnAssignment {
             target,
@@ -262,9 +262,9 @@ impl Request {
                 args: self.server_args(&scenario, real.map(|(path, _)| path)),
                 env: Vec::new(),
             },
-            cli: real.map_or_else(|| self.mock(), |(path, _)| path).clone(),
+            cli: real.map_or_else(|| self.mock_cli(), |(path, _)| path).clone(),
             api: real.map(|_| Tape::of(&session).replies()),
-            script: Arc::new(Script::of(&session)?),
+            script: Arc::new(Script::from_session(&session)?),
             seed: self.seed,
             own_seed: None,
             doubled: 0,
@@ -273,17 +273,17 @@ impl Request {
         })
     }
 
-    fn mock(&self) -> &PathBuf {
+    fn mock_cli(&self) -> &PathBuf {
         match &self.cli {
             Some(Cli::Mock(path)) => path,
-            _ => &self.siblings.mock,
+            _ => &self.programs.mock,
         }
     }
 
     fn server_args(&self, scenario: &Scenario, real: Option<&PathBuf>) -> Vec<OsString> {
         let mut args: Vec<OsString> = ["serve", "--listen=127.0.0.1:0"].map(OsString::from).to_vec();
         args.push("--cli".into());
-        args.push(real.unwrap_or_else(|| self.mock()).into());
+        args.push(real.unwrap_or_else(|| self.mock_cli()).into());
         args.push(format!("--slots={}", scenario.slots).into());
         args.push(format!("--max-turns={}", scenario.max_turns).into());
         args.extend(scenario.server_flags.iter().map(OsString::from));
@@ -301,7 +301,7 @@ impl Request {
     }
 }
 
-impl Program {
+impl RunPlan {
     /// Measures everything. The result holds whatever could be measured; judging it is not done here, except to know
     /// whether a leak has to be shown a second time.
     pub async fn run(self, listener: Arc<dyn Listener>) -> Run {
@@ -318,8 +318,9 @@ impl Program {
         if !targets.is_empty() {
             return Run { format: FORMAT, seed: self.seed, environment, controls: Vec::new(), targets, suite: None };
         }
-        let controls = controls(self.controls, &listener).await;
-        let profiles = profile::OfLeaks { folder: self.profiles, planted: self.planted, environment: &environment };
+        let controls = run_controls(self.controls, &listener).await;
+        let profiles =
+            profile::LeakProfiler { folder: self.profiles, planted: self.planted, environment: &environment };
         for job in self.targets {
             let (job, mut run) = job.drive_until_it_decides(&mut targets, &*listener).await;
             let (verdict, rows) = target::judge_target(&run);
@@ -330,7 +331,7 @@ impl Program {
                 listener.event(Event::Repeated { subject: job.assignment.subject() });
                 again = Some(job.assignment.drive(&*listener).await);
             }
-            profiles.of(&job, &mut run, &rows, &*listener).await;
+            profiles.profile_leak(&job, &mut run, &rows, &*listener).await;
             targets.push(run);
             targets.extend(again);
         }
@@ -340,9 +341,9 @@ impl Program {
 
 /// Runs the controls, some at a time, and gives their results in the order in which they were listed. One that a
 /// defect of leakgate ends is a control that failed, not one that is missing.
-async fn controls(controls: Vec<(Control, Job)>, listener: &Arc<dyn Listener>) -> Vec<sample::Control> {
-    let outside = controls.iter().any(|(_, job)| job.assignment.is_external());
-    let at_once = if outside { OUTSIDE_AT_ONCE } else { CONTROLS_AT_ONCE };
+async fn run_controls(controls: Vec<(Control, Job)>, listener: &Arc<dyn Listener>) -> Vec<sample::Control> {
+    let external = controls.iter().any(|(_, job)| job.assignment.is_external());
+    let at_once = if external { MAX_EXTERNAL_CONTROLS_AT_ONCE } else { MAX_CONTROLS_AT_ONCE };
     let mut waiting = controls.into_iter().enumerate();
     let mut running = JoinSet::new();
     let mut pending = BTreeMap::new();
@@ -362,13 +363,13 @@ async fn controls(controls: Vec<(Control, Job)>, listener: &Arc<dyn Listener>) -
         };
         if let Some((at, control, empty)) = pending.remove(&id) {
             let failed = |error| TargetRun { outcome: Outcome::Failed { what: format!("leakgate: {error}") }, ..empty };
-            done.push((at, stored(control, result.unwrap_or_else(failed))));
+            done.push((at, control_record(control, result.unwrap_or_else(failed))));
         }
     }
     done.sort_by_key(|(at, _)| *at);
     done.into_iter().map(|(_, control)| control).collect()
 }
 
-fn stored(control: Control, run: TargetRun) -> sample::Control {
+fn control_record(control: Control, run: TargetRun) -> sample::Control {
     sample::Control { name: control.name.to_owned(), planted: control.planted, run, shard: None }
 }

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use leakgate::calibration::Trial;
 use leakgate::calibration::cases::Case;
-use leakgate::calibration::table::Power;
-use leakgate::calibration::text::markdown;
+use leakgate::calibration::markdown::render_markdown;
+use leakgate::calibration::table::Calibration;
 use leakgate_drive::scenario::Scenario;
 use leakgate_judge::verdict::trend::{BOUNDS, Bound, CLEAN_RUNS};
 use regex::{Captures, Regex};
@@ -253,10 +253,10 @@ fn a_figure_that_was_changed_is_seen_and_put_right() {
 fn what_is_said_of_the_gates_power_is_what_its_trials_say() {
     let trials: Vec<Trial> =
         read(&format!("{POWER}/trials.jsonl")).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let stored: Power = serde_json::from_str(&read(&format!("{POWER}/power.json"))).unwrap();
-    let power = Power::of(&Case::all(20, 100), &trials, stored.environment.clone());
+    let stored: Calibration = serde_json::from_str(&read(&format!("{POWER}/power.json"))).unwrap();
+    let power = Calibration::from_trials(&Case::all(20, 100), &trials, stored.environment.clone());
     assert_eq!(power, stored);
-    assert_eq!(markdown(&power), read(&format!("{POWER}/power.md")));
+    assert_eq!(render_markdown(&power), read(&format!("{POWER}/power.md")));
     let method = read("reports/METHODOLOGY.md");
     for short in power.broken_promises() {
         assert!(method.contains(&short), "reports/METHODOLOGY.md does not tell: {short}");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use leakgate::control::Control;
-use leakgate::programs::Siblings;
+use leakgate::programs::Programs;
 use leakgate::run::{Kind, Request};
 use leakgate_drive::event::Silent;
 use leakgate_drive::scenario::Scenario;
@@ -19,16 +19,16 @@ async fn measure_scenario(scenario: Scenario, kind: Kind, plant: Option<&str>) -
     let request = Request {
         scenarios: vec![scenario],
         controls: false,
-        plant: plant.map(|name| Control::named(name).unwrap()),
+        plant: plant.map(|name| Control::from_plant_option(name).unwrap()),
         seed: 1,
-        siblings: Siblings {
+        programs: Programs {
             sut: PathBuf::from(env!("CARGO_BIN_EXE_sut")),
             sut_heap: PathBuf::from(env!("CARGO_BIN_EXE_sut-heap")),
             mock: PathBuf::from(env!("CARGO_BIN_EXE_mock-claude")),
         },
         cli: None,
         target: Some(kind),
-        outside: None,
+        external: None,
         profiles: None,
     };
     let run = request.plan().unwrap().run(Arc::new(Silent)).await;

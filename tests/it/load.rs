@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leakgate_drive::load::endpoint::Endpoint;
+use leakgate_drive::load::reply_format::{Kind, Mix};
 use leakgate_drive::load::script::Script;
-use leakgate_drive::load::want::{Kind, Mix};
 use leakgate_drive::load::{Counts, Load, Shape};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -119,8 +119,8 @@ async fn run(answer: Answer, requests: u64, change: impl FnOnce(&mut Shape)) -> 
     };
     change(&mut shape);
     let script = Arc::new(Script::new(vec!["Say it.".to_owned()], vec!["hello".to_owned()]));
-    let mut load = Load::new(Endpoint::ours(fake.address), script, shape);
-    load.batch(requests).await;
+    let mut load = Load::new(Endpoint::for_own_server(fake.address), script, shape);
+    load.run_batch(requests).await;
     load.close().await;
     load.counts().clone()
 }
@@ -254,8 +254,8 @@ async fn a_server_that_is_gone_ends_the_batch() {
         deadline: Duration::from_secs(10),
         seed: 1,
     };
-    let mut load = Load::new(Endpoint::ours(address), script, shape);
-    load.batch(1_000_000).await;
+    let mut load = Load::new(Endpoint::for_own_server(address), script, shape);
+    load.run_batch(1_000_000).await;
     assert_eq!((load.counts().requests, load.counts().lost), (3, 3));
 }
 

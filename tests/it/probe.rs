@@ -45,8 +45,13 @@ impl Script {
     /// Waits until the probe counts exactly `expected` of `metric`.
     fn wait_for(&mut self, metric: Metric, expected: u64) {
         let deadline = Instant::now() + Duration::from_secs(10);
-        while self.probe.counts()[&metric] != expected {
-            assert!(Instant::now() < deadline, "{metric:?}: {:?}, {:?}", self.probe.counts(), self.probe.tree());
+        while self.probe.read_counts()[&metric] != expected {
+            assert!(
+                Instant::now() < deadline,
+                "{metric:?}: {:?}, {:?}",
+                self.probe.read_counts(),
+                self.probe.read_tree()
+            );
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -54,8 +59,8 @@ impl Script {
     /// Waits until the server runs `program`.
     fn wait_for_command(&mut self, program: &str) {
         let deadline = Instant::now() + Duration::from_secs(10);
-        while !self.probe.tree().members.first().is_some_and(|m| m.runs(&[program.to_owned()])) {
-            assert!(Instant::now() < deadline, "{:?}", self.probe.tree());
+        while !self.probe.read_tree().members.first().is_some_and(|m| m.runs_any_of(&[program.to_owned()])) {
+            assert!(Instant::now() < deadline, "{:?}", self.probe.read_tree());
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -70,8 +75,8 @@ impl Drop for Script {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let left: Vec<_> = self.probe.orphans().iter().map(|m| m.id).collect();
-        let still = orphans::end(&left);
+        let left: Vec<_> = self.probe.find_orphans().iter().map(|m| m.id).collect();
+        let still = orphans::kill_and_wait(&left);
         assert!(still.is_empty() || thread::panicking(), "{still:?}");
     }
 }
@@ -80,7 +85,7 @@ impl Drop for Script {
 fn a_zombie_is_counted_and_is_no_process() {
     let mut script = Script::start("sh -c 'exit 0' & exec sleep 60");
     script.wait_for(Metric::Zombies, 1);
-    assert_eq!(script.probe.counts()[&Metric::Processes], 1);
+    assert_eq!(script.probe.read_counts()[&Metric::Processes], 1);
 }
 
 #[test]
@@ -94,15 +99,15 @@ fn a_daemon_that_was_never_seen_in_the_tree_is_found() {
     let mut script = Script::start("(setsid sleep 60 &) ; echo > tmp/done; exec sleep 60");
     script.wait_for(Metric::Files, 1);
     script.wait_for(Metric::Processes, 2);
-    assert_eq!(script.probe.tree().cli.len(), 2);
+    assert_eq!(script.probe.read_tree().cli.len(), 2);
 }
 
 #[test]
 fn a_process_that_dropped_its_environment_stays_known() {
     let mut script = Script::start("sh -c 'env -i sleep 60 & wait' & wait $!; exec sleep 60");
     script.wait_for(Metric::Processes, 3);
-    let middle = script.probe.tree().members[1].id;
-    assert!(orphans::end(&[middle]).len() <= 1);
+    let middle = script.probe.read_tree().members[1].id;
+    assert!(orphans::kill_and_wait(&[middle]).len() <= 1);
     script.wait_for(Metric::Processes, 2);
 }
 
@@ -113,14 +118,14 @@ fn what_outlives_the_server_is_an_orphan_and_is_ended() {
     script.end_server();
     // What the shell has forked becomes `sleep` only a moment later.
     let deadline = Instant::now() + Duration::from_secs(10);
-    while !script.probe.orphans().iter().all(|o| o.command == ["sleep", "60"]) {
-        assert!(Instant::now() < deadline, "{:?}", script.probe.orphans());
+    while !script.probe.find_orphans().iter().all(|o| o.command == ["sleep", "60"]) {
+        assert!(Instant::now() < deadline, "{:?}", script.probe.find_orphans());
         thread::sleep(Duration::from_millis(5));
     }
-    let orphans = script.probe.orphans();
+    let orphans = script.probe.find_orphans();
     assert_eq!(orphans.len(), 2);
-    assert!(orphans::end(&orphans.iter().map(|o| o.id).collect::<Vec<_>>()).is_empty());
-    assert!(script.probe.orphans().is_empty());
+    assert!(orphans::kill_and_wait(&orphans.iter().map(|o| o.id).collect::<Vec<_>>()).is_empty());
+    assert!(script.probe.find_orphans().is_empty());
 }
 
 #[test]
@@ -144,7 +149,7 @@ fn descriptors_are_counted_by_kind() {
     for script in [&mut plain, &mut script] {
         script.wait_for_command("sleep");
     }
-    let (plain, counts) = (plain.probe.counts(), script.probe.counts());
+    let (plain, counts) = (plain.probe.read_counts(), script.probe.read_counts());
     let more = |metric| counts[&metric] - plain[&metric];
     assert_eq!((more(Metric::FdsSocket), more(Metric::FdsPipe), more(Metric::FdsAnon)), (1, 1, 1));
     assert_eq!(plain[&Metric::FdsFile] - counts[&Metric::FdsFile], 2, "three times /dev/null against one file");
@@ -164,8 +169,8 @@ fn files_are_counted_wherever_they_lie() {
 fn the_memory_of_the_whole_tree_is_summed() {
     let mut script = Script::start("sleep 60 & sleep 60 & wait");
     script.wait_for(Metric::Processes, 3);
-    let tree = script.probe.tree();
-    let memory = script.probe.memory(&tree);
+    let tree = script.probe.read_tree();
+    let memory = script.probe.read_memory(&tree);
     assert!(memory.server.anon_pss > 0 && memory.server.anon_pss < memory.tree.anon_pss);
     assert!(memory.server.rss < memory.tree.rss);
 }

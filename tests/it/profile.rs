@@ -15,11 +15,12 @@ use predicates::str::contains;
 use crate::commands::Bench;
 
 /// Where the leaks are planted.
-const KEPT: &str = "harness/crates/sut/src/plant/kept.rs";
+const KEPT: &str = "harness/crates/sut/src/plant/leaked.rs";
 
 /// The line of the source that plants this leak, found by what it says.
 fn line_of(kind: &str) -> u32 {
-    let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/plant/kept.rs")).unwrap();
+    let source =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/sut/src/plant/leaked.rs")).unwrap();
     let at = source.lines().position(|line| line.contains(&format!("Kind::{kind} =>"))).unwrap();
     u32::try_from(at + 1).unwrap()
 }
@@ -58,7 +59,8 @@ fn a_planted_block_is_first_with_its_line_and_everything_is_stored() {
     assert_eq!(place(site), (KEPT.to_owned(), line));
     assert_eq!((site.blocks_per_restart, site.bytes_per_restart), (1.0, 64.0), "{printed}");
     assert!(
-        printed.contains(&format!("1. {KEPT}:{line} in leakgate_sut::plant::kept::Kept::take: +1.00 blocks, +64 B"))
+        printed
+            .contains(&format!("1. {KEPT}:{line} in leakgate_sut::plant::leaked::Leaked::take: +1.00 blocks, +64 B"))
     );
     assert!(printed.contains("dh_view.html") && printed.contains("mmap"), "{printed}");
     let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
@@ -128,7 +130,7 @@ fn a_run_whose_heap_leaks_names_the_line_by_itself() {
         .assert()
         .code(1)
         .stdout(contains("Where the heap grew"))
-        .stdout(contains(format!("1. {KEPT}:{line} in leakgate_sut::plant::kept::Kept::take: +1.00 blocks")));
+        .stdout(contains(format!("1. {KEPT}:{line} in leakgate_sut::plant::leaked::Leaked::take: +1.00 blocks")));
     assert_eq!(place(&stored(&bench).targets[0].sites[0]), (KEPT.to_owned(), line));
     let profile = bench.path().join("out/profile-restarts");
     for name in ["dhat-heap.json", "profile.json", "growth.folded", "growth.svg"] {

@@ -32,7 +32,7 @@ pub struct Case {
 
 /// What one trial asks for.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Plan {
+pub struct TrialPlan {
     /// The scenario.
     pub scenario: Scenario,
     /// The leak.
@@ -44,14 +44,14 @@ pub struct Plan {
 }
 
 /// Restarts of most cases: those of the default scenario.
-const N: u64 = 300;
+const DEFAULT_RESTARTS: u64 = 300;
 
 impl Case {
     /// Every case; each leak is tried `trials` times, and nothing `clean` times.
     #[must_use]
     pub fn all(trials: u64, clean: u64) -> Vec<Self> {
         let leak = |name, leak, plant: &'static str| {
-            let control = Control::named(plant);
+            let control = Control::from_plant_option(plant);
             Self {
                 name,
                 leak,
@@ -59,7 +59,7 @@ impl Case {
                 metrics: control.as_ref().map(|control| control.planted.clone()).unwrap_or_default(),
                 every: None,
                 scenarios: vec![restarts::scenario()],
-                restarts: N,
+                restarts: DEFAULT_RESTARTS,
                 target: if control.is_some_and(|control| control.profiled) { Kind::SutHeap } else { Kind::Sut },
                 trials,
                 promised: Some(100),
@@ -130,28 +130,34 @@ impl Case {
                     "slow,bytes=4096,from=201",
                 )
             },
-            Self { restarts: 2 * N, ..leak("memory-128B-600", "128 B of memory, each restart", "slow,bytes=128") },
-            Self { restarts: 4 * N, ..leak("memory-64B-1200", "64 B of memory, each restart", "slow,bytes=64") },
-            none("clean", N, Kind::Sut, clean),
-            none("clean-heap", N, Kind::SutHeap, clean),
+            Self {
+                restarts: 2 * DEFAULT_RESTARTS,
+                ..leak("memory-128B-600", "128 B of memory, each restart", "slow,bytes=128")
+            },
+            Self {
+                restarts: 4 * DEFAULT_RESTARTS,
+                ..leak("memory-64B-1200", "64 B of memory, each restart", "slow,bytes=64")
+            },
+            none("clean", DEFAULT_RESTARTS, Kind::Sut, clean),
+            none("clean-heap", DEFAULT_RESTARTS, Kind::SutHeap, clean),
             Self {
                 scenarios: Scenario::all().into_iter().filter(|scenario| scenario.name != real::NAME).collect(),
-                ..none("clean-night", 4 * N, Kind::Sut, clean)
+                ..none("clean-night", 4 * DEFAULT_RESTARTS, Kind::Sut, clean)
             },
         ]
     }
 
     /// What its trial of this number asks for; `seed` is that of the first.
     #[must_use]
-    pub fn plan(&self, trial: u64, seed: u64) -> Plan {
+    pub fn plan_trial(&self, trial: u64, seed: u64) -> TrialPlan {
         let plant = self.plant.map(|plant| match self.every {
             Some(every) => format!("{plant},every={every},from={}", self.first_strike(trial, every)),
             None => plant.to_owned(),
         });
         let turn = self.scenarios.iter().cycle().nth(usize::try_from(trial).unwrap_or(0));
-        Plan {
+        TrialPlan {
             scenario: Scenario { restarts: self.restarts, ..turn.cloned().unwrap_or_else(restarts::scenario) },
-            plant: plant.as_deref().and_then(Control::named),
+            plant: plant.as_deref().and_then(Control::from_plant_option),
             target: self.target,
             seed: seed.wrapping_add(trial),
         }
@@ -176,7 +182,7 @@ mod tests {
         assert_eq!(cases.iter().map(|case| case.name).collect::<BTreeSet<_>>().len(), cases.len());
         for case in cases.iter().filter(|case| !case.leak.is_empty()) {
             assert!(!case.metrics.is_empty(), "{}", case.name);
-            let control = case.plan(7, 1).plant.unwrap();
+            let control = case.plan_trial(7, 1).plant.unwrap();
             if let Some(plant) = control.change.plant {
                 plant.parse::<Spec>().unwrap();
             }
@@ -187,9 +193,9 @@ mod tests {
     fn clean_nights_take_every_scenario_of_a_night_in_turn() {
         let cases = Case::all(20, 100);
         let night = cases.iter().find(|case| case.name == "clean-night").unwrap();
-        let names: Vec<&str> = (0..8).map(|trial| night.plan(trial, 1).scenario.name).collect();
+        let names: Vec<&str> = (0..8).map(|trial| night.plan_trial(trial, 1).scenario.name).collect();
         assert_eq!(names, ["restarts", "overnight", "crashes", "streams", "structured", "tools", "bodies", "restarts"]);
-        assert_eq!(night.plan(6, 1).scenario.restarts, 1200);
+        assert_eq!(night.plan_trial(6, 1).scenario.restarts, 1200);
     }
 
     #[test]

@@ -15,14 +15,14 @@ use leakgate_judge::verdict::trend;
 pub const FORMAT: u32 = 3;
 
 /// Leak-free runs that a bound on memory has to rest on. (`reports/METHODOLOGY.md`)
-pub const CALIBRATED_BY: u64 = 100;
+pub const MIN_CLEAN_RUNS: u64 = 100;
 
 /// A bound is the largest rise that a leak-free run showed, and half of it more.
-pub const ROOM: f64 = 1.5;
+pub const SAFETY_FACTOR: f64 = 1.5;
 
 /// Everything that is said.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Power {
+pub struct Calibration {
     /// [`FORMAT`].
     pub format: u32,
     /// Where it was put together.
@@ -109,7 +109,7 @@ pub struct Bound {
     pub runs: u64,
     /// The largest of their least rises, in bytes for each restart.
     pub largest_rise: f64,
-    /// [`ROOM`] times that: what these runs alone would make the bound. Absent below [`CALIBRATED_BY`] runs.
+    /// [`SAFETY_FACTOR`] times that: what these runs alone would make the bound. Absent below [`MIN_CLEAN_RUNS`] runs.
     pub calibrated: Option<f64>,
     /// A least rise above this, the bound b, is a leak where a second run, of twice the restarts, shows it as well. In bytes
     /// for each restart.
@@ -118,10 +118,10 @@ pub struct Bound {
     pub once: f64,
 }
 
-impl Power {
+impl Calibration {
     /// The table of all `trials` whose case is among `cases`.
     #[must_use]
-    pub fn of(cases: &[Case], trials: &[Trial], environment: Environment) -> Self {
+    pub fn from_trials(cases: &[Case], trials: &[Trial], environment: Environment) -> Self {
         let all = |case: &Case| trials.iter().filter(|trial| trial.case == case.name).collect::<Vec<_>>();
         let tried: Vec<_> =
             cases.iter().map(|case| (case, all(case))).filter(|(_, trials)| !trials.is_empty()).collect();
@@ -134,17 +134,17 @@ impl Power {
             format: FORMAT,
             environment,
             commits,
-            leaks: leaks.iter().map(|(case, trials)| leak(case, trials)).collect(),
-            clean: clean.iter().map(|(case, trials)| unplanted(case, trials)).collect(),
-            false_alarms: rate(&quiet, |trial| trial.finding == Finding::Leak),
-            bounds: bounds(&quiet),
+            leaks: leaks.iter().map(|(case, trials)| summarize_leak(case, trials)).collect(),
+            clean: clean.iter().map(|(case, trials)| summarize_clean(case, trials)).collect(),
+            false_alarms: rate_of(&quiet, |trial| trial.finding == Finding::Leak),
+            bounds: calibrate_bounds(&quiet),
         }
     }
 
     /// What falls short of what is promised, in words.
     #[must_use]
     pub fn broken_promises(&self) -> Vec<String> {
-        let missed = self.leaks.iter().filter(|leak| leak.is_short()).map(|leak| {
+        let missed = self.leaks.iter().filter(|leak| leak.misses_promise()).map(|leak| {
             format!(
                 "{}: caught {} of {}, promised {} of 100",
                 leak.case,
@@ -168,29 +168,29 @@ impl Power {
 }
 
 impl Leak {
-    fn is_short(&self) -> bool {
+    fn misses_promise(&self) -> bool {
         self.promised.is_some_and(|promised| self.caught.seen * 100 < promised * self.caught.of)
     }
 }
 
-fn leak(case: &Case, trials: &[&Trial]) -> Leak {
+fn summarize_leak(case: &Case, trials: &[&Trial]) -> Leak {
     let caught = |trial: &Trial| trial.called.iter().any(|metric| case.metrics.contains(metric));
     let missed: Vec<&Trial> = trials.iter().copied().filter(|trial| !caught(trial)).collect();
     Leak {
         case: case.name.to_owned(),
         leak: case.leak.to_owned(),
-        target: target(case).to_owned(),
+        target: target_name(case).to_owned(),
         restarts: case.restarts,
-        caught: rate(trials, caught),
-        again: count(trials, is_again),
-        not_conclusive: count(&missed, is_not_conclusive),
-        invalid: count(&missed, |trial| trial.finding == Finding::Invalid),
+        caught: rate_of(trials, caught),
+        again: count_trials(trials, was_doubled),
+        not_conclusive: count_trials(&missed, is_not_conclusive),
+        invalid: count_trials(&missed, |trial| trial.finding == Finding::Invalid),
         promised: case.promised,
-        seconds: middle_time(trials),
+        seconds: median_seconds(trials),
     }
 }
 
-fn unplanted(case: &Case, trials: &[&Trial]) -> Clean {
+fn summarize_clean(case: &Case, trials: &[&Trial]) -> Clean {
     let odd = trials.iter().filter(|trial| !matches!(trial.finding, Finding::Pass | Finding::Shown)).map(|trial| {
         let called: Vec<_> = trial.called.iter().map(|metric| metric.name()).collect();
         let why = trial.problem.as_deref().map_or_else(|| called.join(", "), str::to_owned);
@@ -198,26 +198,26 @@ fn unplanted(case: &Case, trials: &[&Trial]) -> Clean {
     });
     Clean {
         case: case.name.to_owned(),
-        target: target(case).to_owned(),
+        target: target_name(case).to_owned(),
         scenarios: case.scenarios.iter().map(|scenario| scenario.name.to_owned()).collect(),
         restarts: case.restarts,
-        alarms: rate(trials, |trial| trial.finding == Finding::Leak),
-        again: count(trials, is_again),
-        not_conclusive: count(trials, is_not_conclusive),
-        invalid: count(trials, |trial| trial.finding == Finding::Invalid),
+        alarms: rate_of(trials, |trial| trial.finding == Finding::Leak),
+        again: count_trials(trials, was_doubled),
+        not_conclusive: count_trials(trials, is_not_conclusive),
+        invalid: count_trials(trials, |trial| trial.finding == Finding::Invalid),
         oddities: odd.collect(),
-        seconds: middle_time(trials),
+        seconds: median_seconds(trials),
     }
 }
 
-fn target(case: &Case) -> &'static str {
+fn target_name(case: &Case) -> &'static str {
     match case.target {
         Kind::Sut => "sut",
         Kind::SutHeap => "sut-heap",
     }
 }
 
-fn is_again(trial: &Trial) -> bool {
+fn was_doubled(trial: &Trial) -> bool {
     trial.doubled > 0
 }
 
@@ -225,28 +225,28 @@ fn is_not_conclusive(trial: &Trial) -> bool {
     matches!(trial.finding, Finding::Inconclusive | Finding::Saturating | Finding::Retention)
 }
 
-fn bounds(clean: &[&Trial]) -> Vec<Bound> {
+fn calibrate_bounds(clean: &[&Trial]) -> Vec<Bound> {
     let at = |trend::Bound { from: restarts, b: twice, .. }| {
         let rises: Vec<f64> =
             clean.iter().flat_map(|trial| &trial.rises).filter(|rise| rise.0 == restarts).map(|rise| rise.1).collect();
         let largest_rise = rises.iter().copied().reduce(f64::max)?;
         let runs = rises.len() as u64;
-        let calibrated = (runs >= CALIBRATED_BY).then_some(ROOM * largest_rise);
+        let calibrated = (runs >= MIN_CLEAN_RUNS).then_some(SAFETY_FACTOR * largest_rise);
         Some(Bound { restarts, runs, largest_rise, calibrated, twice, once: trend::SURE * twice })
     };
     trend::BOUNDS.into_iter().rev().filter_map(at).collect()
 }
 
-fn count(trials: &[&Trial], of: impl Fn(&Trial) -> bool) -> u64 {
+fn count_trials(trials: &[&Trial], of: impl Fn(&Trial) -> bool) -> u64 {
     trials.iter().filter(|trial| of(trial)).count() as u64
 }
 
-fn rate(trials: &[&Trial], of: impl Fn(&Trial) -> bool) -> Rate {
-    let (seen, of) = (count(trials, of), trials.len() as u64);
-    Rate { seen, of, interval: Interval::of(seen, of) }
+fn rate_of(trials: &[&Trial], of: impl Fn(&Trial) -> bool) -> Rate {
+    let (seen, of) = (count_trials(trials, of), trials.len() as u64);
+    Rate { seen, of, interval: Interval::clopper_pearson(seen, of) }
 }
 
-fn middle_time(trials: &[&Trial]) -> f64 {
+fn median_seconds(trials: &[&Trial]) -> f64 {
     let seconds: Vec<f64> = trials.iter().map(|trial| trial.seconds).collect();
     median(&seconds).unwrap_or(0.0)
 }
@@ -276,8 +276,8 @@ pub(crate) mod tests {
         }
     }
 
-    fn table(trials: &[Trial]) -> Power {
-        Power::of(&Case::all(20, 200), trials, Environment::default())
+    fn table(trials: &[Trial]) -> Calibration {
+        Calibration::from_trials(&Case::all(20, 200), trials, Environment::default())
     }
 
     #[test]

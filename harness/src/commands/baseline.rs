@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::commands::trend::HISTORY;
+use crate::commands::trend::DEFAULT_HISTORY;
 use crate::commands::{Failure, print, print_stored, trend};
 use crate::environment;
-use crate::programs::{NAMES, Siblings};
+use crate::programs::{NAMES, Programs};
 use leakgate_history::Night;
 use leakgate_history::baseline::{Baseline, refusal_reason};
 use leakgate_history::builds::Builds;
@@ -23,7 +23,7 @@ pub struct Args {
     verb: Verb,
 
     /// The history.
-    #[arg(long, global = true, value_name = "FILE", default_value = HISTORY)]
+    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_HISTORY)]
     history: PathBuf,
 }
 
@@ -57,15 +57,15 @@ struct Accept {
     programs: Option<PathBuf>,
 
     /// Why.
-    #[arg(long, value_name = "TEXT", value_parser = text)]
+    #[arg(long, value_name = "TEXT", value_parser = parse_text)]
     reason: String,
 
     /// Who accepts it.
-    #[arg(long, value_name = "NAME", env = "USER", value_parser = text)]
+    #[arg(long, value_name = "NAME", env = "USER", value_parser = parse_text)]
     by: String,
 }
 
-fn text(given: &str) -> Result<String, &'static str> {
+fn parse_text(given: &str) -> Result<String, &'static str> {
     if given.trim().is_empty() { Err("say something") } else { Ok(given.trim().to_owned()) }
 }
 
@@ -74,26 +74,26 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     let builds = Builds::beside(&args.history);
     match &args.verb {
         Verb::Accept(accept) => {
-            let (history, id) = accepted(accept, &args.history, &builds)?;
-            trend::renew(&history, &trend::beside(&args.history))?;
+            let (history, id) = accept_night(accept, &args.history, &builds)?;
+            trend::write_latest(&history, &trend::page_path(&args.history))?;
             print_stored(&format!("Baseline {id}: later nights are compared with it\n"), "the baseline is accepted");
         }
-        Verb::List => print(&baselines::list(&all(&existing(&args.history)?)?))?,
-        Verb::Show { id } => show(&existing(&args.history)?, *id, &builds)?,
+        Verb::List => print(&baselines::list(&all_baselines(&open_existing(&args.history)?)?))?,
+        Verb::Show { id } => show_baseline(&open_existing(&args.history)?, *id, &builds)?,
     }
     Ok(Exit::Pass)
 }
 
-fn existing(path: &Path) -> Result<History, Failure> {
+fn open_existing(path: &Path) -> Result<History, Failure> {
     History::existing(path).map_err(|error| Failure::usage(&error))
 }
 
-fn all(history: &History) -> Result<Vec<Baseline>, Failure> {
+fn all_baselines(history: &History) -> Result<Vec<Baseline>, Failure> {
     history.baselines().map_err(|error| Failure::harness(&error))
 }
 
-fn show(history: &History, id: Option<i64>, builds: &Builds) -> Result<(), Failure> {
-    let all = all(history)?;
+fn show_baseline(history: &History, id: Option<i64>, builds: &Builds) -> Result<(), Failure> {
+    let all = all_baselines(history)?;
     let found = id.map_or_else(|| all.last(), |id| all.iter().find(|baseline| baseline.id == id));
     let Some(baseline) = found else {
         return Err(Failure::usage(&"there is no such baseline: `leakgate baseline list` lists them"));
@@ -105,10 +105,10 @@ fn show(history: &History, id: Option<i64>, builds: &Builds) -> Result<(), Failu
     print(&baselines::show(baseline, &programs))
 }
 
-fn accepted(accept: &Accept, path: &Path, builds: &Builds) -> Result<(History, i64), Failure> {
+fn accept_night(accept: &Accept, path: &Path, builds: &Builds) -> Result<(History, i64), Failure> {
     let (mut history, night) = match &accept.run {
-        Some(run) => imported(run, accept.programs.as_deref(), path, builds)?,
-        None => chosen(existing(path)?, accept.night)?,
+        Some(run) => import_run(run, accept.programs.as_deref(), path, builds)?,
+        None => find_night(open_existing(path)?, accept.night)?,
     };
     if let Some(why) = refusal_reason(&night) {
         return Err(Failure::usage(&why));
@@ -129,7 +129,7 @@ fn accepted(accept: &Accept, path: &Path, builds: &Builds) -> Result<(History, i
     Ok((history, id))
 }
 
-fn chosen(history: History, id: Option<i64>) -> Result<(History, Night), Failure> {
+fn find_night(history: History, id: Option<i64>) -> Result<(History, Night), Failure> {
     let mut nights = history.nights().map_err(|error| Failure::harness(&error))?;
     let found = match id {
         None => nights.pop(),
@@ -143,7 +143,7 @@ fn chosen(history: History, id: Option<i64>) -> Result<(History, Night), Failure
 }
 
 /// A run as a night of the history. What would be refused does not even get there.
-fn imported(
+fn import_run(
     path: &Path,
     programs: Option<&Path>,
     history: &Path,
@@ -154,8 +154,8 @@ fn imported(
     if let Some(why) = refusal_reason(&night) {
         return Err(Failure::usage(&format!("{}: {why}", path.display())));
     }
-    let programs = made_by(&night, programs)?;
-    let mut opened = super::nightly::opened(history)?;
+    let programs = locate_programs(&night, programs)?;
+    let mut opened = super::nightly::open_history(history)?;
     let nights = opened.nights().map_err(|error| Failure::harness(&error))?;
     if let Some(same) = nights.iter().find(|other| other.environment == night.environment) {
         let id = same.id;
@@ -168,20 +168,20 @@ fn imported(
 }
 
 /// The programs that made a run. Those beside leakgate are so only where both are surely of the same commit.
-fn made_by(night: &Night, named: Option<&Path>) -> Result<Siblings, Failure> {
+fn locate_programs(night: &Night, named: Option<&Path>) -> Result<Programs, Failure> {
     if let Some(folder) = named {
-        let programs = Siblings::within(folder);
+        let programs = Programs::in_folder(folder);
         let missing = programs.paths().into_iter().find(|path| !path.is_file());
         return missing.map_or(Ok(programs.clone()), |path| {
             Err(Failure::usage(&format!("{} is missing: --programs names the folder of the build", path.display())))
         });
     }
-    let (made, here) = (night.environment.commit.clone(), environment::commit());
+    let (made, here) = (night.environment.commit.clone(), environment::head_commit());
     if made.is_none() || made != here || made.as_ref().is_some_and(|commit| commit.ends_with("+changes")) {
         let [made, here] = [made, here].map(|commit| commit.unwrap_or_else(|| "an unknown commit".to_owned()));
         return Err(Failure::usage(&format!(
             "the run was made of {made}, and here is {here}: name the folder with the programs that made it with --programs"
         )));
     }
-    Siblings::find().map_err(|error| Failure::harness(&error))
+    Programs::find().map_err(|error| Failure::harness(&error))
 }

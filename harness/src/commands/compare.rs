@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use crate::commands::run::check_out;
-use crate::commands::{Failure, measure, print_stored};
-use crate::conformance::{self, Heard, ReplayError, scrub};
-use crate::programs::Siblings;
+use crate::commands::run::check_output_folder;
+use crate::commands::{Failure, print_stored, run_supervised};
+use crate::conformance::{self, ReplayError, Transcript, scrub};
+use crate::programs::Programs;
 use leakgate_drive::isolation;
 use leakgate_drive::real_cli;
 use leakgate_judge::exit::Exit;
@@ -16,12 +16,12 @@ use leakgate_judge::store;
 use leakgate_session::recording::{self, Session};
 
 /// Conversations that are held at the same time: most of a conversation is waiting.
-const AT_ONCE: usize = 2;
+const MAX_CONVERSATIONS_AT_ONCE: usize = 2;
 /// A recording of more than this, in milliseconds, is slow.
-const SLOW: u64 = 20_000;
+const SLOW_MS: u64 = 20_000;
 
 /// What is told where stdout cannot be written: the comparison does not depend on it.
-const GOES_ON: &str = "the exit code tells whether all conversations are the same";
+const STDOUT_ADVICE: &str = "the exit code tells whether all conversations are the same";
 
 /// Options of `compare`.
 #[derive(Debug, clap::Args)]
@@ -54,19 +54,19 @@ pub struct Args {
 
 /// Holds every conversation with both, and prints what differs.
 pub fn run(args: &Args) -> Result<Exit, Failure> {
-    let cli = real_cli::find(&args.cli).map_err(|error| Failure::usage(&error))?;
+    let cli = real_cli::find_program(&args.cli).map_err(|error| Failure::usage(&error))?;
     if let Some(folder) = &args.record {
-        check_out("--record", folder, None)?;
+        check_output_folder("--record", folder, None)?;
     }
-    let siblings = Siblings::find().map_err(|error| Failure::harness(&error))?;
-    isolation::enter().map_err(|error| Failure::usage(&error))?;
-    let version = real_cli::version(&cli).map_err(|error| Failure::usage(&error))?;
-    let sessions = sessions(args, &version)?;
-    measure(compare(&sessions, &cli, &siblings.mock, &version, args.record.as_deref()))?
+    let programs = Programs::find().map_err(|error| Failure::harness(&error))?;
+    isolation::enter_namespace().map_err(|error| Failure::usage(&error))?;
+    let version = real_cli::read_version(&cli).map_err(|error| Failure::usage(&error))?;
+    let sessions = select_sessions(args, &version)?;
+    run_supervised(compare_all(&sessions, &cli, &programs.mock, &version, args.record.as_deref()))?
 }
 
 /// The conversations to be held.
-fn sessions(args: &Args, version: &str) -> Result<Vec<Session>, Failure> {
+fn select_sessions(args: &Args, version: &str) -> Result<Vec<Session>, Failure> {
     let all = recording::builtin();
     let newest = all.last().map(|entry| entry.version).unwrap_or_default();
     let has = |wanted: &str| all.iter().any(|entry| entry.version == wanted);
@@ -74,7 +74,7 @@ fn sessions(args: &Args, version: &str) -> Result<Vec<Session>, Failure> {
     let mut sessions = Vec::new();
     for entry in all.iter().filter(|entry| entry.version == wanted) {
         let session = entry.parse().map_err(|error| Failure::harness(&error))?;
-        let is_slow = session.events.last().is_some_and(|event| event.ms > SLOW);
+        let is_slow = session.events.last().is_some_and(|event| event.ms > SLOW_MS);
         let is_wanted = if args.names.is_empty() {
             args.slow || !is_slow
         } else {
@@ -94,53 +94,53 @@ fn sessions(args: &Args, version: &str) -> Result<Vec<Session>, Failure> {
     Ok(sessions)
 }
 
-async fn compare(
+async fn compare_all(
     sessions: &[Session],
     cli: &Path,
     mock: &Path,
     version: &str,
     record: Option<&Path>,
 ) -> Result<Exit, Failure> {
-    let held = stream::iter(sessions).map(|session| async move { (session, both(session, cli, mock).await) });
-    let mut held = held.buffered(AT_ONCE);
+    let held = stream::iter(sessions).map(|session| async move { (session, replay_both(session, cli, mock).await) });
+    let mut held = held.buffered(MAX_CONVERSATIONS_AT_ONCE);
     let mut different = 0;
     while let Some((session, both)) = held.next().await {
         let (real, mocked) = both.map_err(|error| Failure::harness(&error))?;
         let name = &session.header.name;
         if let Some(folder) = record {
-            write(folder, session, &real, version)?;
+            write_recording(folder, session, &real, version)?;
         }
         let (expected, found) = (mocked.messages(), real.messages());
         let titles = (format!("mock {}/{name}", session.header.cli), format!("real {version}/{name}"));
-        match conformance::difference((&titles.0, &expected), (&titles.1, &found)) {
-            None => print_stored(&format!("{name}: the same {} messages\n", found.len()), GOES_ON),
+        match conformance::unified_diff((&titles.0, &expected), (&titles.1, &found)) {
+            None => print_stored(&format!("{name}: the same {} messages\n", found.len()), STDOUT_ADVICE),
             Some(diff) => {
                 different += 1;
-                print_stored(&format!("{name}: different\n{diff}\n"), GOES_ON);
+                print_stored(&format!("{name}: different\n{diff}\n"), STDOUT_ADVICE);
             }
         }
     }
     let all = sessions.len();
     print_stored(
         &format!("{} of {all} conversations are the same with CLI {version} and the mock\n", all - different),
-        GOES_ON,
+        STDOUT_ADVICE,
     );
     Ok(if different == 0 { Exit::Pass } else { Exit::Invalid })
 }
 
-async fn both(session: &Session, cli: &Path, mock: &Path) -> Result<(Heard, Heard), ReplayError> {
-    Ok((conformance::with_real(session, cli).await?, conformance::with_mock(session, mock).await?))
+async fn replay_both(session: &Session, cli: &Path, mock: &Path) -> Result<(Transcript, Transcript), ReplayError> {
+    Ok((conformance::replay_with_real(session, cli).await?, conformance::replay_with_mock(session, mock).await?))
 }
 
 /// A conversation that did not get to its end is no recording.
-fn write(folder: &Path, session: &Session, real: &Heard, version: &str) -> Result<(), Failure> {
+fn write_recording(folder: &Path, session: &Session, real: &Transcript, version: &str) -> Result<(), Failure> {
     let name = &session.header.name;
     if let Some(stuck) = &real.stuck {
-        print_stored(&format!("{name}: not recorded, it did not get to its end: {stuck}\n"), GOES_ON);
+        print_stored(&format!("{name}: not recorded, it did not get to its end: {stuck}\n"), STDOUT_ADVICE);
         return Ok(());
     }
     let path = folder.join(version).join(format!("{name}.jsonl"));
-    let text = scrub::recording(real, &session.header, version);
+    let text = scrub::to_recording(real, &session.header, version);
     recording::parse(&path.display().to_string(), &text).map_err(|error| Failure::harness(&error))?;
     store::save_text(&path, &text).map_err(|error| Failure::harness(&error).with("--record names the folder"))
 }

@@ -31,26 +31,26 @@ pub struct Args {
 
 /// Compares and prints. The exit code is 0 however large the difference: `leakgate judge` tells whether a run leaks.
 pub fn run(args: &Args) -> Result<Exit, Failure> {
-    let (before, after) = (read(&args.before)?, read(&args.after)?);
+    let (before, after) = (read_document(&args.before)?, read_document(&args.after)?);
     let diff = compare(&before, &after).map_err(|error| Failure::usage(&error))?;
     if args.json {
         let text = serde_json::to_string_pretty(&diff).map_err(|error| Failure::harness(&error))?;
         print(&format!("{text}\n"))?;
         return Ok(Exit::Pass);
     }
-    print(&format!("{}\n{}\n", title("A", &args.before, &before), title("B", &args.after, &after)))?;
+    print(&format!("{}\n{}\n", title_line("A", &args.before, &before), title_line("B", &args.after, &after)))?;
     print(&render(&diff))?;
     Ok(Exit::Pass)
 }
 
-fn title(letter: &str, path: &Path, document: &Document) -> String {
+fn title_line(letter: &str, path: &Path, document: &Document) -> String {
     let commit = document.environment().and_then(|environment| environment.commit.as_deref());
     let commit = commit.map_or(String::new(), |commit| format!(" (commit {commit})"));
     format!("{letter}: {}{commit}", path.display())
 }
 
 /// Reads a file of any of the three kinds, which are told apart by the keys that only one of them has.
-fn read(path: &Path) -> Result<Document, Failure> {
+fn read_document(path: &Path) -> Result<Document, Failure> {
     let wrong = |what: &str| Failure::usage(&format!("{}: {what}", path.display()));
     let text = fs::read(path).map_err(|error| wrong(&format!("cannot be read: {error}")))?;
     let value: Value = serde_json::from_slice(&text)

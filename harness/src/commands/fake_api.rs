@@ -30,7 +30,7 @@ use leakgate_session::recording;
 )]
 pub struct Args {
     /// Where to listen: an address of this machine's loopback; port 0 takes a free one.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", value_parser = loopback)]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", value_parser = parse_loopback)]
     listen: SocketAddr,
 
     /// What a request is answered whose prompt does not choose.
@@ -58,7 +58,7 @@ pub struct Args {
     retry_after: u64,
 }
 
-fn loopback(text: &str) -> Result<SocketAddr, String> {
+fn parse_loopback(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr = text.parse().map_err(|_| "it is ADDRESS:PORT, such as 127.0.0.1:0".to_owned())?;
     if address.ip().is_loopback() { Ok(address) } else { Err("only loopback: it asks nobody for a key".to_owned()) }
 }
@@ -83,8 +83,8 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
         let listener = TcpListener::bind(args.listen).await.map_err(|error| {
             Failure::usage(&format!("cannot listen on {}: {error}; choose another with --listen", args.listen))
         })?;
-        let api =
-            FakeApi::start(listener, source, args.retry_after, report).map_err(|error| failed("listen", error))?;
+        let api = FakeApi::start(listener, source, args.retry_after, log_unknown_path)
+            .map_err(|error| failed("listen", error))?;
         print(&format!("{}\n", api.url()))?;
         tokio::select! {
             _ = terminate.recv() => {}
@@ -94,7 +94,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     })
 }
 
-fn report(what: &str) {
+fn log_unknown_path(what: &str) {
     // A log that nobody can read stops nothing.
     let _ = writeln!(stderr(), "leakgate fake-api: {what} is not known here, 404");
 }

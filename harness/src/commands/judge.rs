@@ -9,7 +9,7 @@ use leakgate_judge::verdict;
 use leakgate_report::terminal::{Style, WIDEST, render};
 
 /// What is told where stdout cannot be written.
-const JUDGED: &str = "the exit code is that of the verdict";
+const STDOUT_ADVICE: &str = "the exit code is that of the verdict";
 
 /// Options of `judge`.
 #[derive(Debug, clap::Args)]
@@ -26,9 +26,9 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
         let run = store::load(path).map_err(|error| Failure::usage(&error))?;
         let verdict = verdict::judge(&run);
         if args.runs.len() > 1 {
-            print_stored(&format!("{}\n", path.display()), JUDGED);
+            print_stored(&format!("{}\n", path.display()), STDOUT_ADVICE);
         }
-        print_stored(&render(&verdict, &run, Style { width: WIDEST, colour: true }), JUDGED);
+        print_stored(&render(&verdict, &run, Style { width: WIDEST, colour: true }), STDOUT_ADVICE);
         if worst.as_ref().is_none_or(|worst| worst.verdict < verdict.verdict) {
             worst = Some(verdict);
         }

@@ -5,14 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::commands::Failure;
-use crate::commands::run::{FILES, check_out, report_files, told};
+use crate::commands::run::{RUN_FILES, check_output_folder, judge_and_store, report_files};
 use leakgate_judge::exit::Exit;
 use leakgate_judge::store;
 use leakgate_judge::suite::{merge, shard};
 use leakgate_report::Format;
 
 /// How deep below a folder shards are looked for: a CI puts each of them into a folder of its own.
-const DEEPEST: usize = 3;
+const MAX_DEPTH: usize = 3;
 
 /// Options of `merge`.
 #[derive(Debug, clap::Args)]
@@ -36,23 +36,23 @@ pub struct Args {
 
 /// Merges, judges and stores.
 pub fn run(args: &Args) -> Result<Exit, Failure> {
-    check_out("--out", &args.out, FILES.into_iter().chain(report_files(&args.report)))?;
+    check_output_folder("--out", &args.out, RUN_FILES.into_iter().chain(report_files(&args.report)))?;
     let mut runs = Vec::new();
-    for path in files(&args.shards)? {
+    for path in find_shards(&args.shards)? {
         let run = store::load(&path).map_err(|error| Failure::usage(&error))?;
         runs.push((path.display().to_string(), run));
     }
     let run = merge::merge_shards(runs).map_err(|error| Failure::usage(&error))?;
-    told(&run, &args.out, &args.report)
+    judge_and_store(&run, &args.out, &args.report)
 }
 
 /// The files that are meant.
-fn files(given: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+fn find_shards(given: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut found = Vec::new();
     for path in given {
         let before = found.len();
         if path.is_dir() {
-            below(path, DEEPEST, &mut found)
+            find_shards_below(path, MAX_DEPTH, &mut found)
                 .map_err(|error| Failure::usage(&format!("cannot look for shards in {}: {error}", path.display())))?;
         } else {
             found.push(path.clone());
@@ -69,7 +69,7 @@ fn files(given: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// A folder that is a shard by its name, or whatever shards are below another.
-fn below(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()> {
+fn find_shards_below(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()> {
     let name = folder.canonicalize()?;
     if name.file_name().and_then(|name| name.to_str()).is_some_and(shard::is_shard_folder) {
         // Without its file it is one that did not finish; that it is missing is told by the verdict.
@@ -83,7 +83,7 @@ fn below(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()
             folders.push(entry.path());
         }
     }
-    folders.iter().try_for_each(|folder| below(folder, depth - 1, found))
+    folders.iter().try_for_each(|folder| find_shards_below(folder, depth - 1, found))
 }
 
 #[cfg(test)]
@@ -99,10 +99,10 @@ mod tests {
         for name in ["leakgate-1/shard-1-of-2", "shard-2-of-2", "whole"] {
             fs::write(root.path().join(name).join("run.json"), "").unwrap();
         }
-        let found = files(&[root.path().to_owned()]).unwrap();
+        let found = find_shards(&[root.path().to_owned()]).unwrap();
         let names = ["leakgate-1/shard-1-of-2/run.json", "shard-2-of-2/run.json"].map(|name| root.path().join(name));
         assert_eq!(found, names);
-        assert_eq!(files(&[root.path().join("shard-2-of-2")]).unwrap(), names[1..]);
-        assert!(files(&[root.path().join("whole")]).is_err());
+        assert_eq!(find_shards(&[root.path().join("shard-2-of-2")]).unwrap(), names[1..]);
+        assert!(find_shards(&[root.path().join("whole")]).is_err());
     }
 }

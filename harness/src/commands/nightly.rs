@@ -9,12 +9,14 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use crate::commands::report::{names, write_all};
-use crate::commands::run::{FILES, check_out, examined, find, report_files, scenario, seed};
-use crate::commands::trend::HISTORY;
-use crate::commands::{Failure, listener, measure, print_stored, trend, warn};
-use crate::programs::{NAMES, Siblings};
-use crate::run::{Cli, Program, Request, profile};
+use crate::commands::report::{join_names, write_reports};
+use crate::commands::run::{
+    RUN_FILES, check_output_folder, check_version, find_cli, parse_scenario, random_seed, report_files,
+};
+use crate::commands::trend::DEFAULT_HISTORY;
+use crate::commands::{Failure, print_stored, progress_listener, run_supervised, trend, warn};
+use crate::programs::{NAMES, Programs};
+use crate::run::{Cli, Request, RunPlan, profile};
 use leakgate_drive::event::Listener;
 use leakgate_drive::isolation;
 use leakgate_drive::scenario::{Scenario, real};
@@ -43,7 +45,7 @@ const COMPARISON: &str = "comparison.json";
 )]
 pub struct Args {
     /// Only these scenarios; every one that needs no real CLI without any, and `real` too with --cli.
-    #[arg(value_name = "SCENARIO", value_parser = scenario)]
+    #[arg(value_name = "SCENARIO", value_parser = parse_scenario)]
     scenarios: Vec<Scenario>,
 
     /// The folder for the night's run.json, verdict.json, comparison.json and reports; one beside the history, by its time, without it.
@@ -51,7 +53,7 @@ pub struct Args {
     out: Option<PathBuf>,
 
     /// The history. The trend page and the programs of baselines are kept beside it.
-    #[arg(long, value_name = "FILE", default_value = HISTORY)]
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_HISTORY)]
     history: PathBuf,
 
     /// Budgets and exceptions; leakgate-nightly.toml in the current folder without it, if there is one.
@@ -71,7 +73,7 @@ pub struct Args {
     report: Vec<Format>,
 
     /// The scenario in which the build is compared with the baseline's.
-    #[arg(long, value_name = "SCENARIO", default_value = "restarts", value_parser = scenario)]
+    #[arg(long, value_name = "SCENARIO", default_value = "restarts", value_parser = parse_scenario)]
     compare: Scenario,
 
     /// Do not compare with the baseline.
@@ -92,7 +94,7 @@ pub struct Args {
 }
 
 /// Everything that is known before anything is measured.
-struct Tonight<'a> {
+struct Nightly<'a> {
     args: &'a Args,
     today: Date,
     config: Config,
@@ -108,27 +110,27 @@ struct Tonight<'a> {
 
 /// Measures, judges, compares and keeps the night. Until the last step the history is as it was.
 pub fn run(args: &Args) -> Result<Exit, Failure> {
-    let mut tonight = Tonight::begin(args)?;
-    for remark in tonight.config.expiries(tonight.today).iter().filter(|remark| remark.means != Conclusion::Pass) {
+    let mut nightly = Nightly::prepare(args)?;
+    for remark in nightly.config.expiries(nightly.today).iter().filter(|remark| remark.means != Conclusion::Pass) {
         // It stands in the report as well.
         let _ = writeln!(std::io::stderr(), "leakgate: {}", remark.what);
     }
-    let (run, verdict, stored) = tonight.measured()?;
-    let (comparison, about) = tonight.compared()?;
+    let (run, verdict, stored) = nightly.measure_and_judge()?;
+    let (comparison, about) = nightly.compare_with_baseline()?;
     let mut night = Night::of(&run, &verdict);
-    night.remarks = tonight.config.expiries(tonight.today);
-    night.remarks.extend(tonight.config.check(&run.targets, &verdict.metrics, comparison.as_ref()));
+    night.remarks = nightly.config.expiries(nightly.today);
+    night.remarks.extend(nightly.config.check(&run.targets, &verdict.metrics, comparison.as_ref()));
     night.remarks.extend(about);
-    night.remarks.extend(tonight.elsewhere(&night));
+    night.remarks.extend(nightly.environment_remark(&night));
     night.comparison = comparison;
-    night.build = Some(tonight.build.clone());
-    night.folder = tonight.out.display().to_string();
-    night.id = tonight.history.add(&night).map_err(|error| tonight.not_kept(&error))?;
-    let tidied = tonight.tidied();
+    night.build = Some(nightly.build.clone());
+    night.folder = nightly.out.display().to_string();
+    night.id = nightly.history.add(&night).map_err(|error| nightly.history_failure(&error))?;
+    let tidied = nightly.prune_and_write_trend();
     let page = tidied.as_ref().map_or_else(|_| "not written".to_owned(), |page| page.display().to_string());
-    let report = night::render(&night, tonight.baseline.as_ref());
-    let report = format!("{report}\nStored: {}; all nights: {page}\n", names(&stored));
-    let (id, out) = (night.id, tonight.out.display());
+    let report = night::render(&night, nightly.baseline.as_ref());
+    let report = format!("{report}\nStored: {}; all nights: {page}\n", join_names(&stored));
+    let (id, out) = (night.id, nightly.out.display());
     print_stored(
         &report,
         &format!("the night is number {id} of {}, and its reports are in {out}", args.history.display()),
@@ -136,46 +138,50 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     tidied.map(|_| night.conclusion().exit())
 }
 
-impl<'a> Tonight<'a> {
-    fn begin(args: &'a Args) -> Result<Self, Failure> {
+impl<'a> Nightly<'a> {
+    fn prepare(args: &'a Args) -> Result<Self, Failure> {
         let today = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
         let known: Vec<&str> = Scenario::all().iter().map(|scenario| scenario.name).collect();
         let config = Config::find(args.config.as_deref(), &known).map_err(|error| Failure::usage(&error))?;
         warn(&config.deprecated);
-        let cli = args.cli.as_deref().map(|name| find(name, args.offline)).transpose()?;
-        let siblings = Siblings::find().map_err(|error| Failure::harness(&error))?;
-        let history = opened(&args.history)?;
+        let cli = args.cli.as_deref().map(|name| find_cli(name, args.offline)).transpose()?;
+        let programs = Programs::find().map_err(|error| Failure::harness(&error))?;
+        let history = open_history(&args.history)?;
         let baseline = history.baselines().map_err(|error| Failure::harness(&error))?.pop();
         let builds = Builds::beside(&args.history);
-        let build = builds.keep(&siblings.paths()).map_err(|error| Failure::harness(&error))?;
-        let out = args.out.clone().unwrap_or_else(|| folder(&args.history));
-        check_out("--out", &out, FILES.into_iter().chain([COMPARISON]).chain(report_files(&args.report)))?;
+        let build = builds.keep(&programs.paths()).map_err(|error| Failure::harness(&error))?;
+        let out = args.out.clone().unwrap_or_else(|| default_out(&args.history));
+        check_output_folder(
+            "--out",
+            &out,
+            RUN_FILES.into_iter().chain([COMPARISON]).chain(report_files(&args.report)),
+        )?;
         if args.offline {
-            isolation::enter().map_err(|error| Failure::usage(&error))?;
+            isolation::enter_namespace().map_err(|error| Failure::usage(&error))?;
         }
-        let cli = cli.map(examined).transpose()?;
+        let cli = cli.map(check_version).transpose()?;
         let request = Request {
-            scenarios: scenarios(args, &config, today, cli.is_some()),
+            scenarios: select_scenarios(args, &config, today, cli.is_some()),
             controls: !args.no_controls,
             plant: None,
-            seed: args.seed.unwrap_or_else(seed),
-            siblings: Siblings::within(&builds.folder(&build)),
+            seed: args.seed.unwrap_or_else(random_seed),
+            programs: Programs::in_folder(&builds.folder(&build)),
             cli: cli.clone().filter(|cli| matches!(cli, Cli::Mock(_))),
             target: None,
-            outside: None,
+            external: None,
             profiles: Some(out.clone()),
         };
         Ok(Self { args, today, config, out, history, builds, build, baseline, request, cli })
     }
 
     /// Drives the controls and the scenarios, judges them, and stores what came of it.
-    fn measured(&self) -> Result<(Run, Verdict, Vec<PathBuf>), Failure> {
+    fn measure_and_judge(&self) -> Result<(Run, Verdict, Vec<PathBuf>), Failure> {
         for scenario in &self.request.scenarios {
-            profile::clear(&profile::folder(&self.out, scenario.name, None));
+            profile::remove_profile(&profile::profile_folder(&self.out, scenario.name, None));
         }
-        let programs = self.programs()?;
+        let plans = self.plan_runs()?;
         let (raw, judged) = (self.out.join("run.json"), self.out.join("verdict.json"));
-        let measured = measure(so_far(programs, &raw, listener()));
+        let measured = run_supervised(run_incrementally(plans, &raw, progress_listener()));
         let kept = format!("what was measured until then is in {}", raw.display());
         let run = measured
             .map_err(|failure| failure.with(&kept))??
@@ -183,12 +189,12 @@ impl<'a> Tonight<'a> {
         let verdict = verdict::judge(&run);
         store::save_json(&judged, &verdict).map_err(|error| Failure::harness(&error))?;
         let mut stored = vec![raw, judged];
-        stored.extend(write_all(&self.out, &self.args.report, &verdict, &run)?);
+        stored.extend(write_reports(&self.out, &self.args.report, &verdict, &run)?);
         Ok((run, verdict, stored))
     }
 
     /// The controls, then each scenario by itself. A real CLI is for the one that is made for it, the mock for all others.
-    fn programs(&self) -> Result<Vec<Program>, Failure> {
+    fn plan_runs(&self) -> Result<Vec<RunPlan>, Failure> {
         let controls = Request { scenarios: Vec::new(), ..self.request.clone() };
         let mut requests = if controls.controls { vec![controls] } else { Vec::new() };
         for scenario in &self.request.scenarios {
@@ -201,7 +207,7 @@ impl<'a> Tonight<'a> {
     }
 
     /// Drives the baseline's build and this one in turn. Where there is nothing to compare, says why.
-    fn compared(&self) -> Result<(Option<Comparison>, Option<Remark>), Failure> {
+    fn compare_with_baseline(&self) -> Result<(Option<Comparison>, Option<Remark>), Failure> {
         let remark = |means, what: String| Ok((None, Some(Remark { means, what, owner: None })));
         let baseline = match &self.baseline {
             _ if self.args.no_compare => return remark(Conclusion::Pass, "compared with no baseline".to_owned()),
@@ -218,25 +224,25 @@ impl<'a> Tonight<'a> {
             let what = format!("cannot compare with baseline {}: {error}", baseline.id);
             return remark(Conclusion::NotConclusive, what);
         }
-        let pairs = self.pairs(baseline)?;
+        let pairs = self.drive_pairs(baseline)?;
         store::save_json(&self.out.join(COMPARISON), &pairs).map_err(|error| Failure::harness(&error))?;
         Ok((Some(compare(baseline.id, &pairs)), None))
     }
 
-    fn pairs(&self, baseline: &Baseline) -> Result<Pairs, Failure> {
-        let [scenario] = prepared([self.args.compare.clone()], self.args.restarts);
-        let before = Siblings::within(&self.builds.folder(&baseline.build));
+    fn drive_pairs(&self, baseline: &Baseline) -> Result<Pairs, Failure> {
+        let [scenario] = with_night_length([self.args.compare.clone()], self.args.restarts);
+        let before = Programs::in_folder(&self.builds.folder(&baseline.build));
         // The mock that was named would stand in for both.
         let request = Request { cli: None, ..self.request.clone() };
-        let program = request.pairs(&scenario, &before).map_err(|error| Failure::usage(&error))?;
-        let measured = measure(program.run(&*listener()));
+        let plan = request.plan_pairs(&scenario, &before).map_err(|error| Failure::usage(&error))?;
+        let measured = run_supervised(plan.run(&*progress_listener()));
         let out = self.out.display();
         let kept = format!("that was the comparison: what the scenarios showed is in {out}, but not in the history");
         measured.map_err(|failure| failure.with(&kept))
     }
 
     /// Figures of nights that were made differently are not to be compared.
-    fn elsewhere(&self, night: &Night) -> Option<Remark> {
+    fn environment_remark(&self, night: &Night) -> Option<Remark> {
         let baseline = self.baseline.as_ref()?;
         let differing = environment_differences(&baseline.environment, &night.environment);
         let what = format!(
@@ -249,7 +255,7 @@ impl<'a> Tonight<'a> {
     }
 
     /// Removes old programs and writes the trend page.
-    fn tidied(&self) -> Result<PathBuf, Failure> {
+    fn prune_and_write_trend(&self) -> Result<PathBuf, Failure> {
         let failed = |error| Failure::harness(&error);
         let nights = self.history.nights().map_err(failed)?;
         let baselines = self.history.baselines().map_err(failed)?;
@@ -257,23 +263,23 @@ impl<'a> Tonight<'a> {
         let needed: Vec<String> = baselines.into_iter().map(|baseline| baseline.build).collect();
         let pruned = self.builds.prune(&needed, &newest_first, SystemTime::now());
         pruned.map_err(|error| Failure::harness(&error))?;
-        let page = trend::beside(&self.args.history);
-        trend::renew(&self.history, &page)?;
+        let page = trend::page_path(&self.args.history);
+        trend::write_latest(&self.history, &page)?;
         Ok(page)
     }
 
     /// The measurements are not lost with the history.
-    fn not_kept(&self, error: &impl std::fmt::Display) -> Failure {
+    fn history_failure(&self, error: &impl std::fmt::Display) -> Failure {
         let out = self.out.display();
         Failure::harness(&format!("the night is not in the history, but its reports are in {out}: {error}"))
     }
 }
 
 /// Opens or makes a history, with the folder that it is in.
-pub(super) fn opened(path: &Path) -> Result<History, Failure> {
+pub(super) fn open_history(path: &Path) -> Result<History, Failure> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let page = trend::beside(path);
-    check_out("--history", folder, page.file_name().and_then(|name| name.to_str()))?;
+    let page = trend::page_path(path);
+    check_output_folder("--history", folder, page.file_name().and_then(|name| name.to_str()))?;
     // SQLite opens a file that it may only read, and fails at the end of the night.
     if path.exists() {
         fs::File::options().append(true).open(path).map_err(|error| {
@@ -287,17 +293,17 @@ pub(super) fn opened(path: &Path) -> Result<History, Failure> {
 }
 
 /// Beside the history, by the time.
-fn folder(history: &Path) -> PathBuf {
+fn default_out(history: &Path) -> PathBuf {
     history.with_file_name(Timestamp::now().strftime("%Y-%m-%dT%H-%M-%SZ").to_string())
 }
 
-fn scenarios(args: &Args, config: &Config, today: Date, with_cli: bool) -> Vec<Scenario> {
+fn select_scenarios(args: &Args, config: &Config, today: Date, with_cli: bool) -> Vec<Scenario> {
     let mut chosen = args.scenarios.clone();
     if chosen.is_empty() {
         chosen.extend(Scenario::all().into_iter().filter(|scenario| with_cli || scenario.name != real::NAME));
     }
     for scenario in &mut chosen {
-        let [long] = prepared([scenario.clone()], args.restarts);
+        let [long] = with_night_length([scenario.clone()], args.restarts);
         *scenario = long;
         scenario.exceptions.extend(config.exceptions_for(scenario.name, today));
     }
@@ -306,7 +312,7 @@ fn scenarios(args: &Args, config: &Config, today: Date, with_cli: bool) -> Vec<S
 
 /// With the restarts of a night. The scenario of the real CLI keeps its own number: its processes are too large for the
 /// bound that more restarts are there for.
-fn prepared<const N: usize>(scenarios: [Scenario; N], restarts: Option<u64>) -> [Scenario; N] {
+fn with_night_length<const N: usize>(scenarios: [Scenario; N], restarts: Option<u64>) -> [Scenario; N] {
     let [longest, ..] = BOUNDS;
     scenarios.map(|scenario| {
         let own = if scenario.name == real::NAME { scenario.restarts } else { longest.from };
@@ -316,13 +322,17 @@ fn prepared<const N: usize>(scenarios: [Scenario; N], restarts: Option<u64>) -> 
 
 /// Runs one program after the other, and stores after each what there is by then: a night that is ended in its eighth hour
 /// leaves seven of them to be judged.
-async fn so_far(programs: Vec<Program>, path: &Path, listener: Arc<dyn Listener>) -> Result<Option<Run>, Failure> {
+async fn run_incrementally(
+    plans: Vec<RunPlan>,
+    path: &Path,
+    listener: Arc<dyn Listener>,
+) -> Result<Option<Run>, Failure> {
     let mut night: Option<Run> = None;
-    for program in programs {
-        let run = program.run(Arc::clone(&listener)).await;
+    for plan in plans {
+        let run = plan.run(Arc::clone(&listener)).await;
         let run = match night {
             None => run,
-            Some(before) => joined(before, run),
+            Some(before) => merge_runs(before, run),
         };
         store::save(path, &run).map_err(|error| Failure::harness(&error))?;
         night = Some(run);
@@ -331,7 +341,7 @@ async fn so_far(programs: Vec<Program>, path: &Path, listener: Arc<dyn Listener>
 }
 
 /// One run of two that belong to the same night; the first has the controls.
-fn joined(mut first: Run, second: Run) -> Run {
+fn merge_runs(mut first: Run, second: Run) -> Run {
     first.controls.extend(second.controls);
     first.targets.extend(second.targets);
     let versions = &mut first.environment.cli_versions;

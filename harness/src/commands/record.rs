@@ -10,7 +10,7 @@ use leakgate_session::record::{self, Plan, RecordError};
 use leakgate_session::scrub::Kind;
 
 /// The hidden verb of the second process.
-pub const BACK: &str = "record-back";
+pub const RECORDER_VERB: &str = "record-back";
 
 const HELP: &str = "\
 To put it between a wrapper and its CLI, name this script as the CLI, or call it `claude` and put its folder first in PATH:
@@ -47,21 +47,21 @@ pub struct Args {
 }
 
 /// The process in the CLI's place. It ends as the CLI does.
-pub fn front() -> Result<ExitCode, Failure> {
+pub fn run_shim() -> Result<ExitCode, Failure> {
     // The same arguments under the hidden verb.
     let own = std::env::args_os().skip(2);
-    let arguments: Vec<OsString> = std::iter::once(BACK.into()).chain(own).collect();
+    let arguments: Vec<OsString> = std::iter::once(RECORDER_VERB.into()).chain(own).collect();
     record::front(&arguments).map_err(|error| Failure::harness(&error))
 }
 
 /// The process behind it.
-pub fn back(args: Args) -> Result<ExitCode, Failure> {
+pub fn run_recorder(args: Args) -> Result<ExitCode, Failure> {
     let plan = Plan { out: args.out, about: args.about, keep: args.keep, command: args.command };
-    record::back(&plan).or_else(|error| unstarted(&error))
+    record::back(&plan).or_else(|error| spawn_failure_exit(&error))
 }
 
 /// A CLI that cannot be started gives the exit code that a shell would give.
-fn unstarted(error: &RecordError) -> Result<ExitCode, Failure> {
+fn spawn_failure_exit(error: &RecordError) -> Result<ExitCode, Failure> {
     let Some(code) = error.code() else { return Err(Failure::harness(error)) };
     // Nobody is left to be told that stderr is closed.
     let _ = writeln!(std::io::stderr(), "leakgate: {error}");

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use crate::commands::{Failure, print};
-use crate::programs::Siblings;
+use crate::programs::Programs;
 use leakgate_judge::exit::Exit;
 use leakgate_session::library::check::{self, Checked};
 use leakgate_session::library::trim::{self, Cut};
@@ -50,7 +50,7 @@ struct Trim {
     spec: String,
 
     /// Where to; the recording is called like the file.
-    #[arg(short, long, value_name = "FILE.jsonl", value_parser = file)]
+    #[arg(short, long, value_name = "FILE.jsonl", value_parser = parse_output_file)]
     out: PathBuf,
 
     /// Keep the first N turns.
@@ -70,7 +70,7 @@ struct Trim {
     force: bool,
 }
 
-fn file(text: &str) -> Result<PathBuf, String> {
+fn parse_output_file(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if is_recording(&path) { Ok(path) } else { Err("name a file that ends in .jsonl".to_owned()) }
 }
@@ -82,21 +82,21 @@ fn is_recording(path: &Path) -> bool {
 /// Does what the verb says.
 pub fn run(args: &Args) -> Result<Exit, Failure> {
     match &args.verb {
-        Verb::List => list(),
-        Verb::Check { specs } => check(specs),
+        Verb::List => list_recordings(),
+        Verb::Check { specs } => check_recordings(specs),
         Verb::Show { spec } => {
-            print(&show::overview(&load(spec)?))?;
+            print(&show::overview(&load_recording(spec)?))?;
             Ok(Exit::Pass)
         }
-        Verb::Trim(options) => trim(options),
+        Verb::Trim(options) => trim_recording(options),
     }
 }
 
-fn load(spec: &str) -> Result<Session, Failure> {
+fn load_recording(spec: &str) -> Result<Session, Failure> {
     recording::load(spec).map_err(|error| Failure::usage(&error))
 }
 
-fn list() -> Result<Exit, Failure> {
+fn list_recordings() -> Result<Exit, Failure> {
     let mut text = String::new();
     for entry in recording::builtin() {
         let session = entry.parse().map_err(|error| Failure::harness(&error))?;
@@ -107,11 +107,11 @@ fn list() -> Result<Exit, Failure> {
     Ok(Exit::Pass)
 }
 
-fn check(specs: &[String]) -> Result<Exit, Failure> {
-    let mock = Siblings::find().map_err(|error| Failure::harness(&error))?.mock;
+fn check_recordings(specs: &[String]) -> Result<Exit, Failure> {
+    let mock = Programs::find().map_err(|error| Failure::harness(&error))?.mock;
     let mut exit = Exit::Pass;
-    for spec in all(specs)? {
-        let Checked { wrong, summary } = check::check(&spec, &text(&spec)?, &mock);
+    for spec in expand_folders(specs)? {
+        let Checked { wrong, summary } = check::check(&spec, &read_text(&spec)?, &mock);
         if wrong.is_empty() {
             print(&format!("{spec}: fine: {summary}\n"))?;
         } else {
@@ -123,7 +123,7 @@ fn check(specs: &[String]) -> Result<Exit, Failure> {
 }
 
 /// Folders stand for the recordings in them.
-fn all(specs: &[String]) -> Result<Vec<String>, Failure> {
+fn expand_folders(specs: &[String]) -> Result<Vec<String>, Failure> {
     let mut all = Vec::new();
     for spec in specs {
         if !Path::new(spec).is_dir() {
@@ -144,17 +144,17 @@ fn all(specs: &[String]) -> Result<Vec<String>, Failure> {
 }
 
 /// The recording as it is written, valid or not.
-fn text(spec: &str) -> Result<String, Failure> {
+fn read_text(spec: &str) -> Result<String, Failure> {
     if is_recording(Path::new(spec)) {
         let bytes = std::fs::read(spec)
             .map_err(|error| Failure::usage(&format!("cannot read {spec}: {error}; check the path")))?;
         return Ok(String::from_utf8_lossy(&bytes).into_owned());
     }
-    Ok(load(spec)?.file())
+    Ok(load_recording(spec)?.file())
 }
 
-fn trim(options: &Trim) -> Result<Exit, Failure> {
-    let session = load(&options.spec)?;
+fn trim_recording(options: &Trim) -> Result<Exit, Failure> {
+    let session = load_recording(&options.spec)?;
     let count = turns(&session).len();
     if let Some(wanted) = options.turns.filter(|wanted| *wanted > count) {
         let spec = &options.spec;
@@ -163,14 +163,14 @@ fn trim(options: &Trim) -> Result<Exit, Failure> {
     let cut = Cut { turns: options.turns, pause: options.pause, text: options.text };
     let mut cut = trim::trim(&session, &cut);
     cut.header.name = options.out.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    write(&options.out, &cut.file(), options.force)?;
+    write_file(&options.out, &cut.file(), options.force)?;
     let (path, turns, length) =
         (options.out.display(), turns(&cut).len(), cut.events.last().map_or(0, |event| event.ms));
     print(&format!("{path}: {turns} of {count} turns, {} lines, {length} ms\n", cut.events.len() + 1))?;
     Ok(Exit::Pass)
 }
 
-fn write(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
+fn write_file(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
     let mut options = File::options();
     options.write(true).mode(0o600);
     if force {

@@ -32,7 +32,7 @@ pub struct Args {
 
 /// Where a report goes.
 #[derive(Debug, PartialEq)]
-enum Place {
+enum Output {
     Stdout(Format),
     File(Format, PathBuf),
     Folder(Vec<Format>, PathBuf),
@@ -40,26 +40,27 @@ enum Place {
 
 /// Writes them all.
 pub fn run(args: &Args) -> Result<Exit, Failure> {
-    let place = place(&args.format, args.out.as_deref(), Path::is_dir).map_err(|error| Failure::usage(&error))?;
+    let place =
+        resolve_output(&args.format, args.out.as_deref(), Path::is_dir).map_err(|error| Failure::usage(&error))?;
     let run = store::load(&args.run).map_err(|error| Failure::usage(&error))?;
     let verdict = verdict::judge(&run);
     match place {
         // With colours, where stdout can show them.
-        Place::Stdout(Format::Terminal) => {
+        Output::Stdout(Format::Terminal) => {
             print(&leakgate_report::terminal::render(&verdict, &run, Style { width: WIDEST, colour: true }))?;
         }
-        Place::Stdout(format) => print(&text(format, &verdict, &run)?)?,
-        Place::File(format, path) => write(&path, format, &verdict, &run)?,
-        Place::Folder(formats, folder) => {
-            let written = write_all(&folder, &formats, &verdict, &run)?;
-            print(&format!("Written: {}\n", names(&written)))?;
+        Output::Stdout(format) => print(&render_report(format, &verdict, &run)?)?,
+        Output::File(format, path) => write_report(&path, format, &verdict, &run)?,
+        Output::Folder(formats, folder) => {
+            let written = write_reports(&folder, &formats, &verdict, &run)?;
+            print(&format!("Written: {}\n", join_names(&written)))?;
         }
     }
     Ok(Exit::Pass)
 }
 
 /// Writes each format into a folder, under its own name; what was written.
-pub(super) fn write_all(
+pub(super) fn write_reports(
     folder: &Path,
     formats: &[Format],
     verdict: &Verdict,
@@ -68,14 +69,14 @@ pub(super) fn write_all(
     let mut written = Vec::new();
     for &format in formats {
         let path = folder.join(format.file_name());
-        write(&path, format, verdict, run)?;
+        write_report(&path, format, verdict, run)?;
         written.push(path);
     }
     Ok(written)
 }
 
 /// `a, b and c`.
-pub(super) fn names(paths: &[PathBuf]) -> String {
+pub(super) fn join_names(paths: &[PathBuf]) -> String {
     let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
     match names.as_slice() {
         [rest @ .., last] if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
@@ -83,28 +84,28 @@ pub(super) fn names(paths: &[PathBuf]) -> String {
     }
 }
 
-fn write(path: &Path, format: Format, verdict: &Verdict, run: &Run) -> Result<(), Failure> {
-    store::save_text(path, &text(format, verdict, run)?).map_err(|error| Failure::harness(&error))
+fn write_report(path: &Path, format: Format, verdict: &Verdict, run: &Run) -> Result<(), Failure> {
+    store::save_text(path, &render_report(format, verdict, run)?).map_err(|error| Failure::harness(&error))
 }
 
-fn text(format: Format, verdict: &Verdict, run: &Run) -> Result<String, Failure> {
+fn render_report(format: Format, verdict: &Verdict, run: &Run) -> Result<String, Failure> {
     leakgate_report::render(format, verdict, run).map_err(|error| Failure::harness(&error))
 }
 
 /// What the two options mean together.
-fn place(formats: &[Format], out: Option<&Path>, is_folder: impl Fn(&Path) -> bool) -> Result<Place, String> {
+fn resolve_output(formats: &[Format], out: Option<&Path>, is_folder: impl Fn(&Path) -> bool) -> Result<Output, String> {
     let mut formats = formats.to_vec();
     formats.sort_unstable();
     formats.dedup();
     match (formats.as_slice(), out) {
-        ([], None) => Ok(Place::Stdout(Format::Terminal)),
-        ([format], None) => Ok(Place::Stdout(*format)),
+        ([], None) => Ok(Output::Stdout(Format::Terminal)),
+        ([format], None) => Ok(Output::Stdout(*format)),
         ([] | [_], Some(out)) if out == Path::new("-") => {
-            Ok(Place::Stdout(formats.first().copied().unwrap_or(Format::Terminal)))
+            Ok(Output::Stdout(formats.first().copied().unwrap_or(Format::Terminal)))
         }
-        ([], Some(out)) => Ok(Place::Folder(<Format as clap::ValueEnum>::value_variants().to_vec(), out.to_owned())),
-        ([format], Some(out)) if !is_folder(out) && !ends_in_slash(out) => Ok(Place::File(*format, out.to_owned())),
-        (_, Some(out)) if out != Path::new("-") => Ok(Place::Folder(formats, out.to_owned())),
+        ([], Some(out)) => Ok(Output::Folder(<Format as clap::ValueEnum>::value_variants().to_vec(), out.to_owned())),
+        ([format], Some(out)) if !is_folder(out) && !ends_in_slash(out) => Ok(Output::File(*format, out.to_owned())),
+        (_, Some(out)) if out != Path::new("-") => Ok(Output::Folder(formats, out.to_owned())),
         _ => Err(format!(
             "{} formats do not go into one stream: name a folder with --out, or one --format",
             formats.len()
@@ -120,26 +121,26 @@ fn ends_in_slash(path: &Path) -> bool {
 mod tests {
     use super::*;
 
-    fn placed(formats: &[Format], out: Option<&str>) -> Result<Place, String> {
-        place(formats, out.map(Path::new), |path| path == Path::new("folder"))
+    fn resolve(formats: &[Format], out: Option<&str>) -> Result<Output, String> {
+        resolve_output(formats, out.map(Path::new), |path| path == Path::new("folder"))
     }
 
     #[test]
     fn one_format_goes_to_stdout_or_a_file_and_several_into_a_folder() {
         use Format::{Html, Junit, Terminal};
-        assert_eq!(placed(&[], None), Ok(Place::Stdout(Terminal)));
-        assert_eq!(placed(&[Html], None), Ok(Place::Stdout(Html)));
-        assert_eq!(placed(&[Html], Some("-")), Ok(Place::Stdout(Html)));
-        assert_eq!(placed(&[Html], Some("a.html")), Ok(Place::File(Html, "a.html".into())));
-        assert_eq!(placed(&[Html], Some("folder")), Ok(Place::Folder(vec![Html], "folder".into())));
-        assert_eq!(placed(&[Html], Some("new/")), Ok(Place::Folder(vec![Html], "new/".into())));
-        assert_eq!(placed(&[Junit, Html, Html], Some("new")), Ok(Place::Folder(vec![Html, Junit], "new".into())));
-        assert!(matches!(placed(&[], Some("new")), Ok(Place::Folder(all, _)) if all.len() == 8));
+        assert_eq!(resolve(&[], None), Ok(Output::Stdout(Terminal)));
+        assert_eq!(resolve(&[Html], None), Ok(Output::Stdout(Html)));
+        assert_eq!(resolve(&[Html], Some("-")), Ok(Output::Stdout(Html)));
+        assert_eq!(resolve(&[Html], Some("a.html")), Ok(Output::File(Html, "a.html".into())));
+        assert_eq!(resolve(&[Html], Some("folder")), Ok(Output::Folder(vec![Html], "folder".into())));
+        assert_eq!(resolve(&[Html], Some("new/")), Ok(Output::Folder(vec![Html], "new/".into())));
+        assert_eq!(resolve(&[Junit, Html, Html], Some("new")), Ok(Output::Folder(vec![Html, Junit], "new".into())));
+        assert!(matches!(resolve(&[], Some("new")), Ok(Output::Folder(all, _)) if all.len() == 8));
     }
 
     #[test]
     fn several_formats_in_one_stream_are_refused() {
-        assert!(placed(&[Format::Html, Format::Junit], None).unwrap_err().contains("--out"));
-        assert!(placed(&[Format::Html, Format::Junit], Some("-")).unwrap_err().contains("--out"));
+        assert!(resolve(&[Format::Html, Format::Junit], None).unwrap_err().contains("--out"));
+        assert!(resolve(&[Format::Html, Format::Junit], Some("-")).unwrap_err().contains("--out"));
     }
 }

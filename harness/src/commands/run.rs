@@ -7,10 +7,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::ValueEnum;
 
-use crate::commands::report::{names, write_all};
-use crate::commands::{Failure, listener, measure, print_stored};
+use crate::commands::report::{join_names, write_reports};
+use crate::commands::{Failure, print_stored, progress_listener, run_supervised};
 use crate::control::Control;
-use crate::programs::Siblings;
+use crate::programs::Programs;
 use crate::run::{Cli, Kind, Request, profile};
 use leakgate_drive::external::settings::Settings;
 use leakgate_drive::isolation;
@@ -24,18 +24,18 @@ use leakgate_report::Format;
 use leakgate_report::terminal::{Style, WIDEST, render};
 use leakgate_sut::plant::Spec;
 
-mod outside;
+mod external;
 mod suite;
 
 /// Options of `run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What to run: restarts, overnight, crashes, streams, structured, tools, bodies, real, or several of them; restarts, if none is named.
-    #[arg(value_name = "SCENARIO", value_parser = scenario)]
+    #[arg(value_name = "SCENARIO", value_parser = parse_scenario)]
     scenarios: Vec<Scenario>,
 
     #[command(flatten)]
-    outside: outside::Args,
+    external: external::Args,
 
     #[command(flatten)]
     suite: suite::Args,
@@ -57,7 +57,7 @@ pub struct Args {
     slots: Option<u64>,
 
     /// Plant this leak in the scenario, and leave the controls out; `kept-invoker` is the original bug.
-    #[arg(long, value_name = "NAME[,every=K][,from=F][,bytes=B]", value_parser = plant)]
+    #[arg(long, value_name = "NAME[,every=K][,from=F][,bytes=B]", value_parser = parse_plant)]
     plant: Option<Control>,
 
     /// Leave the controls out: quicker, and the verdict is worth less.
@@ -87,15 +87,15 @@ pub struct Args {
     offline: bool,
 }
 
-pub(super) fn scenario(name: &str) -> Result<Scenario, String> {
+pub(super) fn parse_scenario(name: &str) -> Result<Scenario, String> {
     let known: Vec<String> =
         Scenario::all().iter().map(|scenario| format!("{} ({})", scenario.name, scenario.about)).collect();
     Scenario::by_name(name).ok_or_else(|| format!("choose from: {}", known.join("; ")))
 }
 
-pub(super) fn plant(text: &str) -> Result<Control, String> {
+pub(super) fn parse_plant(text: &str) -> Result<Control, String> {
     let known: Vec<&str> = Control::all().iter().filter(|c| !c.planted.is_empty()).map(|c| c.name).collect();
-    let control = Control::named(text).filter(|control| !control.planted.is_empty()).ok_or_else(|| {
+    let control = Control::from_plant_option(text).filter(|control| !control.planted.is_empty()).ok_or_else(|| {
         format!("choose from: {}; those that strike at restarts also take ,every=K and ,from=F", known.join(", "))
     })?;
     control.change.plant.as_deref().map(str::parse::<Spec>).transpose()?;
@@ -104,46 +104,50 @@ pub(super) fn plant(text: &str) -> Result<Control, String> {
 
 /// Measures and judges. Whatever was started is gone when this returns.
 pub fn run(args: &Args) -> Result<Exit, Failure> {
-    let scenarios = scenarios(args);
-    let suite = args.suite.chosen(&scenarios, seed(), suite_options(args))?;
+    let scenarios = select_scenarios(args);
+    let suite = args.suite.resolve(&scenarios, random_seed(), suite_options(args))?;
     let out = suite.folder().map_or_else(|| args.out.clone(), |folder| args.out.join(folder));
-    check_out("--out", &out, FILES.into_iter().chain(report_files(&args.report)))?;
-    let cli = args.cli.as_deref().map(|name| find(name, args.offline)).transpose()?;
-    let siblings = Siblings::find().map_err(|error| Failure::harness(&error))?;
-    let outside = outside::settings(&args.outside, args.scenarios.is_empty(), args.restarts, &siblings.mock)?;
-    if outside.is_some() && !args.suite.is_plain() {
+    check_output_folder("--out", &out, RUN_FILES.into_iter().chain(report_files(&args.report)))?;
+    let cli = args.cli.as_deref().map(|name| find_cli(name, args.offline)).transpose()?;
+    let programs = Programs::find().map_err(|error| Failure::harness(&error))?;
+    let external = external::read_settings(&args.external, args.scenarios.is_empty(), args.restarts, &programs.mock)?;
+    if external.is_some() && !args.suite.is_plain() {
         return Err(Failure::usage(
             &"a server that is not ours is measured once: leave out --shard, --seeds and all but one --seed",
         ));
     }
     if args.offline {
-        isolation::enter().map_err(|error| Failure::usage(&error))?;
+        isolation::enter_namespace().map_err(|error| Failure::usage(&error))?;
     }
-    let cli = cli.map(examined).transpose()?;
-    let here = suite.here(&scenarios);
+    let cli = cli.map(check_version).transpose()?;
+    let here = suite.units_here(&scenarios);
     // Where nothing is measured there is nothing that a control would have to prove.
-    let controls = !args.no_controls && args.plant.is_none() && (outside.is_some() || !here.is_empty());
+    let controls = !args.no_controls && args.plant.is_none() && (external.is_some() || !here.is_empty());
     let profiles = (!args.no_profile).then(|| out.clone());
-    let request =
-        Request { profiles, controls, seed: suite.first(), ..request(args, scenarios, siblings, cli, outside) };
+    let request = Request {
+        profiles,
+        controls,
+        seed: suite.first_seed(),
+        ..build_request(args, scenarios, programs, cli, external)
+    };
     let program = request.plan_units(&here).map_err(|error| Failure::usage(&error))?;
     for (scenario, seed) in &here {
-        profile::clear(&profile::folder(&out, scenario.name, *seed));
+        profile::remove_profile(&profile::profile_folder(&out, scenario.name, *seed));
     }
-    let measured = measure(program.run(listener()))?;
-    told(&suite.told(measured), &out, &args.report)
+    let measured = run_supervised(program.run(progress_listener()))?;
+    judge_and_store(&suite.tag_with_suite(measured), &out, &args.report)
 }
 
 /// Judges a run, stores everything in `out`, and prints it then: what was measured must not depend on who reads stdout.
-pub(super) fn told(run: &Run, out: &Path, formats: &[Format]) -> Result<Exit, Failure> {
+pub(super) fn judge_and_store(run: &Run, out: &Path, formats: &[Format]) -> Result<Exit, Failure> {
     let verdict = verdict::judge(run);
     let (raw, judged) = (out.join("run.json"), out.join("verdict.json"));
-    let stored = store_all(run, &verdict, [&raw, &judged], || write_all(out, formats, &verdict, run));
+    let stored = store_all(run, &verdict, [&raw, &judged], || write_reports(out, formats, &verdict, run));
     let report = render(&verdict, run, Style { width: WIDEST, colour: true });
     match stored {
         Ok(reports) => {
             let stored = [vec![judged], reports].concat();
-            let (raw, names) = (raw.display(), names(&stored));
+            let (raw, names) = (raw.display(), join_names(&stored));
             let stored = format!("\nStored: {raw} (judge it again with `leakgate judge`), {names}\n");
             print_stored(
                 &(report + &stored),
@@ -165,13 +169,13 @@ fn store_all(
     [raw, judged]: [&Path; 2],
     reports: impl FnOnce() -> Result<Vec<PathBuf>, Failure>,
 ) -> Result<Vec<PathBuf>, Failure> {
-    store::save(raw, run).map_err(|error| Failure::harness(&error).with(&stored_elsewhere(run)))?;
+    store::save(raw, run).map_err(|error| Failure::harness(&error).with(&store_in_temp_folder(run)))?;
     store::save_json(judged, verdict).map_err(|error| Failure::harness(&error))?;
     reports()
 }
 
 /// Puts a run that cannot go where it was meant to be into the temporary folder: it may have taken hours.
-fn stored_elsewhere(run: &Run) -> String {
+fn store_in_temp_folder(run: &Run) -> String {
     let path = std::env::temp_dir().join(format!("leakgate-run-{}.json", std::process::id()));
     match store::save(&path, run) {
         Ok(()) => format!("what was measured is in {} instead: `leakgate judge` judges it", path.display()),
@@ -179,7 +183,7 @@ fn stored_elsewhere(run: &Run) -> String {
     }
 }
 
-fn scenarios(args: &Args) -> Vec<Scenario> {
+fn select_scenarios(args: &Args) -> Vec<Scenario> {
     let mut scenarios = args.scenarios.clone();
     if scenarios.is_empty() {
         scenarios.extend(Scenario::all().into_iter().take(1));
@@ -210,37 +214,37 @@ fn suite_options(args: &Args) -> Vec<String> {
     valued.chain(flags.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name.to_owned())).collect()
 }
 
-fn request(
+fn build_request(
     args: &Args,
     scenarios: Vec<Scenario>,
-    siblings: Siblings,
+    programs: Programs,
     cli: Option<Cli>,
-    outside: Option<Arc<Settings>>,
+    external: Option<Arc<Settings>>,
 ) -> Request {
     Request {
         scenarios,
         controls: false,
         plant: args.plant.clone(),
         seed: 0,
-        siblings,
+        programs,
         cli,
         target: args.target,
-        outside,
+        external,
         profiles: None,
     }
 }
 
 /// Another one each time; it is printed and stored.
-pub(super) fn seed() -> u64 {
+pub(super) fn random_seed() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| u64::from(since.subsec_nanos()))
 }
 
 /// What a run leaves in its folder beside the reports of the formats.
-pub(super) const FILES: [&str; 2] = ["run.json", "verdict.json"];
+pub(super) const RUN_FILES: [&str; 2] = ["run.json", "verdict.json"];
 
 /// Before anything is measured: a run whose result cannot be stored is a waste. `files` will be written into `folder`, which
 /// `option` names.
-pub(super) fn check_out<'a>(
+pub(super) fn check_output_folder<'a>(
     option: &str,
     folder: &Path,
     files: impl IntoIterator<Item = &'a str>,
@@ -273,8 +277,8 @@ pub(super) fn report_files(formats: &[Format]) -> impl Iterator<Item = &'static 
 
 /// Finds the CLI that `name` means. A real one is not touched unless it will be isolated: it would ask the real API, with
 /// whatever key or login it finds, and send telemetry.
-pub(super) fn find(name: &Path, offline: bool) -> Result<PathBuf, Failure> {
-    let cli = real_cli::find(name).map_err(|error| Failure::usage(&error))?;
+pub(super) fn find_cli(name: &Path, offline: bool) -> Result<PathBuf, Failure> {
+    let cli = real_cli::find_program(name).map_err(|error| Failure::usage(&error))?;
     if offline || real_cli::is_mock(&cli) {
         return Ok(cli);
     }
@@ -286,10 +290,10 @@ pub(super) fn find(name: &Path, offline: bool) -> Result<PathBuf, Failure> {
 }
 
 /// A CLI that cannot even tell its version is refused before every target fails over it.
-pub(super) fn examined(cli: PathBuf) -> Result<Cli, Failure> {
+pub(super) fn check_version(cli: PathBuf) -> Result<Cli, Failure> {
     if real_cli::is_mock(&cli) {
         return Ok(Cli::Mock(cli));
     }
-    let version = real_cli::version(&cli).map_err(|error| Failure::usage(&error))?;
+    let version = real_cli::read_version(&cli).map_err(|error| Failure::usage(&error))?;
     Ok(Cli::Real(cli, version))
 }

@@ -19,18 +19,18 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant as Deadline, timeout_at};
 
-use super::Heard;
+use super::Transcript;
 use leakgate_drive::orphans;
-use leakgate_drive::real_cli::callers_variables;
+use leakgate_drive::real_cli::withheld_variables;
 use leakgate_session::recording::{End, Event, Flaws, Session, What};
 
 /// How long a CLI may take for the next thing that it is waited for. Between two of its own retries it was recorded to wait
 /// for 37 s.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PROGRESS_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long it must live on where the end of stdin does not end it.
-const LIVES_ON: Duration = Duration::from_secs(2);
+const SURVIVAL_TIME: Duration = Duration::from_secs(2);
 /// Lines that are read ahead.
-const READ_AHEAD: usize = 256;
+const MAX_BUFFERED_LINES: usize = 256;
 
 /// How a CLI is started.
 #[derive(Debug, Clone)]
@@ -45,17 +45,17 @@ pub struct Start {
 
 /// Private folders for one process.
 #[derive(Debug)]
-pub struct Place {
+pub struct Dirs {
     root: TempDir,
 }
 
-impl Place {
+impl Dirs {
     fn new() -> io::Result<Self> {
-        let place = Self { root: tempfile::Builder::new().prefix("leakgate-").tempdir()? };
-        for folder in [place.home(), place.project(), place.tmp()] {
+        let dirs = Self { root: tempfile::Builder::new().prefix("leakgate-").tempdir()? };
+        for folder in [dirs.home(), dirs.project(), dirs.tmp()] {
             std::fs::create_dir(folder)?;
         }
-        Ok(place)
+        Ok(dirs)
     }
 
     /// Its HOME.
@@ -88,7 +88,7 @@ struct Progress {
 }
 
 impl Progress {
-    fn heard(&mut self, line: &Value) {
+    fn count_line(&mut self, line: &Value) {
         match line["type"].as_str().unwrap_or_default() {
             "result" => self.results += 1,
             "control_response" => self.answers += 1,
@@ -118,30 +118,30 @@ pub(super) enum Crossing {
 }
 
 /// Holds the conversation of `session` with a process.
-pub(super) async fn drive(session: &Session, start: &Start, crossing: Crossing) -> io::Result<Heard> {
-    let place = Place::new()?;
-    let mut talk = Talk::start(start, &place)?;
+pub(super) async fn hold_conversation(session: &Session, start: &Start, crossing: Crossing) -> io::Result<Transcript> {
+    let dirs = Dirs::new()?;
+    let mut conversation = Conversation::start(start, &dirs)?;
     let mut recorded = Progress::default();
     let mut stuck = None;
     for (at, event) in session.events.iter().enumerate() {
         let goal = match &event.what {
             What::Out(line) => {
-                recorded.heard(&parsed(line));
+                recorded.count_line(&parse_line(line));
                 continue;
             }
             What::Err(_) => continue,
-            What::In(line) if crossing == Crossing::First && parsed(line)["request"]["subtype"] == "interrupt" => {
-                Progress { pieces: recorded.pieces + crossed(&session.events[at + 1..]), ..recorded }
+            What::In(line) if crossing == Crossing::First && parse_line(line)["request"]["subtype"] == "interrupt" => {
+                Progress { pieces: recorded.pieces + count_crossing_pieces(&session.events[at + 1..]), ..recorded }
             }
             What::In(_) | What::Exit { .. } => recorded,
         };
-        if let Err(what) = talk.until(goal).await {
+        if let Err(what) = conversation.wait_until(goal).await {
             stuck = Some(what);
             break;
         }
         match &event.what {
-            What::In(line) => talk.say(line, session).await,
-            What::Exit { after, .. } => talk.bring_about(after).await,
+            What::In(line) => conversation.send_line(line, session).await,
+            What::Exit { after, .. } => conversation.trigger_end(after).await,
             What::Out(_) | What::Err(_) => {}
         }
     }
@@ -149,25 +149,25 @@ pub(super) async fn drive(session: &Session, start: &Start, crossing: Crossing) 
         What::Exit { after, .. } => Some(after.clone()),
         _ => None,
     });
-    let (events, late) = talk.end(after.unwrap_or_default()).await;
-    Ok(Heard { events, stuck: stuck.or(late), place })
+    let (events, late) = conversation.wait_for_exit(after.unwrap_or_default()).await;
+    Ok(Transcript { events, stuck: stuck.or(late), dirs })
 }
 
-fn crossed(later: &[Event]) -> usize {
+fn count_crossing_pieces(later: &[Event]) -> usize {
     let outs = later.iter().filter_map(|event| match &event.what {
-        What::Out(line) => Some(parsed(line)),
+        What::Out(line) => Some(parse_line(line)),
         _ => None,
     });
     let before_answer = outs.take_while(|line| line["type"] != "control_response");
     before_answer.filter(|line| line["event"]["type"] == "content_block_delta").count()
 }
 
-fn parsed(line: &str) -> Value {
+fn parse_line(line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_default()
 }
 
 /// A conversation that is going on.
-struct Talk {
+struct Conversation {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: mpsc::Receiver<What>,
@@ -176,30 +176,30 @@ struct Talk {
     events: Vec<Event>,
     progress: Progress,
     /// The ids of the CLI's questions, in order.
-    asked: Vec<String>,
+    question_ids: Vec<String>,
 }
 
-impl Talk {
-    fn start(start: &Start, place: &Place) -> io::Result<Self> {
-        #[expect(clippy::disallowed_methods, reason = "Talk owns it: it is ended, killed and reaped")]
+impl Conversation {
+    fn start(start: &Start, dirs: &Dirs) -> io::Result<Self> {
+        #[expect(clippy::disallowed_methods, reason = "Conversation owns it: it is ended, killed and reaped")]
         let mut command = Command::new(&start.program);
-        for name in callers_variables() {
+        for name in withheld_variables() {
             command.env_remove(name);
         }
-        command.args(&start.args).envs(start.env.iter().cloned()).current_dir(place.project());
-        command.env("HOME", place.home()).env("TMPDIR", place.tmp()).env("XDG_RUNTIME_DIR", place.tmp());
+        command.args(&start.args).envs(start.env.iter().cloned()).current_dir(dirs.project());
+        command.env("HOME", dirs.home()).env("TMPDIR", dirs.tmp()).env("XDG_RUNTIME_DIR", dirs.tmp());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = orphans::spawn(&mut command)?;
-        let (sender, lines) = mpsc::channel(READ_AHEAD);
+        let (sender, lines) = mpsc::channel(MAX_BUFFERED_LINES);
         let mut readers = JoinSet::new();
         if let Some(stdout) = child.stdout.take() {
-            readers.spawn(read(BufReader::new(stdout), sender.clone(), What::Out));
+            readers.spawn(read_lines(BufReader::new(stdout), sender.clone(), What::Out));
         }
         if let Some(stderr) = child.stderr.take() {
-            readers.spawn(read(BufReader::new(stderr), sender, What::Err));
+            readers.spawn(read_lines(BufReader::new(stderr), sender, What::Err));
         }
         let stdin = child.stdin.take();
-        let (events, asked) = (Vec::new(), Vec::new());
+        let (events, question_ids) = (Vec::new(), Vec::new());
         Ok(Self {
             child,
             stdin,
@@ -208,16 +208,16 @@ impl Talk {
             start: Instant::now(),
             events,
             progress: Progress::default(),
-            asked,
+            question_ids,
         })
     }
 
     /// Listens until the CLI has come so far.
-    async fn until(&mut self, goal: Progress) -> Result<(), String> {
-        let deadline = Deadline::now() + PATIENCE;
+    async fn wait_until(&mut self, goal: Progress) -> Result<(), String> {
+        let deadline = Deadline::now() + PROGRESS_TIMEOUT;
         while !self.progress.has_reached(goal) {
             match timeout_at(deadline, self.lines.recv()).await {
-                Ok(Some(what)) => self.note(what),
+                Ok(Some(what)) => self.record_event(what),
                 Ok(None) => return Err(format!("it closed its output at {:?}, before {goal:?}", self.progress)),
                 Err(_) => return Err(format!("it stood still at {:?}, before {goal:?}", self.progress)),
             }
@@ -225,12 +225,12 @@ impl Talk {
         Ok(())
     }
 
-    fn note(&mut self, what: What) {
+    fn record_event(&mut self, what: What) {
         if let What::Out(line) = &what {
-            let line = parsed(line);
-            self.progress.heard(&line);
+            let line = parse_line(line);
+            self.progress.count_line(&line);
             if line["type"] == "control_request" {
-                self.asked.push(line["request_id"].as_str().unwrap_or_default().to_owned());
+                self.question_ids.push(line["request_id"].as_str().unwrap_or_default().to_owned());
             }
         }
         let ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -238,11 +238,11 @@ impl Talk {
     }
 
     /// Says a recorded line. An answer goes to the question that this CLI asked in the recorded one's place.
-    async fn say(&mut self, line: &str, session: &Session) {
+    async fn send_line(&mut self, line: &str, session: &Session) {
         let mut said = line.to_owned();
-        if let Some(recorded) = parsed(line)["response"]["request_id"].as_str() {
-            let place = questions(session).position(|id| id == recorded);
-            if let Some(own) = place.and_then(|place| self.asked.get(place)) {
+        if let Some(recorded) = parse_line(line)["response"]["request_id"].as_str() {
+            let place = question_ids(session).position(|id| id == recorded);
+            if let Some(own) = place.and_then(|place| self.question_ids.get(place)) {
                 said = line.replace(recorded, own);
             }
         }
@@ -251,18 +251,18 @@ impl Talk {
             let _ = stdin.write_all(format!("{said}\n").as_bytes()).await;
             let _ = stdin.flush().await;
         }
-        self.note(What::In(said));
+        self.record_event(What::In(said));
     }
 
     /// Does what ended the recorded process.
-    async fn bring_about(&mut self, after: &str) {
+    async fn trigger_end(&mut self, after: &str) {
         if after.contains("stdin closed") {
             self.stdin = None;
         }
         if after.contains("then SIGKILL") {
-            let deadline = Deadline::now() + LIVES_ON;
+            let deadline = Deadline::now() + SURVIVAL_TIME;
             while let Ok(Some(what)) = timeout_at(deadline, self.lines.recv()).await {
-                self.note(what);
+                self.record_event(what);
             }
         }
         let signal = [("SIGKILL", Signal::KILL), ("SIGTERM", Signal::TERM)];
@@ -276,12 +276,12 @@ impl Talk {
     }
 
     /// Listens to the end, and puts the exit last.
-    async fn end(mut self, after: String) -> (Vec<Event>, Option<String>) {
-        let deadline = Deadline::now() + PATIENCE;
+    async fn wait_for_exit(mut self, after: String) -> (Vec<Event>, Option<String>) {
+        let deadline = Deadline::now() + PROGRESS_TIMEOUT;
         let mut late = None;
         loop {
             match timeout_at(deadline, self.lines.recv()).await {
-                Ok(Some(what)) => self.note(what),
+                Ok(Some(what)) => self.record_event(what),
                 Ok(None) => break,
                 Err(_) => {
                     late = Some(format!("it did not end after: {after}"));
@@ -298,22 +298,22 @@ impl Talk {
                 (Some(code), _) => End::Code(code),
                 (None, signal) => End::Signal(signal.unwrap_or_default()),
             };
-            self.note(What::Exit { end, after, removed: BTreeMap::new() });
+            self.record_event(What::Exit { end, after, removed: BTreeMap::new() });
         }
         (self.events, late)
     }
 }
 
-fn questions(session: &Session) -> impl Iterator<Item = String> {
+fn question_ids(session: &Session) -> impl Iterator<Item = String> {
     let outs = session.events.iter().filter_map(|event| match &event.what {
-        What::Out(line) => Some(parsed(line)),
+        What::Out(line) => Some(parse_line(line)),
         _ => None,
     });
     let questions = outs.filter(|line| line["type"] == "control_request");
     questions.map(|line| line["request_id"].as_str().unwrap_or_default().to_owned())
 }
 
-async fn read<R: tokio::io::AsyncRead + Unpin>(
+async fn read_lines<R: tokio::io::AsyncRead + Unpin>(
     reader: BufReader<R>,
     sender: mpsc::Sender<What>,
     what: fn(String) -> What,
@@ -327,10 +327,10 @@ async fn read<R: tokio::io::AsyncRead + Unpin>(
 }
 
 /// Whether a path is below a place: for the scrubbing.
-pub(super) fn paths(place: &Place) -> [(PathBuf, &'static Path); 3] {
+pub(super) fn scrubbed_paths(dirs: &Dirs) -> [(PathBuf, &'static Path); 3] {
     [
-        (place.project(), Path::new("/home/user/project")),
-        (place.home(), Path::new("/home/user/home")),
-        (place.tmp(), Path::new("/tmp")),
+        (dirs.project(), Path::new("/home/user/project")),
+        (dirs.home(), Path::new("/home/user/home")),
+        (dirs.tmp(), Path::new("/tmp")),
     ]
 }

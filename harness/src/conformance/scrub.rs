@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::Heard;
-use super::drive::{Place, paths};
-use super::normal::without_address;
+use super::Transcript;
+use super::drive::{Dirs, scrubbed_paths};
+use super::normalize::without_address;
 use leakgate_session::recording::{Header, What};
 
 /// What stands in prose's place.
@@ -32,16 +32,16 @@ const TIME: &str = "2026-01-28T00:00:00.000Z";
 
 /// The recording of what was heard, as text: `header` is that of the session which was held again, with `version` in it.
 #[must_use]
-pub fn recording(heard: &Heard, header: &Header, version: &str) -> String {
+pub fn to_recording(heard: &Transcript, header: &Header, version: &str) -> String {
     let header = Header { cli: version.to_owned(), ..header.clone() };
-    let mut scrubber = Scrubber { place: &heard.place, ids: BTreeMap::new() };
+    let mut scrubber = Scrubber { dirs: &heard.dirs, ids: BTreeMap::new() };
     let mut text = format!("{}\n", json!(header));
     for event in &heard.events {
         let mut line = json!({"ms": event.ms});
         match &event.what {
-            What::In(said) => line["in"] = scrubber.line(said).into(),
-            What::Out(said) => line["out"] = scrubber.line(said).into(),
-            What::Err(said) => line["err"] = scrubber.text(said).into(),
+            What::In(said) => line["in"] = scrubber.scrub_line(said).into(),
+            What::Out(said) => line["out"] = scrubber.scrub_line(said).into(),
+            What::Err(said) => line["err"] = scrubber.scrub_text(said).into(),
             What::Exit { end, after, .. } => {
                 line["exit"] = json!(end);
                 line["after"] = after.as_str().into();
@@ -54,36 +54,36 @@ pub fn recording(heard: &Heard, header: &Header, version: &str) -> String {
 }
 
 struct Scrubber<'a> {
-    place: &'a Place,
+    dirs: &'a Dirs,
     /// Ids that were seen, and their numbers.
     ids: BTreeMap<String, usize>,
 }
 
 impl Scrubber<'_> {
-    fn line(&mut self, line: &str) -> String {
+    fn scrub_line(&mut self, line: &str) -> String {
         match serde_json::from_str::<Value>(line) {
             Ok(mut value) => {
-                self.value("", &mut value);
+                self.scrub_value("", &mut value);
                 value.to_string()
             }
-            Err(_) => self.text(line),
+            Err(_) => self.scrub_text(line),
         }
     }
 
-    fn value(&mut self, key: &str, value: &mut Value) {
+    fn scrub_value(&mut self, key: &str, value: &mut Value) {
         match value {
             Value::String(text) => {
                 *text = match key {
                     "timestamp" => TIME.to_owned(),
-                    key if PROSE.contains(&key) => filler(text),
-                    _ => self.text(text),
+                    key if PROSE.contains(&key) => filler_like(text),
+                    _ => self.scrub_text(text),
                 };
             }
             Value::Number(_) if key == "pid" => *value = PID.into(),
             Value::Array(items) => {
                 let name = NAMES.iter().find(|(list, _)| *list == key);
                 for (at, item) in items.iter_mut().enumerate() {
-                    self.value(key, item);
+                    self.scrub_value(key, item);
                     match (name, &mut *item) {
                         (Some((_, name)), Value::String(text)) => *text = format!("{name}-{at}"),
                         (Some((_, name)), Value::Object(entry)) if entry.contains_key("name") => {
@@ -93,14 +93,14 @@ impl Scrubber<'_> {
                     }
                 }
             }
-            Value::Object(entries) => entries.iter_mut().for_each(|(key, value)| self.value(key, value)),
+            Value::Object(entries) => entries.iter_mut().for_each(|(key, value)| self.scrub_value(key, value)),
             _ => {}
         }
     }
 
-    fn text(&mut self, text: &str) -> String {
+    fn scrub_text(&mut self, text: &str) -> String {
         let mut text = text.to_owned();
-        for (own, everybodys) in paths(self.place) {
+        for (own, everybodys) in scrubbed_paths(self.dirs) {
             let (own, everybodys) = (own.display().to_string(), everybodys.display().to_string());
             // The CLI names folders after paths, with dashes.
             text =
@@ -141,7 +141,7 @@ fn is_uuid(word: &str) -> bool {
         })
 }
 
-fn filler(text: &str) -> String {
+fn filler_like(text: &str) -> String {
     FILLER.chars().cycle().take(text.chars().count()).collect()
 }
 
@@ -153,7 +153,7 @@ mod tests {
     fn a_uuid_gets_the_same_number_everywhere_and_prose_its_length() {
         assert!(is_uuid("38373859-e493-4cda-b7a2-160d23069e2a"));
         assert!(!is_uuid("38373859-e493-4cda-b7a2-160d23069e2"));
-        assert_eq!(filler("Grün ist es").chars().count(), 11);
-        assert_eq!(filler(""), "");
+        assert_eq!(filler_like("Grün ist es").chars().count(), 11);
+        assert_eq!(filler_like(""), "");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Kind, Request, RunError};
 use crate::environment;
-use crate::programs::Siblings;
+use crate::programs::Programs;
 use leakgate_drive::assignment::Assignment;
 use leakgate_drive::event::{Event, Listener};
 use leakgate_drive::own::OwnAssignment;
@@ -14,7 +14,7 @@ use leakgate_judge::sample::{Environment, Outcome, TargetRun};
 
 /// The processes to be driven.
 #[derive(Debug)]
-pub struct Program {
+pub struct PairedPlan {
     /// Of each pair, the baseline's first.
     pairs: Vec<[OwnAssignment; 2]>,
     scenario: &'static str,
@@ -24,22 +24,22 @@ pub struct Program {
 impl Request {
     /// Lays out the processes: those of the request's own programs against those of `baseline`. Both builds of a pair get
     /// the same requests; each pair gets others.
-    pub fn pairs(&self, scenario: &Scenario, baseline: &Siblings) -> Result<Program, RunError> {
+    pub fn plan_pairs(&self, scenario: &Scenario, baseline: &Programs) -> Result<PairedPlan, RunError> {
         let mut versions = BTreeSet::new();
         let mut pairs = Vec::new();
         for pair in 0..PROCESSES as u64 {
             let candidate = Self { seed: self.seed.wrapping_add(pair), ..self.clone() };
-            let baseline = Self { siblings: baseline.clone(), ..candidate.clone() };
-            let before = baseline.assignment(scenario.clone(), Kind::Sut, false, &mut versions)?;
-            let after = candidate.assignment(scenario.clone(), Kind::Sut, false, &mut versions)?;
+            let baseline = Self { programs: baseline.clone(), ..candidate.clone() };
+            let before = baseline.own_assignment(scenario.clone(), Kind::Sut, false, &mut versions)?;
+            let after = candidate.own_assignment(scenario.clone(), Kind::Sut, false, &mut versions)?;
             pairs.push([before, after]);
         }
         let environment = environment::describe(versions, self.seed);
-        Ok(Program { pairs, scenario: scenario.name, environment })
+        Ok(PairedPlan { pairs, scenario: scenario.name, environment })
     }
 }
 
-impl Program {
+impl PairedPlan {
     /// Drives one process after the other. The first that fails ends it: what is left could not be compared any more.
     pub async fn run(self, listener: &dyn Listener) -> Pairs {
         let restarts = self.pairs.iter().flatten().map(|process| process.subject().goal).sum();

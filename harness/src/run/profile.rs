@@ -26,15 +26,15 @@ pub const FOLDED: &str = "growth.folded";
 pub const PICTURE: &str = "growth.svg";
 
 /// Restarts of the first window, where nothing is known of the leak.
-pub const WINDOW: u64 = 60;
+pub const DEFAULT_WINDOW: u64 = 60;
 /// The fewest of a profile that a leak asks for.
-const LEAST_WINDOW: u64 = 40;
+const MIN_WINDOW: u64 = 40;
 /// So many of what leaks should be seen in the difference of the windows: one that strikes by chance is then not missed.
-const STRIKES: f64 = 10.0;
+const MIN_STRIKES: f64 = 10.0;
 
 /// One scenario to be profiled.
 #[derive(Debug)]
-pub struct Program {
+pub struct ProfilePlan {
     assignment: OwnAssignment,
     length: Length,
     planted: Option<String>,
@@ -43,7 +43,7 @@ pub struct Program {
 
 /// What was found, and what it was found by.
 #[derive(Debug)]
-pub struct Found {
+pub struct HeapProfile {
     /// The sites.
     pub profile: Profile,
     stacks: Vec<(Vec<Frame>, u64)>,
@@ -52,20 +52,20 @@ pub struct Found {
 
 impl Request {
     /// Lays out a profile of the first scenario, with a first window of so many restarts; none where there is no scenario.
-    pub fn profile(&self, window: u64) -> Result<Option<Program>, RunError> {
+    pub fn plan_profile(&self, window: u64) -> Result<Option<ProfilePlan>, RunError> {
         let Some(scenario) = self.scenarios.first() else { return Ok(None) };
         let scenario = match &self.plant {
-            Some(planted) => planted.change.applied_to(scenario.clone()),
+            Some(planted) => planted.change.apply_to(scenario.clone()),
             None => scenario.clone(),
         };
         let mut versions = BTreeSet::new();
-        let assignment = self.assignment(scenario, Kind::SutHeap, false, &mut versions)?;
-        let planted = self.planted();
-        Ok(Some(Program::new(&assignment, window, planted, environment::describe(versions, self.seed))))
+        let assignment = self.own_assignment(scenario, Kind::SutHeap, false, &mut versions)?;
+        let planted = self.planted_name();
+        Ok(Some(ProfilePlan::new(&assignment, window, planted, environment::describe(versions, self.seed))))
     }
 }
 
-impl Program {
+impl ProfilePlan {
     /// A profile of this scenario, with a first window of so many restarts.
     #[must_use]
     pub fn new(assignment: &OwnAssignment, window: u64, planted: Option<String>, environment: Environment) -> Self {
@@ -80,7 +80,7 @@ impl Program {
     }
 
     /// Makes the profile.
-    pub async fn run(self, listener: &dyn Listener) -> Result<Found, ProfileError> {
+    pub async fn run(self, listener: &dyn Listener) -> Result<HeapProfile, ProfileError> {
         let Profiled { growth, windows, raw } = profile::profile(&self.assignment, self.length, listener).await?;
         let profile = Profile {
             format: FORMAT,
@@ -91,18 +91,18 @@ impl Program {
             sites: growth.sites,
             environment: self.environment,
         };
-        Ok(Found { profile, stacks: growth.stacks, raw })
+        Ok(HeapProfile { profile, stacks: growth.stacks, raw })
     }
 
     /// Makes it and stores it in `folder`. The error is in words.
-    async fn stored(self, folder: &Path, listener: &dyn Listener) -> Result<Found, String> {
+    async fn run_and_save(self, folder: &Path, listener: &dyn Listener) -> Result<HeapProfile, String> {
         let found = self.run(listener).await.map_err(|error| error.to_string())?;
         found.save(folder).map_err(|error| error.to_string())?;
         Ok(found)
     }
 }
 
-impl Found {
+impl HeapProfile {
     /// Writes everything into `folder`. What an earlier profile left there is replaced, its picture as well.
     pub fn save(&self, folder: &Path) -> Result<(), StoreError> {
         let lines = fold::fold_stacks(&self.stacks);
@@ -111,7 +111,7 @@ impl Found {
             "Heap growth in {}: bytes kept by {} restarts, less those of {}",
             self.profile.scenario, windows.long, windows.short
         );
-        clear(folder);
+        remove_profile(folder);
         store::save_json(&folder.join(SITES), &self.profile)?;
         store::save_bytes(&folder.join(RAW), &self.raw)?;
         store::save_bytes(&folder.join(FOLDED), lines.as_bytes())?;
@@ -125,7 +125,7 @@ impl Found {
 }
 
 /// Removes the files of an earlier profile, so that nobody takes them for those of this run.
-pub fn clear(folder: &Path) {
+pub fn remove_profile(folder: &Path) {
     for name in [RAW, SITES, FOLDED, PICTURE] {
         // Most often there is none; one that cannot be removed is written over, or that fails and is told.
         let _ = fs::remove_file(folder.join(name));
@@ -136,13 +136,13 @@ pub fn clear(folder: &Path) {
 
 /// Where `leakgate run` puts the profile of a scenario, with its seed where there are several.
 #[must_use]
-pub fn folder(out: &Path, scenario: &str, seed: Option<u64>) -> PathBuf {
+pub fn profile_folder(out: &Path, scenario: &str, seed: Option<u64>) -> PathBuf {
     let seed = seed.map(|seed| format!("-{seed}")).unwrap_or_default();
     out.join(format!("profile-{scenario}{seed}"))
 }
 
 /// Profiles of what a run finds to leak.
-pub(super) struct OfLeaks<'a> {
+pub(super) struct LeakProfiler<'a> {
     /// Where the run is stored; without it nothing is profiled.
     pub(super) folder: Option<PathBuf>,
     /// The leak that was planted, if one was.
@@ -151,15 +151,21 @@ pub(super) struct OfLeaks<'a> {
     pub(super) environment: &'a Environment,
 }
 
-impl OfLeaks<'_> {
+impl LeakProfiler<'_> {
     /// Profiles what leaks in the heap, and puts the sites into its run.
-    pub(super) async fn of(&self, job: &Job, run: &mut TargetRun, rows: &[MetricVerdict], listener: &dyn Listener) {
+    pub(super) async fn profile_leak(
+        &self,
+        job: &Job,
+        run: &mut TargetRun,
+        rows: &[MetricVerdict],
+        listener: &dyn Listener,
+    ) {
         let (Some(out), Some(assignment)) = (&self.folder, &job.own) else { return };
-        let Some(window) = asked_for(rows, run.plan.restarts) else { return };
-        let program = Program::new(assignment, window, self.planted.clone(), self.environment.clone());
+        let Some(window) = leak_window(rows, run.plan.restarts) else { return };
+        let program = ProfilePlan::new(assignment, window, self.planted.clone(), self.environment.clone());
         listener.event(Event::Profiled { subject: program.subject() });
-        let folder = folder(out, assignment.scenario.name, assignment.own_seed);
-        match program.stored(&folder, listener).await {
+        let folder = profile_folder(out, assignment.scenario.name, assignment.own_seed);
+        match program.run_and_save(&folder, listener).await {
             Ok(found) => {
                 run.sites = found.profile.sites;
                 run.notes.push(format!("the profile of its heap is in {}", folder.display()));
@@ -170,12 +176,12 @@ impl OfLeaks<'_> {
 }
 
 /// The first window of a profile for the leak in these rows; none where no heap leaks.
-fn asked_for(rows: &[MetricVerdict], restarts: u64) -> Option<u64> {
+fn leak_window(rows: &[MetricVerdict], restarts: u64) -> Option<u64> {
     let mut leaks = rows.iter().filter(|row| row.class == Class::Heap && row.verdict == Finding::Leak).peekable();
     leaks.peek()?;
     let blocks = leaks.find(|row| row.name == Metric::HeapBlocks).and_then(|row| row.growth_per_restart);
-    let window = blocks.filter(|&rate| rate > 0.0).map_or(WINDOW, |rate| ceil(STRIKES / rate));
-    Some(window.clamp(LEAST_WINDOW.min(restarts), restarts.max(1)))
+    let window = blocks.filter(|&rate| rate > 0.0).map_or(DEFAULT_WINDOW, |rate| saturating_ceil(MIN_STRIKES / rate));
+    Some(window.clamp(MIN_WINDOW.min(restarts), restarts.max(1)))
 }
 
 #[expect(
@@ -183,7 +189,7 @@ fn asked_for(rows: &[MetricVerdict], restarts: u64) -> Option<u64> {
     clippy::cast_sign_loss,
     reason = "a positive number of restarts; it saturates"
 )]
-fn ceil(restarts: f64) -> u64 {
+fn saturating_ceil(restarts: f64) -> u64 {
     restarts.ceil() as u64
 }
 
@@ -220,11 +226,11 @@ mod tests {
 
     #[test]
     fn a_profile_is_made_of_what_leaks_and_is_long_enough_for_ten_strikes() {
-        assert_eq!(asked_for(&rows([900, 900, 900]), 300), None);
-        assert_eq!(asked_for(&rows([900, 950, 1050]), 300), Some(40));
+        assert_eq!(leak_window(&rows([900, 900, 900]), 300), None);
+        assert_eq!(leak_window(&rows([900, 950, 1050]), 300), Some(40));
         // One block in ten restarts.
-        assert_eq!(asked_for(&rows([900, 905, 915]), 300), Some(100));
-        assert_eq!(asked_for(&rows([900, 905, 915]), 60), Some(60));
-        assert_eq!(asked_for(&rows([900, 950, 1050]), 24), Some(24));
+        assert_eq!(leak_window(&rows([900, 905, 915]), 300), Some(100));
+        assert_eq!(leak_window(&rows([900, 905, 915]), 60), Some(60));
+        assert_eq!(leak_window(&rows([900, 950, 1050]), 24), Some(24));
     }
 }

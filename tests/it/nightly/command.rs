@@ -70,7 +70,7 @@ impl Nights {
     fn leaking(&self, plant: &str) -> Command {
         let folder = self.out().join("leaking");
         fs::create_dir_all(&folder).unwrap();
-        // Its siblings are looked for where it really lies.
+        // Its programs are looked for where it really lies.
         fs::hard_link(env!("CARGO_BIN_EXE_leakgate"), folder.join("leakgate"))
             .or_else(|_| fs::copy(env!("CARGO_BIN_EXE_leakgate"), folder.join("leakgate")).map(|_| ()))
             .unwrap();

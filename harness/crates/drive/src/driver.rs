@@ -8,7 +8,7 @@ use sysinfo::System;
 use crate::assignment::Assignment;
 use crate::event::{Event, Listener, Live};
 use crate::load::Load;
-use crate::probe::details::History;
+use crate::probe::details::DetailHistory;
 use crate::scenario::schedule::Schedule;
 use crate::target::{Ended, Rest, Target};
 use leakgate_judge::sample::{Checkpoint, Metric, Outcome, Proof, TargetRun, TracePoint};
@@ -69,7 +69,7 @@ pub(crate) struct Driver<'a, T> {
     listener: &'a dyn Listener,
     checkpoints: Vec<Checkpoint>,
     trace: Vec<TracePoint>,
-    history: History,
+    history: DetailHistory,
     start: Instant,
     cut_short: Option<String>,
 }
@@ -84,7 +84,7 @@ impl<'a, T: Target> Driver<'a, T> {
             listener,
             checkpoints: Vec::new(),
             trace: Vec::new(),
-            history: History::default(),
+            history: DetailHistory::default(),
             start: Instant::now(),
             cut_short: None,
         }
@@ -187,7 +187,7 @@ impl<'a, T: Target> Driver<'a, T> {
         let (readings, between) = self.target.readings();
         for _ in 1..readings {
             self.run_batch(between).await?;
-            low = low.lowest(&self.read_at_rest().await?);
+            low = low.min_counts(&self.read_at_rest().await?);
         }
         let Rest { restarts, values, details } = low;
         self.checkpoints.push(Checkpoint { restarts, requests, values });
@@ -206,7 +206,7 @@ impl<'a, T: Target> Driver<'a, T> {
         run.proof = Proof { restarts: ended.restarts, turns: ended.turns.unwrap_or(proof.turns), ..proof };
         run.checkpoints = self.checkpoints;
         run.trace = self.trace;
-        run.grown = self.history.grown();
+        run.grown = self.history.grown_things();
         note_end(ended, self.cut_short, run);
     }
 }

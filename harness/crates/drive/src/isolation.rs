@@ -51,23 +51,23 @@ pub enum IsolationError {
 }
 
 /// Moves this process, which must have one thread only, into a network namespace with loopback alone, and makes sure.
-pub fn enter() -> Result<(), IsolationError> {
+pub fn enter_namespace() -> Result<(), IsolationError> {
     let (user, group) = (getuid().as_raw(), getgid().as_raw());
     if unshare(CloneFlags::CLONE_NEWNET).is_err() {
         unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET)
             .map_err(|errno| IsolationError::NoNamespace(errno.into()))?;
         // In this order: without `deny` nobody but root may map a group.
-        write("/proc/self/setgroups", "deny")?;
-        write("/proc/self/uid_map", &format!("{user} {user} 1"))?;
-        write("/proc/self/gid_map", &format!("{group} {group} 1"))?;
+        write_file("/proc/self/setgroups", "deny")?;
+        write_file("/proc/self/uid_map", &format!("{user} {user} 1"))?;
+        write_file("/proc/self/gid_map", &format!("{group} {group} 1"))?;
     }
     loopback_up().map_err(|errno| IsolationError::NotUsable { what: "bringing loopback up", source: errno.into() })?;
-    check()
+    verify_isolation()
 }
 
 /// Makes sure that this process reaches loopback and nothing else.
-pub fn check() -> Result<(), IsolationError> {
-    let interfaces = interfaces()?;
+pub fn verify_isolation() -> Result<(), IsolationError> {
+    let interfaces = interface_names()?;
     if interfaces != ["lo"] {
         return Err(IsolationError::Leaky(format!("there are the interfaces {}", interfaces.join(", "))));
     }
@@ -83,12 +83,12 @@ pub fn check() -> Result<(), IsolationError> {
     }
 }
 
-fn write(path: &'static str, text: &str) -> Result<(), IsolationError> {
+fn write_file(path: &'static str, text: &str) -> Result<(), IsolationError> {
     fs::write(path, text).map_err(|source| IsolationError::NotUsable { what: path, source })
 }
 
 /// The names of the network interfaces that this process sees.
-fn interfaces() -> Result<Vec<String>, IsolationError> {
+fn interface_names() -> Result<Vec<String>, IsolationError> {
     let path = "/proc/self/net/dev";
     let table = fs::read_to_string(path).map_err(|source| IsolationError::NotUsable { what: path, source })?;
     Ok(table.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim().to_owned()).collect())

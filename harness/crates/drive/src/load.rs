@@ -12,20 +12,20 @@ use tokio::task::JoinSet;
 use crate::load::client::Client;
 use crate::load::endpoint::Endpoint;
 use crate::load::reply::Kind as ReplyKind;
+use crate::load::reply_format::{AnswerStyle, Kind, Mix, ReplyFormat};
 use crate::load::script::Script;
-use crate::load::want::{Kind, Manner, Mix, Want};
 use leakgate_judge::sample::{Proof, ReplyKinds};
 
 pub mod check;
 pub mod client;
 pub mod endpoint;
 pub mod reply;
+pub mod reply_format;
 pub mod script;
 pub mod sse;
-pub mod want;
 
 /// How many oddities are kept in words.
-const NOTES_KEPT: usize = 5;
+const MAX_NOTES: usize = 5;
 
 /// What the load is like.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,7 +42,7 @@ pub struct Shape {
     pub streamed: f64,
     /// Share of the streamed requests whose client leaves in the middle, 0 to 1.
     pub leaving: f64,
-    /// A request without an ending after this long is lost.
+    /// A request without an outcome after this long is lost.
     pub deadline: Duration,
     /// Chooses who streams and who leaves; the same seed gives the same requests.
     pub seed: u64,
@@ -59,7 +59,7 @@ pub struct Counts {
     pub errors: u64,
     /// Given up by the client, as planned.
     pub cancelled: u64,
-    /// No ending.
+    /// No outcome.
     pub lost: u64,
     /// Replies that were not exactly their own.
     pub mixed_up: u64,
@@ -96,7 +96,7 @@ impl Counts {
 
 /// How one request ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ending {
+pub enum RequestOutcome {
     /// With its own reply, of this many bytes of text and arguments.
     Complete(u64),
     /// With a reply of this many bytes that carries no mark: it may be anybody's.
@@ -124,7 +124,7 @@ pub struct Timing {
 
 /// What one request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ask {
+pub struct ChatRequest {
     /// Its number, from 0.
     pub number: u64,
     /// Its mark: hexadecimal, no other request's.
@@ -136,7 +136,7 @@ pub struct Ask {
     /// Bytes of filler in its prompt.
     pub filler: usize,
     /// What the reply has to be.
-    pub want: Want,
+    pub format: ReplyFormat,
 }
 
 /// A load that can be run in batches; its connections stay open between them.
@@ -163,11 +163,11 @@ impl Load {
 
     /// Sends `requests` requests and waits for all their endings. A connection that cannot be opened ends its part of
     /// the batch: the rest of it then falls to the others, or to nobody.
-    pub async fn batch(&mut self, requests: u64) {
+    pub async fn run_batch(&mut self, requests: u64) {
         let end = self.next.load(Ordering::Relaxed) + requests;
         let mut workers = JoinSet::new();
         for client in self.clients.drain(..) {
-            workers.spawn(work(client, Arc::clone(&self.script), self.shape, Arc::clone(&self.next), end));
+            workers.spawn(run_client(client, Arc::clone(&self.script), self.shape, Arc::clone(&self.next), end));
         }
         while let Some(joined) = workers.join_next().await {
             match joined {
@@ -176,7 +176,7 @@ impl Load {
                     self.counts.add(counts);
                     self.timings.extend(timings);
                 }
-                Err(error) => self.counts.note(format!("a client of the harness failed: {error}")),
+                Err(error) => self.counts.add_note(format!("a client of the harness failed: {error}")),
             }
         }
         // Every worker has drawn one number that was too high.
@@ -202,7 +202,7 @@ impl Load {
 
     /// Requests that were sent or are about to be, those of a batch that was given up included.
     #[must_use]
-    pub fn sent(&self) -> u64 {
+    pub fn requests_sent(&self) -> u64 {
         self.next.load(Ordering::Relaxed)
     }
 
@@ -213,7 +213,7 @@ impl Load {
     }
 }
 
-async fn work(
+async fn run_client(
     mut client: Client,
     script: Arc<Script>,
     shape: Shape,
@@ -228,12 +228,12 @@ async fn work(
             return (client, counts, timings);
         }
         let start = Instant::now();
-        let ending = client.request(&ask(shape, number), &script).await;
+        let outcome = client.send_and_judge(&draw_request(shape, number), &script).await;
         let refused = client.is_refused();
-        if matches!(ending, Ending::Complete(_)) {
+        if matches!(outcome, RequestOutcome::Complete(_)) {
             timings.push(Timing { start, end: Instant::now() });
         }
-        counts.count(ending, number);
+        counts.count_outcome(outcome, number);
         if refused {
             return (client, counts, timings);
         }
@@ -242,68 +242,68 @@ async fn work(
 
 /// What request `number` of a load of this shape asks for: a function of the seed and the number alone, whichever
 /// connection sends it.
-fn ask(shape: Shape, number: u64) -> Ask {
+fn draw_request(shape: Shape, number: u64) -> ChatRequest {
     let mut random = ChaCha8Rng::seed_from_u64(shape.seed);
     random.set_stream(number);
-    let stream = chance(&mut random, shape.streamed);
-    let leaves = stream && chance(&mut random, shape.leaving);
+    let stream = draw_chance(&mut random, shape.streamed);
+    let leaves = stream && draw_chance(&mut random, shape.leaving);
     let leave_after = leaves.then(|| 1 + random.next_u32() % 8);
     let mark = format!("{:08x}{number:08x}", random.next_u32());
-    let want = want(shape, &mut random);
-    Ask { number, mark, stream, leave_after, filler: shape.filler, want }
+    let format = draw_format(shape, &mut random);
+    ChatRequest { number, mark, stream, leave_after, filler: shape.filler, format }
 }
 
-fn want(shape: Shape, random: &mut ChaCha8Rng) -> Want {
+fn draw_format(shape: Shape, random: &mut ChaCha8Rng) -> ReplyFormat {
     let mix = shape.mix;
-    let manner = Manner { fenced: chance(random, mix.fenced), wrong: chance(random, mix.wrong) };
-    let kind = if chance(random, shape.json) { Kind::Json } else { mix.kind };
+    let style = AnswerStyle { fenced: draw_chance(random, mix.fenced), wrong: draw_chance(random, mix.wrong) };
+    let kind = if draw_chance(random, shape.json) { Kind::Json } else { mix.kind };
     match kind {
-        Kind::Text => Want::Text,
-        Kind::Json => Want::Json { manner },
-        Kind::Calls => Want::Calls { manner, required: chance(random, 0.5) },
+        Kind::Text => ReplyFormat::Text,
+        Kind::Json => ReplyFormat::Json { style },
+        Kind::Calls => ReplyFormat::Calls { style, required: draw_chance(random, 0.5) },
     }
 }
 
-fn chance(random: &mut ChaCha8Rng, share: f64) -> bool {
+fn draw_chance(random: &mut ChaCha8Rng, share: f64) -> bool {
     f64::from(random.next_u32()) < share * 4_294_967_296.0
 }
 
 impl Counts {
-    fn count(&mut self, ending: Ending, number: u64) {
+    fn count_outcome(&mut self, outcome: RequestOutcome, number: u64) {
         self.requests += 1;
-        match ending {
-            Ending::Complete(bytes) => {
+        match outcome {
+            RequestOutcome::Complete(bytes) => {
                 self.complete += 1;
                 self.bytes += bytes;
             }
-            Ending::Unmarked(bytes) => {
+            RequestOutcome::Unmarked(bytes) => {
                 self.complete += 1;
                 self.unmarked += 1;
                 self.bytes += bytes;
             }
-            Ending::NoText(kind, bytes) => {
+            RequestOutcome::NoText(kind, bytes) => {
                 self.complete += 1;
                 self.bytes += bytes;
-                reply::count(&mut self.kinds, kind);
+                reply::count_kind(&mut self.kinds, kind);
             }
-            Ending::Cancelled => self.cancelled += 1,
-            Ending::Error(what) => {
+            RequestOutcome::Cancelled => self.cancelled += 1,
+            RequestOutcome::Error(what) => {
                 self.errors += 1;
-                self.note(format!("request {number} ended in an error: {what}"));
+                self.add_note(format!("request {number} ended in an error: {what}"));
             }
-            Ending::Lost(what) => {
+            RequestOutcome::Lost(what) => {
                 self.lost += 1;
-                self.note(format!("request {number} was lost: {what}"));
+                self.add_note(format!("request {number} was lost: {what}"));
             }
-            Ending::MixedUp(what) => {
+            RequestOutcome::MixedUp(what) => {
                 self.mixed_up += 1;
-                self.note(format!("request {number} got a wrong reply: {what}"));
+                self.add_note(format!("request {number} got a wrong reply: {what}"));
             }
         }
     }
 
-    fn note(&mut self, note: String) {
-        if self.notes.len() < NOTES_KEPT {
+    fn add_note(&mut self, note: String) {
+        if self.notes.len() < MAX_NOTES {
             self.notes.push(note);
         }
     }
@@ -318,7 +318,7 @@ impl Counts {
         self.bytes += other.bytes;
         self.unmarked += other.unmarked;
         self.kinds.add(other.kinds);
-        other.notes.into_iter().for_each(|note| self.note(note));
+        other.notes.into_iter().for_each(|note| self.add_note(note));
     }
 }
 
@@ -341,26 +341,31 @@ mod tests {
 
     #[test]
     fn the_same_number_asks_the_same_thing() {
-        assert_eq!(ask(shape(0.5, 0.5), 12), ask(shape(0.5, 0.5), 12));
-        assert_ne!(ask(shape(0.5, 0.5), 12).mark, ask(shape(0.5, 0.5), 13).mark);
+        assert_eq!(draw_request(shape(0.5, 0.5), 12), draw_request(shape(0.5, 0.5), 12));
+        assert_ne!(draw_request(shape(0.5, 0.5), 12).mark, draw_request(shape(0.5, 0.5), 13).mark);
     }
 
     #[test]
     fn a_share_of_the_replies_is_fenced_or_wrong_and_half_of_the_calls_are_required() {
         let mix = Mix { kind: Kind::Calls, fenced: 0.25, wrong: 0.5 };
-        let wants: Vec<Want> = (0..2000).map(|number| ask(Shape { mix, ..shape(0.0, 0.0) }, number).want).collect();
-        let count = |is: fn(&Want) -> bool| wants.iter().filter(|want| is(want)).count();
-        assert!((400..600).contains(&count(|want| matches!(want, Want::Calls { manner, .. } if manner.fenced))));
-        assert!((800..1200).contains(&count(|want| matches!(want, Want::Calls { manner, .. } if manner.wrong))));
-        assert!((800..1200).contains(&count(|want| matches!(want, Want::Calls { required: true, .. }))));
+        let formats: Vec<ReplyFormat> =
+            (0..2000).map(|number| draw_request(Shape { mix, ..shape(0.0, 0.0) }, number).format).collect();
+        let count = |is: fn(&ReplyFormat) -> bool| formats.iter().filter(|format| is(format)).count();
+        assert!(
+            (400..600).contains(&count(|format| matches!(format, ReplyFormat::Calls { style, .. } if style.fenced)))
+        );
+        assert!(
+            (800..1200).contains(&count(|format| matches!(format, ReplyFormat::Calls { style, .. } if style.wrong)))
+        );
+        assert!((800..1200).contains(&count(|format| matches!(format, ReplyFormat::Calls { required: true, .. }))));
     }
 
     #[test]
     fn a_fifth_of_the_streams_is_left() {
-        let asks: Vec<Ask> = (0..2000).map(|number| ask(shape(1.0, 0.2), number)).collect();
-        let leaving = asks.iter().filter(|ask| ask.leave_after.is_some()).count();
-        assert!(asks.iter().all(|ask| ask.stream));
+        let requests: Vec<ChatRequest> = (0..2000).map(|number| draw_request(shape(1.0, 0.2), number)).collect();
+        let leaving = requests.iter().filter(|request| request.leave_after.is_some()).count();
+        assert!(requests.iter().all(|request| request.stream));
         assert!((320..480).contains(&leaving), "{leaving} of 2000 leave");
-        assert!((0..2000).all(|number| !ask(shape(0.0, 1.0), number).stream));
+        assert!((0..2000).all(|number| !draw_request(shape(0.0, 1.0), number).stream));
     }
 }

@@ -34,13 +34,13 @@ const REAP_INTERVAL: Duration = Duration::from_millis(200);
 static OWN: Mutex<BTreeSet<Identity>> = Mutex::new(BTreeSet::new());
 
 /// Makes this process the parent of every descendant whose own parent ends, so that none can hide.
-pub fn adopt() -> Result<(), Errno> {
+pub fn adopt_orphans() -> Result<(), Errno> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
 }
 
 /// Starts a child that its owner waits for: the reaper of orphans leaves it alone.
 pub fn spawn(command: &mut tokio::process::Command) -> io::Result<tokio::process::Child> {
-    let mut own = own();
+    let mut own = own_children();
     let child = command.spawn()?;
     own.extend(child.id().and_then(identity));
     Ok(child)
@@ -49,7 +49,7 @@ pub fn spawn(command: &mut tokio::process::Command) -> io::Result<tokio::process
 /// The same for one that is waited for at once, and whose output is what is wanted of it.
 pub fn output(command: &mut Command) -> io::Result<Output> {
     let child = {
-        let mut own = own();
+        let mut own = own_children();
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         own.extend(identity(child.id()));
         child
@@ -61,16 +61,16 @@ pub fn output(command: &mut Command) -> io::Result<Output> {
 pub async fn reap_orphans() -> io::Result<()> {
     let mut ended = signal(SignalKind::child())?;
     loop {
-        reap();
+        reap_once();
         // The time is over, or a child has ended.
         let _ = timeout(REAP_INTERVAL, ended.recv()).await;
     }
 }
 
 /// Reaps every child that has ended and is not leakgate's own.
-fn reap() {
+fn reap_once() {
     // Nothing can be started meanwhile, so that what is not noted yet is nobody's.
-    let mut own = own();
+    let mut own = own_children();
     own.retain(|id| identity(id.pid) == Some(*id));
     for pid in process_tree::children(getpid().as_raw_nonzero().get()) {
         let is_own = identity(pid.unsigned_abs()).is_none_or(|id| own.contains(&id));
@@ -81,33 +81,33 @@ fn reap() {
     }
 }
 
-fn own() -> MutexGuard<'static, BTreeSet<Identity>> {
+fn own_children() -> MutexGuard<'static, BTreeSet<Identity>> {
     OWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits until the tree is gone, and ends what is not. Returns the command lines of those that had to be ended.
-pub async fn clear(probe: &mut Probe) -> Vec<String> {
+pub async fn clear_tree(probe: &mut Probe) -> Vec<String> {
     let start = Instant::now();
-    let mut left = probe.orphans();
+    let mut left = probe.find_orphans();
     while !left.is_empty() && start.elapsed() < CLEAR_DEADLINE {
         sleep(Duration::from_millis(10)).await;
-        left = probe.orphans();
+        left = probe.find_orphans();
     }
     let ids: Vec<_> = left.iter().map(|member| member.id).collect();
     if !ids.is_empty() {
         // Waiting for a killed process blocks the thread; what survives even that is named by the count below.
-        let _ = tokio::task::spawn_blocking(move || end(&ids)).await;
+        let _ = tokio::task::spawn_blocking(move || kill_and_wait(&ids)).await;
     }
     left.into_iter().map(|member| member.command.join(" ")).collect()
 }
 
 /// Kills `processes` and waits until they are gone, reaping those that are leakgate's children by now. Returns those
 /// that are still there.
-pub fn end(processes: &[Identity]) -> Vec<Identity> {
+pub fn kill_and_wait(processes: &[Identity]) -> Vec<Identity> {
     let mut left = processes.to_vec();
     let deadline = Instant::now() + KILL_DEADLINE;
     loop {
-        left.retain(|id| !kill(*id));
+        left.retain(|id| !try_kill(*id));
         if left.is_empty() || Instant::now() > deadline {
             return left;
         }
@@ -116,7 +116,7 @@ pub fn end(processes: &[Identity]) -> Vec<Identity> {
 }
 
 /// Kills one process; true once nothing is left of it.
-fn kill(id: Identity) -> bool {
+fn try_kill(id: Identity) -> bool {
     let Some(pid) = i32::try_from(id.pid).ok().and_then(Pid::from_raw) else { return true };
     if !process_tree::signal_if(pid.as_raw_nonzero().get(), Signal::KILL, || identity(id.pid) == Some(id)) {
         return true;
@@ -136,22 +136,22 @@ fn has_ended(id: Identity) -> bool {
 
 /// Kills and reaps every process below this one. Only for a program that has adopted its orphans and is about to end:
 /// then all of them are what its targets left.
-pub fn end_all() {
+pub fn kill_descendants() {
     let deadline = Instant::now() + KILL_DEADLINE;
     loop {
-        let below = below(std::process::id());
+        let below = descendants_of(std::process::id());
         if below.is_empty() || Instant::now() > deadline {
             return;
         }
         for id in below {
-            kill(id);
+            try_kill(id);
         }
         thread::sleep(Duration::from_millis(5));
     }
 }
 
 /// The descendants of `root`, by parent links.
-fn below(root: u32) -> Vec<Identity> {
+fn descendants_of(root: u32) -> Vec<Identity> {
     let mut children: BTreeMap<u32, Vec<Identity>> = BTreeMap::new();
     for stat in procfs::process::all_processes().into_iter().flatten().flatten().filter_map(|p| p.stat().ok()) {
         if let (Ok(pid), Ok(parent)) = (u32::try_from(stat.pid), u32::try_from(stat.ppid)) {

@@ -178,7 +178,7 @@ impl Target for OwnTarget {
         let api = assignment.start_api().await.map_err(|source| TargetError::Api { source })?;
         // The address of the stand-in is known only now, and the second server after a kill needs it as well.
         let mut launch = assignment.launch.clone();
-        launch.env.extend(api.iter().flat_map(|api| real_cli::variables(&api.url())));
+        launch.env.extend(api.iter().flat_map(|api| real_cli::stand_in_variables(&api.url())));
         let server = Server::start(&launch).await?;
         let probe = Probe::new(server.pid(), server.folder(), &assignment.cli)
             .map_err(|error| TargetError::Probe { what: error.to_string() })?;
@@ -200,7 +200,7 @@ impl Target for OwnTarget {
     }
 
     fn open_load(&self) -> Load {
-        let endpoint = Endpoint::ours(self.server.address());
+        let endpoint = Endpoint::for_own_server(self.server.address());
         Load::new(endpoint, Arc::clone(&self.assignment.script), self.assignment.shape())
     }
 
@@ -231,7 +231,7 @@ impl Target for OwnTarget {
     async fn run_load(&mut self, load: &mut Load, requests: u64) -> Result<(), Outcome> {
         let Self { server, latencies, assignment, .. } = self;
         {
-            let mut batch = pin!(load.batch(requests));
+            let mut batch = pin!(load.run_batch(requests));
             let mut pace = interval(PACE);
             let mut answers = true;
             loop {
@@ -261,7 +261,7 @@ impl Target for OwnTarget {
         let stats = loop {
             let now = Instant::now();
             if now >= next_reading {
-                let moving = self.probe.tree();
+                let moving = self.probe.read_tree();
                 self.bounds.cli_processes_max = self.bounds.cli_processes_max.max(moving.cli.len() as u64);
                 next_reading = now + now.elapsed() * READING_SHARE;
             }
@@ -273,8 +273,8 @@ impl Target for OwnTarget {
             sleep(Duration::from_millis(2)).await;
         };
         // Only now is every invoker of the tree there, and no other.
-        let tree = self.probe.tree();
-        let point = self.probe.memory(&tree).reading(stats.pool.restarts.total(), counts.requests);
+        let tree = self.probe.read_tree();
+        let point = self.probe.read_memory(&tree).trace_point(stats.pool.restarts.total(), counts.requests);
         self.bounds.raise_to(&point);
         let invokers = stats.pool.live;
         self.latest = Some(stats);
@@ -289,8 +289,8 @@ impl Target for OwnTarget {
         if self.api.is_some() {
             self.files_in_home = self.files_in_home.max(ending::files_in_home(self.server.folder()).len());
         }
-        let tree = self.probe.tree();
-        let details = self.probe.details(&tree, stats.tasks_by_line());
+        let tree = self.probe.read_tree();
+        let details = self.probe.read_details(&tree, stats.tasks_by_line());
         let restarts = stats.pool.restarts.total();
         self.latest = Some(stats);
         Ok(Rest { restarts, values, details })

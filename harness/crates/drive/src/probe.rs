@@ -38,8 +38,8 @@ pub struct Tree {
 
 impl Tree {
     /// What lies in `folder`, without what a process of this tree holds for itself while it runs.
-    fn files(&self, folder: &Path) -> Vec<PathBuf> {
-        files::at_rest(folder, |pid| self.members.iter().any(|member| member.id.pid == pid))
+    fn files_at_rest(&self, folder: &Path) -> Vec<PathBuf> {
+        files::list_at_rest(folder, |pid| self.members.iter().any(|member| member.id.pid == pid))
     }
 }
 
@@ -55,7 +55,7 @@ pub struct TreeMemory {
 impl TreeMemory {
     /// It as a reading after so many restarts and requests.
     #[must_use]
-    pub fn reading(&self, restarts: u64, requests: u64) -> TracePoint {
+    pub fn trace_point(&self, restarts: u64, requests: u64) -> TracePoint {
         TracePoint {
             restarts,
             requests,
@@ -67,7 +67,7 @@ impl TreeMemory {
 }
 
 /// Whether the process `pid` has one of `above` among its ancestors.
-fn below(members: &[Member], pid: u32, above: &[Identity]) -> bool {
+fn is_below(members: &[Member], pid: u32, above: &[Identity]) -> bool {
     let parent = |pid: u32| members.iter().find(|m| m.id.pid == pid).map(|m| m.parent);
     let ancestors = std::iter::successors(parent(pid), |&pid| parent(pid)).take(members.len());
     ancestors.into_iter().any(|pid| above.iter().any(|id| id.pid == pid))
@@ -84,7 +84,7 @@ impl Probe {
 
     /// Watches a server that may be several processes: descriptors and threads are summed over all that are no CLI
     /// process and below none. `server` is the one whose memory it would show itself; `cli` are file names.
-    pub fn outside(
+    pub fn new_external(
         server: u32,
         scope: Scope,
         folder: Option<PathBuf>,
@@ -99,31 +99,31 @@ impl Probe {
     }
 
     /// Looks at the tree.
-    pub fn tree(&mut self) -> Tree {
-        let members = self.watcher.look();
-        let cli: Vec<Identity> = members.iter().filter(|m| m.runs(&self.cli)).map(|m| m.id).collect();
-        let nested = |id: &Identity| below(&members, id.pid, &cli);
+    pub fn read_tree(&mut self) -> Tree {
+        let members = self.watcher.find_members();
+        let cli: Vec<Identity> = members.iter().filter(|m| m.runs_any_of(&self.cli)).map(|m| m.id).collect();
+        let nested = |id: &Identity| is_below(&members, id.pid, &cli);
         let cli = cli.iter().copied().filter(|id| !nested(id)).collect();
         Tree { members, cli }
     }
 
     /// The processes whose descriptors and threads count.
     #[must_use]
-    pub fn servers(&self, tree: &Tree) -> Vec<u32> {
+    pub fn server_pids(&self, tree: &Tree) -> Vec<u32> {
         if !self.whole {
             return vec![self.server];
         }
         let pids = tree.members.iter().filter(|m| !m.zombie).map(|m| m.id).filter(|id| !tree.cli.contains(id));
-        pids.map(|id| id.pid).filter(|&pid| !below(&tree.members, pid, &tree.cli)).collect()
+        pids.map(|id| id.pid).filter(|&pid| !is_below(&tree.members, pid, &tree.cli)).collect()
     }
 
     /// Every metric that can be counted from the outside, except memory. A server that is gone has none of its own.
-    pub fn counts(&mut self) -> BTreeMap<Metric, u64> {
-        let tree = self.tree();
+    pub fn read_counts(&mut self) -> BTreeMap<Metric, u64> {
+        let tree = self.read_tree();
         let zombies = tree.members.iter().filter(|m| m.zombie).count() as u64;
-        let servers = self.servers(&tree);
-        let fds = servers.iter().filter_map(|&pid| fds::of(pid)).fold(Fds::default(), Fds::add);
-        let files = self.folder.as_ref().map(|folder| (Metric::Files, tree.files(folder).len() as u64));
+        let servers = self.server_pids(&tree);
+        let fds = servers.iter().filter_map(|&pid| fds::count_fds(pid)).fold(Fds::default(), Fds::add);
+        let files = self.folder.as_ref().map(|folder| (Metric::Files, tree.files_at_rest(folder).len() as u64));
         BTreeMap::from([
             (Metric::CliProcesses, tree.cli.len() as u64),
             (Metric::Processes, tree.members.len() as u64 - zombies),
@@ -132,7 +132,7 @@ impl Probe {
             (Metric::FdsSocket, fds.sockets),
             (Metric::FdsFile, fds.files),
             (Metric::FdsAnon, fds.anonymous),
-            (Metric::Threads, servers.iter().filter_map(|&pid| tree::threads(pid)).sum()),
+            (Metric::Threads, servers.iter().filter_map(|&pid| tree::count_threads(pid)).sum()),
         ])
         .into_iter()
         .chain(files)
@@ -141,16 +141,16 @@ impl Probe {
 
     /// What the counted things of `tree` are; `tasks` is what the server tells of those, by the line that spawned them.
     #[must_use]
-    pub fn details(&self, tree: &Tree, tasks: BTreeMap<String, u64>) -> Details {
-        Details::read(&self.servers(tree), tree, self.folder.as_deref(), tasks)
+    pub fn read_details(&self, tree: &Tree, tasks: BTreeMap<String, u64>) -> Details {
+        Details::read(&self.server_pids(tree), tree, self.folder.as_deref(), tasks)
     }
 
     /// The memory of `tree`'s processes. One that ended since the look has none.
     #[must_use]
-    pub fn memory(&self, tree: &Tree) -> TreeMemory {
+    pub fn read_memory(&self, tree: &Tree) -> TreeMemory {
         let mut sum = TreeMemory::default();
         for member in tree.members.iter().filter(|m| !m.zombie) {
-            let memory = memory::of(member.id.pid).unwrap_or_default();
+            let memory = memory::read_memory(member.id.pid).unwrap_or_default();
             if member.id.pid == self.server {
                 sum.server = memory;
             }
@@ -160,8 +160,8 @@ impl Probe {
     }
 
     /// The processes of the tree that are alive although the server is gone.
-    pub fn orphans(&mut self) -> Vec<Member> {
-        let mut members = self.watcher.look();
+    pub fn find_orphans(&mut self) -> Vec<Member> {
+        let mut members = self.watcher.find_members();
         members.retain(|m| !m.zombie && m.id.pid != self.server);
         members
     }

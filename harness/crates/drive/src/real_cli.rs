@@ -1,7 +1,7 @@
 //! The real CLI as the program under a server: where it is, and what its environment must be so that it costs nobody
 //! anything and reaches nothing.
 //!
-//! Nothing here starts it outside of a network namespace of its own: [`version`] is for a process that is isolated.
+//! Nothing here starts it outside of a network namespace of its own: [`read_version`] is for a process that is isolated.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -14,13 +14,13 @@ use thiserror::Error;
 use crate::secrets;
 
 /// The mock is known by its name: to ask a program what it is would be to run it.
-const MOCK: &str = "mock-claude";
+const MOCK_NAME: &str = "mock-claude";
 /// What the CLI needs to ask the API at all. It opens nothing.
-const KEY: &str = "sk-ant-fake-for-a-stand-in-on-loopback";
+const FAKE_API_KEY: &str = "sk-ant-fake-for-a-stand-in-on-loopback";
 /// The discard port, which only root could listen on and nobody does.
-const NOBODY: &str = "http://127.0.0.1:9";
+const DEAD_END_URL: &str = "http://127.0.0.1:9";
 /// Variables of the caller that a CLI must not see: keys, other addresses, the marks of an enclosing CLI.
-pub(crate) const WITHHELD: [&str; 3] = ["CLAUDE", "ANTHROPIC_", "CCW_"];
+pub(crate) const WITHHELD_PREFIXES: [&str; 3] = ["CLAUDE", "ANTHROPIC_", "CCW_"];
 
 /// A CLI that cannot be used.
 #[derive(Debug, Error)]
@@ -42,7 +42,7 @@ pub enum CliError {
 }
 
 /// Finds the program that `name` means: a path, or a name in PATH. The result is absolute.
-pub fn find(name: &Path) -> Result<PathBuf, CliError> {
+pub fn find_program(name: &Path) -> Result<PathBuf, CliError> {
     let missing = || CliError::Missing(name.to_owned());
     let is_bare = name.components().count() == 1 && !name.as_os_str().as_encoded_bytes().contains(&b'/');
     let found = if is_bare {
@@ -57,19 +57,19 @@ pub fn find(name: &Path) -> Result<PathBuf, CliError> {
 /// Whether this is the mock, by its name.
 #[must_use]
 pub fn is_mock(cli: &Path) -> bool {
-    cli.file_name() == Some(OsStr::new(MOCK))
+    cli.file_name() == Some(OsStr::new(MOCK_NAME))
 }
 
 /// The version that the CLI tells. Only for a process that is isolated.
-pub fn version(cli: &Path) -> Result<String, CliError> {
+pub fn read_version(cli: &Path) -> Result<String, CliError> {
     let broken = |what: String| CliError::Broken { cli: cli.to_owned(), what };
     let home = tempfile::tempdir().map_err(|error| broken(format!("needs a folder for a home: {error}")))?;
     #[expect(clippy::disallowed_methods, reason = "waited for right here")]
     let mut command = Command::new(cli);
-    for name in callers_variables() {
+    for name in withheld_variables() {
         command.env_remove(name);
     }
-    command.arg("--version").envs(variables(NOBODY)).env("HOME", home.path()).env("TMPDIR", home.path());
+    command.arg("--version").envs(stand_in_variables(DEAD_END_URL)).env("HOME", home.path()).env("TMPDIR", home.path());
     let output = command.stdin(Stdio::null()).output().map_err(|error| broken(format!("cannot be run: {error}")))?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let version = said.split_whitespace().next().filter(|word| word.starts_with(|first: char| first.is_ascii_digit()));
@@ -81,10 +81,10 @@ pub fn version(cli: &Path) -> Result<String, CliError> {
 
 /// What the CLI is told by its environment: where the API is, a key that is none, and to ask for nothing else.
 #[must_use]
-pub fn variables(api: &str) -> [(&'static str, String); 6] {
+pub fn stand_in_variables(api: &str) -> [(&'static str, String); 6] {
     [
         ("ANTHROPIC_BASE_URL", api.to_owned()),
-        ("ANTHROPIC_API_KEY", KEY.to_owned()),
+        ("ANTHROPIC_API_KEY", FAKE_API_KEY.to_owned()),
         ("DISABLE_TELEMETRY", "1".to_owned()),
         ("DISABLE_ERROR_REPORTING", "1".to_owned()),
         ("DISABLE_AUTOUPDATER", "1".to_owned()),
@@ -95,18 +95,19 @@ pub fn variables(api: &str) -> [(&'static str, String); 6] {
 /// Sends every request to the API, whichever way the CLI reaches it, to a port of this machine that nobody listens on: also a
 /// real CLI that has a key can spend nothing. For a server whose CLI is meant to be the mock, which asks nobody.
 #[must_use]
-pub(crate) fn dead_end() -> [(&'static str, &'static str); 4] {
+pub(crate) fn dead_end_variables() -> [(&'static str, &'static str); 4] {
     [
-        ("ANTHROPIC_BASE_URL", NOBODY),
-        ("ANTHROPIC_BEDROCK_BASE_URL", NOBODY),
-        ("ANTHROPIC_VERTEX_BASE_URL", NOBODY),
-        ("ANTHROPIC_FOUNDRY_BASE_URL", NOBODY),
+        ("ANTHROPIC_BASE_URL", DEAD_END_URL),
+        ("ANTHROPIC_BEDROCK_BASE_URL", DEAD_END_URL),
+        ("ANTHROPIC_VERTEX_BASE_URL", DEAD_END_URL),
+        ("ANTHROPIC_FOUNDRY_BASE_URL", DEAD_END_URL),
     ]
 }
 
 /// The variables of this process that a CLI must not see.
-pub fn callers_variables() -> impl Iterator<Item = OsString> {
-    let named = |name: &OsStr| WITHHELD.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()));
+pub fn withheld_variables() -> impl Iterator<Item = OsString> {
+    let named =
+        |name: &OsStr| WITHHELD_PREFIXES.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()));
     env::vars_os().filter(move |(name, value)| named(name) || secrets::is_secret(name, value)).map(|(name, _)| name)
 }
 

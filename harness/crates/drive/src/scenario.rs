@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::load::want::Mix;
+use crate::load::reply_format::Mix;
 use leakgate_judge::sample::Exception;
 
 pub mod bodies;

@@ -117,12 +117,12 @@ const PREFIXES: [&str; 20] = [
     "-----BEGIN",
 ];
 /// An unbroken run of letters and digits that is shorter than this is taken for a word.
-const SHORTEST_MIXED: usize = 20;
-const SHORTEST_RANDOM: usize = 24;
+const MIN_MIXED_LENGTH: usize = 20;
+const MIN_RANDOM_LENGTH: usize = 24;
 
 /// The names of this process's variables that may open an account, sorted.
 #[must_use]
-pub fn variables() -> Vec<OsString> {
+pub fn secret_variables() -> Vec<OsString> {
     let found = env::vars_os().filter(|(name, value)| is_secret(name, value));
     let mut names: Vec<OsString> = found.map(|(name, _)| name).collect();
     names.sort();
@@ -189,14 +189,14 @@ fn looks_random(value: &str) -> bool {
     }
     let is_mixed = |run: &str| {
         let count = |is_such: fn(&u8) -> bool| run.bytes().filter(is_such).count();
-        run.len() >= SHORTEST_MIXED
+        run.len() >= MIN_MIXED_LENGTH
             && count(u8::is_ascii_digit) >= 2
             && count(u8::is_ascii_uppercase) >= 2
             && count(u8::is_ascii_lowercase) >= 2
     };
     let is_random = |run: &str| {
         let digits = run.bytes().filter(u8::is_ascii_digit).count();
-        run.len() >= SHORTEST_RANDOM && digits >= 4 && run.len() - digits >= 4
+        run.len() >= MIN_RANDOM_LENGTH && digits >= 4 && run.len() - digits >= 4
     };
     let joined = value.split(|letter: char| !(letter.is_ascii_alphanumeric() || "_+=~-".contains(letter)));
     let plain = value.split(|letter: char| !letter.is_ascii_alphanumeric());

@@ -111,12 +111,12 @@ pub(crate) struct Rest {
 
 impl Rest {
     /// The lower of each count by itself; the restarts are those of the first reading.
-    pub(crate) fn lowest(self, other: &Self) -> Self {
+    pub(crate) fn min_counts(self, other: &Self) -> Self {
         let lower = |(metric, value): (_, u64)| (metric, value.min(*other.values.get(&metric).unwrap_or(&value)));
         Self {
             restarts: self.restarts,
             values: self.values.into_iter().map(lower).collect(),
-            details: self.details.lowest(&other.details),
+            details: self.details.min_counts(&other.details),
         }
     }
 }
@@ -224,7 +224,7 @@ mod tests {
             values: Values::from([(Metric::Processes, processes), (Metric::Threads, threads)]),
             details: Details::default(),
         };
-        let low = rest(1, 3, 7).lowest(&rest(2, 2, 9));
+        let low = rest(1, 3, 7).min_counts(&rest(2, 2, 9));
         assert_eq!((low.restarts, low.values), (1, rest(1, 2, 7).values));
     }
 }

@@ -33,23 +33,23 @@ pub const VERB: &str = "guard";
 pub const MARK: &str = "LEAKGATE_FOLDER";
 
 /// How long processes that start others may keep the guard from the end.
-const DEADLINE: Duration = Duration::from_secs(10);
+const KILL_DEADLINE: Duration = Duration::from_secs(10);
 /// What runs in a folder may be ending still, and puts files there meanwhile: so many tries, so far apart.
-const TRIES: u32 = 300;
-const PAUSE: Duration = Duration::from_millis(10);
+const MAX_REMOVE_TRIES: u32 = 300;
+const REMOVE_RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The guard's ear.
-static GUARD: Mutex<Option<ChildStdin>> = Mutex::new(None);
+static PIPE: Mutex<Option<ChildStdin>> = Mutex::new(None);
 
 /// A temporary folder. It is removed when this is dropped, and by the guard when leakgate is killed before.
 #[derive(Debug)]
-pub struct Guarded(TempDir);
+pub struct WatchedFolder(TempDir);
 
-impl Guarded {
+impl WatchedFolder {
     /// Makes the folder, which nobody else can read.
     pub fn new(prefix: &str) -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix(prefix).tempdir()?;
-        tell(b'+', folder.path());
+        notify(b'+', folder.path());
         Ok(Self(folder))
     }
 
@@ -60,26 +60,26 @@ impl Guarded {
     }
 }
 
-impl Drop for Guarded {
+impl Drop for WatchedFolder {
     fn drop(&mut self) {
-        remove(self.path());
-        tell(b'-', self.path());
+        remove_folder(self.path());
+        notify(b'-', self.path());
     }
 }
 
 /// Posts a guard. It is a child of this process, and ends with it.
-pub fn post() -> io::Result<()> {
+pub fn spawn() -> io::Result<()> {
     #[expect(clippy::disallowed_methods, reason = "it ends when its stdin does, and whoever adopts orphans reaps it")]
     let mut command = Command::new(std::env::current_exe()?);
     // Its own group, because whoever kills the group of leakgate means leakgate.
     command.arg(VERB).process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    *ear() = command.spawn()?.stdin.take();
+    *pipe() = command.spawn()?.stdin.take();
     Ok(())
 }
 
 /// The guard's whole life.
 #[must_use]
-pub fn stand() -> ExitCode {
+pub fn run() -> ExitCode {
     // Whoever tells everything to end tells leakgate too, and that is what the guard waits for.
     for signal in [SIGHUP, SIGINT, SIGTERM] {
         let _ = signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)));
@@ -94,42 +94,42 @@ pub fn stand() -> ExitCode {
     }
     for folder in &folders {
         let start = Instant::now();
-        while start.elapsed() < DEADLINE {
-            let left = belonging(folder);
+        while start.elapsed() < KILL_DEADLINE {
+            let left = marked_processes(folder);
             if left.is_empty() {
                 break;
             }
-            orphans::end(&left);
+            orphans::kill_and_wait(&left);
         }
-        remove(folder);
+        remove_folder(folder);
     }
     ExitCode::SUCCESS
 }
 
 /// The processes that were given this folder, and all below them.
-fn belonging(folder: &Path) -> Vec<Identity> {
+fn marked_processes(folder: &Path) -> Vec<Identity> {
     let marked = process_tree::with_environment(MARK, |value| Path::new(value) == folder);
     let below = marked.iter().flat_map(|id| process_tree::descendants(id.pid));
     let all: BTreeSet<i32> = marked.iter().map(|id| id.pid).chain(below).collect();
     all.into_iter().filter_map(|pid| identity(pid.try_into().ok()?)).collect()
 }
 
-fn remove(folder: &Path) {
-    for _ in 0..TRIES {
+fn remove_folder(folder: &Path) {
+    for _ in 0..MAX_REMOVE_TRIES {
         if fs::remove_dir_all(folder).is_ok() || !folder.exists() {
             return;
         }
-        thread::sleep(PAUSE);
+        thread::sleep(REMOVE_RETRY_INTERVAL);
     }
 }
 
 /// Where no guard stands, or no longer, nobody has to know.
-fn tell(what: u8, folder: &Path) {
-    if let Some(guard) = ear().as_mut() {
+fn notify(what: u8, folder: &Path) {
+    if let Some(guard) = pipe().as_mut() {
         let _ = guard.write_all(&[&[what], folder.as_os_str().as_bytes(), &[0]].concat());
     }
 }
 
-fn ear() -> MutexGuard<'static, Option<ChildStdin>> {
-    GUARD.lock().unwrap_or_else(PoisonError::into_inner)
+fn pipe() -> MutexGuard<'static, Option<ChildStdin>> {
+    PIPE.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,7 +8,7 @@ use leakgate_judge::verdict::words::format_bytes;
 /// Frames that are shown of a stack.
 const SHOWN: usize = 5;
 
-/// `harness/crates/sut/src/plant/kept.rs:78 in leakgate_sut::plant::kept::Kept::take: +1.00 blocks, +64 B per restart`.
+/// `harness/crates/sut/src/plant/leaked.rs:78 in leakgate_sut::plant::leaked::Leaked::take: +1.00 blocks, +64 B per restart`.
 pub(super) fn site_headline(site: &Site) -> String {
     let at = site_key(site).map_or("a site without a stack".to_owned(), |frame| match frame.file {
         Some(_) => format!("{} in {}", source_position(frame), frame.function),
@@ -69,7 +69,7 @@ mod tests {
         let frames = [
             "0x1: alloc::raw_vec::RawVec<T,A>::grow_one (src/raw_vec/mod.rs:340:5)",
             "0x2: alloc::vec::Vec<T,A>::push (src/vec/mod.rs:9:5)",
-            "0x3: leakgate_sut::plant::kept::Kept::take (src/plant/kept.rs:78:5)",
+            "0x3: leakgate_sut::plant::leaked::Leaked::take (src/plant/leaked.rs:78:5)",
             "0x4: leakgate_sut::plant::Plant::event (sut/src/plant.rs:9:5)",
             "0x5: tokio::runtime::task::core::Core<T,S>::poll (runtime/task/core.rs:9:5)",
         ];
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_site_is_named_by_its_line_and_what_it_keeps() {
-        let at = "harness/crates/sut/src/plant/kept.rs:78 in leakgate_sut::plant::kept::Kept::take";
+        let at = "harness/crates/sut/src/plant/leaked.rs:78 in leakgate_sut::plant::leaked::Leaked::take";
         assert_eq!(site_headline(&site()), format!("{at}: +1.00 blocks, +64 B per restart"));
         let pushed = Site { blocks_per_restart: 0.0, bytes_per_restart: 512.5, ..site() };
         assert_eq!(site_headline(&pushed), format!("{at}: no more blocks, +512 B per restart"));
@@ -98,7 +98,7 @@ mod tests {
             [
                 "  … 1 frame",
                 "  alloc::vec::Vec<T,A>::push (src/vec/mod.rs:9)",
-                "> leakgate_sut::plant::kept::Kept::take (harness/crates/sut/src/plant/kept.rs:78)",
+                "> leakgate_sut::plant::leaked::Leaked::take (harness/crates/sut/src/plant/leaked.rs:78)",
                 "  leakgate_sut::plant::Plant::event (harness/crates/sut/src/plant.rs:9)",
                 "  … 1 frame",
             ]

@@ -25,7 +25,7 @@ use crate::profiler::Profiler;
 pub mod channel;
 pub mod plant;
 pub mod profiler;
-pub mod sleeper;
+pub mod sleep;
 
 /// Threads that run the server's tasks: fixed, so that every machine measures the same server.
 const WORKERS: usize = 2;
@@ -51,7 +51,7 @@ enum Verb {
     Serve(Box<Serve>),
     /// Do nothing for a while: what a leaked process does.
     #[command(hide = true)]
-    Sleep(sleeper::Sleep),
+    Sleep(sleep::Sleep),
 }
 
 #[derive(Debug, Args)]
@@ -85,7 +85,7 @@ pub fn main(profiled: bool) -> ExitCode {
         return command::main(std::iter::once(name).chain(args));
     }
     let result = match Cli::parse().verb {
-        Verb::Serve(serve) => run(*serve, profiled),
+        Verb::Serve(options) => serve(*options, profiled),
         Verb::Sleep(sleep) => sleep.run(),
     };
     match result {
@@ -98,10 +98,10 @@ pub fn main(profiled: bool) -> ExitCode {
     }
 }
 
-fn run(serve: Serve, profiled: bool) -> anyhow::Result<()> {
+fn serve(serve: Serve, profiled: bool) -> anyhow::Result<()> {
     // As the wrapper's own command does it.
     allocator::set_up(std::env::args_os());
-    let counting = profiled.then(Profiler::counting);
+    let counting = profiled.then(Profiler::start_counting);
     command::adopt_orphans();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
@@ -132,7 +132,7 @@ async fn until_stopped(serve: Serve, profiler: Option<Profiler>) -> anyhow::Resu
         None
     } else {
         let spawned = server.spawn_counts().into_iter().chain(plant.iter().map(|plant| plant.spawn_counts())).collect();
-        let thread = channel::start(address, server.pool().clone(), profiler, spawned, stop)?;
+        let thread = channel::spawn_channel(address, server.pool().clone(), profiler, spawned, stop)?;
         tokio::select! {
             _ = stopped => {}
             _ = terminate.recv() => {}

@@ -9,10 +9,10 @@ use cc_openai_wrapper::invoker::Factory;
 use cc_openai_wrapper::pool::observer::{LifeEvent, Observer};
 use cc_openai_wrapper::shutdown::SpawnCounts;
 
-pub mod kept;
+pub mod leaked;
 pub mod spec;
 
-pub use self::kept::Kept;
+pub use self::leaked::Leaked;
 pub use self::spec::{Kind, Spec};
 
 /// A planted leak.
@@ -27,14 +27,14 @@ pub struct Plant {
 #[derive(Debug)]
 struct State {
     restarts: u64,
-    kept: Kept,
+    leaked: Leaked,
 }
 
 impl Plant {
     /// A leak that begins with the first restart.
     #[must_use]
     pub fn new(spec: Spec) -> Self {
-        Self { spec, factory: OnceLock::new(), state: Mutex::new(State { restarts: 0, kept: Kept::new() }) }
+        Self { spec, factory: OnceLock::new(), state: Mutex::new(State { restarts: 0, leaked: Leaked::new() }) }
     }
 
     /// Starts invokers with `factory` from now on. To be called once the server has started.
@@ -46,12 +46,12 @@ impl Plant {
     /// Where the planted tasks were spawned.
     #[must_use]
     pub fn spawn_counts(&self) -> SpawnCounts {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).kept.spawn_counts()
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).leaked.spawn_counts()
     }
 
     /// Gives everything back, except for what is planted to outlive the server.
     pub fn release(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).kept.release();
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).leaked.release();
     }
 }
 
@@ -62,17 +62,17 @@ impl Observer for Plant {
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.restarts += 1;
-        if self.spec.strikes(state.restarts) {
+        if self.spec.strikes_at(state.restarts) {
             let restart = state.restarts;
-            if let Err(error) = state.kept.take(self.spec, restart, self.factory.get()) {
+            if let Err(error) = state.leaked.take(self.spec, restart, self.factory.get()) {
                 // The control then finds nothing, and fails with what is on stderr.
-                tell(&format!("cannot plant {}: {error}", self.spec));
+                log_to_stderr(&format!("cannot plant {}: {error}", self.spec));
             }
         }
     }
 }
 
-fn tell(message: &str) {
+fn log_to_stderr(message: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "{message}");
 }

@@ -11,9 +11,9 @@ use parking_lot::{Condvar, Mutex};
 use leakgate_session::stats::Heap;
 
 /// The counts need no stacks; four frames are the fewest that dhat takes.
-const COUNTING: usize = 4;
+const COUNTING_FRAMES: usize = 4;
 /// Deep enough to get from an allocation in a library through the layers of async code to our own.
-const STACKS: usize = 30;
+const MAX_STACK_FRAMES: usize = 30;
 
 /// The profiler that is on. Dropping one with stacks writes its file.
 #[derive(Debug)]
@@ -24,9 +24,9 @@ pub struct Profiler {
 impl Profiler {
     /// Begins to count blocks and bytes.
     #[must_use]
-    pub fn counting() -> Self {
-        make_the_table_of_waiting_threads();
-        Self { current: Some(counting()) }
+    pub fn start_counting() -> Self {
+        preallocate_parking_table();
+        Self { current: Some(counting_profiler()) }
     }
 
     /// Live blocks and bytes, of those that were allocated since this profiler began.
@@ -37,27 +37,27 @@ impl Profiler {
     }
 
     /// Begins a profile of stacks, which is written to `path`.
-    pub fn begin(&mut self, path: &Path) {
+    pub fn start_stacks(&mut self, path: &Path) {
         // The one before has to be gone: there is never more than one.
         self.current = None;
-        self.current = Some(dhat::Profiler::builder().file_name(path).trim_backtraces(Some(STACKS)).build());
+        self.current = Some(dhat::Profiler::builder().file_name(path).trim_backtraces(Some(MAX_STACK_FRAMES)).build());
     }
 
     /// Ends it, and counts again.
-    pub fn end(&mut self) {
+    pub fn stop_stacks(&mut self) {
         self.current = None;
-        self.current = Some(counting());
+        self.current = Some(counting_profiler());
     }
 }
 
 /// dhat takes a lock for each allocation. The first thread that has to wait for such a lock, which on a quiet machine may
 /// be never, makes a table that stays for good: two blocks and 1,056 bytes, which would be called a leak. Waiting for
 /// what does not come makes it now.
-fn make_the_table_of_waiting_threads() {
+fn preallocate_parking_table() {
     let nothing = Mutex::new(());
     let _ = Condvar::new().wait_for(&mut nothing.lock(), Duration::from_millis(1));
 }
 
-fn counting() -> dhat::Profiler {
-    dhat::Profiler::builder().testing().trim_backtraces(Some(COUNTING)).build()
+fn counting_profiler() -> dhat::Profiler {
+    dhat::Profiler::builder().testing().trim_backtraces(Some(COUNTING_FRAMES)).build()
 }

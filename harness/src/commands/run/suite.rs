@@ -32,7 +32,7 @@ pub(super) struct Args {
 
 /// What they amount to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Chosen {
+pub(super) struct ResolvedSuite {
     /// The seeds, at least one.
     pub(super) seeds: Vec<u64>,
     /// The shard that runs here, and of how many.
@@ -48,20 +48,27 @@ impl Args {
     }
 
     /// Works them out. `any` is the seed where none is named, and `options` are those that change what is measured.
-    pub(super) fn chosen(&self, scenarios: &[Scenario], any: u64, options: Vec<String>) -> Result<Chosen, Failure> {
+    pub(super) fn resolve(
+        &self,
+        scenarios: &[Scenario],
+        any: u64,
+        options: Vec<String>,
+    ) -> Result<ResolvedSuite, Failure> {
         let index = env::var(INDEX_VARIABLE).ok();
-        self.with_index(scenarios, any, options, index.as_deref()).map_err(|error| Failure::usage(&error))
+        self.resolve_with_index(scenarios, any, options, index.as_deref()).map_err(|error| Failure::usage(&error))
     }
 
-    fn with_index(
+    fn resolve_with_index(
         &self,
         scenarios: &[Scenario],
         any: u64,
         options: Vec<String>,
         index: Option<&str>,
-    ) -> Result<Chosen, String> {
-        let seeds = self.all_seeds(any)?;
-        if let Some(double) = doubled(scenarios.iter().map(|scenario| scenario.name)).filter(|_| !self.is_plain()) {
+    ) -> Result<ResolvedSuite, String> {
+        let seeds = self.resolve_seeds(any)?;
+        if let Some(double) =
+            first_duplicate(scenarios.iter().map(|scenario| scenario.name)).filter(|_| !self.is_plain())
+        {
             return Err(format!(
                 "the scenario {double} is named twice; for more of it, give it more seeds (--seeds N)"
             ));
@@ -71,11 +78,11 @@ impl Args {
             self.shard.map(|shard| shard.resolve_number(index)).transpose().map_err(|error| error.to_string())?;
         let costs: Vec<(&str, u64)> = scenarios.iter().map(|scenario| (scenario.name, scenario.cost())).collect();
         let units = suite::assign_units(&costs, &seeds, of);
-        Ok(Chosen { seeds, shard: number.map(|number| (number, of)), units, options })
+        Ok(ResolvedSuite { seeds, shard: number.map(|number| (number, of)), units, options })
     }
 
-    fn all_seeds(&self, any: u64) -> Result<Vec<u64>, String> {
-        if let Some(double) = doubled(self.seed.iter()) {
+    fn resolve_seeds(&self, any: u64) -> Result<Vec<u64>, String> {
+        if let Some(double) = first_duplicate(self.seed.iter()) {
             return Err(format!("the seed {double} is named twice"));
         }
         match (self.seed.as_slice(), self.seeds) {
@@ -99,14 +106,14 @@ impl Args {
     }
 }
 
-impl Chosen {
+impl ResolvedSuite {
     /// The first seed: that of the controls.
-    pub(super) fn first(&self) -> u64 {
+    pub(super) fn first_seed(&self) -> u64 {
         self.seeds.first().copied().unwrap_or_default()
     }
 
     /// What runs here: scenarios, with their seed where there are several.
-    pub(super) fn here(&self, scenarios: &[Scenario]) -> Vec<(Scenario, Option<u64>)> {
+    pub(super) fn units_here(&self, scenarios: &[Scenario]) -> Vec<(Scenario, Option<u64>)> {
         let several = self.seeds.len() > 1;
         let is_here = |unit: &&Unit| self.shard.is_none_or(|(number, _)| unit.shard == number);
         let pairs = scenarios.iter().flat_map(|scenario| self.seeds.iter().map(move |&seed| (scenario, seed)));
@@ -120,7 +127,7 @@ impl Chosen {
     }
 
     /// Says in the run what it is a part of.
-    pub(super) fn told(&self, mut run: Run) -> Run {
+    pub(super) fn tag_with_suite(&self, mut run: Run) -> Run {
         if let Some((number, shards)) = self.shard {
             run.environment.command = shard::with_shard_number(&run.environment.command, number);
             let part = Part { shard: number, environment: run.environment.clone(), file: None, refused: None };
@@ -131,7 +138,7 @@ impl Chosen {
     }
 }
 
-fn doubled<T: Ord + Copy>(all: impl Iterator<Item = T>) -> Option<T> {
+fn first_duplicate<T: Ord + Copy>(all: impl Iterator<Item = T>) -> Option<T> {
     let mut seen = BTreeSet::new();
     all.into_iter().find(|one| !seen.insert(*one))
 }
@@ -140,10 +147,10 @@ fn doubled<T: Ord + Copy>(all: impl Iterator<Item = T>) -> Option<T> {
 mod tests {
     use super::*;
 
-    fn chosen(seed: &[u64], seeds: Option<u64>, shard: Option<&str>) -> Result<Chosen, String> {
+    fn chosen(seed: &[u64], seeds: Option<u64>, shard: Option<&str>) -> Result<ResolvedSuite, String> {
         let args = Args { seed: seed.to_vec(), seeds, shard: shard.map(|text| text.parse().unwrap()) };
         let scenarios = ["restarts", "bodies"].map(|name| Scenario::by_name(name).unwrap());
-        args.with_index(&scenarios, 99, Vec::new(), None)
+        args.resolve_with_index(&scenarios, 99, Vec::new(), None)
     }
 
     #[test]
@@ -172,7 +179,7 @@ mod tests {
     fn a_scenario_that_is_named_twice_would_be_one_unit_twice() {
         let args = Args { seed: vec![1], seeds: Some(2), shard: None };
         let scenarios = ["tools", "tools"].map(|name| Scenario::by_name(name).unwrap());
-        assert!(args.with_index(&scenarios, 1, Vec::new(), None).unwrap_err().contains("tools is named twice"));
+        assert!(args.resolve_with_index(&scenarios, 1, Vec::new(), None).unwrap_err().contains("tools is named twice"));
     }
 
     #[test]
@@ -181,7 +188,7 @@ mod tests {
         let mut all: Vec<(&str, Option<u64>)> = Vec::new();
         for number in 1..=5 {
             let chosen = chosen(&[], Some(2), Some(&format!("{number}/5"))).unwrap();
-            all.extend(chosen.here(&scenarios).iter().map(|(scenario, seed)| (scenario.name, *seed)));
+            all.extend(chosen.units_here(&scenarios).iter().map(|(scenario, seed)| (scenario.name, *seed)));
         }
         all.sort_unstable();
         assert_eq!(all, [("bodies", Some(1)), ("bodies", Some(2)), ("restarts", Some(1)), ("restarts", Some(2))]);

@@ -11,8 +11,8 @@ use crate::assignment::Assignment;
 use crate::driver;
 use crate::event::{Listener, Subject};
 use crate::load::endpoint::{Endpoint, Strictness};
+use crate::load::reply_format::Mix;
 use crate::load::script::Script;
-use crate::load::want::Mix;
 use crate::load::{Load, Shape};
 use leakgate_judge::sample::{GrowthUnit, Outside, Plan, TargetRun};
 

@@ -52,7 +52,7 @@ impl ExternalTarget {
         let shape = Shape { connections: 1, streamed, json, ..self.assignment.shape() };
         let mut load = self.assignment.load(shape);
         self.asked += 1;
-        self.watch.watch_during(load.batch(1)).await.map_err(|own| self.failure(own.message(self.asked)))?;
+        self.watch.watch_during(load.run_batch(1)).await.map_err(|own| self.failure(own.message(self.asked)))?;
         load.close().await;
         let counts = load.counts();
         let problem = || counts.notes.first().cloned().unwrap_or_default();

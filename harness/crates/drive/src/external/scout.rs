@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use process_tree;
 
 use super::cli_check::CliCheck;
-use crate::probe::tree::{Scope, cgroup};
+use crate::probe::tree::{Scope, cgroup_pids};
 
 /// A process that is younger than this may still become another program at any moment.
 const YOUNG: Duration = Duration::from_millis(100);
@@ -86,7 +86,7 @@ fn look(scope: &Scope, check: &Mutex<CliCheck>, pace: Pace, stop: &AtomicBool) {
 
 fn pids(scope: &Scope) -> Vec<u32> {
     match scope {
-        Scope::Cgroup(folder) => cgroup(folder),
+        Scope::Cgroup(folder) => cgroup_pids(folder),
         Scope::Marked(root, _) | Scope::Tree(root) => {
             let below = process_tree::descendants(root.cast_signed()).into_iter().map(i32::unsigned_abs);
             std::iter::once(*root).chain(below).collect()

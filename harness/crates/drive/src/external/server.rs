@@ -26,7 +26,7 @@ use crate::real_cli;
 use crate::target::TargetError;
 use crate::target::folder::Folder;
 use crate::target::tail::Tail;
-use crate::watchdog::Guarded;
+use crate::watchdog::WatchedFolder;
 
 /// Between two questions whether it is ready.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -52,7 +52,7 @@ struct Own {
     folder: Folder,
     withheld: Vec<OsString>,
     /// Holds the mock under the CLI's name, for the PATH.
-    _programs: Guarded,
+    _programs: WatchedFolder,
 }
 
 /// The remains of a server that leakgate stopped.
@@ -157,7 +157,7 @@ impl Server {
     fn probe(&self) -> Result<Probe, TargetError> {
         let cli = self.settings.cli.clone();
         let folder = self.own.as_ref().map(|own| own.folder.path().to_owned());
-        Probe::outside(self.pid, self.scope(), folder, cli)
+        Probe::new_external(self.pid, self.scope(), folder, cli)
             .map_err(|error| TargetError::Probe { what: error.to_string() })
     }
 
@@ -234,7 +234,7 @@ impl Server {
 impl Own {
     fn start(started: &Started, settings: &Settings, mock: &Path) -> Result<Self, TargetError> {
         let folder = Folder::new().map_err(|source| TargetError::Folder { source })?;
-        let programs = Guarded::new("leakgate-bin-").map_err(|source| TargetError::Folder { source })?;
+        let programs = WatchedFolder::new("leakgate-bin-").map_err(|source| TargetError::Folder { source })?;
         let mut path = std::env::var_os("PATH").unwrap_or_default();
         let withheld = settings.withheld();
         if settings.mock == Mock::Mock {
@@ -262,7 +262,9 @@ impl Own {
         }
         if settings.mock == Mock::Mock {
             command.envs(
-                real_cli::dead_end().into_iter().filter(|(name, _)| !started.keep_env.iter().any(|kept| kept == name)),
+                real_cli::dead_end_variables()
+                    .into_iter()
+                    .filter(|(name, _)| !started.keep_env.iter().any(|kept| kept == name)),
             );
         }
         let keep = started.home == Home::Keep;

@@ -316,7 +316,7 @@ impl Settings {
     #[must_use]
     pub fn withheld(&self) -> Vec<OsString> {
         let Origin::Started(started) = &self.origin else { return Vec::new() };
-        let mut names = secrets::variables();
+        let mut names = secrets::secret_variables();
         if started.home == Home::Private {
             names.extend(std::env::vars_os().map(|(name, _)| name).filter(|name| secrets::is_part_of_home(name)));
         }

@@ -45,7 +45,7 @@ pub(super) async fn settle(server: &Server, watch: &mut Watch) -> Result<Values,
 
 fn read(watch: &mut Watch) -> Values {
     watch.read_tree();
-    watch.probe.counts()
+    watch.probe.read_counts()
 }
 
 fn describe_difference(before: &Values, now: &Values) -> String {

@@ -26,13 +26,13 @@ async fn left_by_sigkill(assignment: &ExternalAssignment) -> Result<Vec<String>,
     let mut load = assignment.load(assignment.shape());
     let asked = 2 * assignment.settings.load.concurrency;
     let own = |own: OwnCli| TargetError::OwnCli { what: own.message(asked) };
-    watch.watch_during(load.batch(asked)).await.map_err(own)?;
+    watch.watch_during(load.run_batch(asked)).await.map_err(own)?;
     load.close().await;
     let tree = watch.read_tree();
-    let answers = listener::of(&tree, assignment.settings.url.address).unwrap_or(server.pid());
+    let answers = listener::listening_process(&tree, assignment.settings.url.address).unwrap_or(server.pid());
     // The folder stays until the orphans are cleared: they are found by their environment, which names it.
     let folder = server.kill(answers).await;
-    let left = orphans::clear(&mut watch.probe).await;
+    let left = orphans::clear_tree(&mut watch.probe).await;
     drop(folder);
     Ok(left)
 }

@@ -63,7 +63,7 @@ impl Target for ExternalTarget {
     async fn prove_identity(&mut self) -> Result<(), Outcome> {
         // A launcher (a shell, npm, uv) may have started the process that listens.
         let tree = self.watch.read_tree();
-        self.answers = listener::of(&tree, self.settings().url.address).unwrap_or(self.answers);
+        self.answers = listener::listening_process(&tree, self.settings().url.address).unwrap_or(self.answers);
         self.watch.probe.set_server(self.answers);
         self.prove_mock().await
     }
@@ -97,7 +97,7 @@ impl Target for ExternalTarget {
     }
 
     async fn run_load(&mut self, load: &mut Load, requests: u64) -> Result<(), Outcome> {
-        if let Err(own) = self.watch.watch_during(load.batch(requests)).await {
+        if let Err(own) = self.watch.watch_during(load.run_batch(requests)).await {
             return Err(self.own_cli(&own, load));
         }
         if let Some(what) = self.server.describe_exit() {
@@ -131,7 +131,7 @@ impl Target for ExternalTarget {
         let values = settle(&self.server, &mut self.watch).await.map_err(|moving| Outcome::NotSettled { moving })?;
         let tree = self.watch.read_tree();
         // The tasks in it could only be told by the server itself.
-        Ok(Rest { restarts, values, details: self.watch.probe.details(&tree, BTreeMap::new()) })
+        Ok(Rest { restarts, values, details: self.watch.probe.read_details(&tree, BTreeMap::new()) })
     }
 
     fn count_steps(&self, restarts: u64, requests: u64) -> u64 {
@@ -158,8 +158,8 @@ impl Target for ExternalTarget {
             ..Ended::default()
         };
         let Some(stopped) = self.server.stop().await else { return ended };
-        ended.orphans = Some(orphans::clear(&mut self.watch.probe).await);
-        ended.left = Some(files::below(stopped.folder.path()));
+        ended.orphans = Some(orphans::clear_tree(&mut self.watch.probe).await);
+        ended.left = Some(files::list_below(stopped.folder.path()));
         if !stopped.in_time {
             let seconds = self.assignment.settings.stop_deadline.as_secs();
             let what = format!("it did not end within {seconds} s after SIGTERM, and was killed\n{}", stopped.output);
@@ -201,7 +201,7 @@ impl ExternalTarget {
 
     /// The end of the run, for a CLI of the server's own.
     pub(super) fn own_cli(&self, own: &OwnCli, load: &Load) -> Outcome {
-        self.failure(own.message(self.asked + load.sent()))
+        self.failure(own.message(self.asked + load.requests_sent()))
     }
 }
 

@@ -79,7 +79,7 @@ impl Watch {
 
     /// Looks once.
     pub(super) fn read_tree(&mut self) -> Tree {
-        let tree = self.probe.tree();
+        let tree = self.probe.read_tree();
         self.seen.extend(tree.cli.iter().copied());
         // A file that is not there yet, or is just being written, says nothing; the next look will.
         let count = self.counter.as_ref().and_then(|path| fs::read_to_string(path).ok()?.trim().parse().ok());
@@ -136,7 +136,7 @@ impl Watch {
     /// A reading of the memory, after so many requests.
     pub(super) fn read_memory(&mut self, requests: u64) -> TracePoint {
         let tree = self.read_tree();
-        let reading = self.probe.memory(&tree).reading(self.restart_count(), requests);
+        let reading = self.probe.read_memory(&tree).trace_point(self.restart_count(), requests);
         self.bounds.raise_to(&reading);
         reading
     }

@@ -4,55 +4,55 @@
 //! because the text without the marks has to be one of the recording's.
 
 use crate::load::reply::{Kind, Reply};
+use crate::load::reply_format::{ExactReply, ReplyFormat};
 use crate::load::script::Script;
-use crate::load::want::{Said, Want};
-use crate::load::{Ask, Ending};
+use crate::load::{ChatRequest, RequestOutcome};
 use leakgate_judge::text::truncate;
 use leakgate_session::mark::{MarkError, find_in_reply, strip_marks};
 
 /// Judges what the reply to a request said.
 #[must_use]
-pub fn said(said: &Said, ask: &Ask, script: &Script) -> Ending {
-    match ask.want {
-        Want::Text => reply(&said.text, &ask.mark, script),
-        want => want.judge(said, &ask.mark),
+pub fn judge_exact(reply: &ExactReply, request: &ChatRequest, script: &Script) -> RequestOutcome {
+    match request.format {
+        ReplyFormat::Text => judge_text(&reply.text, &request.mark, script),
+        format => format.judge_reply(reply, &request.mark),
     }
 }
 
 /// Judges the reply of a server that is not ours: it may be of any kind and say anything, as long as every mark in it is its
 /// own.
 #[must_use]
-pub fn marked(reply: &Reply, mark: &str) -> Ending {
+pub fn judge_marks(reply: &Reply, mark: &str) -> RequestOutcome {
     let found: Vec<&str> = reply.strings().flat_map(find_in_reply).map(|name| name.trim_start_matches('/')).collect();
     let bytes = reply.content_bytes() as u64;
     match (found.iter().find(|&&name| name != mark), reply.kind()) {
-        (Some(foreign), _) => Ending::MixedUp(format!("it carries the mark {foreign} of another request")),
-        (None, Kind::Text) if found.is_empty() => Ending::Unmarked(bytes),
-        (None, Kind::Text) => Ending::Complete(bytes),
-        (None, kind) => Ending::NoText(kind, bytes),
+        (Some(foreign), _) => RequestOutcome::MixedUp(format!("it carries the mark {foreign} of another request")),
+        (None, Kind::Text) if found.is_empty() => RequestOutcome::Unmarked(bytes),
+        (None, Kind::Text) => RequestOutcome::Complete(bytes),
+        (None, kind) => RequestOutcome::NoText(kind, bytes),
     }
 }
 
 /// Judges the whole `text` of the reply to the request with `mark`.
 #[must_use]
-pub fn reply(text: &str, mark: &str, script: &Script) -> Ending {
-    Ending::MixedUp(match strip_marks(text, mark) {
-        Ok(text) if script.is_reply(&text) => return Ending::Complete(text.len() as u64),
-        Ok(text) => format!("its text is none of the recording's: {}", shorten(&text)),
+pub fn judge_text(text: &str, mark: &str, script: &Script) -> RequestOutcome {
+    RequestOutcome::MixedUp(match strip_marks(text, mark) {
+        Ok(text) if script.is_reply(&text) => return RequestOutcome::Complete(text.len() as u64),
+        Ok(text) => format!("its text is none of the recording's: {}", excerpt(&text)),
         Err(MarkError::Foreign(other)) => format!("it carries the mark {other} of another request"),
-        Err(MarkError::Missing(text)) => format!("it lacks its own mark: {}", shorten(&text)),
-        Err(MarkError::Cut(text)) => format!("it is cut: it ends with {}", shorten_front(&text)),
-        Err(MarkError::Trailing(more)) => format!("it goes on after its end mark: {}", shorten(&more)),
+        Err(MarkError::Missing(text)) => format!("it lacks its own mark: {}", excerpt(&text)),
+        Err(MarkError::Cut(text)) => format!("it is cut: it ends with {}", excerpt_end(&text)),
+        Err(MarkError::Trailing(more)) => format!("it goes on after its end mark: {}", excerpt(&more)),
     })
 }
 
 /// The start of `text`, for a message.
 #[must_use]
-pub fn shorten(text: &str) -> String {
+pub fn excerpt(text: &str) -> String {
     format!("{:?}", truncate(text, 120))
 }
 
-fn shorten_front(text: &str) -> String {
+fn excerpt_end(text: &str) -> String {
     let skipped = text.chars().count().saturating_sub(40);
     let end: String = text.chars().skip(skipped).collect();
     format!("{end:?}")
@@ -64,20 +64,20 @@ mod tests {
 
     const MARK: &str = "00c0ffee";
 
-    fn check(text: &str) -> Ending {
-        reply(text, MARK, &Script::new(vec!["q".to_owned()], vec!["one ⟦two⟧".to_owned(), String::new()]))
+    fn check(text: &str) -> RequestOutcome {
+        judge_text(text, MARK, &Script::new(vec!["q".to_owned()], vec!["one ⟦two⟧".to_owned(), String::new()]))
     }
 
     fn is_mixed_up(text: &str, why: &str) {
         match check(text) {
-            Ending::MixedUp(what) => assert!(what.contains(why), "{what}"),
+            RequestOutcome::MixedUp(what) => assert!(what.contains(why), "{what}"),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn a_marked_reply_of_the_recording_is_complete() {
-        assert_eq!(check("⟦00c0ffee⟧one ⟦00c0ffee⟧⟦two⟧⟦/00c0ffee⟧"), Ending::Complete(13));
+        assert_eq!(check("⟦00c0ffee⟧one ⟦00c0ffee⟧⟦two⟧⟦/00c0ffee⟧"), RequestOutcome::Complete(13));
     }
 
     #[test]
@@ -90,21 +90,21 @@ mod tests {
     fn a_reply_of_another_server_may_say_anything_but_another_mark() {
         let said = |message: serde_json::Value| {
             let body = serde_json::json!({"choices": [{"message": message, "finish_reason": "stop"}]});
-            marked(&Reply::from_completion(&body).unwrap(), MARK)
+            judge_marks(&Reply::from_completion(&body).unwrap(), MARK)
         };
         let text = |text: &str| said(serde_json::json!({"content": text}));
-        assert_eq!(text("Well: ⟦00c0ffee⟧one"), Ending::Complete(23));
-        assert_eq!(text("one"), Ending::Unmarked(3));
-        assert!(matches!(text("⟦00c0ffee⟧one⟦/deadbeef⟧"), Ending::MixedUp(_)));
+        assert_eq!(text("Well: ⟦00c0ffee⟧one"), RequestOutcome::Complete(23));
+        assert_eq!(text("one"), RequestOutcome::Unmarked(3));
+        assert!(matches!(text("⟦00c0ffee⟧one⟦/deadbeef⟧"), RequestOutcome::MixedUp(_)));
         let refused = |refusal: &str| said(serde_json::json!({"content": null, "refusal": refusal}));
-        assert_eq!(refused("I can't."), Ending::NoText(Kind::Refusal, 8));
-        assert!(matches!(refused("⟦deadbeef⟧I can't."), Ending::MixedUp(_)));
+        assert_eq!(refused("I can't."), RequestOutcome::NoText(Kind::Refusal, 8));
+        assert!(matches!(refused("⟦deadbeef⟧I can't."), RequestOutcome::MixedUp(_)));
         let calls = |mark: &str| {
             let arguments = format!("{{\"owner\": \"⟦{mark}⟧\"}}");
             said(serde_json::json!({"tool_calls": [{"id": "a", "function": {"name": "f", "arguments": arguments}}]}))
         };
-        assert!(matches!(calls(MARK), Ending::NoText(Kind::ToolCalls, _)));
-        assert!(matches!(calls("deadbeef"), Ending::MixedUp(_)));
+        assert!(matches!(calls(MARK), RequestOutcome::NoText(Kind::ToolCalls, _)));
+        assert!(matches!(calls("deadbeef"), RequestOutcome::MixedUp(_)));
     }
 
     #[test]

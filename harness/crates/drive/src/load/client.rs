@@ -17,14 +17,14 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::load::endpoint::{Endpoint, Strictness};
 use crate::load::reply::Reply;
+use crate::load::reply_format::{Call, ExactReply};
 use crate::load::script::Script;
 use crate::load::sse::Stream;
-use crate::load::want::{Call, Said};
-use crate::load::{Ask, Ending, check};
+use crate::load::{ChatRequest, RequestOutcome, check};
 use leakgate_session::mark;
 
 /// The longest reply accepted, in bytes.
-const MAX_BODY: usize = 64 << 20;
+const MAX_BODY_BYTES: usize = 64 << 20;
 
 /// A client of a server. Dropping it closes its connection.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ struct Function {
 }
 
 impl Client {
-    /// A client of the server at `endpoint`, not connected yet; a request without an ending after `deadline` is lost.
+    /// A client of the server at `endpoint`, not connected yet; a request without an outcome after `deadline` is lost.
     #[must_use]
     pub fn new(endpoint: Arc<Endpoint>, deadline: Duration) -> Self {
         Self { endpoint, deadline, connection: None, refused: false }
@@ -94,20 +94,20 @@ impl Client {
     }
 
     /// Sends one request and follows its reply to the end.
-    pub async fn request(&mut self, ask: &Ask, script: &Script) -> Ending {
+    pub async fn send_and_judge(&mut self, request: &ChatRequest, script: &Script) -> RequestOutcome {
         let deadline = Instant::now() + self.deadline;
-        let ended = timeout_at(deadline, self.exchange(ask, script)).await;
-        let ending = ended.unwrap_or_else(|_| Ending::Lost(format!("no ending within {:?}", self.deadline)));
-        if matches!(ending, Ending::Lost(_) | Ending::Cancelled) {
+        let ended = timeout_at(deadline, self.exchange(request, script)).await;
+        let outcome = ended.unwrap_or_else(|_| RequestOutcome::Lost(format!("no ending within {:?}", self.deadline)));
+        if matches!(outcome, RequestOutcome::Lost(_) | RequestOutcome::Cancelled) {
             self.close().await;
         }
-        ending
+        outcome
     }
 
-    async fn exchange(&mut self, ask: &Ask, script: &Script) -> Ending {
-        let response = match self.send(ask, script).await {
+    async fn exchange(&mut self, request: &ChatRequest, script: &Script) -> RequestOutcome {
+        let response = match self.send_with_retry(request, script).await {
             Ok(response) => response,
-            Err(what) => return Ending::Lost(what),
+            Err(what) => return RequestOutcome::Lost(what),
         };
         let status = response.status();
         let is_stream = response
@@ -115,22 +115,22 @@ impl Client {
             .get(header::CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         // Some servers stream whatever they are asked for.
-        let may_stream = ask.stream || self.endpoint.strictness == Strictness::Marks;
+        let may_stream = request.stream || self.endpoint.strictness == Strictness::Marks;
         if status == StatusCode::OK && may_stream && is_stream {
-            return self.follow(response.into_body(), ask, script).await;
+            return self.judge_stream(response.into_body(), request, script).await;
         }
-        match Limited::new(response.into_body(), MAX_BODY).collect().await {
-            Ok(body) => self.whole(status, &body.to_bytes(), ask, script),
-            Err(error) => Ending::Lost(format!("the connection ended in the middle of the reply: {error}")),
+        match Limited::new(response.into_body(), MAX_BODY_BYTES).collect().await {
+            Ok(body) => self.judge_body(status, &body.to_bytes(), request, script),
+            Err(error) => RequestOutcome::Lost(format!("the connection ended in the middle of the reply: {error}")),
         }
     }
 
     /// Sends the request; again on a new connection where the server had closed the old one before it could be sent.
-    async fn send(&mut self, ask: &Ask, script: &Script) -> Result<Response<Incoming>, String> {
-        let body = body(&self.endpoint, ask, script);
+    async fn send_with_retry(&mut self, request: &ChatRequest, script: &Script) -> Result<Response<Incoming>, String> {
+        let body = request_body(&self.endpoint, request, script);
         for last in [false, true] {
-            let request = request(&self.endpoint, body.clone())?;
-            match self.connected().await?.sender.send_request(request).await {
+            let request = build_request(&self.endpoint, body.clone())?;
+            match self.ensure_connected().await?.sender.send_request(request).await {
                 Ok(response) => return Ok(response),
                 Err(error) if error.is_canceled() && !last => self.close().await,
                 Err(error) => return Err(format!("no response: {error}")),
@@ -139,7 +139,7 @@ impl Client {
         Err("no response".to_owned())
     }
 
-    async fn connected(&mut self) -> Result<&mut Connection, String> {
+    async fn ensure_connected(&mut self) -> Result<&mut Connection, String> {
         let is_open = match &mut self.connection {
             Some(connection) => connection.sender.ready().await.is_ok(),
             None => false,
@@ -151,29 +151,32 @@ impl Client {
             Some(connection) => Ok(connection),
             slot => {
                 self.refused = true;
-                let connection = connect(&self.endpoint).await?;
+                let connection = open_connection(&self.endpoint).await?;
                 self.refused = false;
                 Ok(slot.insert(connection))
             }
         }
     }
 
-    fn whole(&self, status: StatusCode, body: &Bytes, ask: &Ask, script: &Script) -> Ending {
+    fn judge_body(&self, status: StatusCode, body: &Bytes, request: &ChatRequest, script: &Script) -> RequestOutcome {
         if status != StatusCode::OK {
-            return Ending::Error(format!("{status}: {}", check::shorten(&String::from_utf8_lossy(body))));
+            return RequestOutcome::Error(format!("{status}: {}", check::excerpt(&String::from_utf8_lossy(body))));
         }
         if self.endpoint.strictness == Strictness::Marks {
-            return whole_of_any_kind(body, ask);
+            return judge_lenient_body(body, request);
         }
         let completion = serde_json::from_slice::<Completion>(body).ok();
         let choice = completion.and_then(|completion| completion.choices.into_iter().next());
         match choice.filter(|choice| choice.message.content.is_some() || choice.message.tool_calls.is_some()) {
-            Some(choice) => check::said(&Said::from(choice), ask, script),
-            None => Ending::MixedUp(format!("it is no completion: {}", check::shorten(&String::from_utf8_lossy(body)))),
+            Some(choice) => check::judge_exact(&ExactReply::from(choice), request, script),
+            None => RequestOutcome::MixedUp(format!(
+                "it is no completion: {}",
+                check::excerpt(&String::from_utf8_lossy(body))
+            )),
         }
     }
 
-    async fn follow(&self, mut body: Incoming, ask: &Ask, script: &Script) -> Ending {
+    async fn judge_stream(&self, mut body: Incoming, request: &ChatRequest, script: &Script) -> RequestOutcome {
         let mut stream = Stream::new(self.endpoint.strictness == Strictness::Marks);
         let mut length = 0;
         while let Some(frame) = body.frame().await {
@@ -181,27 +184,29 @@ impl Client {
                 Ok(frame) => frame,
                 // After an error event nothing more is owed.
                 Err(error) if stream.error.is_none() => {
-                    return Ending::Lost(format!("the connection ended in the middle of the stream: {error}"));
+                    return RequestOutcome::Lost(format!("the connection ended in the middle of the stream: {error}"));
                 }
                 Err(_) => break,
             };
             let Ok(data) = frame.into_data() else { continue };
             length += data.len();
             stream.feed(&data);
-            if length > MAX_BODY {
-                return Ending::MixedUp(format!("it is longer than {MAX_BODY} bytes"));
+            if length > MAX_BODY_BYTES {
+                return RequestOutcome::MixedUp(format!("it is longer than {MAX_BODY_BYTES} bytes"));
             }
-            if ask.leave_after.is_some_and(|pieces| stream.pieces >= pieces) && !stream.done {
-                return Ending::Cancelled;
+            if request.leave_after.is_some_and(|pieces| stream.pieces >= pieces) && !stream.done {
+                return RequestOutcome::Cancelled;
             }
         }
         stream.end();
         match stream {
-            Stream { error: Some(error), .. } => Ending::Error(error),
-            stream if !stream.has_ended() => Ending::MixedUp("the stream is cut: it ends without [DONE]".to_owned()),
+            Stream { error: Some(error), .. } => RequestOutcome::Error(error),
+            stream if !stream.has_ended() => {
+                RequestOutcome::MixedUp("the stream is cut: it ends without [DONE]".to_owned())
+            }
             Stream { said, reply, .. } => match self.endpoint.strictness {
-                Strictness::Exact => check::said(&said, ask, script),
-                Strictness::Marks => check::marked(&reply, &ask.mark),
+                Strictness::Exact => check::judge_exact(&said, request, script),
+                Strictness::Marks => check::judge_marks(&reply, &request.mark),
             },
         }
     }
@@ -209,18 +214,18 @@ impl Client {
 
 /// A whole reply in any form that the API allows. What is no JSON is a reply that was cut; what is JSON and no completion is
 /// an error, whatever its status says.
-fn whole_of_any_kind(body: &Bytes, ask: &Ask) -> Ending {
-    let start = || check::shorten(&String::from_utf8_lossy(body));
+fn judge_lenient_body(body: &Bytes, request: &ChatRequest) -> RequestOutcome {
+    let start = || check::excerpt(&String::from_utf8_lossy(body));
     match serde_json::from_slice::<Value>(body) {
-        Err(error) => Ending::MixedUp(format!("it is cut, or no JSON ({error}): {}", start())),
+        Err(error) => RequestOutcome::MixedUp(format!("it is cut, or no JSON ({error}): {}", start())),
         Ok(value) => match Reply::from_completion(&value) {
-            Some(reply) => check::marked(&reply, &ask.mark),
-            None => Ending::Error(format!("it is no completion: {}", start())),
+            Some(reply) => check::judge_marks(&reply, &request.mark),
+            None => RequestOutcome::Error(format!("it is no completion: {}", start())),
         },
     }
 }
 
-async fn connect(endpoint: &Endpoint) -> Result<Connection, String> {
+async fn open_connection(endpoint: &Endpoint) -> Result<Connection, String> {
     let stream = TcpStream::connect(endpoint.address).await.map_err(|error| format!("cannot connect: {error}"))?;
     stream.set_nodelay(true).map_err(|error| format!("cannot connect: {error}"))?;
     let (sender, connection) =
@@ -233,20 +238,20 @@ async fn connect(endpoint: &Endpoint) -> Result<Connection, String> {
     Ok(Connection { sender, driver })
 }
 
-fn body(endpoint: &Endpoint, ask: &Ask, script: &Script) -> Bytes {
-    let filler = "filler ".repeat(ask.filler / 7);
-    let prompt = script.prompt(ask.number);
-    let content = format!("{filler}{prompt}\n{}{}", mark::prompt_tag(&ask.mark), ask.want.word());
+fn request_body(endpoint: &Endpoint, request: &ChatRequest, script: &Script) -> Bytes {
+    let filler = "filler ".repeat(request.filler / 7);
+    let prompt = script.prompt(request.number);
+    let content = format!("{filler}{prompt}\n{}{}", mark::prompt_tag(&request.mark), request.format.mock_directive());
     let mut body = serde_json::json!({
         "model": endpoint.model,
         "messages": [{"role": "user", "content": content}],
-        "stream": ask.stream,
+        "stream": request.stream,
     });
-    ask.want.ask(&mut body);
+    request.format.add_to_body(&mut body);
     Bytes::from(body.to_string())
 }
 
-fn request(endpoint: &Endpoint, body: Bytes) -> Result<Request<Full<Bytes>>, String> {
+fn build_request(endpoint: &Endpoint, body: Bytes) -> Result<Request<Full<Bytes>>, String> {
     let mut request = Request::builder()
         .method(Method::POST)
         .uri(&endpoint.path)
@@ -258,7 +263,7 @@ fn request(endpoint: &Endpoint, body: Bytes) -> Result<Request<Full<Bytes>>, Str
     request.body(Full::new(body)).map_err(|error| format!("cannot build a request: {error}"))
 }
 
-impl From<Choice> for Said {
+impl From<Choice> for ExactReply {
     fn from(Choice { message, finish_reason }: Choice) -> Self {
         let calls = message.tool_calls.into_iter().flatten();
         let calls = calls.map(|ToolCall { id, function: Function { name, arguments } }| Call { id, name, arguments });

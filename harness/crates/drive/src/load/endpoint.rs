@@ -31,7 +31,7 @@ pub enum Strictness {
 impl Endpoint {
     /// Our server at `address`.
     #[must_use]
-    pub fn ours(address: SocketAddr) -> Self {
+    pub fn for_own_server(address: SocketAddr) -> Self {
         Self {
             address,
             host: address.to_string(),

@@ -54,10 +54,10 @@ impl Reply {
     pub(crate) fn add_chunk(&mut self, chunk: &Value) -> usize {
         let before = self.content_bytes();
         for (at, choice) in chunk.get("choices").and_then(Value::as_array).into_iter().flatten().enumerate() {
-            let index = position(choice, at);
+            let index = item_index(choice, at);
             for part in ["message", "delta"] {
                 if let Some(part) = choice.get(part) {
-                    self.add(&index, part);
+                    self.add_strings(&index, part);
                 }
             }
             let finish = choice.get("finish_reason").and_then(Value::as_str);
@@ -113,17 +113,17 @@ impl Reply {
         }
     }
 
-    fn add(&mut self, place: &str, value: &Value) {
+    fn add_strings(&mut self, place: &str, value: &Value) {
         match value {
             Value::String(text) => self.strings.entry(place.to_owned()).or_default().push_str(text),
             Value::Array(items) => {
                 for (at, item) in items.iter().enumerate() {
-                    self.add(&format!("{place}/{}", position(item, at)), item);
+                    self.add_strings(&format!("{place}/{}", item_index(item, at)), item);
                 }
             }
             Value::Object(fields) => {
                 for (name, field) in fields {
-                    self.add(&format!("{place}/{name}"), field);
+                    self.add_strings(&format!("{place}/{name}"), field);
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
@@ -132,12 +132,12 @@ impl Reply {
 }
 
 /// Pieces of a stream name the choice or the call that they belong to; where they don't, it is the one at this place.
-fn position(item: &Value, at: usize) -> String {
+fn item_index(item: &Value, at: usize) -> String {
     item.get("index").and_then(Value::as_u64).map_or_else(|| at.to_string(), |index| index.to_string())
 }
 
 /// Counts a reply of this kind.
-pub(super) fn count(kinds: &mut ReplyKinds, kind: Kind) {
+pub(super) fn count_kind(kinds: &mut ReplyKinds, kind: Kind) {
     let count = match kind {
         Kind::Text => return,
         Kind::Refusal => &mut kinds.refusals,

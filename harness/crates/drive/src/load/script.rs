@@ -30,12 +30,12 @@ impl Script {
     }
 
     /// The prompts and replies of a recording.
-    pub fn of(session: &Session) -> Result<Self, NothingToReplay> {
+    pub fn from_session(session: &Session) -> Result<Self, NothingToReplay> {
         let mut script = Self::default();
         for event in &session.events {
             match &event.what {
-                What::In(line) => script.prompts.extend(prompt(line)),
-                What::Out(line) => script.replies.extend(reply(line)),
+                What::In(line) => script.prompts.extend(prompt_text(line)),
+                What::Out(line) => script.replies.extend(result_text(line)),
                 What::Err(_) | What::Exit { .. } => {}
             }
         }
@@ -59,14 +59,14 @@ impl Script {
 }
 
 /// The text of a user message; commands of the CLI are none.
-fn prompt(line: &str) -> Option<String> {
+fn prompt_text(line: &str) -> Option<String> {
     let line: Value = serde_json::from_str(line).ok()?;
     let content = line.pointer("/message/content").filter(|_| line["type"] == "user")?.as_str()?;
     (!content.starts_with('/')).then(|| content.to_owned())
 }
 
 /// The text of a result that is no error.
-fn reply(line: &str) -> Option<String> {
+fn result_text(line: &str) -> Option<String> {
     let line: Value = serde_json::from_str(line).ok()?;
     let is_reply = line["type"] == "result" && line["is_error"] == false && line["num_turns"] != 0;
     line.get("result").filter(|_| is_reply)?.as_str().map(str::to_owned)
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn the_ten_turns_have_ten_prompts_and_their_replies() {
         for version in ["2.1.330", "2.1.19"] {
-            let script = Script::of(&recording::load(&format!("{version}/ten-turns")).unwrap()).unwrap();
+            let script = Script::from_session(&recording::load(&format!("{version}/ten-turns")).unwrap()).unwrap();
             assert_eq!((script.prompts.len(), script.replies.len()), (10, 10), "{version}");
             assert!(script.prompt(10).contains("Extract the entities"));
         }
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_recording_without_a_reply_is_refused() {
-        let refused = Script::of(&recording::load("bad-flag").unwrap()).unwrap_err();
+        let refused = Script::from_session(&recording::load("bad-flag").unwrap()).unwrap_err();
         assert!(refused.to_string().contains("bad-flag"));
     }
 }

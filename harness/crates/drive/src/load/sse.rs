@@ -4,19 +4,19 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::load::reply::Reply;
-use crate::load::want::{Call, Said};
+use crate::load::reply_format::{Call, ExactReply};
 
 /// The longest event accepted, in bytes.
-const MAX_EVENT: usize = 1 << 20;
+const MAX_EVENT_BYTES: usize = 1 << 20;
 /// More calls are not accepted.
-const MOST_CALLS: usize = 100;
+const MAX_CALLS: usize = 100;
 
 /// What has come of a stream.
 #[derive(Debug, Default)]
 pub struct Stream {
     pending: Vec<u8>,
     /// What all pieces said, of a stream that is read strictly.
-    pub said: Said,
+    pub said: ExactReply,
     /// The same of a lenient one, in whatever form it came.
     pub reply: Reply,
     /// How many pieces carried text or arguments.
@@ -82,11 +82,11 @@ impl Stream {
         while let Some((length, end)) = blank_line(&self.pending[start..]) {
             let event = String::from_utf8_lossy(&self.pending[start..start + length]).into_owned();
             start += length + end;
-            self.event(&event);
+            self.handle_event(&event);
         }
         self.pending.drain(..start);
-        if self.pending.len() > MAX_EVENT {
-            self.fail(format!("an event is longer than {MAX_EVENT} bytes"));
+        if self.pending.len() > MAX_EVENT_BYTES {
+            self.set_error(format!("an event is longer than {MAX_EVENT_BYTES} bytes"));
             self.pending.clear();
         }
     }
@@ -95,78 +95,78 @@ impl Stream {
     pub fn end(&mut self) {
         if self.lenient && !self.done {
             let rest = std::mem::take(&mut self.pending);
-            self.event(&String::from_utf8_lossy(&rest));
+            self.handle_event(&String::from_utf8_lossy(&rest));
         }
     }
 
-    fn event(&mut self, event: &str) {
+    fn handle_event(&mut self, event: &str) {
         let lines: Vec<&str> =
             event.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim_start).collect();
         let is_error = |line: &str| line.strip_prefix("event:").is_some_and(|name| name.trim() == "error");
         if self.lenient && event.lines().any(is_error) {
-            return self.fail(lines.join("\n"));
+            return self.set_error(lines.join("\n"));
         }
         // The lines of one event are one text; some servers put several events into it instead.
         let whole = lines.join("\n");
         if self.lenient && lines.len() > 1 && serde_json::from_str::<Value>(&whole).is_ok() {
-            return self.data(&whole);
+            return self.handle_data(&whole);
         }
         for data in lines {
-            self.data(data);
+            self.handle_data(data);
         }
     }
 
-    fn data(&mut self, data: &str) {
+    fn handle_data(&mut self, data: &str) {
         if self.done {
-            self.fail("it goes on after [DONE]".to_owned());
+            self.set_error("it goes on after [DONE]".to_owned());
         } else if data == "[DONE]" {
             self.done = true;
         } else if self.lenient {
-            self.chunk_of_any_kind(data);
+            self.handle_lenient_chunk(data);
         } else {
-            self.chunk(data);
+            self.handle_chunk(data);
         }
     }
 
-    fn chunk_of_any_kind(&mut self, data: &str) {
+    fn handle_lenient_chunk(&mut self, data: &str) {
         match serde_json::from_str::<Value>(data) {
-            Err(error) => self.fail(format!("a chunk is not JSON: {error}")),
+            Err(error) => self.set_error(format!("a chunk is not JSON: {error}")),
             Ok(chunk) => match chunk.get("error").filter(|error| !error.is_null()) {
-                Some(error) => self.fail(error.to_string()),
+                Some(error) => self.set_error(error.to_string()),
                 None => self.pieces += u32::from(self.reply.add_chunk(&chunk) > 0),
             },
         }
     }
 
-    fn chunk(&mut self, data: &str) {
+    fn handle_chunk(&mut self, data: &str) {
         match serde_json::from_str::<Chunk>(data) {
-            Ok(Chunk { error: Some(error), .. }) => self.fail(error.to_string()),
-            Ok(chunk) => chunk.choices.into_iter().for_each(|choice| self.choice(choice)),
-            Err(error) => self.fail(format!("a chunk is not JSON: {error}")),
+            Ok(Chunk { error: Some(error), .. }) => self.set_error(error.to_string()),
+            Ok(chunk) => chunk.choices.into_iter().for_each(|choice| self.add_choice(choice)),
+            Err(error) => self.set_error(format!("a chunk is not JSON: {error}")),
         }
     }
 
-    fn choice(&mut self, choice: Choice) {
+    fn add_choice(&mut self, choice: Choice) {
         if self.said.finish.is_some() {
-            self.fail("it goes on after its finish_reason".to_owned());
+            self.set_error("it goes on after its finish_reason".to_owned());
         }
         if let Some(content) = choice.delta.content {
             self.pieces += u32::from(!content.is_empty());
             self.said.text.push_str(&content);
         }
         for delta in choice.delta.tool_calls.into_iter().flatten() {
-            self.call(delta);
+            self.add_call_delta(delta);
         }
         self.said.finish = choice.finish_reason.or(self.said.finish.take());
     }
 
-    fn call(&mut self, delta: CallDelta) {
+    fn add_call_delta(&mut self, delta: CallDelta) {
         let calls = &mut self.said.calls;
-        if delta.index == calls.len() && delta.index < MOST_CALLS {
+        if delta.index == calls.len() && delta.index < MAX_CALLS {
             calls.push(Call::default());
         }
         let Some(call) = calls.get_mut(delta.index) else {
-            return self.fail(format!("a call has the index {} and is not the next one", delta.index));
+            return self.set_error(format!("a call has the index {} and is not the next one", delta.index));
         };
         call.id.push_str(delta.id.as_deref().unwrap_or_default());
         if let Some(function) = delta.function {
@@ -176,7 +176,7 @@ impl Stream {
         }
     }
 
-    fn fail(&mut self, error: String) {
+    fn set_error(&mut self, error: String) {
         self.error.get_or_insert(error);
     }
 }

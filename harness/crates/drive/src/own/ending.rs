@@ -38,11 +38,11 @@ pub(super) async fn end(mut target: OwnTarget, failure: Option<String>, ended: E
     let mut left = Vec::new();
     if let Some(stopped) = &end.stopped {
         let root = stopped.folder.path();
-        left = files::below(root);
+        left = files::list_below(root);
         if target.api.is_some() {
             let home = files_in_home(root);
             // A CLI that was killed could not remove the files that it names after its pid. Before the kill they were counted.
-            let is_excused = |path: &PathBuf| ending == Ending::Killed && files::named_after(root, path).is_some();
+            let is_excused = |path: &PathBuf| ending == Ending::Killed && files::pid_in_name(root, path).is_some();
             left.retain(|path| !home.contains(path) && !is_excused(path));
             left.extend(home.into_iter().skip(target.files_in_home));
         }
@@ -60,8 +60,8 @@ pub(super) async fn end(mut target: OwnTarget, failure: Option<String>, ended: E
 /// Everything in the HOME of a server with this folder, without the files that are named after a process.
 pub(super) fn files_in_home(folder: &Path) -> Vec<PathBuf> {
     let home = folder.join("home");
-    let is_kept = |path: &PathBuf| path.starts_with(&home) && files::named_after(folder, path).is_none();
-    files::below(folder).into_iter().filter(is_kept).collect()
+    let is_kept = |path: &PathBuf| path.starts_with(&home) && files::pid_in_name(folder, path).is_none();
+    files::list_below(folder).into_iter().filter(is_kept).collect()
 }
 
 /// The leftovers of a server.
@@ -79,7 +79,7 @@ struct End {
 
 async fn stop(server: Server, probe: &mut Probe) -> End {
     let stopped = server.stop().await;
-    let orphans = orphans::clear(probe).await;
+    let orphans = orphans::clear_tree(probe).await;
     let failure = match stopped.status {
         Some(status) if status.success() => None,
         Some(status) => Some(format!("the server stopped with {status}")),
@@ -93,14 +93,14 @@ async fn kill(mut server: Server, probe: &mut Probe, mut load: Load, launch: &La
     // How these requests end is not counted: their server is killed.
     let busy = timeout(PATIENCE, async {
         tokio::select! {
-            () = load.batch(REQUESTS) => false,
+            () = load.run_batch(REQUESTS) => false,
             is_busy = until_busy(&mut server) => is_busy,
         }
     });
     let was_busy = busy.await.unwrap_or(false);
     let killed = server.kill().await;
     drop(load);
-    let by_kill = Some(orphans::clear(probe).await);
+    let by_kill = Some(orphans::clear_tree(probe).await);
     let failure = if killed.status.and_then(|status| status.signal()) != Some(9) {
         Some(format!("the server was gone before it could be killed: {:?}\n{}", killed.status, killed.stderr))
     } else if !was_busy {

@@ -179,7 +179,7 @@ fn build_command(launch: &Launch, folder: &Folder) -> Command {
         }
     }
     // The program that is started as its CLI may be anything that is called mock-claude.
-    for name in secrets::variables() {
+    for name in secrets::secret_variables() {
         command.env_remove(name);
     }
     // After the removals: these are set by the run, whatever the caller had.

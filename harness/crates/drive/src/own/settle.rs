@@ -41,7 +41,7 @@ pub(super) async fn settle(server: &mut Server, probe: &mut Probe) -> Result<(Va
 async fn read(server: &mut Server, probe: &mut Probe) -> Result<(Values, Stats), TargetError> {
     let stats = server.stats().await?;
     // The stats first: answering them must not open anything that the counts would see.
-    let mut values = probe.counts();
+    let mut values = probe.read_counts();
     values.insert(Metric::LiveInvokers, stats.pool.live);
     values.insert(Metric::Tasks, stats.tasks);
     if let Some(heap) = stats.heap {

@@ -8,9 +8,9 @@ use crate::probe::{Tree, fds};
 use leakgate_judge::sample::{Grown, Thing};
 
 /// How many kinds of things are named of each sort.
-const NAMED: usize = 5;
+const MAX_NAMES_PER_SORT: usize = 5;
 /// How many ancestors of a process are named.
-const ANCESTORS: usize = 4;
+const MAX_ANCESTORS: usize = 4;
 
 /// The named things at one moment, grouped by what they are.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -22,7 +22,7 @@ pub struct Details {
 
 /// The details at each checkpoint, with the restarts by then.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct History {
+pub struct DetailHistory {
     points: Vec<(u64, Details)>,
 }
 
@@ -32,27 +32,27 @@ impl Details {
     #[must_use]
     pub fn read(servers: &[u32], tree: &Tree, folder: Option<&Path>, tasks: BTreeMap<String, u64>) -> Self {
         let mut details = Self::default();
-        let named = |member: &Member| named(member, folder);
+        let name_of = |member: &Member| display_name(member, folder);
         let others = tree.members.iter().filter(|member| !servers.contains(&member.id.pid));
         let ends: BTreeMap<u64, String> = others
-            .flat_map(|member| fds::pipes(member.id.pid).into_iter().map(|inode| (inode, named(member))))
+            .flat_map(|member| fds::pipe_inodes(member.id.pid).into_iter().map(|inode| (inode, name_of(member))))
             .collect();
         let other_end = |inode: u64| ends.get(&inode).cloned();
         for member in &tree.members {
-            details.add(Thing::Process, named(member), 1);
+            details.add(Thing::Process, name_of(member), 1);
             // By pid, so that the last one is the newest as a rule.
-            let origin = origin(member, tree, servers, &named);
-            details.origins.extend(origin.map(|origin| (named(member), origin)));
+            let origin = parent_chain(member, tree, servers, &name_of);
+            details.origins.extend(origin.map(|origin| (name_of(member), origin)));
         }
         for &server in servers {
-            for name in fds::named(server, &other_end) {
+            for name in fds::fd_names(server, &other_end) {
                 details.add(Thing::Descriptor, name, 1);
             }
             for name in tree::thread_names(server) {
                 details.add(Thing::Thread, without_numbers(&name), 1);
             }
         }
-        for path in folder.iter().flat_map(|folder| tree.files(folder)) {
+        for path in folder.iter().flat_map(|folder| tree.files_at_rest(folder)) {
             let inside = folder.and_then(|folder| path.strip_prefix(folder).ok()).unwrap_or(&path);
             details.add(Thing::File, without_numbers(&inside.display().to_string()), 1);
         }
@@ -64,7 +64,7 @@ impl Details {
 
     /// Of each name the lower count: what leaks is in every reading.
     #[must_use]
-    pub fn lowest(mut self, other: &Self) -> Self {
+    pub fn min_counts(mut self, other: &Self) -> Self {
         self.counts.retain(|key, count| {
             *count = (*count).min(other.count(key));
             *count > 0
@@ -81,7 +81,7 @@ impl Details {
     }
 }
 
-impl History {
+impl DetailHistory {
     /// Adds what was there at a checkpoint, after so many restarts.
     pub fn add(&mut self, restarts: u64, details: Details) {
         self.points.push((restarts, details));
@@ -89,7 +89,7 @@ impl History {
 
     /// What there was more of at the last checkpoint than at the first: of each sort the most numerous first.
     #[must_use]
-    pub fn grown(&self) -> Vec<Grown> {
+    pub fn grown_things(&self) -> Vec<Grown> {
         let [(_, first), .., (_, last)] = &self.points[..] else { return Vec::new() };
         let mut grown: Vec<Grown> = last
             .counts
@@ -98,7 +98,7 @@ impl History {
                 let more = count.checked_sub(first.count(key)).filter(|&more| more > 0)?;
                 let (what, name) = key.clone();
                 let origin = last.origins.get(&name).filter(|_| what == Thing::Process).cloned();
-                Some(Grown { what, name, more, origin, since: self.since(key) })
+                Some(Grown { what, name, more, origin, since: self.unchanged_until(key) })
             })
             .collect();
         grown.sort_by(|a, b| (a.what, b.more, &a.name).cmp(&(b.what, a.more, &b.name)));
@@ -106,13 +106,13 @@ impl History {
         grown.retain(|grown| {
             let number = of_a_sort.entry(grown.what).or_default();
             *number += 1;
-            *number <= NAMED
+            *number <= MAX_NAMES_PER_SORT
         });
         grown
     }
 
     /// The restarts at the checkpoint before the first one that had more of it than the very first.
-    fn since(&self, key: &(Thing, String)) -> Option<u64> {
+    fn unchanged_until(&self, key: &(Thing, String)) -> Option<u64> {
         let (_, first) = self.points.first()?;
         let at = self.points.iter().position(|(_, details)| details.count(key) > first.count(key))?;
         self.points.get(at.checked_sub(1)?).map(|(restarts, _)| *restarts)
@@ -120,7 +120,7 @@ impl History {
 }
 
 /// A process's command line: without numbers and without the path of the run's own `folder`, which are others each time.
-fn named(member: &Member, folder: Option<&Path>) -> String {
+fn display_name(member: &Member, folder: Option<&Path>) -> String {
     let state = if member.zombie { "zombie " } else { "" };
     let command = member.command.join(" ");
     let command = match folder {
@@ -131,13 +131,13 @@ fn named(member: &Member, folder: Option<&Path>) -> String {
 }
 
 /// The commands above a process: its parent, and so on up to the server; none for the server itself.
-fn origin(member: &Member, tree: &Tree, servers: &[u32], named: &impl Fn(&Member) -> String) -> Option<String> {
+fn parent_chain(member: &Member, tree: &Tree, servers: &[u32], name_of: &impl Fn(&Member) -> String) -> Option<String> {
     if servers.contains(&member.id.pid) {
         return None;
     }
     let mut chain = Vec::new();
     let mut parent = member.parent;
-    while chain.len() < ANCESTORS {
+    while chain.len() < MAX_ANCESTORS {
         if servers.contains(&parent) {
             chain.push("the server".to_owned());
             break;
@@ -146,7 +146,7 @@ fn origin(member: &Member, tree: &Tree, servers: &[u32], named: &impl Fn(&Member
             chain.push("a process that has ended".to_owned());
             break;
         };
-        chain.push(named(above).chars().take(60).collect());
+        chain.push(name_of(above).chars().take(60).collect());
         parent = above.parent;
     }
     Some(chain.join(", started by "))
@@ -177,8 +177,8 @@ mod tests {
         details
     }
 
-    fn grown(points: Vec<(u64, Details)>) -> Vec<(String, u64, Option<u64>)> {
-        History { points }.grown().into_iter().map(|grown| (grown.name, grown.more, grown.since)).collect()
+    fn grown_things(points: Vec<(u64, Details)>) -> Vec<(String, u64, Option<u64>)> {
+        DetailHistory { points }.grown_things().into_iter().map(|grown| (grown.name, grown.more, grown.since)).collect()
     }
 
     #[test]
@@ -186,7 +186,7 @@ mod tests {
         let before = details(Thing::Descriptor, &["pipe", "socket", "socket"]);
         let after = details(Thing::Descriptor, &["pipe", "pipe", "/x", "/x", "socket"]);
         assert_eq!(
-            grown(vec![(50, before), (350, after)]),
+            grown_things(vec![(50, before), (350, after)]),
             [("/x".to_owned(), 2, Some(50)), ("pipe".to_owned(), 1, Some(50))]
         );
     }
@@ -195,13 +195,13 @@ mod tests {
     fn growth_is_dated_by_the_last_checkpoint_without_it() {
         let at = |names: &[&str]| details(Thing::Task, names);
         let points = vec![(50, at(&["a"])), (200, at(&["a"])), (350, at(&["a", "a", "b"]))];
-        assert_eq!(grown(points), [("a".to_owned(), 1, Some(200)), ("b".to_owned(), 1, Some(200))]);
-        assert_eq!(grown(vec![(50, at(&["a"]))]), []);
+        assert_eq!(grown_things(points), [("a".to_owned(), 1, Some(200)), ("b".to_owned(), 1, Some(200))]);
+        assert_eq!(grown_things(vec![(50, at(&["a"]))]), []);
     }
 
     #[test]
     fn the_lowest_of_several_readings_has_only_what_all_have() {
-        let low = details(Thing::Process, &["a", "a", "b"]).lowest(&details(Thing::Process, &["a", "c"]));
+        let low = details(Thing::Process, &["a", "a", "b"]).min_counts(&details(Thing::Process, &["a", "c"]));
         assert_eq!(low, details(Thing::Process, &["a"]));
     }
 
@@ -209,7 +209,10 @@ mod tests {
     fn neither_numbers_nor_the_folder_of_the_run_are_part_of_a_name() {
         let command = ["claude", "--home", "/tmp/leakgate-AbC/servers/12-7"].map(str::to_owned).to_vec();
         let member = Member { id: Identity { pid: 9, started: 0 }, parent: 1, zombie: true, command };
-        assert_eq!(named(&member, Some(Path::new("/tmp/leakgate-AbC"))), "zombie claude --home {run}/servers/#-#");
+        assert_eq!(
+            display_name(&member, Some(Path::new("/tmp/leakgate-AbC"))),
+            "zombie claude --home {run}/servers/#-#"
+        );
     }
 
     #[test]
@@ -222,8 +225,11 @@ mod tests {
         };
         let members = vec![member(1, 0, "sut"), member(2, 1, "keeper"), member(3, 2, "claude"), member(4, 99, "stray")];
         let tree = Tree { members, cli: Vec::new() };
-        let origins: Vec<_> =
-            tree.members.iter().map(|member| origin(member, &tree, &[1], &|member| named(member, None))).collect();
+        let origins: Vec<_> = tree
+            .members
+            .iter()
+            .map(|member| parent_chain(member, &tree, &[1], &|member| display_name(member, None)))
+            .collect();
         let text = |text: &str| Some(text.to_owned());
         assert_eq!(
             origins,

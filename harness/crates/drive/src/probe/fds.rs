@@ -32,7 +32,7 @@ impl Add for Fds {
 
 /// Counts the descriptors of the process `pid`; none when it is gone.
 #[must_use]
-pub fn of(pid: u32) -> Option<Fds> {
+pub fn count_fds(pid: u32) -> Option<Fds> {
     let process = Process::new(pid.try_into().ok()?).ok()?;
     let mut fds = Fds::default();
     // A descriptor that was closed since the folder was listed is an error of its own, and is not open.
@@ -53,32 +53,32 @@ pub fn of(pid: u32) -> Option<Fds> {
 /// What the descriptors of the process `pid` lead to, sorted: for a report that has found too many. `other_end` names
 /// the process at the other end of the pipe with an inode.
 #[must_use]
-pub fn named(pid: u32, other_end: &impl Fn(u64) -> Option<String>) -> Vec<String> {
-    let mut names: Vec<String> = targets(pid).map(|target| name(target, other_end)).collect();
+pub fn fd_names(pid: u32, other_end: &impl Fn(u64) -> Option<String>) -> Vec<String> {
+    let mut names: Vec<String> = fd_targets(pid).map(|target| fd_name(target, other_end)).collect();
     names.sort_unstable();
     names
 }
 
 /// The inodes of the pipes that the process `pid` has an end of.
 #[must_use]
-pub fn pipes(pid: u32) -> Vec<u64> {
+pub fn pipe_inodes(pid: u32) -> Vec<u64> {
     let pipe = |target| if let FDTarget::Pipe(inode) = target { Some(inode) } else { None };
-    targets(pid).filter_map(pipe).collect()
+    fd_targets(pid).filter_map(pipe).collect()
 }
 
 /// The inodes of the sockets that the process `pid` has open.
 #[must_use]
-pub fn sockets(pid: u32) -> Vec<u64> {
+pub fn socket_inodes(pid: u32) -> Vec<u64> {
     let socket = |target| if let FDTarget::Socket(inode) = target { Some(inode) } else { None };
-    targets(pid).filter_map(socket).collect()
+    fd_targets(pid).filter_map(socket).collect()
 }
 
-fn targets(pid: u32) -> impl Iterator<Item = FDTarget> {
+fn fd_targets(pid: u32) -> impl Iterator<Item = FDTarget> {
     let open = pid.try_into().ok().and_then(|pid| Process::new(pid).ok()).and_then(|process| process.fd().ok());
     open.into_iter().flatten().flatten().map(|fd| fd.target)
 }
 
-fn name(target: FDTarget, other_end: &impl Fn(u64) -> Option<String>) -> String {
+fn fd_name(target: FDTarget, other_end: &impl Fn(u64) -> Option<String>) -> String {
     match target {
         FDTarget::Path(path) => path.display().to_string(),
         FDTarget::MemFD(name) => format!("memfd:{name}"),

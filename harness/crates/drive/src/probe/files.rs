@@ -16,12 +16,12 @@ const SERVERS: &str = "servers";
 /// Everything below the first level of `root`, sorted: files, folders, links and sockets. The first level is the run's
 /// own (HOME, TMPDIR, runtime folder). What vanishes while it is listed is not there.
 #[must_use]
-pub fn below(root: &Path) -> Vec<PathBuf> {
+pub fn list_below(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> = entries(root);
+    let mut folders: Vec<PathBuf> = list_folder(root);
     let backups = root.join(BACKUPS);
     while let Some(folder) = folders.pop() {
-        for path in entries(&folder) {
+        for path in list_folder(&folder) {
             if path != backups && fs::symlink_metadata(&path).is_ok_and(|m| m.is_dir()) {
                 folders.push(path.clone());
             }
@@ -36,15 +36,15 @@ pub fn below(root: &Path) -> Vec<PathBuf> {
 /// invoker's folder, which goes with the folder, and files named after its pid. The folder itself counts, and so do files of
 /// a process that is gone.
 #[must_use]
-pub(crate) fn at_rest(root: &Path, runs: impl Fn(u32) -> bool) -> Vec<PathBuf> {
-    let mut found = below(root);
-    found.retain(|path| !is_of_an_invoker(root, path) && !named_after(root, path).is_some_and(&runs));
+pub(crate) fn list_at_rest(root: &Path, runs: impl Fn(u32) -> bool) -> Vec<PathBuf> {
+    let mut found = list_below(root);
+    found.retain(|path| !is_of_an_invoker(root, path) && !pid_in_name(root, path).is_some_and(&runs));
     found
 }
 
 /// The pid that a real CLI has named a file after.
 #[must_use]
-pub(crate) fn named_after(root: &Path, path: &Path) -> Option<u32> {
+pub(crate) fn pid_in_name(root: &Path, path: &Path) -> Option<u32> {
     let name = path.strip_prefix(root.join(SESSIONS)).ok()?.to_str()?;
     name.split('.').next()?.parse().ok()
 }
@@ -57,7 +57,7 @@ fn is_of_an_invoker(root: &Path, path: &Path) -> bool {
     parts.next().is_some() && parts.next().is_some_and(number) && parts.next().is_some()
 }
 
-fn entries(folder: &Path) -> Vec<PathBuf> {
+fn list_folder(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
@@ -82,7 +82,7 @@ mod tests {
             make(path);
         }
         let counted = |runs: bool| -> Vec<String> {
-            let found = at_rest(root.path(), |pid| pid == 12 && runs);
+            let found = list_at_rest(root.path(), |pid| pid == 12 && runs);
             found.iter().map(|path| path.strip_prefix(root.path()).unwrap().display().to_string()).collect()
         };
         let mut expected =
@@ -91,6 +91,6 @@ mod tests {
         assert_eq!(counted(false), expected);
         expected.retain(|path| !path.contains("/12."));
         assert_eq!(counted(true), expected);
-        assert_eq!(below(root.path()).len(), 9);
+        assert_eq!(list_below(root.path()).len(), 9);
     }
 }

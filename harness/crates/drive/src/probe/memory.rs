@@ -23,7 +23,7 @@ impl Add for Memory {
 
 /// The memory of the process `pid`; none when it is gone or is not ours to read.
 #[must_use]
-pub fn of(pid: u32) -> Option<Memory> {
+pub fn read_memory(pid: u32) -> Option<Memory> {
     let rollup = Process::new(pid.try_into().ok()?).ok()?.smaps_rollup().ok()?;
     let sizes = &rollup.memory_map_rollup.0.first()?.extension.map;
     // Kernels before 5.4 do not split PSS; private anonymous memory is then the nearest.

@@ -36,7 +36,7 @@ pub struct Member {
 impl Member {
     /// Whether this is a process of a program with one of these file names, started by itself or by an interpreter.
     #[must_use]
-    pub fn runs(&self, names: &[String]) -> bool {
+    pub fn runs_any_of(&self, names: &[String]) -> bool {
         let is_named = |word: &String| {
             let file = Path::new(word).file_name().and_then(|name| name.to_str());
             file.is_some_and(|file| names.iter().any(|name| name == file))
@@ -73,7 +73,7 @@ impl Watcher {
     }
 
     /// The target's processes at this moment, by pid.
-    pub fn look(&mut self) -> Vec<Member> {
+    pub fn find_members(&mut self) -> Vec<Member> {
         // Threads are no processes of a tree, and reading those of everybody on the machine takes as long as all the rest.
         let listed = ProcessRefreshKind::nothing().without_tasks();
         self.system.refresh_processes_specifics(ProcessesToUpdate::All, true, listed);
@@ -82,27 +82,27 @@ impl Watcher {
             let parent = process.parent().map_or(0, sysinfo::Pid::as_u32);
             children.entry(parent).or_default().push(pid.as_u32());
         }
-        let mut open = self.roots(&children);
+        let mut open = self.root_pids(&children);
         let mut found = BTreeMap::new();
         while let Some(pid) = open.pop() {
             if found.contains_key(&pid) {
                 continue;
             }
             open.extend(children.get(&pid).into_iter().flatten());
-            if let Some(member) = self.member(pid) {
+            if let Some(member) = self.read_member(pid) {
                 found.insert(pid, member);
             }
         }
         if self.adopts {
             // An orphan that has ended is leakgate's to reap, as it would be init's, and is no zombie of the target.
-            let (root, own) = (self.root(), std::process::id());
+            let (root, own) = (self.root_pid(), std::process::id());
             found.retain(|&pid, member| !(member.zombie && member.parent == own && Some(pid) != root));
         }
         self.seen = found.values().map(|m| m.id).collect();
         found.into_values().collect()
     }
 
-    fn root(&self) -> Option<u32> {
+    fn root_pid(&self) -> Option<u32> {
         match &self.scope {
             Scope::Marked(root, _) | Scope::Tree(root) => Some(*root),
             Scope::Cgroup(_) => None,
@@ -111,16 +111,16 @@ impl Watcher {
 
     /// Where the target's trees begin: at the server, at every process seen before, and at every one that carries the
     /// mark among the children of whoever adopts orphans.
-    fn roots(&self, children: &BTreeMap<u32, Vec<u32>>) -> Vec<u32> {
+    fn root_pids(&self, children: &BTreeMap<u32, Vec<u32>>) -> Vec<u32> {
         let root = match &self.scope {
             Scope::Marked(root, _) | Scope::Tree(root) => *root,
-            Scope::Cgroup(folder) => return cgroup(folder),
+            Scope::Cgroup(folder) => return cgroup_pids(folder),
         };
         let mut roots = vec![root];
         roots.extend(self.seen.iter().filter(|id| identity(id.pid) == Some(**id)).map(|id| id.pid));
         if let Scope::Marked(_, folder) = &self.scope {
             let mark = folder.as_os_str().as_encoded_bytes();
-            for adopter in self.adopters() {
+            for adopter in self.adopter_pids() {
                 roots.extend(children.get(&adopter).into_iter().flatten().filter(|pid| is_marked(**pid, mark)));
             }
         }
@@ -128,7 +128,7 @@ impl Watcher {
     }
 
     /// Leakgate's process, and its ancestors where it does not adopt orphans itself.
-    fn adopters(&self) -> Vec<u32> {
+    fn adopter_pids(&self) -> Vec<u32> {
         let mut adopters = vec![std::process::id()];
         while let Some(&last) = adopters.last().filter(|_| !self.adopts) {
             let parent = self.system.process(sysinfo::Pid::from_u32(last)).and_then(sysinfo::Process::parent);
@@ -140,10 +140,10 @@ impl Watcher {
         adopters
     }
 
-    fn member(&self, pid: u32) -> Option<Member> {
+    fn read_member(&self, pid: u32) -> Option<Member> {
         let process = self.system.process(sysinfo::Pid::from_u32(pid))?;
         let id = identity(pid)?;
-        let command = command(pid).unwrap_or_else(|| vec![process.name().to_string_lossy().into_owned()]);
+        let command = command_line(pid).unwrap_or_else(|| vec![process.name().to_string_lossy().into_owned()]);
         let zombie = matches!(process.status(), ProcessStatus::Zombie | ProcessStatus::Dead);
         Some(Member { id, parent: process.parent().map_or(0, sysinfo::Pid::as_u32), zombie, command })
     }
@@ -155,7 +155,7 @@ fn is_marked(pid: u32, mark: &[u8]) -> bool {
 
 /// The processes of a control group and of all below it.
 #[must_use]
-pub fn cgroup(folder: &Path) -> Vec<u32> {
+pub fn cgroup_pids(folder: &Path) -> Vec<u32> {
     let mut found = Vec::new();
     let mut open = vec![folder.to_owned()];
     while let Some(folder) = open.pop() {
@@ -176,7 +176,7 @@ pub fn identity(pid: u32) -> Option<Identity> {
 
 /// The number of threads of the process `pid`.
 #[must_use]
-pub fn threads(pid: u32) -> Option<u64> {
+pub fn count_threads(pid: u32) -> Option<u64> {
     Process::new(pid.try_into().ok()?).ok()?.stat().ok()?.num_threads.try_into().ok()
 }
 
@@ -190,7 +190,7 @@ pub(crate) fn thread_names(pid: u32) -> Vec<String> {
         .collect()
 }
 
-fn command(pid: u32) -> Option<Vec<String>> {
+fn command_line(pid: u32) -> Option<Vec<String>> {
     let line = Process::new(pid.try_into().ok()?).ok()?.cmdline().ok()?;
     (!line.is_empty()).then_some(line)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Ending, Scenario};
-use crate::load::want::Mix;
+use crate::load::reply_format::Mix;
 
 /// Plain requests, an invoker replaced every four turns.
 #[must_use]

@@ -1,7 +1,7 @@
 //! JSON of a schema: some of it in a Markdown fence, some of it wrong at first, so that the server asks again.
 
 use super::{Scenario, restarts};
-use crate::load::want::{Kind, Mix};
+use crate::load::reply_format::{Kind, Mix};
 
 /// Every request asks for JSON of a schema, half of them as a stream.
 #[must_use]

@@ -1,7 +1,7 @@
 //! Calls of functions: whole and in pieces, some of them wrong at first, so that the server asks again.
 
 use super::{Scenario, restarts};
-use crate::load::want::{Kind, Mix};
+use crate::load::reply_format::{Kind, Mix};
 
 /// Every request describes functions, half of them want a stream, and half of them a call for certain.
 #[must_use]

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::watchdog::{Guarded, MARK};
+use crate::watchdog::{MARK, WatchedFolder};
 
 /// Variable and folder of each place where a server or a CLI puts files.
 const PLACES: [(&str, &str); 4] =
@@ -13,12 +13,12 @@ const PLACES: [(&str, &str); 4] =
 
 /// A private folder; it is removed when this is dropped.
 #[derive(Debug)]
-pub struct Folder(Guarded);
+pub struct Folder(WatchedFolder);
 
 impl Folder {
     /// Makes the folder, which nobody else can read, and the places in it.
     pub fn new() -> io::Result<Self> {
-        let folder = Guarded::new("leakgate-")?;
+        let folder = WatchedFolder::new("leakgate-")?;
         for (_, place) in PLACES {
             let path = folder.path().join(place);
             fs::create_dir(&path)?;

@@ -119,8 +119,8 @@ mod tests {
         ],
         "ftbl": [
             "[root]",
-            "0x55d0: leakgate_sut::plant::kept::Kept::take (src/plant/kept.rs:78:57)",
-            "0x55d9: leakgate_sut::plant::kept::Kept::take (src/plant/kept.rs:78:57)",
+            "0x55d0: leakgate_sut::plant::leaked::Leaked::take (src/plant/leaked.rs:78:57)",
+            "0x55d9: leakgate_sut::plant::leaked::Leaked::take (src/plant/leaked.rs:78:57)",
             "0x55e0: cc_openai_wrapper::pool::drive::{{closure}} (wrapper/src/pool.rs:200:9)",
             "0x55f0: tokio::runtime::task::new_task (runtime/task/mod.rs:300:5)"
         ]

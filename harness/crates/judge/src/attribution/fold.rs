@@ -51,7 +51,7 @@ mod tests {
 
     fn stacks() -> Vec<(Vec<Frame>, u64)> {
         let (take, event) =
-            (parse("0x1: leakgate_sut::plant::kept::Kept::take (src/plant/kept.rs:78:5)"), parse("0x2: main"));
+            (parse("0x1: leakgate_sut::plant::leaked::Leaked::take (src/plant/leaked.rs:78:5)"), parse("0x2: main"));
         let array = parse("0x3: <[u8; 4] as core::clone::Clone>::clone (src/array/mod.rs:2:1)");
         vec![(vec![take.clone(), event.clone()], 64), (vec![array, event.clone()], 4), (vec![take, event], 6)]
     }
@@ -61,7 +61,7 @@ mod tests {
         assert_eq!(
             fold_stacks(&stacks()),
             "main;<[u8, 4] as core::clone::Clone>::clone (src/array/mod.rs:2) 4\n\
-             main;leakgate_sut::plant::kept::Kept::take (harness/crates/sut/src/plant/kept.rs:78) 70\n"
+             main;leakgate_sut::plant::leaked::Leaked::take (harness/crates/sut/src/plant/leaked.rs:78) 70\n"
         );
     }
 
@@ -70,7 +70,8 @@ mod tests {
         let picture =
             || String::from_utf8(draw_flame_graph(&fold_stacks(&stacks()), "growth").unwrap().unwrap()).unwrap();
         assert!(
-            picture().contains("Kept::take (harness/crates/sut/src/plant/kept.rs:78)") && picture().ends_with("</svg>")
+            picture().contains("Kept::take (harness/crates/sut/src/plant/leaked.rs:78)")
+                && picture().ends_with("</svg>")
         );
         assert_eq!(picture(), picture());
         assert_eq!(draw_flame_graph("", "growth").unwrap(), None);

@@ -1,6 +1,6 @@
 //! One frame of a call stack: read from a profile's text, and told apart whether it is in the code under test.
 //!
-//! dhat keeps the last three parts of a path, so that `harness/crates/sut/src/plant/kept.rs` and a library's `src/plant/kept.rs`
+//! dhat keeps the last three parts of a path, so that `harness/crates/sut/src/plant/leaked.rs` and a library's `src/plant/kept.rs`
 //! read the same. The function knows better: its name begins with its crate, and a crate's sources have one folder.
 
 use crate::sample::Frame;
@@ -122,9 +122,9 @@ mod tests {
     #[test]
     fn the_address_the_hash_and_the_column_are_no_part_of_a_frame() {
         let frame =
-            parse("0x55d0a1: leakgate_sut::plant::kept::Kept::take::h0123456789abcdef (src/plant/kept.rs:78:57)");
-        let file = Some("harness/crates/sut/src/plant/kept.rs".to_owned());
-        assert_eq!(frame, Frame { function: "leakgate_sut::plant::kept::Kept::take".into(), file, line: Some(78) });
+            parse("0x55d0a1: leakgate_sut::plant::leaked::Leaked::take::h0123456789abcdef (src/plant/leaked.rs:78:57)");
+        let file = Some("harness/crates/sut/src/plant/leaked.rs".to_owned());
+        assert_eq!(frame, Frame { function: "leakgate_sut::plant::leaked::Leaked::take".into(), file, line: Some(78) });
         assert_eq!(parse("[root]"), Frame { function: "[root]".into(), file: None, line: None });
     }
 
@@ -162,7 +162,7 @@ mod tests {
     fn only_the_server_and_the_planted_leaks_are_our_own() {
         let own = |text| read(text).2;
         assert!(own("0x1: cc_openai_wrapper::pool::drive::{{closure}} (wrapper/src/pool.rs:1:1)"));
-        assert!(own("0x1: leakgate_sut::plant::kept::Kept::take (src/plant/kept.rs:78:57)"));
+        assert!(own("0x1: leakgate_sut::plant::leaked::Leaked::take (src/plant/leaked.rs:78:57)"));
         assert!(own(
             "0x1: <alloc::vec::Vec<u8> as cc_openai_wrapper::claude::codec::Lines>::next (src/claude/codec.rs:3:1)"
         ));

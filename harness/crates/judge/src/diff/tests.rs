@@ -8,7 +8,7 @@ use crate::attribution::profile::{FORMAT, Windows};
 fn site(line: u32, blocks: f64, bytes: f64) -> Site {
     let frames = vec![
         parse("0x1: alloc::vec::push (src/vec/mod.rs:9:5)"),
-        parse(&format!("0x2: leakgate_sut::plant::kept::Kept::take (src/plant/kept.rs:{line}:5)")),
+        parse(&format!("0x2: leakgate_sut::plant::leaked::Leaked::take (src/plant/leaked.rs:{line}:5)")),
     ];
     Site { frames, own: Some(1), blocks_per_restart: blocks, bytes_per_restart: bytes }
 }
@@ -74,7 +74,7 @@ fn of_two_heaps_the_live_blocks_and_bytes_are_compared_and_said_to_be_no_rates()
     let heap = |blocks: u64| {
         let text = format!(
             r#"{{"dhatFileVersion": 2, "bklt": true, "pps": [{{"eb": {}, "ebk": {blocks}, "fs": [0]}}],
-                "ftbl": ["0x1: leakgate_sut::plant::kept::Kept::take (src/plant/kept.rs:78:5)"]}}"#,
+                "ftbl": ["0x1: leakgate_sut::plant::leaked::Leaked::take (src/plant/leaked.rs:78:5)"]}}"#,
             blocks * 64
         );
         Document::Heap(dhat::read(text.as_bytes()).unwrap())

@@ -55,12 +55,12 @@ pub struct Spec {
 }
 
 /// The most memory that one strike may take.
-const MOST_BYTES: usize = 64 << 20;
+const MAX_BYTES: usize = 64 << 20;
 
 impl Spec {
     /// Whether it leaks at this restart; the first is 1.
     #[must_use]
-    pub fn strikes(self, restart: u64) -> bool {
+    pub fn strikes_at(self, restart: u64) -> bool {
         match self.kind {
             Kind::FileLeft | Kind::Orphan => restart == self.from,
             _ => restart.checked_sub(self.from).is_some_and(|since| since.is_multiple_of(self.every)),
@@ -86,10 +86,10 @@ impl FromStr for Spec {
                 every = number;
             } else if let Some(number) = number("from=").filter(|&number| number > 0) {
                 from = Some(number);
-            } else if let Some(size) = number("bytes=").and_then(|number| kind.size(number)) {
+            } else if let Some(size) = number("bytes=").and_then(|number| kind.accepted_size(number)) {
                 bytes = Some(size);
             } else {
-                return Err(kind.expected(name, part));
+                return Err(kind.invalid_option(name, part));
             }
         }
         // The first strike of a leak that says nothing of it is its K-th restart; what is planted once is there from the first.
@@ -100,8 +100,8 @@ impl FromStr for Spec {
 
 impl Kind {
     /// `bytes` as a size that this kind can take each time.
-    fn size(self, bytes: u64) -> Option<usize> {
-        let size = usize::try_from(bytes).ok().filter(|&size| (1..=MOST_BYTES).contains(&size))?;
+    fn accepted_size(self, bytes: u64) -> Option<usize> {
+        let size = usize::try_from(bytes).ok().filter(|&size| (1..=MAX_BYTES).contains(&size))?;
         match self {
             Self::HeapBlock | Self::Slow => Some(size),
             // It grows by whole words.
@@ -110,10 +110,10 @@ impl Kind {
         }
     }
 
-    fn expected(self, name: &str, part: &str) -> String {
+    fn invalid_option(self, name: &str, part: &str) -> String {
         let bytes = match self {
-            Self::HeapBlock | Self::Slow => format!(", bytes=B with B from 1 to {MOST_BYTES}"),
-            Self::HeapBytes => format!(", bytes=B with B a multiple of 8 up to {MOST_BYTES}"),
+            Self::HeapBlock | Self::Slow => format!(", bytes=B with B from 1 to {MAX_BYTES}"),
+            Self::HeapBytes => format!(", bytes=B with B a multiple of 8 up to {MAX_BYTES}"),
             _ => String::new(),
         };
         format!(
@@ -146,19 +146,19 @@ mod tests {
     fn a_name_may_say_how_often() {
         assert_eq!("kept-invoker".parse(), Ok(Spec { kind: Kind::KeptInvoker, every: 1, from: 1, bytes: None }));
         let spec: Spec = "fd,every=10".parse().unwrap();
-        assert_eq!((1..=30).filter(|&restart| spec.strikes(restart)).collect::<Vec<_>>(), [10, 20, 30]);
+        assert_eq!((1..=30).filter(|&restart| spec.strikes_at(restart)).collect::<Vec<_>>(), [10, 20, 30]);
         assert_eq!(spec.to_string(), "fd,every=10");
     }
 
     #[test]
     fn a_name_may_say_when_it_begins_and_how_much_it_takes() {
         let spec: Spec = "heap-block,every=10,from=7,bytes=16".parse().unwrap();
-        assert_eq!((1..=30).filter(|&restart| spec.strikes(restart)).collect::<Vec<_>>(), [7, 17, 27]);
+        assert_eq!((1..=30).filter(|&restart| spec.strikes_at(restart)).collect::<Vec<_>>(), [7, 17, 27]);
         assert_eq!((spec.bytes, spec.to_string().as_str()), (Some(16), "heap-block,every=10,from=7,bytes=16"));
         let late: Spec = "orphan,from=201".parse().unwrap();
-        assert_eq!((1..=400).filter(|&restart| late.strikes(restart)).collect::<Vec<_>>(), [201]);
+        assert_eq!((1..=400).filter(|&restart| late.strikes_at(restart)).collect::<Vec<_>>(), [201]);
         assert_eq!(late.to_string(), "orphan,from=201");
-        assert!("orphan".parse::<Spec>().unwrap().strikes(1));
+        assert!("orphan".parse::<Spec>().unwrap().strikes_at(1));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::*;
 use crate::attribution::frame::parse;
 use crate::attribution::site_key;
 
-const LEAK: &str = "0x1: leakgate_sut::plant::kept::Kept::take (src/plant/kept.rs:78:5)";
+const LEAK: &str = "0x1: leakgate_sut::plant::leaked::Leaked::take (src/plant/leaked.rs:78:5)";
 const POOL: &str = "0x2: cc_openai_wrapper::pool::drive (w/src/pool.rs:9:5)";
 const VEC: &str = "0x3: alloc::raw_vec::RawVec<T,A>::grow_one (src/raw_vec/mod.rs:340:5)";
 
@@ -109,7 +109,7 @@ proptest! {
         addresses in prop::collection::vec((address(), address()), 20),
         turn in 0_usize..20,
     ) {
-        let names = ["leakgate_sut::plant::kept::Kept::take (src/plant/kept.rs:78:5)", "cc_openai_wrapper::pool::drive (w/src/pool.rs:9:5)", "alloc::vec::push (src/vec/mod.rs:1:1)"];
+        let names = ["leakgate_sut::plant::leaked::Leaked::take (src/plant/leaked.rs:78:5)", "cc_openai_wrapper::pool::drive (w/src/pool.rs:9:5)", "alloc::vec::push (src/vec/mod.rs:1:1)"];
         let build = |which: usize, turn: usize| {
             let mut heap = Heap::default();
             let mut points: Vec<_> = counts.iter().zip(&addresses).collect();

@@ -18,19 +18,19 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use super::{Kind, Spec};
 
 /// Room made at the start, so that keeping a thing costs no heap beyond the thing itself.
-const ROOM: usize = 4096;
+const CAPACITY: usize = 4096;
 /// The bytes of one leaked block.
-const BLOCK: usize = 64;
+const DEFAULT_BLOCK_BYTES: usize = 64;
 /// The words that a growing vector gains at a time.
-const WORDS: usize = 64;
+const DEFAULT_WORDS: usize = 64;
 /// The bytes of one slow step. An allocation of this size comes from the allocator's heap and not from an mmap.
-const SLOW: usize = 16 * 1024;
+const DEFAULT_SLOW_BYTES: usize = 16 * 1024;
 /// How long a leaked process lives if nobody ends it.
-const LIFETIME: &str = "600";
+const LIFETIME_SECONDS: &str = "600";
 
 /// Everything that was taken.
 #[derive(Debug)]
-pub struct Kept {
+pub struct Leaked {
     invokers: Vec<Invoker>,
     children: Vec<Child>,
     fds: Vec<OwnedFd>,
@@ -41,17 +41,17 @@ pub struct Kept {
     over: Arc<AtomicBool>,
 }
 
-impl Kept {
+impl Leaked {
     /// Nothing yet.
     #[must_use]
     pub fn new() -> Self {
         Self {
-            invokers: Vec::with_capacity(ROOM),
-            children: Vec::with_capacity(ROOM),
-            fds: Vec::with_capacity(ROOM),
-            threads: Vec::with_capacity(ROOM),
+            invokers: Vec::with_capacity(CAPACITY),
+            children: Vec::with_capacity(CAPACITY),
+            fds: Vec::with_capacity(CAPACITY),
+            threads: Vec::with_capacity(CAPACITY),
             tasks: Tasks::new(),
-            blocks: Vec::with_capacity(ROOM),
+            blocks: Vec::with_capacity(CAPACITY),
             words: Vec::new(),
             over: Arc::new(AtomicBool::new(false)),
         }
@@ -70,22 +70,22 @@ impl Kept {
                 let factory = factory.ok_or_else(|| io::Error::other("the server has not started yet"))?;
                 self.invokers.push(factory.start_invoker());
             }
-            Kind::Process => self.children.push(sleeper(&[LIFETIME])?),
-            Kind::Zombie => self.children.push(sleeper(&["0"])?),
+            Kind::Process => self.children.push(spawn_sleep(&[LIFETIME_SECONDS])?),
+            Kind::Zombie => self.children.push(spawn_sleep(&["0"])?),
             Kind::Fd => self.fds.push(File::open("/dev/null")?.into()),
             Kind::FdPipe => self.fds.extend(<[OwnedFd; 2]>::from(pipe_with(PipeFlags::CLOEXEC)?)),
             Kind::FdSocket => self.fds.extend(<[UnixStream; 2]>::from(UnixStream::pair()?).map(OwnedFd::from)),
             Kind::FdAnon => self.fds.push(eventfd(0, EventfdFlags::CLOEXEC)?),
             Kind::Thread => self.threads.push(idle_thread(Arc::clone(&self.over))?),
             Kind::Task => drop(self.tasks.spawn(self.tasks.wait_for_stop())),
-            Kind::HeapBlock => self.blocks.push(vec![1; spec.bytes.unwrap_or(BLOCK)].into_boxed_slice()),
-            Kind::HeapBytes => self.words.extend(repeat_n(restart, words(spec))),
-            Kind::Slow => self.blocks.push(vec![1; spec.bytes.unwrap_or(SLOW)].into_boxed_slice()),
+            Kind::HeapBlock => self.blocks.push(vec![1; spec.bytes.unwrap_or(DEFAULT_BLOCK_BYTES)].into_boxed_slice()),
+            Kind::HeapBytes => self.words.extend(repeat_n(restart, words_per_strike(spec))),
+            Kind::Slow => self.blocks.push(vec![1; spec.bytes.unwrap_or(DEFAULT_SLOW_BYTES)].into_boxed_slice()),
             Kind::File | Kind::FileLeft => {
                 std::fs::write(std::env::temp_dir().join(format!("planted-{restart}")), b"leak")?;
             }
             // Dropped, and so never waited for: whoever adopts it will find it.
-            Kind::Orphan => drop(sleeper(&[LIFETIME, "--own-session"])?),
+            Kind::Orphan => drop(spawn_sleep(&[LIFETIME_SECONDS, "--own-session"])?),
         }
         Ok(())
     }
@@ -111,18 +111,18 @@ impl Kept {
     }
 }
 
-impl Default for Kept {
+impl Default for Leaked {
     fn default() -> Self {
         Self::new()
     }
 }
 
 /// The words that one strike adds to the vector.
-fn words(spec: Spec) -> usize {
-    spec.bytes.map_or(WORDS, |bytes| bytes / size_of::<u64>())
+fn words_per_strike(spec: Spec) -> usize {
+    spec.bytes.map_or(DEFAULT_WORDS, |bytes| bytes / size_of::<u64>())
 }
 
-fn sleeper(args: &[&str]) -> io::Result<Child> {
+fn spawn_sleep(args: &[&str]) -> io::Result<Child> {
     #[expect(clippy::disallowed_methods, reason = "leaked on purpose: this is what the gate has to see")]
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("sleep").args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()

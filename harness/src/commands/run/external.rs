@@ -67,7 +67,7 @@ pub(super) struct Args {
 }
 
 /// The settings, if it is a server of somebody else that is to be gated.
-pub(super) fn settings(
+pub(super) fn read_settings(
     args: &Args,
     no_scenario: bool,
     restarts: Option<u64>,

@@ -7,14 +7,14 @@ use thiserror::Error;
 
 use crate::calibration;
 use crate::calibration::cases::Case;
-use crate::calibration::kept::{Kept, KeptError};
-use crate::calibration::table::Power;
-use crate::calibration::text::markdown;
-use crate::calibration::{Agenda, Trial};
-use crate::commands::run::check_out;
-use crate::commands::{Failure, measure, print, print_stored};
+use crate::calibration::markdown::render_markdown;
+use crate::calibration::table::Calibration;
+use crate::calibration::trial_log::{TrialLog, TrialLogError};
+use crate::calibration::{Trial, TrialQueue};
+use crate::commands::run::check_output_folder;
+use crate::commands::{Failure, print, print_stored, run_supervised};
 use crate::environment;
-use crate::programs::Siblings;
+use crate::programs::Programs;
 use crate::run::RunError;
 use leakgate_judge::exit::Exit;
 use leakgate_judge::store;
@@ -57,38 +57,38 @@ pub struct Args {
 
 /// What ends the trials early.
 #[derive(Debug, Error)]
-enum Ended {
+enum TrialsError {
     #[error(transparent)]
     Plan(#[from] RunError),
     #[error(transparent)]
-    Kept(#[from] KeptError),
+    TrialLog(#[from] TrialLogError),
 }
 
 /// Runs what is missing, and tells what all of it says. 4 when the gate sees less than it promises, or cries wolf.
 pub fn run(args: &Args) -> Result<Exit, Failure> {
-    let cases = chosen(args)?;
+    let cases = select_cases(args)?;
     if args.list {
-        return listed(&cases);
+        return list_cases(&cases);
     }
-    check_out("--out", &args.out, ["power.json", "power.md", calibration::kept::NAME])?;
-    let (mut kept, mut trials) = Kept::open(&args.out).map_err(|error| Failure::harness(&error))?;
+    check_output_folder("--out", &args.out, ["power.json", "power.md", calibration::trial_log::FILE_NAME])?;
+    let (mut log, mut trials) = TrialLog::open(&args.out).map_err(|error| Failure::harness(&error))?;
     if !args.no_run {
-        let commit = environment::commit();
-        same_build(&trials, commit.as_deref(), args)?;
-        let siblings = Siblings::find().map_err(|error| Failure::harness(&error))?;
-        let agenda = Agenda::new(&cases, &trials, siblings, args.seed, commit);
-        measured(args, agenda, &mut kept, &mut trials)?;
+        let commit = environment::head_commit();
+        check_same_build(&trials, commit.as_deref(), args)?;
+        let programs = Programs::find().map_err(|error| Failure::harness(&error))?;
+        let queue = TrialQueue::new(&cases, &trials, programs, args.seed, commit);
+        run_trials(args, queue, &mut log, &mut trials)?;
     }
     if trials.is_empty() {
         return Err(Failure::usage(&format!("there are no trials in {}: leave out --no-run", args.out.display())));
     }
     trials.sort_by(|a, b| (&a.case, a.trial).cmp(&(&b.case, b.trial)));
-    let power = Power::of(&cases, &trials, environment::describe(BTreeSet::new(), args.seed));
+    let power = Calibration::from_trials(&cases, &trials, environment::describe(BTreeSet::new(), args.seed));
     let (data, text) = (args.out.join("power.json"), args.out.join("power.md"));
     store::save_json(&data, &power).map_err(|error| Failure::harness(&error))?;
-    store::save_text(&text, &markdown(&power)).map_err(|error| Failure::harness(&error))?;
+    store::save_text(&text, &render_markdown(&power)).map_err(|error| Failure::harness(&error))?;
     let broken = power.broken_promises();
-    let mut report = vec![markdown(&power), format!("\nStored: {}, {}\n", data.display(), text.display())];
+    let mut report = vec![render_markdown(&power), format!("\nStored: {}, {}\n", data.display(), text.display())];
     if !broken.is_empty() {
         report.push(format!("Not kept:\n  {}\n", broken.join("\n  ")));
     }
@@ -96,7 +96,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     Ok(if broken.is_empty() { Exit::Pass } else { Exit::Invalid })
 }
 
-fn chosen(args: &Args) -> Result<Vec<Case>, Failure> {
+fn select_cases(args: &Args) -> Result<Vec<Case>, Failure> {
     let all = Case::all(args.trials, args.clean);
     if let Some(wrong) = args.cases.iter().find(|name| !all.iter().any(|case| case.name == name.as_str())) {
         let known: Vec<&str> = all.iter().map(|case| case.name).collect();
@@ -108,7 +108,7 @@ fn chosen(args: &Args) -> Result<Vec<Case>, Failure> {
         .collect())
 }
 
-fn listed(cases: &[Case]) -> Result<Exit, Failure> {
+fn list_cases(cases: &[Case]) -> Result<Exit, Failure> {
     for case in cases {
         let what = if case.leak.is_empty() { "nothing planted" } else { case.leak };
         print(&format!("{:<16} {:>4} × {:>4} restarts  {what}\n", case.name, case.trials, case.restarts))?;
@@ -117,7 +117,7 @@ fn listed(cases: &[Case]) -> Result<Exit, Failure> {
 }
 
 /// A table of two builds would speak of neither.
-fn same_build(trials: &[Trial], here: Option<&str>, args: &Args) -> Result<(), Failure> {
+fn check_same_build(trials: &[Trial], here: Option<&str>, args: &Args) -> Result<(), Failure> {
     match trials.iter().find(|trial| trial.commit.as_deref() != here) {
         None => Ok(()),
         Some(other) => Err(Failure::usage(&format!(
@@ -130,22 +130,22 @@ fn same_build(trials: &[Trial], here: Option<&str>, args: &Args) -> Result<(), F
     }
 }
 
-fn measured(args: &Args, agenda: Agenda, kept: &mut Kept, trials: &mut Vec<Trial>) -> Result<(), Failure> {
-    let all = trials.len() + agenda.len();
+fn run_trials(args: &Args, queue: TrialQueue, log: &mut TrialLog, trials: &mut Vec<Trial>) -> Result<(), Failure> {
+    let all = trials.len() + queue.len();
     let jobs = usize::try_from(args.jobs).unwrap_or(1);
-    let keep = |trial: Trial| -> Result<(), Ended> {
-        kept.add(&trial)?;
-        progress(&trial, trials.len() + 1, all);
+    let keep = |trial: Trial| -> Result<(), TrialsError> {
+        log.append(&trial)?;
+        print_progress(&trial, trials.len() + 1, all);
         trials.push(trial);
         Ok(())
     };
-    measure(agenda.run(jobs, keep))?.map_err(|error| match error {
-        Ended::Plan(error) => Failure::usage(&error),
-        Ended::Kept(error) => Failure::harness(&error),
+    run_supervised(queue.run(jobs, keep))?.map_err(|error| match error {
+        TrialsError::Plan(error) => Failure::usage(&error),
+        TrialsError::TrialLog(error) => Failure::harness(&error),
     })
 }
 
-fn progress(trial: &Trial, done: usize, all: usize) {
+fn print_progress(trial: &Trial, done: usize, all: usize) {
     use std::io::Write;
     // Nobody is left to be told that stderr is closed.
     let _ = writeln!(

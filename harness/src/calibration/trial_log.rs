@@ -9,11 +9,11 @@ use thiserror::Error;
 use super::Trial;
 
 /// The file's name in its folder.
-pub const NAME: &str = "trials.jsonl";
+pub const FILE_NAME: &str = "trials.jsonl";
 
 /// Why trials cannot be read or kept, and what to do.
 #[derive(Debug, Error)]
-pub enum KeptError {
+pub enum TrialLogError {
     /// The file cannot be read or written.
     #[error("cannot keep trials in {path}: {source}; choose another folder with --out")]
     Io {
@@ -36,16 +36,16 @@ pub enum KeptError {
 
 /// Trials that are kept, and room for more.
 #[derive(Debug)]
-pub struct Kept {
+pub struct TrialLog {
     path: PathBuf,
     file: File,
 }
 
-impl Kept {
+impl TrialLog {
     /// Opens the file in `folder`, or makes it, and reads what is there. What was cut off while it was written is dropped.
-    pub fn open(folder: &Path) -> Result<(Self, Vec<Trial>), KeptError> {
-        let path = folder.join(NAME);
-        let io = |source| KeptError::Io { path: path.clone(), source };
+    pub fn open(folder: &Path) -> Result<(Self, Vec<Trial>), TrialLogError> {
+        let path = folder.join(FILE_NAME);
+        let io = |source| TrialLogError::Io { path: path.clone(), source };
         fs::create_dir_all(folder).map_err(io)?;
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(io)?;
         let text = fs::read_to_string(&path).map_err(io)?;
@@ -54,7 +54,7 @@ impl Kept {
             file.set_len(whole as u64).map_err(io)?;
         }
         let trials = text.get(..whole).unwrap_or_default().lines().enumerate().map(|(at, line)| {
-            serde_json::from_str(line).map_err(|source| KeptError::NotATrial {
+            serde_json::from_str(line).map_err(|source| TrialLogError::NotATrial {
                 path: path.clone(),
                 line: at + 1,
                 source,
@@ -65,8 +65,8 @@ impl Kept {
     }
 
     /// Adds one; when this returns it is on the disk.
-    pub fn add(&mut self, trial: &Trial) -> Result<(), KeptError> {
-        let io = |source| KeptError::Io { path: self.path.clone(), source };
+    pub fn append(&mut self, trial: &Trial) -> Result<(), TrialLogError> {
+        let io = |source| TrialLogError::Io { path: self.path.clone(), source };
         let mut line = serde_json::to_vec(trial).map_err(|error| io(error.into()))?;
         line.push(b'\n');
         self.file.write_all(&line).and_then(|()| self.file.sync_data()).map_err(io)
@@ -81,22 +81,22 @@ mod tests {
     #[test]
     fn what_was_kept_is_there_again_and_half_a_line_is_not() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut kept, none) = Kept::open(folder.path()).unwrap();
+        let (mut log, none) = TrialLog::open(folder.path()).unwrap();
         assert_eq!(none, []);
-        kept.add(&trial("fd-100", 0, true)).unwrap();
-        let path = folder.path().join(NAME);
+        log.append(&trial("fd-100", 0, true)).unwrap();
+        let path = folder.path().join(FILE_NAME);
         fs::write(&path, [fs::read(&path).unwrap().as_slice(), b"{\"case\": \"fd-1"].concat()).unwrap();
-        let (mut kept, trials) = Kept::open(folder.path()).unwrap();
+        let (mut log, trials) = TrialLog::open(folder.path()).unwrap();
         assert_eq!(trials, [trial("fd-100", 0, true)]);
-        kept.add(&trial("fd-100", 1, false)).unwrap();
-        assert_eq!(Kept::open(folder.path()).unwrap().1.len(), 2);
+        log.append(&trial("fd-100", 1, false)).unwrap();
+        assert_eq!(TrialLog::open(folder.path()).unwrap().1.len(), 2);
     }
 
     #[test]
     fn a_line_that_is_no_trial_is_named_by_its_number() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(NAME), "{}\n").unwrap();
-        let error = Kept::open(folder.path()).unwrap_err().to_string();
+        fs::write(folder.path().join(FILE_NAME), "{}\n").unwrap();
+        let error = TrialLog::open(folder.path()).unwrap_err().to_string();
         assert!(error.contains("line 1") && error.contains("--out"), "{error}");
     }
 }

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 /// Keys whose strings say what a message is, or are the model's own.
-const TOLD: [&str; 26] = [
+const MEANINGFUL_STRINGS: [&str; 26] = [
     "type",
     "subtype",
     "role",
@@ -35,7 +35,7 @@ const TOLD: [&str; 26] = [
     "toolName",
 ];
 /// Keys whose numbers decide something.
-const COUNTED: [&str; 8] = [
+const MEANINGFUL_NUMBERS: [&str; 8] = [
     "index",
     "num_turns",
     "api_error_status",
@@ -47,59 +47,61 @@ const COUNTED: [&str; 8] = [
 ];
 /// What a CLI finds on its machine, and leaves out where it finds nothing: plugins, a place for its socket. And the
 /// categories of its context, which it has counted by the API and leaves out where they come to nothing.
-const FOUND: [&str; 3] = ["plugins", "messaging_socket_path", "categories"];
+const MACHINE_KEYS: [&str; 3] = ["plugins", "messaging_socket_path", "categories"];
 /// Lists of what a CLI offers, whose entries have names of its own.
-const OFFERED: [&str; 4] = ["commands", "agents", "models", "skills"];
+const NAME_LISTS: [&str; 4] = ["commands", "agents", "models", "skills"];
 
 /// The message of a line: a line for each value in it, all beginning with what the message is, so that a difference shows
 /// what it is in.
 #[must_use]
-pub fn message(line: &str) -> String {
+pub fn normalize_message(line: &str) -> String {
     let Ok(value) = serde_json::from_str::<Value>(line) else { return format!("no JSON: {line}") };
-    let title = title(&value);
+    let title = message_title(&value);
     let mut lines = Vec::new();
-    flatten("", &normal("", value, true), &mut |path, value| lines.push(format!("{title} {path} {value}")));
+    flatten_value("", &normalize_value("", value, true), &mut |path, value| {
+        lines.push(format!("{title} {path} {value}"))
+    });
     lines.dedup();
     lines.join("\n")
 }
 
-fn title(message: &Value) -> String {
+fn message_title(message: &Value) -> String {
     let words = [&message["type"], &message["subtype"], &message["event"]["type"], &message["response"]["subtype"]];
     words.into_iter().filter_map(Value::as_str).collect::<Vec<_>>().join("/")
 }
 
-fn flatten(path: &str, value: &Value, line: &mut impl FnMut(&str, &Value)) {
+fn flatten_value(path: &str, value: &Value, line: &mut impl FnMut(&str, &Value)) {
     match value {
         Value::Object(entries) if !entries.is_empty() => {
-            entries.iter().for_each(|(key, value)| flatten(&format!("{path}.{key}"), value, line));
+            entries.iter().for_each(|(key, value)| flatten_value(&format!("{path}.{key}"), value, line));
         }
         Value::Array(items) if !items.is_empty() => {
             for item in items {
-                flatten(&format!("{path}[]"), item, line);
+                flatten_value(&format!("{path}[]"), item, line);
             }
         }
         other => line(path, other),
     }
 }
 
-fn normal(key: &str, value: Value, told: bool) -> Value {
+fn normalize_value(key: &str, value: Value, told: bool) -> Value {
     match value {
-        Value::String(text) if told && TOLD.contains(&key) => Value::String(without_address(&text)),
+        Value::String(text) if told && MEANINGFUL_STRINGS.contains(&key) => Value::String(without_address(&text)),
         Value::String(_) => "…".into(),
-        Value::Number(number) if COUNTED.contains(&key) => Value::Number(number),
+        Value::Number(number) if MEANINGFUL_NUMBERS.contains(&key) => Value::Number(number),
         Value::Number(_) => 0.into(),
         Value::Array(items) => {
-            let told = told && !OFFERED.contains(&key);
-            let mut items: Vec<Value> = items.into_iter().map(|item| normal(key, item, told)).collect();
+            let told = told && !NAME_LISTS.contains(&key);
+            let mut items: Vec<Value> = items.into_iter().map(|item| normalize_value(key, item, told)).collect();
             items.dedup();
             Value::Array(items)
         }
         Value::Object(entries) => {
             let mut entries: Vec<(String, Value)> =
-                entries.into_iter().filter(|(key, _)| !FOUND.contains(&key.as_str())).collect();
+                entries.into_iter().filter(|(key, _)| !MACHINE_KEYS.contains(&key.as_str())).collect();
             entries.sort_by(|a, b| a.0.cmp(&b.0));
             let entries = entries.into_iter().map(|(key, value)| {
-                let value = normal(&key, value, told);
+                let value = normalize_value(&key, value, told);
                 (key, value)
             });
             Value::Object(entries.collect::<Map<_, _>>())
@@ -121,16 +123,16 @@ pub(super) fn without_address(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{message, without_address};
+    use super::{normalize_message, without_address};
 
     #[test]
     fn ids_times_and_costs_do_not_differ_and_words_do() {
         let line = |id: &str, cost: &str, text: &str| {
             format!(r#"{{"result":"{text}","uuid":"{id}","type":"result","total_cost_usd":{cost},"num_turns":1}}"#)
         };
-        assert_eq!(message(&line("a", "0.1", "x")), message(&line("b", "0.25", "x")));
-        assert_ne!(message(&line("a", "0.1", "x")), message(&line("a", "0.1", "y")));
-        assert!(message(&line("a", "0.1", "x")).starts_with("result .num_turns 1\nresult .result \"x\"\n"));
+        assert_eq!(normalize_message(&line("a", "0.1", "x")), normalize_message(&line("b", "0.25", "x")));
+        assert_ne!(normalize_message(&line("a", "0.1", "x")), normalize_message(&line("a", "0.1", "y")));
+        assert!(normalize_message(&line("a", "0.1", "x")).starts_with("result .num_turns 1\nresult .result \"x\"\n"));
     }
 
     #[test]
@@ -141,8 +143,11 @@ mod tests {
 
     #[test]
     fn a_new_key_and_another_type_differ() {
-        assert_ne!(message(r#"{"type":"a"}"#), message(r#"{"type":"a","b":null}"#));
-        assert_ne!(message(r#"{"type":"a","b":1}"#), message(r#"{"type":"a","b":"1"}"#));
-        assert_eq!(message(r#"{"commands":[{"name":"a"},{"name":"b"}]}"#), message(r#"{"commands":[{"name":"c"}]}"#));
+        assert_ne!(normalize_message(r#"{"type":"a"}"#), normalize_message(r#"{"type":"a","b":null}"#));
+        assert_ne!(normalize_message(r#"{"type":"a","b":1}"#), normalize_message(r#"{"type":"a","b":"1"}"#));
+        assert_eq!(
+            normalize_message(r#"{"commands":[{"name":"a"},{"name":"b"}]}"#),
+            normalize_message(r#"{"commands":[{"name":"c"}]}"#)
+        );
     }
 }

@@ -10,7 +10,7 @@ use jsonschema::Validator;
 use leakgate_session::mark;
 use serde_json::{Value, json};
 
-use crate::load::{Ending, check};
+use crate::load::{RequestOutcome, check};
 
 /// What the requests of a load ask for, and how the CLI is told to answer them.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,18 +36,18 @@ pub enum Kind {
 
 /// What one request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Want {
+pub enum ReplyFormat {
     /// Any text.
     Text,
     /// JSON of a schema.
     Json {
         /// How the CLI answers.
-        manner: Manner,
+        style: AnswerStyle,
     },
     /// Calls of functions.
     Calls {
         /// How the CLI answers.
-        manner: Manner,
+        style: AnswerStyle,
         /// A call is asked for by `tool_choice`; otherwise the model decides.
         required: bool,
     },
@@ -55,7 +55,7 @@ pub enum Want {
 
 /// How the CLI answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Manner {
+pub struct AnswerStyle {
     /// In a Markdown fence.
     pub fenced: bool,
     /// Wrong the first time.
@@ -64,7 +64,7 @@ pub struct Manner {
 
 /// A reply, whole or put together from its pieces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Said {
+pub struct ExactReply {
     /// Its text.
     pub text: String,
     /// Its calls, in order.
@@ -89,22 +89,22 @@ impl Mix {
     pub const TEXT: Self = Self { kind: Kind::Text, fenced: 0.0, wrong: 0.0 };
 }
 
-impl Want {
+impl ReplyFormat {
     /// What stands in the prompt, for the mock.
     #[must_use]
-    pub fn word(self) -> String {
-        let (kind, manner) = match self {
+    pub fn mock_directive(self) -> String {
+        let (kind, style) = match self {
             Self::Text => return String::new(),
-            Self::Json { manner } => ("schema", manner),
-            Self::Calls { manner, .. } => ("tool", manner),
+            Self::Json { style } => ("schema", style),
+            Self::Calls { style, .. } => ("tool", style),
         };
-        let fenced = if manner.fenced { "+fenced" } else { "" };
-        let wrong = if manner.wrong { "+wrong-once" } else { "" };
+        let fenced = if style.fenced { "+fenced" } else { "" };
+        let wrong = if style.wrong { "+wrong-once" } else { "" };
         format!("[[answer:{kind}{fenced}{wrong}]]")
     }
 
     /// Adds what is asked for to a request's body.
-    pub fn ask(self, body: &mut Value) {
+    pub fn add_to_body(self, body: &mut Value) {
         match self {
             Self::Text => {}
             Self::Json { .. } => {
@@ -112,7 +112,7 @@ impl Want {
                 body["response_format"] = json!({"type": "json_schema", "json_schema": named});
             }
             Self::Calls { required, .. } => {
-                body["tools"] = json!([function("keep", &RECORD), function("forget", &NOTHING)]);
+                body["tools"] = json!([function_tool("keep", &RECORD), function_tool("forget", &NOTHING)]);
                 body["tool_choice"] = json!(if required { "required" } else { "auto" });
             }
         }
@@ -120,14 +120,14 @@ impl Want {
 
     /// Judges the reply to the request with `mark`, which must have asked for JSON or calls.
     #[must_use]
-    pub fn judge(self, said: &Said, mark: &str) -> Ending {
+    pub fn judge_reply(self, reply: &ExactReply, mark: &str) -> RequestOutcome {
         let wrong = match self {
             Self::Text => Some("a text was asked for".to_owned()),
-            Self::Json { .. } => wrong_text(said, mark),
-            Self::Calls { .. } => wrong_calls(said, mark),
+            Self::Json { .. } => text_error(reply, mark),
+            Self::Calls { .. } => calls_error(reply, mark),
         };
-        let bytes = said.text.len() + said.calls.iter().map(|call| call.arguments.len()).sum::<usize>();
-        wrong.map_or(Ending::Complete(bytes as u64), Ending::MixedUp)
+        let bytes = reply.text.len() + reply.calls.iter().map(|call| call.arguments.len()).sum::<usize>();
+        wrong.map_or(RequestOutcome::Complete(bytes as u64), RequestOutcome::MixedUp)
     }
 }
 
@@ -159,50 +159,50 @@ static NOTHING: LazyLock<Value> =
 /// None only if the schema above were none, which a test would show.
 static VALIDATOR: LazyLock<Option<Validator>> = LazyLock::new(|| jsonschema::validator_for(&RECORD).ok());
 
-fn function(name: &str, parameters: &Value) -> Value {
+fn function_tool(name: &str, parameters: &Value) -> Value {
     let description = format!("Have the record {name}.");
     json!({"type": "function", "function": {"name": name, "description": description, "parameters": parameters}})
 }
 
-fn wrong_text(said: &Said, mark: &str) -> Option<String> {
-    if !said.calls.is_empty() {
-        return Some(format!("it calls {}, and JSON was asked for", said.calls[0].name));
+fn text_error(reply: &ExactReply, mark: &str) -> Option<String> {
+    if !reply.calls.is_empty() {
+        return Some(format!("it calls {}, and JSON was asked for", reply.calls[0].name));
     }
-    wrong_finish(said, "stop").or_else(|| wrong_record(&said.text, mark))
+    finish_error(reply, "stop").or_else(|| record_error(&reply.text, mark))
 }
 
-fn wrong_calls(said: &Said, mark: &str) -> Option<String> {
-    let [call] = &said.calls[..] else {
-        return Some(format!("it has {} calls instead of one: {}", said.calls.len(), check::shorten(&said.text)));
+fn calls_error(reply: &ExactReply, mark: &str) -> Option<String> {
+    let [call] = &reply.calls[..] else {
+        return Some(format!("it has {} calls instead of one: {}", reply.calls.len(), check::excerpt(&reply.text)));
     };
     if call.name != "keep" || call.id.is_empty() {
         return Some(format!("it calls {:?} with the id {:?}", call.name, call.id));
     }
-    if !said.text.is_empty() {
-        return Some(format!("it has words beside its call: {}", check::shorten(&said.text)));
+    if !reply.text.is_empty() {
+        return Some(format!("it has words beside its call: {}", check::excerpt(&reply.text)));
     }
-    wrong_finish(said, "tool_calls").or_else(|| wrong_record(&call.arguments, mark))
+    finish_error(reply, "tool_calls").or_else(|| record_error(&call.arguments, mark))
 }
 
-fn wrong_finish(said: &Said, wanted: &str) -> Option<String> {
-    let finish = said.finish.as_deref();
+fn finish_error(reply: &ExactReply, wanted: &str) -> Option<String> {
+    let finish = reply.finish.as_deref();
     (finish != Some(wanted)).then(|| format!("its finish_reason is {finish:?} instead of {wanted:?}"))
 }
 
 /// What is wrong with a record of the request with `mark`.
-fn wrong_record(text: &str, mark: &str) -> Option<String> {
+fn record_error(text: &str, mark: &str) -> Option<String> {
     let record: Value = match serde_json::from_str(text) {
         Ok(record) => record,
-        Err(error) => return Some(format!("it is not JSON ({error}): {}", check::shorten(text))),
+        Err(error) => return Some(format!("it is not JSON ({error}): {}", check::excerpt(text))),
     };
     if let Some(foreign) = mark::find_in_reply(text).into_iter().find(|found| *found != mark) {
         return Some(format!("it carries the mark {foreign} of another request"));
     }
     if let Some(error) = VALIDATOR.as_ref().and_then(|validator| validator.iter_errors(&record).next()) {
-        return Some(format!("it does not fit its schema ({error}): {}", check::shorten(text)));
+        return Some(format!("it does not fit its schema ({error}): {}", check::excerpt(text)));
     }
     let owner = record["owner"].as_str().unwrap_or_default();
-    (!mark::find_in_reply(owner).contains(&mark)).then(|| format!("it lacks its own mark: {}", check::shorten(text)))
+    (!mark::find_in_reply(owner).contains(&mark)).then(|| format!("it lacks its own mark: {}", check::excerpt(text)))
 }
 
 #[cfg(test)]
@@ -210,27 +210,27 @@ mod tests {
     use super::*;
 
     const MARK: &str = "00c0ffee";
-    const JSON: Want = Want::Json { manner: Manner { fenced: false, wrong: false } };
-    const CALLS: Want = Want::Calls { manner: Manner { fenced: true, wrong: true }, required: true };
+    const JSON: ReplyFormat = ReplyFormat::Json { style: AnswerStyle { fenced: false, wrong: false } };
+    const CALLS: ReplyFormat = ReplyFormat::Calls { style: AnswerStyle { fenced: true, wrong: true }, required: true };
 
     fn record(mark: &str) -> String {
         let owner = format!("⟦{mark}⟧ owner");
         json!({"owner": owner, "kind": "place", "note": null, "items": [{"name": owner, "count": 1}]}).to_string()
     }
 
-    fn said(text: &str) -> Said {
-        Said { text: text.to_owned(), calls: Vec::new(), finish: Some("stop".to_owned()) }
+    fn said(text: &str) -> ExactReply {
+        ExactReply { text: text.to_owned(), calls: Vec::new(), finish: Some("stop".to_owned()) }
     }
 
-    fn called(arguments: &str) -> Said {
+    fn called(arguments: &str) -> ExactReply {
         let call = Call { id: "call_1".to_owned(), name: "keep".to_owned(), arguments: arguments.to_owned() };
-        Said { text: String::new(), calls: vec![call], finish: Some("tool_calls".to_owned()) }
+        ExactReply { text: String::new(), calls: vec![call], finish: Some("tool_calls".to_owned()) }
     }
 
     #[track_caller]
-    fn is_mixed_up(want: Want, said: &Said, why: &str) {
-        match want.judge(said, MARK) {
-            Ending::MixedUp(what) => assert!(what.contains(why), "{what}"),
+    fn is_mixed_up(format: ReplyFormat, reply: &ExactReply, why: &str) {
+        match format.judge_reply(reply, MARK) {
+            RequestOutcome::MixedUp(what) => assert!(what.contains(why), "{what}"),
             other => panic!("{other:?}"),
         }
     }
@@ -239,8 +239,8 @@ mod tests {
     fn a_record_with_its_own_mark_is_complete() {
         assert!(VALIDATOR.is_some());
         let record = record(MARK);
-        assert_eq!(JSON.judge(&said(&record), MARK), Ending::Complete(record.len() as u64));
-        assert_eq!(CALLS.judge(&called(&record), MARK), Ending::Complete(record.len() as u64));
+        assert_eq!(JSON.judge_reply(&said(&record), MARK), RequestOutcome::Complete(record.len() as u64));
+        assert_eq!(CALLS.judge_reply(&called(&record), MARK), RequestOutcome::Complete(record.len() as u64));
     }
 
     #[test]
@@ -251,7 +251,7 @@ mod tests {
         is_mixed_up(JSON, &said(&record(MARK).replacen("⟦00c0ffee⟧", "no", 1)), "lacks its own mark");
         is_mixed_up(JSON, &said(&record(MARK).replace("place", "time")), "does not fit its schema");
         is_mixed_up(JSON, &said(&format!("```json\n{}\n```", record(MARK))), "not JSON");
-        is_mixed_up(JSON, &Said { finish: None, ..said(&record(MARK)) }, "finish_reason is None");
+        is_mixed_up(JSON, &ExactReply { finish: None, ..said(&record(MARK)) }, "finish_reason is None");
         is_mixed_up(JSON, &called(&record(MARK)), "it calls keep");
     }
 
@@ -260,10 +260,10 @@ mod tests {
         is_mixed_up(CALLS, &said(&record(MARK)), "0 calls instead of one");
         is_mixed_up(CALLS, &called(&record("deadbeef")), "mark deadbeef of another");
         is_mixed_up(CALLS, &called("{"), "not JSON");
-        is_mixed_up(CALLS, &Said { text: "So:".to_owned(), ..called(&record(MARK)) }, "words beside its call");
+        is_mixed_up(CALLS, &ExactReply { text: "So:".to_owned(), ..called(&record(MARK)) }, "words beside its call");
         is_mixed_up(
             CALLS,
-            &Said { finish: Some("stop".to_owned()), ..called(&record(MARK)) },
+            &ExactReply { finish: Some("stop".to_owned()), ..called(&record(MARK)) },
             "instead of \"tool_calls\"",
         );
         let mut nobodys = called(&record(MARK));
@@ -273,7 +273,10 @@ mod tests {
 
     #[test]
     fn the_mock_is_told_how_to_answer() {
-        assert_eq!((Want::Text.word().as_str(), JSON.word().as_str()), ("", "[[answer:schema]]"));
-        assert_eq!(CALLS.word(), "[[answer:tool+fenced+wrong-once]]");
+        assert_eq!(
+            (ReplyFormat::Text.mock_directive().as_str(), JSON.mock_directive().as_str()),
+            ("", "[[answer:schema]]")
+        );
+        assert_eq!(CALLS.mock_directive(), "[[answer:tool+fenced+wrong-once]]");
     }
 }

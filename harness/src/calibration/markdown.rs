@@ -1,14 +1,14 @@
 //! The table as Markdown, which is readable on a terminal as well.
 
 use super::interval::Interval;
-use super::table::{Bound, CALIBRATED_BY, Clean, Leak, Power, ROOM, Rate};
+use super::table::{Bound, Calibration, Clean, Leak, MIN_CLEAN_RUNS, Rate, SAFETY_FACTOR};
 use leakgate_judge::verdict::words::format_bytes;
 
 /// The whole table.
 #[must_use]
-pub fn markdown(power: &Power) -> String {
+pub fn render_markdown(power: &Calibration) -> String {
     let mut text = String::from("# What this gate catches, and how often it cries wolf\n\n");
-    text += &source(power);
+    text += &source_line(power);
     text += "\n\n";
     text += "Each trial is a fresh process of the server under scenario `restarts`, or under each in turn where \
              a row says so. *Caught* means that a metric in which the leak shows was called LEAK; where it strikes \
@@ -24,7 +24,7 @@ pub fn markdown(power: &Power) -> String {
     for clean in &power.clean {
         text += &clean_row(clean);
     }
-    text += &["| all | | ", &times(power.false_alarms), " | | | |\n"].concat();
+    text += &["| all | | ", &rate_cells(power.false_alarms), " | | | |\n"].concat();
     for clean in &power.clean {
         text.extend(clean.oddities.iter().map(|oddity| format!("\n- {}, {oddity}\n", clean.case)));
     }
@@ -40,16 +40,16 @@ pub fn markdown(power: &Power) -> String {
 
 fn bounds_head() -> String {
     format!(
-        "\nThe bound on a rise of anonymous memory that lasts, from the runs with nothing planted: {ROOM} times the largest \
-         that one of at least {CALIBRATED_BY} showed. Above *twice* it is a leak where a second run, of twice the \
-         restarts, shows it as well; above *at once* it is one without that, which must not be below {ROOM} times the \
+        "\nThe bound on a rise of anonymous memory that lasts, from the runs with nothing planted: {SAFETY_FACTOR} times the largest \
+         that one of at least {MIN_CLEAN_RUNS} showed. Above *twice* it is a leak where a second run, of twice the \
+         restarts, shows it as well; above *at once* it is one without that, which must not be below {SAFETY_FACTOR} times the \
          largest rise.\n\n\
-         | from restarts | runs | largest rise | {ROOM} times that | twice | at once |\n\
+         | from restarts | runs | largest rise | {SAFETY_FACTOR} times that | twice | at once |\n\
          | ---: | ---: | ---: | ---: | ---: | ---: |\n"
     )
 }
 
-fn source(power: &Power) -> String {
+fn source_line(power: &Calibration) -> String {
     let environment = &power.environment;
     format!(
         "`leakgate power`, commit {}, {}, {}.",
@@ -76,7 +76,7 @@ fn leak_row(leak: &Leak) -> String {
         "| {}{promise} | {} | {} | {} | {} |\n",
         leak.leak,
         leak.restarts,
-        times(leak.caught),
+        rate_cells(leak.caught),
         leak.again,
         how.join(", ")
     )
@@ -91,7 +91,7 @@ fn clean_row(clean: &Clean) -> String {
         "| on {}{scenarios} | {} | {} | {} | {} | {} |\n",
         clean.target,
         clean.restarts,
-        times(clean.alarms),
+        rate_cells(clean.alarms),
         clean.again,
         clean.not_conclusive,
         clean.invalid
@@ -110,10 +110,10 @@ fn bound_row(bound: &Bound) -> String {
     )
 }
 
-fn times(rate: Rate) -> String {
-    format!("{} of {} | {}", rate.seen, rate.of, range(rate.interval))
+fn rate_cells(rate: Rate) -> String {
+    format!("{} of {} | {}", rate.seen, rate.of, interval_percent(rate.interval))
 }
 
-fn range(Interval { low, high }: Interval) -> String {
+fn interval_percent(Interval { low, high }: Interval) -> String {
     format!("{:.1} to {:.1} %", 100.0 * low, 100.0 * high)
 }
