@@ -1,8 +1,8 @@
 //! What a request asks for and what it is answered, whichever of OpenAI's APIs it came by. Pure.
 //!
 //! ```text
-//! prompt    an Ask → the text of a turn                  exchange  turns → an Answer: reads, checks, asks again
-//! contract  what a reply has to be, and whether it is    passing   what of a running reply may be passed on
+//! prompt    an ChatRequest → the text of a turn                  exchange  turns → an Answer: reads, checks, asks again
+//! validator  what a reply has to be, and whether it is    stream_filter   what of a running reply may be passed on
 //! json      JSON in a reply; schemas                      calls     calls of functions in a reply
 //! ```
 //!
@@ -14,24 +14,24 @@ use crate::openai::reading::{Flaw, Misread};
 use crate::turn::Usage;
 
 mod calls;
-mod contract;
 pub mod exchange;
 mod json;
-mod passing;
 mod prompt;
+mod stream_filter;
+mod validator;
 
 #[cfg(test)]
 mod tests;
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Ask {
+pub struct ChatRequest {
     /// The model's name as the client wrote it; none for the server's own.
     pub model: Option<String>,
     /// The conversation, oldest entry first.
     pub conversation: Vec<Entry>,
     /// What the reply has to be.
-    pub want: Want,
+    pub reply_format: ReplyFormat,
     /// The reply's text ends before the first of these.
     pub stop: Vec<String>,
     /// The client sees the reply piece by piece.
@@ -125,11 +125,11 @@ pub struct Call {
 
 /// What a reply has to be.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Want {
+pub enum ReplyFormat {
     /// Any text.
     Text,
     /// JSON.
-    Json(Format),
+    Json(JsonFormat),
     /// Text, or calls of functions.
     Tools {
         /// The functions.
@@ -139,13 +139,13 @@ pub enum Want {
         /// Whether there may be more than one call.
         parallel: bool,
         /// What the reply has to be when it is no call; none for any text.
-        format: Option<Format>,
+        format: Option<JsonFormat>,
     },
 }
 
 /// What JSON is wanted.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Format {
+pub struct JsonFormat {
     /// What it has to be an instance of; none for any object.
     pub schema: Option<serde_json::Value>,
     /// A reply that is none, even when asked again, is passed on as it is, and marked.
@@ -154,10 +154,10 @@ pub struct Format {
     pub param: &'static str,
 }
 
-impl Want {
+impl ReplyFormat {
     /// What a reply that is no call has to be; none for any text.
     #[must_use]
-    pub fn format(&self) -> Option<&Format> {
+    pub fn format(&self) -> Option<&JsonFormat> {
         match self {
             Self::Text => None,
             Self::Json(format) => Some(format),
@@ -190,7 +190,7 @@ pub enum Choice {
     Named(String),
 }
 
-/// What comes of an [`Ask`], piece by piece. After `Done` nothing follows.
+/// What comes of an [`ChatRequest`], piece by piece. After `Done` nothing follows.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AnswerEvent {
     /// A piece of the text, in order; only if the ask is streamed.

@@ -56,22 +56,22 @@ pub struct Subject<'a> {
     /// The file that some of them come from.
     pub file: Option<&'a ConfigFile>,
     /// What is to be said about variables that look like options and are none.
-    pub strays: &'a [String],
+    pub unknown_variables: &'a [String],
 }
 
 /// Writes what it finds to `out`; true if all is well.
-pub async fn run(subject: &Subject<'_>, out: &mut (dyn Write + Send)) -> io::Result<bool> {
+pub async fn run_checks(subject: &Subject<'_>, out: &mut (dyn Write + Send)) -> io::Result<bool> {
     let mut report = Report { out, well: true };
     let config = subject.config;
-    options(subject, &mut report)?;
-    keys(config, &mut report)?;
-    files(config, &mut report)?;
-    address(config, &mut report).await?;
-    let runtime = runtime(config, &mut report)?;
-    let cli = cli(config, runtime.as_ref(), &mut report).await?;
-    account(config, &mut report)?;
+    check_options(subject, &mut report)?;
+    check_keys(config, &mut report)?;
+    check_open_files(config, &mut report)?;
+    check_address(config, &mut report).await?;
+    let runtime = check_runtime(config, &mut report)?;
+    let cli = check_cli(config, runtime.as_ref(), &mut report).await?;
+    check_account(config, &mut report)?;
     match runtime {
-        Some(runtime) if cli => turn(config, runtime, &mut report).await?,
+        Some(runtime) if cli => check_turn(config, runtime, &mut report).await?,
         _ => report.line("skip", "turn", "it needs the steps above that failed")?,
     }
     let end = if report.well { "all checks passed" } else { "some checks failed: see the lines that begin with WRONG" };
@@ -104,7 +104,7 @@ impl Report<'_> {
     }
 }
 
-fn options(subject: &Subject<'_>, report: &mut Report<'_>) -> io::Result<()> {
+fn check_options(subject: &Subject<'_>, report: &mut Report<'_>) -> io::Result<()> {
     let set: Vec<&Setting> = subject.settings.iter().filter(|setting| !setting.is_default).collect();
     match set.len() {
         0 => report.ok("options", "all have their default values")?,
@@ -119,8 +119,8 @@ fn options(subject: &Subject<'_>, report: &mut Report<'_>) -> io::Result<()> {
         };
         writeln!(report.out, "      {} = {}  ({origin})", setting.name, setting.value)?;
     }
-    for stray in subject.strays {
-        report.note("options", stray)?;
+    for message in subject.unknown_variables {
+        report.note("options", message)?;
     }
     if let Some(file) = subject.file.filter(|file| file.shows_key()) {
         let path = file.path().display();
@@ -130,7 +130,7 @@ fn options(subject: &Subject<'_>, report: &mut Report<'_>) -> io::Result<()> {
     Ok(())
 }
 
-fn keys(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
+fn check_keys(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
     let Keyring { keys, shown_by } = match config.keys() {
         Ok(ring) => ring,
         Err(error) => return report.wrong("keys", error.to_string()),
@@ -152,7 +152,7 @@ fn keys(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
 }
 
 /// Whether so many files can be open as the connections and the CLIs of `serve` take.
-fn files(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
+fn check_open_files(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
     let (limit, open) = (descriptors::hard_limit(), descriptors::open_files());
     match Plan::new(limit, open, config.slots, config.max_connections, http::EXTRA_CONNECTIONS) {
         Ok(plan) => match plan.shortage() {
@@ -164,14 +164,14 @@ fn files(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
 }
 
 /// Another server of ours on the address is no failure: then this checks what it would be restarted with.
-async fn address(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
+async fn check_address(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
     let address = config.listen;
     match TcpListener::bind(address).await {
         Ok(listener) => {
             drop(listener);
             report.ok("address", format!("{address} is free"))
         }
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => match neighbour(address).await {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => match find_running_server(address).await {
             Some(name) => report.note("address", format!("{address} is already in use by {name}, which is left alone")),
             None => {
                 report.wrong("address", format!("{address} is in use by another program; choose another with --listen"))
@@ -195,7 +195,7 @@ pub(crate) fn why_not_bound(error: &io::Error) -> String {
 }
 
 /// The name of the server that holds the address, if it is one of ours.
-async fn neighbour(address: SocketAddr) -> Option<String> {
+async fn find_running_server(address: SocketAddr) -> Option<String> {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -204,7 +204,7 @@ async fn neighbour(address: SocketAddr) -> Option<String> {
     let asked = async {
         let mut stream = TcpStream::connect((ip, address.port())).await.ok()?;
         stream.write_all(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n").await.ok()?;
-        let reply = read(stream).await;
+        let reply = read_text(stream).await;
         let body: serde_json::Value = serde_json::from_str(reply.split_once("\r\n\r\n")?.1).ok()?;
         let (version, status) = (body["version"].as_str()?, body["status"].as_str()?);
         body["containment"].as_str().map(|_| format!("cc-openai-wrapper {version} ({status})"))
@@ -212,7 +212,7 @@ async fn neighbour(address: SocketAddr) -> Option<String> {
     timeout(NEIGHBOUR, asked).await.ok()?
 }
 
-fn runtime(config: &Config, report: &mut Report<'_>) -> io::Result<Option<RuntimeFolder>> {
+fn check_runtime(config: &Config, report: &mut Report<'_>) -> io::Result<Option<RuntimeFolder>> {
     match RuntimeFolder::create(config.runtime_dir.as_deref()) {
         Ok(runtime) => {
             let scratch = runtime.scratch(0);
@@ -225,8 +225,8 @@ fn runtime(config: &Config, report: &mut Report<'_>) -> io::Result<Option<Runtim
 }
 
 /// Where the CLI is, and its version. True: it runs.
-async fn cli(config: &Config, runtime: Option<&RuntimeFolder>, report: &mut Report<'_>) -> io::Result<bool> {
-    let path = match find(&config.cli, std::env::var_os("PATH").as_deref()) {
+async fn check_cli(config: &Config, runtime: Option<&RuntimeFolder>, report: &mut Report<'_>) -> io::Result<bool> {
+    let path = match find_program(&config.cli, std::env::var_os("PATH").as_deref()) {
         Ok(path) => path,
         Err(message) => return report.wrong("cli", message).map(|()| false),
     };
@@ -234,7 +234,7 @@ async fn cli(config: &Config, runtime: Option<&RuntimeFolder>, report: &mut Repo
         report.ok("cli", path.display().to_string())?;
         return Ok(false);
     };
-    match version(config, runtime).await {
+    match read_version(config, runtime).await {
         Ok(version) => {
             report.ok("cli", format!("{}, {version}", path.display()))?;
             if !version.contains(|c: char| c.is_ascii_digit()) {
@@ -253,7 +253,7 @@ async fn cli(config: &Config, runtime: Option<&RuntimeFolder>, report: &mut Repo
 }
 
 /// The file that is executed for `program`, by the rules of `execvp`.
-fn find(program: &Path, path: Option<&std::ffi::OsStr>) -> Result<PathBuf, String> {
+fn find_program(program: &Path, path: Option<&std::ffi::OsStr>) -> Result<PathBuf, String> {
     const WHAT_TO_DO: &str = "install the CLI (npm install -g @anthropic-ai/claude-code), or name it with --cli";
     if program.components().count() > 1 || program.is_absolute() {
         return match is_executable(program) {
@@ -277,22 +277,26 @@ fn is_executable(file: &Path) -> bool {
 }
 
 /// What `CLI --version` says, or how it fails.
-async fn version(config: &Config, runtime: &RuntimeFolder) -> Result<String, String> {
+async fn read_version(config: &Config, runtime: &RuntimeFolder) -> Result<String, String> {
     // The first invoker is number 1.
     let spawned = ClaudeCommand::for_version(config).spawn(&runtime.scratch(0), &runtime.mark(0));
     let ClaudeProcess { mut keeper, stdin, stdout, stderr } =
         spawned.map_err(|error| format!("cannot be started: {error}"))?;
     drop(stdin);
     let deadline = VERSION.min(config.start_timeout);
-    let ended = timeout(deadline, async { tokio::join!(keeper.wait(), read(stdout), read(stderr)) }).await;
+    let ended = timeout(deadline, async { tokio::join!(keeper.wait(), read_text(stdout), read_text(stderr)) }).await;
     match ended {
-        Ok((Ok(status), stdout, _)) if status.success() && !stdout.trim().is_empty() => Ok(shown(&stdout)),
+        Ok((Ok(status), stdout, _)) if status.success() && !stdout.trim().is_empty() => Ok(one_line(&stdout)),
         Ok((Ok(status), stdout, stderr)) => {
             let said = if stderr.trim().is_empty() { stdout } else { stderr };
             Err(format!(
                 "{}{}",
-                words(status),
-                if said.trim().is_empty() { " and printed nothing".to_owned() } else { format!(": {}", shown(&said)) }
+                describe_exit(status),
+                if said.trim().is_empty() {
+                    " and printed nothing".to_owned()
+                } else {
+                    format!(": {}", one_line(&said))
+                }
             ))
         }
         Ok((Err(error), ..)) => Err(format!("cannot be waited for: {error}")),
@@ -307,12 +311,12 @@ async fn version(config: &Config, runtime: &RuntimeFolder) -> Result<String, Str
     }
 }
 
-fn words(status: ExitStatus) -> String {
+fn describe_exit(status: ExitStatus) -> String {
     status.code().map_or_else(|| "was killed".to_owned(), |code| format!("exited with code {code}"))
 }
 
 /// What is written until the end, as text, within [`KEPT`].
-async fn read(from: impl AsyncRead + Unpin) -> String {
+async fn read_text(from: impl AsyncRead + Unpin) -> String {
     let mut bytes = Vec::new();
     // What came before an error is all there is.
     let _ = from.take(KEPT).read_to_end(&mut bytes).await;
@@ -320,12 +324,12 @@ async fn read(from: impl AsyncRead + Unpin) -> String {
 }
 
 /// Somebody else's text on one line of ours.
-fn shown(text: &str) -> String {
+fn one_line(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ").replace(char::is_control, "");
     prefix(&line, SHOWN).to_owned()
 }
 
-fn account(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
+fn check_account(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
     match account::select_account(config.auth, account::is_set) {
         Ok(account) => report.ok("account", format!("turns are billed to: {account}"))?,
         Err(error) => report.wrong("account", error.to_string())?,
@@ -337,7 +341,7 @@ fn account(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
 }
 
 /// One turn through a pool of one invoker, as `serve` would run it.
-async fn turn(config: &Config, mut runtime: RuntimeFolder, report: &mut Report<'_>) -> io::Result<()> {
+async fn check_turn(config: &Config, mut runtime: RuntimeFolder, report: &mut Report<'_>) -> io::Result<()> {
     let config = Config {
         slots: std::num::NonZeroUsize::MIN,
         standby: Standby::Off,
@@ -348,37 +352,37 @@ async fn turn(config: &Config, mut runtime: RuntimeFolder, report: &mut Report<'
         ..config.clone()
     };
     let tasks = Tasks::new();
-    let cli = match server::cli(&config, &mut runtime) {
+    let cli = match server::cli_spec(&config, &mut runtime) {
         Ok(cli) => cli,
         Err(error) => return report.wrong("start", error.to_string()),
     };
     let pool = Pool::start(&config, Factory::new(&config, cli, runtime, tasks.clone()), Vec::new(), &tasks);
-    turn_of(&pool, report).await?;
+    run_turn(&pool, report).await?;
     let gone = timeout(GONE, pool.stop()).await.is_ok();
     if gone && tasks.join(GONE).await { Ok(()) } else { report.wrong("end", "a process of the CLI is still running") }
 }
 
-async fn turn_of(pool: &Pool, report: &mut Report<'_>) -> io::Result<()> {
+async fn run_turn(pool: &Pool, report: &mut Report<'_>) -> io::Result<()> {
     let started = Instant::now();
     let prompt = Prompt { text: PROMPT.to_owned(), model: None, streamed: false };
-    let said = |error: &TurnError| format!("{}; {}", shown(&error.to_string()), advice(error));
+    let said = |error: &TurnError| format!("{}; {}", one_line(&error.to_string()), advice_for(error));
     let turn = match pool.turn(prompt).await {
         Ok(turn) => turn,
         Err(error) => return report.wrong("start", said(&error)),
     };
     report.ok("start", format!("the CLI was ready in {}", format_seconds(started.elapsed())))?;
     let started = Instant::now();
-    match end(turn).await {
+    match await_completion(turn).await {
         Ok(Completion { text, model, .. }) => {
             let (took, model) = (format_seconds(started.elapsed()), model.map(|model| format!(" by {model}")));
-            let (line, model) = (shown(&text), model.unwrap_or_default());
+            let (line, model) = (one_line(&text), model.unwrap_or_default());
             report.ok("turn", format!("answered in {took}{model}: {:?}", prefix(&line, REPLY_SHOWN)))
         }
         Err(error) => report.wrong("turn", said(&error)),
     }
 }
 
-async fn end(mut turn: Turn) -> Result<Completion, TurnError> {
+async fn await_completion(mut turn: Turn) -> Result<Completion, TurnError> {
     loop {
         match turn.next().await {
             Some(TurnEvent::Done(completion)) => return Ok(completion),
@@ -389,7 +393,7 @@ async fn end(mut turn: Turn) -> Result<Completion, TurnError> {
     }
 }
 
-fn advice(error: &TurnError) -> &'static str {
+fn advice_for(error: &TurnError) -> &'static str {
     match error {
         TurnError::Api { status: Some(401 | 403), .. } => "log in to the CLI (run claude, then /login), or see --auth",
         TurnError::Api { .. } => "the CLI works, but the API rejects its requests: see the API's message",
@@ -414,12 +418,12 @@ mod tests {
     fn a_program_is_found_where_the_system_finds_it() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("tool");
-        let find_in = |path: &Path| find(Path::new("tool"), Some(path.as_os_str()));
+        let find_in = |path: &Path| find_program(Path::new("tool"), Some(path.as_os_str()));
         assert!(find_in(folder.path()).unwrap_err().contains(&folder.path().display().to_string()));
         std::fs::write(&file, "#!/bin/sh").unwrap();
         assert!(find_in(folder.path()).is_err(), "it is not executable");
-        assert!(find(&file, None).unwrap_err().contains("chmod +x"));
+        assert!(find_program(&file, None).unwrap_err().contains("chmod +x"));
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        assert_eq!((find_in(folder.path()), find(&file, None)), (Ok(file.clone()), Ok(file)));
+        assert_eq!((find_in(folder.path()), find_program(&file, None)), (Ok(file.clone()), Ok(file)));
     }
 }

@@ -22,7 +22,7 @@ use crate::server::Server;
 
 mod arguments;
 
-use arguments::{Options, Order, OrderVerb, Refusal};
+use arguments::{Action, Invocation, Options, UsageError};
 
 /// The exit codes of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,16 +50,16 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     if args.next_if(|verb| verb == keeper::VERB).is_some() {
         return keeper::main(args);
     }
-    let order = match arguments::parse(std::iter::once(name).chain(args)) {
-        Ok(order) => order,
-        Err(refusal) => return refuse(refusal),
+    let invocation = match arguments::parse(std::iter::once(name).chain(args)) {
+        Ok(invocation) => invocation,
+        Err(error) => return report_usage_error(error),
     };
-    if order.verb == OrderVerb::Serve {
+    if invocation.verb == Action::Serve {
         allocator::set_up(std::env::args_os());
     }
-    let result = match order.verb {
-        OrderVerb::Serve => serve(order),
-        OrderVerb::Check => check(&order),
+    let result = match invocation.verb {
+        Action::Serve => run_server(invocation),
+        Action::Check => run_check(&invocation),
     };
     match result {
         Ok(exit) => ExitCode::from(exit as u8),
@@ -71,9 +71,9 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 /// Says why, or gives the help that was asked for.
-fn refuse(refusal: Refusal) -> ExitCode {
-    let Refusal::Usage { error, variable } = refusal else {
-        return ExitCode::from(wrong_option(&refusal.to_string()) as u8);
+fn report_usage_error(error: UsageError) -> ExitCode {
+    let UsageError::Usage { error, variable } = error else {
+        return ExitCode::from(report_invalid_option(&error.to_string()) as u8);
     };
     let exit = if error.use_stderr() { Exit::Usage } else { Exit::Clean };
     let print = move || {
@@ -91,7 +91,7 @@ fn refuse(refusal: Refusal) -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
-fn wrong_option(what: &str) -> Exit {
+fn report_invalid_option(what: &str) -> Exit {
     logging::notify(what);
     Exit::Usage
 }
@@ -101,39 +101,39 @@ fn start_log(options: &Options) -> anyhow::Result<LogGuard> {
 }
 
 /// The exit is a failure if anything that was checked is not well.
-fn check(order: &Order) -> anyhow::Result<Exit> {
+fn run_check(invocation: &Invocation) -> anyhow::Result<Exit> {
     // Its own lines say it all; the log is for whoever asks for it.
-    let asked = order.settings.iter().any(|setting| setting.name == "log");
-    let _log = asked.then(|| start_log(&order.options)).transpose()?;
+    let asked = invocation.settings.iter().any(|setting| setting.name == "log");
+    let _log = asked.then(|| start_log(&invocation.options)).transpose()?;
     adopt_orphans();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    let Order { settings, file, strays, .. } = order;
-    let subject = Subject { config: &order.options.server, settings, file: file.as_ref(), strays };
+    let Invocation { settings, file, unknown_variables, .. } = invocation;
+    let subject = Subject { config: &invocation.options.server, settings, file: file.as_ref(), unknown_variables };
     runtime.block_on(async {
-        let mut signals = StopSignals::listen().context("listening for signals")?;
+        let mut signals = StopSignals::register().context("listening for signals")?;
         let mut stdout = std::io::stdout();
         // Whatever runs when a signal comes is ended by its keeper.
         tokio::select! {
-            well = check::run(&subject, &mut stdout) => {
+            well = check::run_checks(&subject, &mut stdout) => {
                 Ok(if well.context("writing to stdout")? { Exit::Clean } else { Exit::Failed })
             }
-            name = signals.next() => anyhow::bail!("received {name}; the check is incomplete"),
+            name = signals.next_signal() => anyhow::bail!("received {name}; the check is incomplete"),
         }
     })
 }
 
-fn serve(order: Order) -> anyhow::Result<Exit> {
-    let Order { options, file, strays, .. } = order;
+fn run_server(invocation: Invocation) -> anyhow::Result<Exit> {
+    let Invocation { options, file, unknown_variables, .. } = invocation;
     let log = start_log(&options)?;
-    for stray in strays {
-        tracing::warn!("{stray}");
+    for message in unknown_variables {
+        tracing::warn!("{message}");
     }
     let keys = match options.server.keys() {
         Ok(keys) => keys,
         Err(error) => {
             // First what the log has: it came first.
             drop(log);
-            return Ok(wrong_option(&error.to_string()));
+            return Ok(report_invalid_option(&error.to_string()));
         }
     };
     let shows_key = file.as_ref().filter(|file| file.shows_key()).map(ConfigFile::path);
@@ -146,7 +146,7 @@ fn serve(order: Order) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {
         // Before anything is started: a signal that comes earlier would end this process on the spot.
-        let signals = StopSignals::listen().context("listening for signals")?;
+        let signals = StopSignals::register().context("listening for signals")?;
         let listener = bind(&config).await?;
         let address = listener.local_addr().context("reading the address of the listener")?;
         let server = Server::start(listener, config, keys.keys, Vec::<Arc<dyn Observer>>::new())?;
@@ -190,7 +190,7 @@ struct StopSignals {
 }
 
 impl StopSignals {
-    fn listen() -> std::io::Result<Self> {
+    fn register() -> std::io::Result<Self> {
         let hangup = SignalKind::hangup();
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -200,32 +200,32 @@ impl StopSignals {
     }
 
     /// The name of the next one.
-    async fn next(&mut self) -> &'static str {
+    async fn next_signal(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
-            () = recv(self.hangup.as_mut()) => "SIGHUP",
+            () = wait_for(self.hangup.as_mut()) => "SIGHUP",
         }
     }
 }
 
 /// Ends when the signal has come, if it may come.
-async fn recv(signal: Option<&mut Signal>) {
+async fn wait_for(signal: Option<&mut Signal>) {
     match signal {
         Some(signal) => drop(signal.recv().await),
         None => std::future::pending().await,
     }
 }
 
-/// Serves until a signal, then stops in good order; a second signal kills what is left.
+/// Serves until a signal, then stops in good invocation; a second signal kills what is left.
 async fn stop_on_signal(server: Server, mut signals: StopSignals) -> Exit {
-    let name = signals.next().await;
+    let name = signals.next_signal().await;
     tracing::info!("received {name}, shutting down; send it again to kill");
     let kill = server.killer();
     let mut stopping = std::pin::pin!(server.stop());
     let stopped = tokio::select! {
         stopped = &mut stopping => stopped,
-        name = signals.next() => {
+        name = signals.next_signal() => {
             tracing::warn!("received {name} during the shutdown, killing what is left");
             kill();
             stopping.await

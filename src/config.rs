@@ -12,7 +12,7 @@ mod document;
 pub mod file;
 pub mod keys;
 pub mod secret;
-mod sense;
+mod validate;
 
 pub use document::FileError;
 pub use keys::{Key, KeyLimits, Keyring};
@@ -295,7 +295,7 @@ impl Config {
     /// Every key that clients may send. Reads the file of `--api-key-file`.
     pub fn keys(&self) -> Result<Keyring, FileError> {
         let single = self.api_key.as_ref();
-        let file = self.api_key_file.as_ref().map(|path| keys::read(path, single)).transpose()?;
+        let file = self.api_key_file.as_ref().map(|path| keys::read_keys(path, single)).transpose()?;
         let mut ring = file.unwrap_or_default();
         if let Some(key) = single {
             let limits = KeyLimits::default();

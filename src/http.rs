@@ -1,16 +1,15 @@
-//! The server's face: OpenAI's API over HTTP/1.1, and what operators ask.
+//! OpenAI's API over HTTP/1.1, and the routes for operators.
 //!
 //! A request goes through three layers, outermost first:
 //!
 //! 1. `trace` gives it an id, turns a panic into one failed request, and counts it and writes one log line when its reply
 //!    has ended.
-//! 2. `guard` refuses foreign hosts, foreign origins and wrong keys before the body is read, and keeps each key to its
+//! 2. `auth` refuses foreign hosts, foreign origins and wrong keys before the body is read, and keeps each key to its
 //!    limits, which are in `keys`.
 //! 3. The router: `chat` for completions, `responses` for OpenAI's newer form of them, `models` for the list of models,
-//!    `ops` for probes, health, metrics and restarts. Whatever they refuse is an `error::ApiError`. The backend that they
-//!    have is a `metered::Metered`: they know nothing of metrics.
+//!    `ops` for probes, health, metrics and restarts. Every rejection is an `error::ApiError`. `metered` counts their turns.
 //!
-//! A request for a reply is read (`body`), becomes an [`Ask`](crate::answer::Ask), is answered (`answering`: the turns it
+//! A request for a reply is read (`body`), becomes an [`ChatRequest`](crate::answer::ChatRequest), is answered (`turn_loop`: the turns it
 //! takes), and is written as one object or as events (`sse`).
 //!
 //! Below them, `listener` accepts connections and puts a limit on how many there are and on how long each may take over
@@ -40,12 +39,11 @@ use crate::turn::{Model, Prompt, TurnError};
 
 pub use listener::EXTRA_CONNECTIONS;
 
-mod answering;
+mod auth;
 mod body;
 mod budget;
 mod chat;
 mod error;
-mod guard;
 mod keys;
 mod listener;
 mod metered;
@@ -56,11 +54,12 @@ mod responses;
 mod sse;
 mod stream;
 mod trace;
+mod turn_loop;
 
 #[cfg(test)]
 mod tests;
 
-/// What the HTTP layer needs of the pool.
+/// The pool as the HTTP layer sees it.
 ///
 /// A future of this trait is dropped when its client goes away; that must give up whatever it waits for.
 pub trait Backend: Clone + Send + Sync + 'static {
@@ -70,7 +69,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// A snapshot of the pool, cheap to take.
     fn status(&self) -> PoolStatus;
 
-    /// What pays for turns.
+    /// The billed account.
     fn account(&self) -> Account;
 
     /// The models that the CLI offers; none before it has told.
@@ -111,7 +110,7 @@ impl Backend for Pool {
 
 /// How long the parts of an exchange may take. They are constants in the product; tests shorten them.
 #[derive(Debug, Clone, Copy)]
-struct Limits {
+struct Timeouts {
     /// From a header's first byte (or the connection, for the first one) to its end.
     header: Duration,
     /// From one reply to the next request on a kept connection. Longer than clients keep idle connections themselves
@@ -120,7 +119,7 @@ struct Limits {
     idle: Duration,
     /// For a whole request body.
     body: Duration,
-    /// The time in which a request body has to bring [`body::SLOW`] bytes, or it is slow.
+    /// The time in which a request body has to bring [`body::MIN_WINDOW_BYTES`] bytes, or it is slow.
     body_window: Duration,
     /// Without the client taking a single byte.
     write: Duration,
@@ -128,7 +127,7 @@ struct Limits {
     keep_alive: Duration,
 }
 
-impl Default for Limits {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
             header: Duration::from_secs(5),
@@ -141,15 +140,15 @@ impl Default for Limits {
     }
 }
 
-/// What every handler shares.
+/// State shared by all handlers.
 struct App<B> {
     config: Arc<Config>,
     backend: B,
     keys: keys::Keys,
     metrics: Arc<Metrics>,
     models: Catalogue,
-    room: body::Room,
-    limits: Limits,
+    bodies: body::BodyReader,
+    limits: Timeouts,
     started: Instant,
 }
 
@@ -170,11 +169,11 @@ pub const ROUTES: &[&str] = &[
 ];
 
 impl<B: Backend> App<B> {
-    fn new(config: Arc<Config>, keys: &[Key], backend: B, metrics: Arc<Metrics>, limits: Limits) -> Self {
+    fn new(config: Arc<Config>, keys: &[Key], backend: B, metrics: Arc<Metrics>, limits: Timeouts) -> Self {
         let models = Catalogue::new(&config.model, &config.model_alias, unix_now());
         let keys = keys::Keys::new(keys);
-        let room = body::Room::new(&config, limits);
-        Self { config, backend, keys, metrics, models, room, limits, started: Instant::now() }
+        let bodies = body::BodyReader::new(&config, limits);
+        Self { config, backend, keys, metrics, models, bodies, limits, started: Instant::now() }
     }
 
     /// The names of the models that the CLI has told, the full ones after the short ones.
@@ -189,20 +188,20 @@ fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// What is served, and to whom.
+/// The HTTP service before it is started.
 #[derive(Debug)]
-pub struct Site<B> {
+pub struct HttpService<B> {
     /// The configuration.
     pub config: Arc<Config>,
-    /// The keys of which a client needs one; without any, whoever can reach the server may use it.
+    /// Keys, of which a client needs one. Without keys, the server is open to every client that reaches it.
     pub keys: Vec<Key>,
-    /// What runs turns.
+    /// Runs the turns.
     pub backend: B,
     /// Where requests and turns are counted: they know [`ROUTES`], and are shown at `/metrics`.
     pub metrics: Arc<Metrics>,
 }
 
-impl<B: Backend> Site<B> {
+impl<B: Backend> HttpService<B> {
     /// Serves HTTP on `listener`, to clients that have one of `keys` if there are any, until `tasks` is told to stop; then
     /// lets running requests finish for `config.stop_timeout`, then drops what is left. When it returns no connection is
     /// open.
@@ -210,49 +209,54 @@ impl<B: Backend> Site<B> {
     /// Connections run as tasks of `tasks`. The backend has to go on serving until this returns: requests that it took
     /// before the stop are still waiting for it.
     pub async fn serve(self, listener: TcpListener, tasks: Tasks) {
-        self.serve_within(listener, tasks, Limits::default()).await;
+        self.serve_within(listener, tasks, Timeouts::default()).await;
     }
 
-    async fn serve_within(self, listener: TcpListener, tasks: Tasks, limits: Limits) {
+    async fn serve_within(self, listener: TcpListener, tasks: Tasks, limits: Timeouts) {
         let Self { config, keys, backend, metrics } = self;
         let app = Arc::new(App::new(Arc::clone(&config), &keys, backend, metrics, limits));
-        let doors = listener::Doors {
-            all: layers(everything(), &app),
-            reserve: layers(
-                probes().fallback(ops::too_many_connections).method_not_allowed_fallback(ops::wrong_method),
+        let routers = listener::Routers {
+            all: with_layers(all_routes(), &app),
+            reserve: with_layers(
+                probe_routes()
+                    .fallback(ops::reject_too_many_connections)
+                    .method_not_allowed_fallback(ops::reject_method),
                 &app,
             ),
-            late: layers(probes().fallback(ops::stopping).method_not_allowed_fallback(ops::wrong_method), &app),
+            late: with_layers(
+                probe_routes().fallback(ops::reject_stopping).method_not_allowed_fallback(ops::reject_method),
+                &app,
+            ),
         };
-        listener::run(listener, doors, &config, limits, &tasks).await;
+        listener::accept_connections(listener, routers, &config, limits, &tasks).await;
     }
 }
 
-fn everything<B: Backend>() -> Router<Arc<App<B>>> {
-    probes()
-        .route("/v1/chat/completions", post(chat::completions))
-        .route("/v1/responses", post(responses::create))
-        .route("/v1/responses/{id}", get(responses::nothing_kept).delete(responses::nothing_kept))
-        .route("/v1/responses/{id}/cancel", post(responses::nothing_kept))
-        .route("/v1/responses/{id}/input_items", get(responses::nothing_kept))
-        .route("/v1/models", get(models::list))
-        .route("/v1/models/{*id}", get(models::one))
+fn all_routes<B: Backend>() -> Router<Arc<App<B>>> {
+    probe_routes()
+        .route("/v1/chat/completions", post(chat::create_completion))
+        .route("/v1/responses", post(responses::create_response))
+        .route("/v1/responses/{id}", get(responses::not_stored).delete(responses::not_stored))
+        .route("/v1/responses/{id}/cancel", post(responses::not_stored))
+        .route("/v1/responses/{id}/input_items", get(responses::not_stored))
+        .route("/v1/models", get(models::list_models))
+        .route("/v1/models/{*id}", get(models::get_model))
         .route("/admin/restart", post(ops::restart))
-        .fallback(ops::unknown_path)
-        .method_not_allowed_fallback(ops::wrong_method)
+        .fallback(ops::reject_path)
+        .method_not_allowed_fallback(ops::reject_method)
 }
 
-fn probes<B: Backend>() -> Router<Arc<App<B>>> {
+fn probe_routes<B: Backend>() -> Router<Arc<App<B>>> {
     Router::new()
         .route("/health", get(ops::health))
-        .route("/livez", get(ops::live))
-        .route("/readyz", get(ops::ready))
+        .route("/livez", get(ops::livez))
+        .route("/readyz", get(ops::readyz))
         .route("/metrics", get(ops::metrics))
 }
 
-fn layers<B: Backend>(router: Router<Arc<App<B>>>, app: &Arc<App<B>>) -> Router {
+fn with_layers<B: Backend>(router: Router<Arc<App<B>>>, app: &Arc<App<B>>) -> Router {
     router
-        .layer(middleware::from_fn_with_state(Arc::clone(app), guard::admit))
+        .layer(middleware::from_fn_with_state(Arc::clone(app), auth::authorize))
         .layer(middleware::from_fn_with_state(Arc::clone(&app.metrics), trace::trace_request))
         .with_state(Arc::clone(app))
 }

@@ -2,7 +2,7 @@
 //!
 //! # Theory of operation
 //!
-//! [`translate`] turns a request into an [`answer::Ask`], [`answer`] turns that into the prompt of a turn, and the turn
+//! [`translate`] turns a request into a [`answer::ChatRequest`], [`answer`] turns that into the prompt of a turn, and the turn
 //! waits in the [`pool`] for an [`invoker`]. An invoker is one CLI process with its pipes, owned by one task; a pure state
 //! machine (`invoker::life`) decides what that task does. Another one (`pool::core`), behind a lock, decides which
 //! invoker serves and which is replaced. Neither has processes or clocks, so both are tested with random histories.
@@ -22,15 +22,15 @@
 //! | `src/http.rs` | the routes and layers; what it needs of the pool is the trait [`http::Backend`] |
 //! | `src/http/listener.rs` | the accept loop: limits on connections, headers, idle time; places that are kept for probes |
 //! | `src/http/body.rs` `src/http/budget.rs` | reads bodies; the memory that all of them share |
-//! | `src/http/guard.rs` `src/http/keys.rs` | who may ask, and how much |
+//! | `src/http/auth.rs` `src/http/keys.rs` | who may ask, and how much |
 //! | `src/http/chat.rs` `src/http/responses.rs` `src/http/models.rs` | OpenAI's routes |
-//! | `src/http/answering.rs` | runs the turns that an answer takes |
+//! | `src/http/turn_loop.rs` | runs the turns that an answer takes |
 //! | `src/http/sse.rs` | a streamed reply |
 //! | `src/http/ops.rs` | health, probes, metrics, restarts |
 //! | `src/http/trace.rs` | one request's id, log line and count |
 //! | `src/http/error.rs` | every refusal: status, code, and whether to try again |
 //! | `src/metrics.rs` | counters and histograms, bounded by construction; OpenMetrics text |
-//! | `src/translate.rs` | OpenAI's requests → asks; answers → OpenAI's replies; models' names. Pure |
+//! | `src/translate.rs` | OpenAI's requests → chat requests; answers → OpenAI's replies; models' names. Pure |
 //! | `src/answer.rs` | what is asked for and what it is answered |
 //! | `src/answer/prompt.rs` | an ask → the text of a turn. Pure |
 //! | `src/answer/exchange.rs` | a turn's reply → an answer, or the next turn. Pure |
@@ -64,14 +64,14 @@
 //! | --- | --- |
 //! | the listener accepts the connection, with a deadline for each part of an exchange | `src/http/listener.rs` `src/http/stream.rs` |
 //! | the request gets an id, and at its end a log line and its metrics | `src/http/trace.rs` |
-//! | the API key is checked, and its limits are applied | `src/http/guard.rs` `src/http/keys.rs` |
+//! | the API key is checked, and its limits are applied | `src/http/auth.rs` `src/http/keys.rs` |
 //! | the body is read and parsed strictly | `src/http/chat.rs` `src/http/body.rs` `src/openai/reading.rs` `src/openai/chat.rs` |
-//! | it becomes an `Ask`; what can't be honoured is noted or refused | `src/translate/chat.rs` `src/translate/params.rs` |
-//! | its model is looked up, its first turn composed | `src/http/answering.rs` `src/translate/models.rs` `src/answer/prompt.rs` |
+//! | it becomes a `ChatRequest`; what can't be honoured is noted or refused | `src/translate/chat.rs` `src/translate/params.rs` |
+//! | its model is looked up, its first turn composed | `src/http/turn_loop.rs` `src/translate/models.rs` `src/answer/prompt.rs` |
 //! | the turn waits in the queue for an invoker | `src/http/metered.rs` `src/pool.rs` `src/pool/core.rs` |
 //! | the CLI gets the model, then the prompt; its events come back | `src/invoker/life.rs` `src/invoker/actor.rs` `src/claude/event.rs` |
-//! | pieces are passed on, or held back as long as they may be calls or a stop | `src/answer/passing.rs` |
-//! | the whole is held against what was wanted; if need be the next turn is asked | `src/answer/exchange.rs` `src/answer/contract.rs` |
+//! | pieces are passed on, or held back as long as they may be calls or a stop | `src/answer/stream_filter.rs` |
+//! | the whole is held against what was wanted; if need be the next turn is asked | `src/answer/exchange.rs` `src/answer/validator.rs` |
 //! | the reply is written as JSON or as server-sent events | `src/translate/chat.rs` `src/http/sse.rs` |
 //! | meanwhile the invoker clears its conversation and is ready again, or is replaced | `src/invoker/life.rs` `src/pool/policy.rs` |
 //!

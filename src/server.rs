@@ -12,7 +12,7 @@ use crate::claude::account::{self, KeyMissing};
 use crate::claude::endpoint;
 use crate::claude::system_prompt::{self, SystemPromptError};
 use crate::config::{Config, Key};
-use crate::http::{self, Site};
+use crate::http::{self, HttpService};
 use crate::invoker::Factory;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
@@ -44,7 +44,7 @@ pub enum StartError {
 
 /// The CLI that `config` asks for. Its system prompt is kept in `runtime`, so that every restart has the same text,
 /// whatever becomes of the file.
-pub fn cli(config: &Config, runtime: &mut RuntimeFolder) -> Result<ClaudeCommand, StartError> {
+pub fn cli_spec(config: &Config, runtime: &mut RuntimeFolder) -> Result<ClaudeCommand, StartError> {
     let account = account::select_account(config.auth, account::is_set)?;
     let system_prompt = config.system_prompt_file.as_deref().map(system_prompt::read).transpose()?;
     let system_prompt = system_prompt.map(|text| runtime.write_private_file("system-prompt", &text)).transpose()?;
@@ -91,7 +91,7 @@ impl Server {
             return Err(StartError::KeyMissing(address));
         }
         let mut runtime = RuntimeFolder::create(config.runtime_dir.as_deref())?;
-        let cli = cli(&config, &mut runtime)?;
+        let cli = cli_spec(&config, &mut runtime)?;
         let (tasks, invokers) = (Tasks::new(), Tasks::new());
         let factory = Factory::new(&config, cli, runtime, invokers.clone());
         let metrics = Arc::new(Metrics::new(http::ROUTES));
@@ -99,8 +99,8 @@ impl Server {
         let observers = own.into_iter().chain(observers).collect();
         let pool = Pool::start(&config, factory, observers, &invokers);
         let grace = config.stop_timeout;
-        let site = Site { config: Arc::new(config), keys, backend: pool.clone(), metrics };
-        let http = tasks.spawn(site.serve(listener, tasks.clone()));
+        let service = HttpService { config: Arc::new(config), keys, backend: pool.clone(), metrics };
+        let http = tasks.spawn(service.serve(listener, tasks.clone()));
         Ok(Self { pool, tasks, invokers, http, grace })
     }
 
@@ -112,8 +112,8 @@ impl Server {
 
     /// Where its tasks were spawned: those of the connections, and those of the pool with its invokers.
     #[must_use]
-    pub fn spawn_counts(&self) -> [SpawnCounts; 2] {
-        [self.tasks.spawn_counts(), self.invokers.spawn_counts()]
+    pub fn spawn_counts(&self) -> [Spawned; 2] {
+        [self.tasks.spawned(), self.invokers.spawned()]
     }
 
     /// What kills it while it stops: nothing is waited for any longer, whatever clients do.
@@ -125,7 +125,7 @@ impl Server {
         }
     }
 
-    /// Stops in good order, from the outside to the inside: nobody new is let in, whoever is in has until the end of the
+    /// Stops in good invocation, from the outside to the inside: nobody new is let in, whoever is in has until the end of the
     /// grace period to get an answer, with the pool working as ever; then the pool ends whatever is left.
     pub async fn stop(mut self) -> Stopped {
         self.pool.drain();

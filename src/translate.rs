@@ -1,4 +1,4 @@
-//! Pure: a request of one of OpenAI's APIs becomes an [`Ask`](crate::answer::Ask), and an
+//! Pure: a request of one of OpenAI's APIs becomes an [`ChatRequest`](crate::answer::ChatRequest), and an
 //! [`Answer`](crate::answer::Answer) that API's reply, whole or in pieces.
 
 pub mod chat;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::openai::reading::syntax;
+use crate::openai::reading::syntax_message;
 
 /// What of calls is in a reply.
 #[derive(Debug, PartialEq)]
@@ -36,10 +36,10 @@ pub(super) struct Called {
 const HEADS: [&str; 3] = [r#"{"tool_calls":"#, r#"{"name":"#, r#"[{"name":"#];
 
 /// Looks for calls of functions whose names are known.
-pub(super) fn find(reply: &str, is_known: impl Fn(&str) -> bool) -> Found<'_> {
+pub(super) fn find_calls(reply: &str, is_known: impl Fn(&str) -> bool) -> Found<'_> {
     // A reply that is JSON as a whole is calls as a whole, or none: what stands within it is its own matter.
-    if let Ok(json) = serde_json::from_str(unfenced(reply.trim()).trim_end_matches('`').trim_end()) {
-        return match read(json, &is_known) {
+    if let Ok(json) = serde_json::from_str(strip_fence(reply.trim()).trim_end_matches('`').trim_end()) {
+        return match read_calls(json, &is_known) {
             Some(Ok(calls)) => Found::Calls { words: "", calls },
             Some(Err(why)) => Found::Broken(why),
             None => Found::None,
@@ -48,14 +48,14 @@ pub(super) fn find(reply: &str, is_known: impl Fn(&str) -> bool) -> Found<'_> {
     let mut broken = None;
     let mut from = 0;
     while let Some(at) = next_start(reply, from) {
-        let (words, json) = (reply[..at].trim_end(), unfenced(&reply[at..]));
+        let (words, json) = (reply[..at].trim_end(), strip_fence(&reply[at..]));
         match serde_json::Deserializer::from_str(json).into_iter::<&RawValue>().next() {
-            Some(Ok(json)) => match read(json, &is_known) {
+            Some(Ok(json)) => match read_calls(json, &is_known) {
                 Some(Ok(calls)) => return Found::Calls { words, calls },
                 Some(Err(why)) => broken = broken.or(Some(why)),
                 None => {}
             },
-            Some(Err(error)) if is_meant(json) => broken = broken.or_else(|| Some(syntax(&error))),
+            Some(Err(error)) if is_meant(json) => broken = broken.or_else(|| Some(syntax_message(&error))),
             Some(Err(_)) | None => {}
         }
         from = at + 1;
@@ -70,7 +70,7 @@ pub(super) fn next_start(text: &str, from: usize) -> Option<usize> {
 }
 
 fn may_begin(text: &str) -> bool {
-    let mut json = unfenced(text).chars().filter(|c| !c.is_whitespace());
+    let mut json = strip_fence(text).chars().filter(|c| !c.is_whitespace());
     let start: String = json.by_ref().take(HEADS[0].len()).collect();
     HEADS.iter().any(|head| head.starts_with(&start) || start.starts_with(head))
 }
@@ -80,7 +80,7 @@ fn is_meant(json: &str) -> bool {
 }
 
 /// Without the Markdown fence that it begins with, as far as that is there.
-fn unfenced(text: &str) -> &str {
+fn strip_fence(text: &str) -> &str {
     if !text.starts_with('`') {
         return text;
     }
@@ -91,21 +91,21 @@ fn unfenced(text: &str) -> &str {
 }
 
 /// The calls that JSON means; none where it is some other JSON.
-fn read(json: &RawValue, is_known: impl Fn(&str) -> bool) -> Option<Result<Vec<Called>, String>> {
+fn read_calls(json: &RawValue, is_known: impl Fn(&str) -> bool) -> Option<Result<Vec<Called>, String>> {
     let is_call = |json: &RawValue| {
-        fields(json)
-            .is_some_and(|call| name(&call).is_some_and(|name| is_known(&name)) && call.contains_key("arguments"))
+        object_fields(json)
+            .is_some_and(|call| call_name(&call).is_some_and(|name| is_known(&name)) && call.contains_key("arguments"))
     };
-    let list = match fields(json) {
+    let list = match object_fields(json) {
         Some(object) => match object.get("tool_calls") {
-            Some(calls) => match elements(calls) {
+            Some(calls) => match array_elements(calls) {
                 Some(list) => list,
                 None => return Some(Err("`tool_calls` is not a list".to_owned())),
             },
             None if is_call(json) => vec![json],
             None => return None,
         },
-        None => elements(json).filter(|list| !list.is_empty() && list.iter().all(|json| is_call(json)))?,
+        None => array_elements(json).filter(|list| !list.is_empty() && list.iter().all(|json| is_call(json)))?,
     };
     if list.is_empty() {
         return Some(Err("`tool_calls` is empty".to_owned()));
@@ -116,34 +116,34 @@ fn read(json: &RawValue, is_known: impl Fn(&str) -> bool) -> Option<Result<Vec<C
 /// The fields of an object, by their names.
 type Fields<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
-fn fields(json: &RawValue) -> Option<Fields<'_>> {
+fn object_fields(json: &RawValue) -> Option<Fields<'_>> {
     serde_json::from_str(json.get()).ok()
 }
 
-fn elements(json: &RawValue) -> Option<Vec<&RawValue>> {
+fn array_elements(json: &RawValue) -> Option<Vec<&RawValue>> {
     serde_json::from_str(json.get()).ok()
 }
 
-fn name(call: &Fields<'_>) -> Option<String> {
+fn call_name(call: &Fields<'_>) -> Option<String> {
     serde_json::from_str(call.get("name")?.get()).ok()
 }
 
 fn read_call(call: &RawValue) -> Result<Called, String> {
-    let call = fields(call).ok_or("a call is not an object")?;
-    let name = name(&call).ok_or("a call has no `name`")?;
+    let call = object_fields(call).ok_or("a call is not an object")?;
+    let name = call_name(&call).ok_or("a call has no `name`")?;
     let arguments = call.get("arguments").map_or("{}", |arguments| arguments.get());
     // As a string is how OpenAI's own API writes them.
     let (kind, text) = match serde_json::from_str::<String>(arguments) {
         Ok(text) => ("are a string that is not JSON", Cow::Owned(text)),
         Err(_) => ("can't be read", Cow::Borrowed(arguments)),
     };
-    let arguments =
-        serde_json::from_str(&text).map_err(|error| format!("the arguments of {name:?} {kind}: {}", syntax(&error)))?;
-    Ok(Called { name, arguments, text: compact(&text) })
+    let arguments = serde_json::from_str(&text)
+        .map_err(|error| format!("the arguments of {name:?} {kind}: {}", syntax_message(&error)))?;
+    Ok(Called { name, arguments, text: strip_whitespace(&text) })
 }
 
 /// JSON without the white space between its values.
-fn compact(json: &str) -> String {
+fn strip_whitespace(json: &str) -> String {
     let (mut in_string, mut escaped) = (false, false);
     let keep = |c: &char| {
         let keep = in_string || !matches!(c, ' ' | '\t' | '\n' | '\r');
@@ -167,7 +167,7 @@ mod tests {
     }
 
     fn found(reply: &str) -> Found<'_> {
-        find(reply, |name| name == "f")
+        find_calls(reply, |name| name == "f")
     }
 
     #[test]

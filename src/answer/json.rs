@@ -28,12 +28,12 @@ const PATTERN_SIZE: usize = 256 * 1024;
 /// Nothing is fetched for a `$ref` to another document: such a schema is refused. So is one that would cost more memory
 /// or time than a schema has any use for. Patterns are those that can be matched in linear time: without looking ahead or
 /// back, and without backreferences.
-pub(super) fn validator(schema: &Value) -> Result<Validator, String> {
+pub(super) fn build_validator(schema: &Value) -> Result<Validator, String> {
     if !schema.is_object() && !schema.is_boolean() {
         return Err("a JSON Schema must be an object".to_owned());
     }
     let mut parts = Parts { root: schema, patterns: 0, seen: HashMap::new() };
-    if parts.of(schema) > PARTS {
+    if parts.count(schema) > PARTS {
         return Err(format!("it has more than {PARTS} parts, with each `$ref` counted in full"));
     }
     if parts.patterns > PATTERNS {
@@ -41,7 +41,7 @@ pub(super) fn validator(schema: &Value) -> Result<Validator, String> {
     }
     let patterns = PatternOptions::regex().size_limit(PATTERN_SIZE).dfa_size_limit(PATTERN_SIZE);
     let built = jsonschema::options().with_retriever(Offline).with_pattern_options(patterns).build(schema);
-    built.map_err(|error| shorten(&unusable(&error)))
+    built.map_err(|error| shorten_message(&schema_error(&error)))
 }
 
 /// Fetches nothing, whatever features another crate turns on.
@@ -54,7 +54,7 @@ impl Retrieve for Offline {
 }
 
 /// What is wrong with a schema, in words of the one who wrote it.
-fn unusable(error: &ValidationError<'_>) -> String {
+fn schema_error(error: &ValidationError<'_>) -> String {
     use ValidationErrorKind::{Format, Pattern, Referencing};
     use jsonschema::ReferencingError::{
         InvalidAnchor, InvalidUri, NoSuchAnchor, PointerToNowhere, UnknownSpecification, Unretrievable,
@@ -103,7 +103,7 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    fn of(&mut self, part: &'a Value) -> u64 {
+    fn count(&mut self, part: &'a Value) -> u64 {
         match part {
             Value::Object(map) => {
                 let inside = map.iter().map(|(key, value)| {
@@ -112,23 +112,24 @@ impl<'a> Parts<'a> {
                         self.patterns += patterns.len();
                     }
                     match value {
-                        Value::String(target) if key == "$ref" => self.behind(target),
-                        value => self.of(value),
+                        Value::String(target) if key == "$ref" => self.count_target(target),
+                        value => self.count(value),
                     }
                 });
                 inside.fold(1, u64::saturating_add)
             }
-            Value::Array(list) => list.iter().map(|value| self.of(value)).fold(1, u64::saturating_add),
+            Value::Array(list) => list.iter().map(|value| self.count(value)).fold(1, u64::saturating_add),
             _ => 0,
         }
     }
 
-    fn behind(&mut self, target: &'a str) -> u64 {
+    fn count_target(&mut self, target: &'a str) -> u64 {
         if let Some(counted) = self.seen.get(target) {
             return counted.unwrap_or(1);
         }
         self.seen.insert(target, None);
-        let parts = target.strip_prefix('#').and_then(|path| self.root.pointer(path)).map_or(1, |part| self.of(part));
+        let parts =
+            target.strip_prefix('#').and_then(|path| self.root.pointer(path)).map_or(1, |part| self.count(part));
         self.seen.insert(target, Some(parts));
         parts
     }
@@ -140,8 +141,8 @@ pub(super) fn violations(validator: &Validator, instance: &Value, size: usize) -
         let path = error.instance_path().to_string();
         let place = if path.is_empty() { "the whole".to_owned() } else { format!("`{path}`") };
         match error.kind() {
-            ValidationErrorKind::FalseSchema => shorten(&format!("- {place}: no value is allowed here")),
-            _ => shorten(&format!("- {place}: {error}")),
+            ValidationErrorKind::FalseSchema => shorten_message(&format!("- {place}: no value is allowed here")),
+            _ => shorten_message(&format!("- {place}: {error}")),
         }
     };
     if size > LARGE {
@@ -153,34 +154,38 @@ pub(super) fn violations(validator: &Validator, instance: &Value, size: usize) -
     (!told.is_empty()).then(|| told.into_iter().chain(more).collect::<Vec<_>>().join("\n"))
 }
 
-fn shorten(message: &str) -> String {
+fn shorten_message(message: &str) -> String {
     ellipsize(message, ERROR_LENGTH).into_owned()
 }
 
 /// The JSON in a reply, as text and as a value: all of it, or what stands in its Markdown fence, or what stands between
 /// its first bracket and its last. The error is the parser's.
-pub(super) fn find(reply: &str) -> Result<(&str, Value), serde_json::Error> {
+pub(super) fn find_json(reply: &str) -> Result<(&str, Value), serde_json::Error> {
     let whole = reply.trim();
-    let first = match parse(whole) {
+    let first = match parse_json(whole) {
         Ok(found) => return Ok(found),
         Err(error) => error,
     };
-    [fenced(whole), bracketed(whole)].into_iter().flatten().find_map(|text| parse(text).ok()).ok_or(first)
+    [inside_fence(whole), inside_brackets(whole)]
+        .into_iter()
+        .flatten()
+        .find_map(|text| parse_json(text).ok())
+        .ok_or(first)
 }
 
-fn parse(text: &str) -> Result<(&str, Value), serde_json::Error> {
+fn parse_json(text: &str) -> Result<(&str, Value), serde_json::Error> {
     serde_json::from_str(text).map(|value| (text, value))
 }
 
 /// The inside of the first Markdown fence; an unclosed one goes to the end.
-fn fenced(text: &str) -> Option<&str> {
+fn inside_fence(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once("```")?;
     let (_, inside) = rest.split_once('\n')?;
     // The last fence, because a string in the JSON can hold one.
     Some(inside.rsplit_once("```").map_or(inside, |(inside, _)| inside).trim())
 }
 
-fn bracketed(text: &str) -> Option<&str> {
+fn inside_brackets(text: &str) -> Option<&str> {
     let start = text.find(['{', '['])?;
     let end = text.rfind(['}', ']'])?;
     text.get(start..=end)
@@ -203,35 +208,37 @@ mod tests {
             "Here it is:\n```json\n{\"a\": 1}\n```\nAnything else?",
             "Sure: {\"a\": 1}. Done.",
         ] {
-            let (text, value) = find(reply).unwrap_or_else(|error| panic!("{reply}: {error}"));
+            let (text, value) = find_json(reply).unwrap_or_else(|error| panic!("{reply}: {error}"));
             assert_eq!((text, value), (r#"{"a": 1}"#, json!({"a": 1})), "{reply}");
         }
         let nested = "```json\n{\"a\": \"```\\n\"}\n```";
-        assert_eq!(find(nested).unwrap().1, json!({"a": "```\n"}));
-        assert!(find("no").is_err() && find("").is_err() && find("}{").is_err() && find("```").is_err());
+        assert_eq!(find_json(nested).unwrap().1, json!({"a": "```\n"}));
+        assert!(
+            find_json("no").is_err() && find_json("").is_err() && find_json("}{").is_err() && find_json("```").is_err()
+        );
     }
 
     #[test]
     fn a_schema_that_points_elsewhere_is_refused_and_nothing_is_fetched() {
-        let error = validator(&json!({"$ref": "http://127.0.0.1:1/schema.json"})).unwrap_err();
+        let error = build_validator(&json!({"$ref": "http://127.0.0.1:1/schema.json"})).unwrap_err();
         assert!(error.contains("127.0.0.1:1"), "{error}");
-        assert!(validator(&json!({"$ref": "file:///etc/hostname"})).is_err());
-        assert_eq!(validator(&json!({"type": 7})).unwrap_err(), "`/type` can't be 7");
-        let nowhere = validator(&json!({"properties": {"a": {"$ref": "#/$defs/b"}}})).unwrap_err();
+        assert!(build_validator(&json!({"$ref": "file:///etc/hostname"})).is_err());
+        assert_eq!(build_validator(&json!({"type": 7})).unwrap_err(), "`/type` can't be 7");
+        let nowhere = build_validator(&json!({"properties": {"a": {"$ref": "#/$defs/b"}}})).unwrap_err();
         assert_eq!(nowhere, "a `$ref` points to \"/$defs/b\", which is not in the schema");
-        let pattern = validator(&json!({"properties": {"a": {"pattern": "(?=x)"}}})).unwrap_err();
+        let pattern = build_validator(&json!({"properties": {"a": {"pattern": "(?=x)"}}})).unwrap_err();
         assert_eq!(pattern, "`/properties/a/pattern` has the unsupported value \"(?=x)\"");
-        let key = validator(&json!({"patternProperties": {"(?=x)": {"type": "integer"}}})).unwrap_err();
+        let key = build_validator(&json!({"patternProperties": {"(?=x)": {"type": "integer"}}})).unwrap_err();
         assert_eq!(key, "`/patternProperties/(?=x)` is not a supported pattern");
-        assert!(validator(&json!("string")).is_err());
+        assert!(build_validator(&json!("string")).is_err());
         let own = json!({"$ref": "#/$defs/a", "$defs": {"a": {"type": "integer"}}});
-        assert_eq!(violations(&validator(&own).unwrap(), &json!(7), 1), None);
+        assert_eq!(violations(&build_validator(&own).unwrap(), &json!(7), 1), None);
     }
 
     #[test]
     fn what_is_wrong_is_told_with_its_place_and_within_bounds() {
         let schema = json!({"type": "object", "properties": {"list": {"items": {"type": "integer"}}}});
-        let validator = validator(&schema).unwrap();
+        let validator = build_validator(&schema).unwrap();
         let words = violations(&validator, &json!({"list": [1, "x".repeat(10_000)]}), 10_000).unwrap();
         assert!(words.starts_with("- `/list/1`: ") && words.len() < 2000, "{words}");
         let many = violations(&validator, &json!({"list": vec!["x"; 100]}), 100).unwrap();
@@ -248,14 +255,14 @@ mod tests {
             defs.insert(format!("a{n}"), json!({"allOf": [next, next]}));
         }
         defs.insert("a30".to_owned(), json!({"type": "integer"}));
-        let error = validator(&json!({"$ref": "#/$defs/a0", "$defs": defs})).unwrap_err();
+        let error = build_validator(&json!({"$ref": "#/$defs/a0", "$defs": defs})).unwrap_err();
         assert!(error.contains("parts"), "{error}");
-        assert!(validator(&json!({"pattern": "(?<=(?:\\w{1000}){1000}|a)b"})).is_err());
-        assert!(validator(&json!({"pattern": "(?:\\w{1000}){1000}"})).is_err());
+        assert!(build_validator(&json!({"pattern": "(?<=(?:\\w{1000}){1000}|a)b"})).is_err());
+        assert!(build_validator(&json!({"pattern": "(?:\\w{1000}){1000}"})).is_err());
         let many: serde_json::Map<String, Value> = (0..201).map(|n| (n.to_string(), json!({"pattern": "a"}))).collect();
-        assert!(validator(&json!({"properties": many})).unwrap_err().contains("patterns"));
+        assert!(build_validator(&json!({"properties": many})).unwrap_err().contains("patterns"));
         let tree = json!({"$ref": "#/$defs/n", "$defs": {"n": {"properties": {"l": {"$ref": "#/$defs/n"}, "r": {"$ref": "#"}}}}});
-        assert!(validator(&tree).is_ok(), "a circle is no cost");
-        assert!(validator(&json!({"pattern": "^\\d{4}-\\d{2}-\\d{2}$"})).is_ok());
+        assert!(build_validator(&tree).is_ok(), "a circle is no cost");
+        assert!(build_validator(&json!({"pattern": "^\\d{4}-\\d{2}-\\d{2}$"})).is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! The text of a turn: an [`Ask`] in words.
+//! The text of a turn: an [`ChatRequest`] in words.
 //!
 //! A lone user message is passed on as it is. Everything else becomes sections in order, each in tags of its own:
 //!
@@ -19,7 +19,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::{Ask, Call, Choice, Entry, Speaker, Tool, Want};
+use super::{Call, ChatRequest, Choice, Entry, ReplyFormat, Speaker, Tool};
 
 /// A reply that was not accepted, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,29 +45,29 @@ const TAGS: [&str; 11] = [
 ];
 
 /// The text of the turn; after a rejected reply, of the one that asks again.
-pub(super) fn compose(ask: &Ask, rejected: Option<&Rejected>) -> String {
-    if let ([only], Want::Text, None) = (ask.conversation.as_slice(), &ask.want, rejected)
+pub(super) fn compose_prompt(request: &ChatRequest, rejected: Option<&Rejected>) -> String {
+    if let ([only], ReplyFormat::Text, None) = (request.conversation.as_slice(), &request.reply_format, rejected)
         && let Entry { speaker: Speaker::User, name: None, text, .. } = only
         && !is_command(text)
     {
         return text.clone();
     }
-    let mut page = Page { text: String::new(), number: number(ask, rejected) };
-    for entry in &ask.conversation {
-        page.entry(entry);
+    let mut page = Page { text: String::new(), number: tag_number(request, rejected) };
+    for entry in &request.conversation {
+        page.write_entry(entry);
     }
-    if let Want::Tools { tools, choice, parallel, .. } = &ask.want {
-        page.tools(tools, choice, *parallel);
+    if let ReplyFormat::Tools { tools, choice, parallel, .. } = &request.reply_format {
+        page.write_tools(tools, choice, *parallel);
     }
     // A reply that has to be a call is no place for it.
-    if let Some(format) = ask.want.format()
-        && matches!(ask.want, Want::Json(_) | Want::Tools { choice: Choice::Auto, .. })
+    if let Some(format) = request.reply_format.format()
+        && matches!(request.reply_format, ReplyFormat::Json(_) | ReplyFormat::Tools { choice: Choice::Auto, .. })
     {
-        page.response_format(format.schema.as_ref(), matches!(ask.want, Want::Tools { .. }));
+        page.write_response_format(format.schema.as_ref(), matches!(request.reply_format, ReplyFormat::Tools { .. }));
     }
     if let Some(Rejected { reply, words }) = rejected {
-        page.entry(&Entry::new(Speaker::Assistant, reply.as_str()));
-        page.section("correction", "", |text| {
+        page.write_entry(&Entry::new(Speaker::Assistant, reply.as_str()));
+        page.write_section("correction", "", |text| {
             let _ = write!(text, "This reply was not accepted:\n{words}\nGive it again, whole and corrected.");
         });
     }
@@ -81,14 +81,14 @@ fn is_command(text: &str) -> bool {
 }
 
 /// The number that sets this turn's tags apart from those in its texts; 1 is not written.
-fn number(ask: &Ask, rejected: Option<&Rejected>) -> usize {
-    let entries = ask.conversation.iter().flat_map(|entry| {
+fn tag_number(request: &ChatRequest, rejected: Option<&Rejected>) -> usize {
+    let entries = request.conversation.iter().flat_map(|entry| {
         let calls = entry.calls.iter().flat_map(|call| [call.name.as_str(), call.arguments.as_str()]);
         [entry.text.as_str()].into_iter().chain(calls)
     });
-    let tools: &[Tool] = if let Want::Tools { tools, .. } = &ask.want { tools } else { &[] };
+    let tools: &[Tool] = if let ReplyFormat::Tools { tools, .. } = &request.reply_format { tools } else { &[] };
     let schemas = tools.iter().filter_map(|tool| tool.parameters.as_ref());
-    let schemas = schemas.chain(ask.want.format().and_then(|format| format.schema.as_ref()));
+    let schemas = schemas.chain(request.reply_format.format().and_then(|format| format.schema.as_ref()));
     let described = tools.iter().flat_map(|tool| [Some(tool.name.as_str()), tool.description.as_deref()]).flatten();
     let rejected = rejected.iter().flat_map(|rejected| [rejected.reply.as_str(), rejected.words.as_str()]);
     let mut used: BTreeSet<usize> = entries.chain(described).chain(rejected).flat_map(tag_numbers).collect();
@@ -118,46 +118,46 @@ struct Page {
 }
 
 impl Page {
-    fn tag(&self, name: &str) -> String {
+    fn tag_name(&self, name: &str) -> String {
         if self.number == 1 { name.to_owned() } else { format!("{name}-{}", self.number) }
     }
 
-    fn section(&mut self, name: &str, attributes: &str, write: impl FnOnce(&mut String)) {
+    fn write_section(&mut self, name: &str, attributes: &str, write: impl FnOnce(&mut String)) {
         if !self.text.is_empty() {
             self.text.push_str("\n\n");
         }
-        let tag = self.tag(name);
+        let tag = self.tag_name(name);
         let _ = writeln!(self.text, "<{tag}{attributes}>");
         write(&mut self.text);
         let _ = write!(self.text, "\n</{tag}>");
     }
 
-    fn entry(&mut self, entry: &Entry) {
-        let name = entry.name.as_deref().map(|name| attribute("name", name)).unwrap_or_default();
+    fn write_entry(&mut self, entry: &Entry) {
+        let name = entry.name.as_deref().map(|name| format_attribute("name", name)).unwrap_or_default();
         match &entry.speaker {
-            Speaker::System => self.section("system", &name, |text| text.push_str(&entry.text)),
-            Speaker::User => self.section("user", &name, |text| text.push_str(&entry.text)),
+            Speaker::System => self.write_section("system", &name, |text| text.push_str(&entry.text)),
+            Speaker::User => self.write_section("user", &name, |text| text.push_str(&entry.text)),
             Speaker::Assistant => {
-                let call_tag = self.tag("tool_call");
-                self.section("assistant", &name, |text| {
+                let call_tag = self.tag_name("tool_call");
+                self.write_section("assistant", &name, |text| {
                     text.push_str(&entry.text);
                     for Call { id, name, arguments } in &entry.calls {
                         let between = if text.ends_with('\n') { "" } else { "\n" };
-                        let attributes = attribute("id", id) + &attribute("name", name);
+                        let attributes = format_attribute("id", id) + &format_attribute("name", name);
                         let _ = write!(text, "{between}<{call_tag}{attributes}>{arguments}</{call_tag}>");
                     }
                 });
             }
             Speaker::Tool { call } => {
-                self.section("tool_result", &attribute("id", call), |text| text.push_str(&entry.text));
+                self.write_section("tool_result", &format_attribute("id", call), |text| text.push_str(&entry.text));
             }
         }
     }
 
-    fn response_format(&mut self, schema: Option<&Value>, or_calls: bool) {
-        let tag = self.tag("schema");
+    fn write_response_format(&mut self, schema: Option<&Value>, or_calls: bool) {
+        let tag = self.tag_name("schema");
         let reply = if or_calls { "If you have no function called, reply" } else { "Reply" };
-        self.section("response_format", "", |text| {
+        self.write_section("response_format", "", |text| {
             let _ = match schema {
                 None => write!(text, "{reply} with one JSON object and nothing else: no words around it, no Markdown."),
                 Some(schema) => write!(
@@ -169,15 +169,15 @@ impl Page {
         });
     }
 
-    fn tools(&mut self, tools: &[Tool], choice: &Choice, parallel: bool) {
-        let (tag, parameters_tag) = (self.tag("tool"), self.tag("parameters"));
-        self.section("tools", "", |text| {
+    fn write_tools(&mut self, tools: &[Tool], choice: &Choice, parallel: bool) {
+        let (tag, parameters_tag) = (self.tag_name("tool"), self.tag_name("parameters"));
+        self.write_section("tools", "", |text| {
             text.push_str("You can have these functions called. Their arguments are valid against a JSON Schema each.\n");
             for Tool { name, description, parameters, .. } in tools {
                 let none = json!({"type": "object", "properties": {}});
                 let schema = parameters.as_ref().unwrap_or(&none);
                 let description = description.as_deref().map(|words| format!("{words}\n")).unwrap_or_default();
-                let name = attribute("name", name);
+                let name = format_attribute("name", name);
                 let _ =
                     writeln!(text, "<{tag}{name}>\n{description}<{parameters_tag}>\n{schema}\n</{parameters_tag}>\n</{tag}>");
             }
@@ -201,7 +201,7 @@ impl Page {
     }
 }
 
-fn attribute(name: &str, value: &str) -> String {
+fn format_attribute(name: &str, value: &str) -> String {
     let value = value.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;").replace('\n', " ");
     format!(" {name}=\"{value}\"")
 }

@@ -54,26 +54,26 @@ pub(super) struct Options {
 
 /// What is to be done.
 #[derive(Debug)]
-pub(super) struct Order {
-    pub(super) verb: OrderVerb,
+pub(super) struct Invocation {
+    pub(super) verb: Action,
     pub(super) options: Options,
     /// Every option that was set.
     pub(super) settings: Vec<Setting>,
     /// The file with the options.
     pub(super) file: Option<ConfigFile>,
     /// What is to be said about variables that look like options and are none.
-    pub(super) strays: Vec<String>,
+    pub(super) unknown_variables: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OrderVerb {
+pub(super) enum Action {
     Serve,
     Check,
 }
 
 /// Why a command line is not carried out.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum UsageError {
     /// clap's words, or the help that was asked for.
     #[error("{error}")]
     Usage {
@@ -88,7 +88,7 @@ pub(super) enum Refusal {
     Quote,
     /// What makes no sense together.
     #[error("{0}")]
-    Contradiction(String),
+    Validation(String),
 }
 
 /// The command line as clap knows it.
@@ -97,9 +97,9 @@ pub(super) fn definition() -> clap::Command {
 }
 
 /// Reads the command line, the variables, and the file that they name.
-pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Result<Order, Refusal> {
+pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Result<Invocation, UsageError> {
     let args: Vec<OsString> = args.collect();
-    let usage = |error| Refusal::Usage { variable: variable(&error, &args), error };
+    let usage = |error| UsageError::Usage { variable: variable_at_fault(&error, &args), error };
     // No option is required, so what is wrong without the file is wrong with it.
     let matches = definition().try_get_matches_from(&args).map_err(usage)?;
     let (verb, path) = matches
@@ -114,34 +114,34 @@ pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Result<Order, Refus
     });
     let mut matches = full.try_get_matches_from(&args).map_err(usage)?;
     let settings = matches.subcommand().map(|(_, matches)| file::settings(&command, matches, file.as_ref()));
-    let words = matches.subcommand().and_then(|(_, matches)| words_of_variable(matches)).transpose()?;
+    let words = matches.subcommand().and_then(|(_, matches)| cli_args_of_variable(matches)).transpose()?;
     let cli = Cli::from_arg_matches_mut(&mut matches).map_err(usage)?;
     let (verb, mut options) = match cli.verb {
-        Verb::Serve(options) => (OrderVerb::Serve, *options),
-        Verb::Check(options) => (OrderVerb::Check, *options),
+        Verb::Serve(options) => (Action::Serve, *options),
+        Verb::Check(options) => (Action::Check, *options),
     };
     if let Some(words) = words {
         options.server.cli_args = words;
     }
-    options.server.contradiction().map_err(Refusal::Contradiction)?;
+    options.server.validate().map_err(UsageError::Validation)?;
     // The mark of a server that this one runs below is none of them, and no mistake.
     let names =
         std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(|name| name != runtime::MARK);
-    let strays = file::strays(&command, names);
-    Ok(Order { verb, options, settings: settings.unwrap_or_default(), file, strays })
+    let unknown_variables = file::unknown_variables(&command, names);
+    Ok(Invocation { verb, options, settings: settings.unwrap_or_default(), file, unknown_variables })
 }
 
 /// A variable can't be repeated as a flag can, so that of --cli-arg holds all of them.
-fn words_of_variable(matches: &ArgMatches) -> Option<Result<Vec<String>, Refusal>> {
+fn cli_args_of_variable(matches: &ArgMatches) -> Option<Result<Vec<String>, UsageError>> {
     if matches.value_source("cli_args") != Some(ValueSource::EnvVariable) {
         return None;
     }
     let text = matches.get_one::<String>("cli_args")?;
-    Some(shlex::split(text).ok_or(Refusal::Quote))
+    Some(shlex::split(text).ok_or(UsageError::Quote))
 }
 
 /// The variable whose value clap complains about: it names only the flag.
-fn variable(error: &clap::Error, args: &[OsString]) -> Option<String> {
+fn variable_at_fault(error: &clap::Error, args: &[OsString]) -> Option<String> {
     let ContextValue::String(shown) = error.get(ContextKind::InvalidArg)? else { return None };
     let flag = shown.split([' ', '=', '[']).next()?;
     let given = args.iter().any(|arg| arg.to_string_lossy().split('=').next() == Some(flag));

@@ -49,32 +49,32 @@ impl Document {
     }
 
     /// Its entries, each with its place in the text.
-    pub(super) fn table(&self) -> Result<DeTable<'_>, FileError> {
+    pub(super) fn parse_table(&self) -> Result<DeTable<'_>, FileError> {
         // The error's own text would show the line, and with it perhaps a key.
         let not_toml = |error: toml::de::Error| {
-            self.error(error.span().map_or(0, |span| span.start), format!("is not valid TOML: {}", error.message()))
+            self.error_at(error.span().map_or(0, |span| span.start), format!("is not valid TOML: {}", error.message()))
         };
         DeTable::parse(&self.text).map(toml::Spanned::into_inner).map_err(not_toml)
     }
 
     /// A complaint about the byte `at`.
-    pub(super) fn error(&self, at: usize, message: impl Into<String>) -> FileError {
-        FileError { path: self.path.clone(), line: Some(self.line(at)), message: message.into() }
+    pub(super) fn error_at(&self, at: usize, message: impl Into<String>) -> FileError {
+        FileError { path: self.path.clone(), line: Some(self.line_of(at)), message: message.into() }
     }
 
     /// A complaint about the whole file.
-    pub(super) fn error_in_all(&self, message: impl Into<String>) -> FileError {
+    pub(super) fn error(&self, message: impl Into<String>) -> FileError {
         FileError { path: self.path.clone(), line: None, message: message.into() }
     }
 
     /// The line of the byte `at`; the first is 1.
-    pub(super) fn line(&self, at: usize) -> usize {
+    pub(super) fn line_of(&self, at: usize) -> usize {
         1 + self.text.bytes().take(at).filter(|byte| *byte == b'\n').count()
     }
 }
 
 /// What a value is, for a message.
-pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
+pub(super) fn kind_of(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "a whole number",

@@ -15,7 +15,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use toml::de::DeValue;
 
-use super::document::{Document, FileError, kind};
+use super::document::{Document, FileError, kind_of};
 use super::secret::Secret;
 
 /// What the name of every variable begins with.
@@ -60,16 +60,18 @@ impl ConfigFile {
     /// Reads `path`, whose keys are the flags of `command`. Each value is checked alone, so that a complaint names its line.
     pub fn read(path: &Path, command: &Command) -> Result<Self, FileError> {
         let document = Document::read(path, "--config")?;
-        let mut entries: Vec<_> = document.table()?.into_iter().collect();
+        let mut entries: Vec<_> = document.parse_table()?.into_iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
         let mut file = Self { path: path.to_owned(), values: BTreeMap::new(), shows_key: false };
         for (key, value) in entries {
             let name = key.get_ref().replace('_', "-");
-            let complain = |message: String| document.error(key.span().start, message);
-            let arg = find(command, &name).ok_or_else(|| complain(unknown(command, &name)))?;
-            let values = texts(arg, value.get_ref()).map_err(|message| complain(format!("`{name}` {message}")))?;
+            let complain = |message: String| document.error_at(key.span().start, message);
+            let arg = find_option(command, &name).ok_or_else(|| complain(unknown_option_error(command, &name)))?;
+            let values =
+                value_texts(arg, value.get_ref()).map_err(|message| complain(format!("`{name}` {message}")))?;
             for text in &values {
-                try_alone(arg, text).map_err(|why| complain(format!("`{name}`: {why}{}", default(arg, &why))))?;
+                check_value(arg, text)
+                    .map_err(|why| complain(format!("`{name}`: {why}{}", default_hint(arg, &why))))?;
             }
             file.shows_key |= is_secret(arg) && document.readable_by_others;
             if file.values.insert(arg.get_id().to_string(), values).is_some() {
@@ -142,23 +144,23 @@ fn is_option(arg: &Arg) -> bool {
     arg.get_long().is_some_and(|long| long != CONFIG) && arg.get_env().is_some()
 }
 
-fn find<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
+fn find_option<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
     command.get_arguments().find(|arg| is_option(arg) && arg.get_long() == Some(name))
 }
 
 /// clap knows which flag is meant when one is misspelt.
-fn unknown(command: &Command, name: &str) -> String {
+fn unknown_option_error(command: &Command, name: &str) -> String {
     if name == CONFIG {
         return format!("`{CONFIG}` can't be set in the file; use --config or CCW_CONFIG");
     }
-    match meant(command, name) {
+    match similar_option(command, name) {
         Some(meant) => format!("unknown option `{name}`; did you mean `{meant}`?"),
         None => format!("unknown option `{name}`; `serve --help` lists the options, and each flag's name is a key"),
     }
 }
 
 /// The option that somebody meant by `name`.
-fn meant(command: &Command, name: &str) -> Option<String> {
+fn similar_option(command: &Command, name: &str) -> Option<String> {
     // A flag of its own, without variables: what the environment holds must not be what clap complains about.
     let options = command.get_arguments().filter(|arg| is_option(arg)).map(|arg| arg.clone().env(None::<&'static str>));
     let command = Command::new("").no_binary_name(true).disable_help_flag(true).args(options);
@@ -170,13 +172,13 @@ fn meant(command: &Command, name: &str) -> Option<String> {
 
 /// What is to be said about each of `names` that looks like a variable of `command` and is none. It is no error: a newer
 /// server may know it, and a container's environment is often made for several. Values are not looked at.
-pub fn strays(command: &Command, names: impl Iterator<Item = String>) -> Vec<String> {
+pub fn unknown_variables(command: &Command, names: impl Iterator<Item = String>) -> Vec<String> {
     let is_known = |name: &str| command.get_arguments().any(|arg| arg.get_env().is_some_and(|known| known == name));
-    let mut strays: Vec<String> = names.filter(|name| name.starts_with(PREFIX) && !is_known(name)).collect();
-    strays.sort_unstable();
+    let mut unknown_variables: Vec<String> = names.filter(|name| name.starts_with(PREFIX) && !is_known(name)).collect();
+    unknown_variables.sort_unstable();
     let words = |name: String| {
         let flag = name[PREFIX.len()..].to_lowercase().replace('_', "-");
-        match meant(command, &flag) {
+        match similar_option(command, &flag) {
             Some(meant) => {
                 let meant = meant.replace('-', "_").to_uppercase();
                 format!("ignoring the unknown variable {name}; did you mean {PREFIX}{meant}?")
@@ -184,13 +186,13 @@ pub fn strays(command: &Command, names: impl Iterator<Item = String>) -> Vec<Str
             None => format!("ignoring the unknown variable {name}; `serve --help` lists the known ones"),
         }
     };
-    strays.into_iter().map(words).collect()
+    unknown_variables.into_iter().map(words).collect()
 }
 
 /// A value as the texts that clap reads.
-fn texts(arg: &Arg, value: &DeValue<'_>) -> Result<Vec<String>, String> {
+fn value_texts(arg: &Arg, value: &DeValue<'_>) -> Result<Vec<String>, String> {
     let one = |value: &DeValue<'_>| {
-        scalar(arg, value).ok_or_else(|| format!("must be {}, not {}", expectation(arg), kind(value)))
+        scalar_text(arg, value).ok_or_else(|| format!("must be {}, not {}", expected_value(arg), kind_of(value)))
     };
     match value {
         DeValue::Array(values) if is_list(arg) => values.iter().map(|value| one(value.get_ref())).collect(),
@@ -198,8 +200,8 @@ fn texts(arg: &Arg, value: &DeValue<'_>) -> Result<Vec<String>, String> {
     }
 }
 
-fn scalar(arg: &Arg, value: &DeValue<'_>) -> Option<String> {
-    match (value, shape(arg)) {
+fn scalar_text(arg: &Arg, value: &DeValue<'_>) -> Option<String> {
+    match (value, option_shape(arg)) {
         (DeValue::Boolean(yes), Shape::Switch) => Some(yes.to_string()),
         (DeValue::Integer(number), Shape::Whole | Shape::Number) => {
             // Whatever base it is written in. What is too large for any option is left to the option's own range.
@@ -221,7 +223,7 @@ enum Shape {
     Text,
 }
 
-fn shape(arg: &Arg) -> Shape {
+fn option_shape(arg: &Arg) -> Shape {
     let parsed = arg.get_value_parser().type_id();
     let is = |types: &[TypeId]| types.iter().any(|known| parsed == *known);
     if is(&[TypeId::of::<bool>()]) {
@@ -251,8 +253,8 @@ fn is_secret(arg: &Arg) -> bool {
     arg.get_value_parser().type_id() == TypeId::of::<Secret>()
 }
 
-fn expectation(arg: &Arg) -> String {
-    let one = match shape(arg) {
+fn expected_value(arg: &Arg) -> String {
+    let one = match option_shape(arg) {
         Shape::Switch => "true or false".to_owned(),
         Shape::Whole => "a whole number".to_owned(),
         Shape::Number => "a number".to_owned(),
@@ -262,7 +264,7 @@ fn expectation(arg: &Arg) -> String {
 }
 
 /// What is wrong with a value, if anything is.
-fn try_alone(arg: &Arg, text: &str) -> Result<(), String> {
+fn check_value(arg: &Arg, text: &str) -> Result<(), String> {
     if is_secret(arg) {
         return text.parse::<Secret>().map(drop).map_err(|error| error.to_string());
     }
@@ -279,9 +281,9 @@ fn try_alone(arg: &Arg, text: &str) -> Result<(), String> {
 }
 
 /// The default, as an example of how the option is written; none if `why` gives one.
-fn default(arg: &Arg, why: &str) -> String {
+fn default_hint(arg: &Arg, why: &str) -> String {
     let default = arg.get_default_values().first().filter(|_| !why.contains("for example"));
     let Some(default) = default.map(|text| text.to_string_lossy()) else { return String::new() };
-    let quote = if shape(arg) == Shape::Text { "\"" } else { "" };
+    let quote = if option_shape(arg) == Shape::Text { "\"" } else { "" };
     format!("; the default is {quote}{default}{quote}")
 }

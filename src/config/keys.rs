@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::document::{Document, FileError, kind};
+use super::document::{Document, FileError, kind_of};
 use super::secret::Secret;
 
 /// The name of the key of `--api-key`.
@@ -64,31 +64,35 @@ pub struct Keyring {
 }
 
 /// Reads the file, once; `single` is the key of `--api-key`, which no key of the file may repeat.
-pub(super) fn read(path: &Path, single: Option<&Secret>) -> Result<Keyring, FileError> {
+pub(super) fn read_keys(path: &Path, single: Option<&Secret>) -> Result<Keyring, FileError> {
     let document = Document::read(path, "--api-key-file")?;
     let mut found: Vec<(usize, Key)> = Vec::new();
-    for (field, value) in document.table()? {
+    for (field, value) in document.parse_table()? {
         let DeValue::Array(tables) = value.get_ref() else {
-            return Err(document.error(field.span().start, "unexpected entry; write one `[[key]]` table for each key"));
+            return Err(
+                document.error_at(field.span().start, "unexpected entry; write one `[[key]]` table for each key")
+            );
         };
         if field.get_ref() != "key" {
-            return Err(document.error(field.span().start, "unexpected entry; write one `[[key]]` table for each key"));
+            return Err(
+                document.error_at(field.span().start, "unexpected entry; write one `[[key]]` table for each key")
+            );
         }
         for table in tables {
             let DeValue::Table(fields) = table.get_ref() else {
-                return Err(document.error(
+                return Err(document.error_at(
                     table.span().start,
                     "`key` must be an array of tables; write one `[[key]]` table for each key",
                 ));
             };
             let at = table.span().start;
-            let key = Entry { document: &document, at, fields }.key()?;
+            let key = Entry { document: &document, at, fields }.read_key()?;
             check_new(&document, at, &key, &found, single)?;
-            found.push((document.line(at), key));
+            found.push((document.line_of(at), key));
         }
     }
     if found.is_empty() {
-        return Err(document.error_in_all("contains no keys; add a `[[key]]` table with a `name` and a `key`"));
+        return Err(document.error("contains no keys; add a `[[key]]` table with a `name` and a `key`"));
     }
     let keys = found.into_iter().map(|(_, key)| key).collect();
     Ok(Keyring { keys, shown_by: document.readable_by_others.then(|| path.to_owned()) })
@@ -102,7 +106,7 @@ fn check_new(
     found: &[(usize, Key)],
     single: Option<&Secret>,
 ) -> Result<(), FileError> {
-    let complain = |message: String| Err(document.error(at, message));
+    let complain = |message: String| Err(document.error_at(at, message));
     if let Some((line, _)) = found.iter().find(|(_, other)| other.name == key.name) {
         return complain(format!("this key has the same name as the one in line {line}"));
     }
@@ -126,72 +130,73 @@ struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    fn key(&self) -> Result<Key, FileError> {
+    fn read_key(&self) -> Result<Key, FileError> {
         const KNOWN: [&str; 6] = ["name", "key", "concurrency", "queue", "requests-per-minute", "admin"];
-        if let Some((field, _)) = self.fields.iter().find(|(field, _)| !KNOWN.contains(&dashed(field).as_str())) {
+        if let Some((field, _)) = self.fields.iter().find(|(field, _)| !KNOWN.contains(&with_dashes(field).as_str())) {
             let message = format!("unknown field; the fields of a key are {}", KNOWN.join(", "));
-            return Err(self.document.error(field.span().start, message));
+            return Err(self.document.error_at(field.span().start, message));
         }
-        let (at, name) = self.text("name")?;
+        let (at, name) = self.read_text("name")?;
         if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(is_plain) {
             let message = format!("`name` must be 1 to {LONGEST_NAME} letters, digits, `.`, `_` or `-`");
-            return Err(self.document.error(at, message));
+            return Err(self.document.error_at(at, message));
         }
-        let (at, key) = self.text("key")?;
-        let key = key.parse().map_err(|error| self.document.error(at, format!("`key`: {error}")))?;
-        let queue = self.number("queue", 0)?;
-        let concurrency = self.number("concurrency", 1)?.and_then(|(_, most)| NonZeroU32::new(most));
+        let (at, key) = self.read_text("key")?;
+        let key = key.parse().map_err(|error| self.document.error_at(at, format!("`key`: {error}")))?;
+        let queue = self.read_number("queue", 0)?;
+        let concurrency = self.read_number("concurrency", 1)?.and_then(|(_, most)| NonZeroU32::new(most));
         let concurrency = match (concurrency, queue) {
             (Some(most), queue) => Some((most, queue.map_or(QUEUE, |(_, queue)| queue))),
             (None, None) => None,
             (None, Some((at, _))) => {
-                return Err(self.document.error(at, "`queue` has no effect without `concurrency`; set both"));
+                return Err(self.document.error_at(at, "`queue` has no effect without `concurrency`; set both"));
             }
         };
-        let requests_per_minute = self.number("requests-per-minute", 1)?.and_then(|(_, most)| NonZeroU32::new(most));
-        let admin = self.switch("admin")?;
+        let requests_per_minute =
+            self.read_number("requests-per-minute", 1)?.and_then(|(_, most)| NonZeroU32::new(most));
+        let admin = self.read_flag("admin")?;
         Ok(Key { name, key, limits: KeyLimits { concurrency, requests_per_minute }, admin })
     }
 
-    fn get(&self, name: &str) -> Option<&Spanned<DeValue<'_>>> {
-        self.fields.iter().find(|(field, _)| dashed(field) == name).map(|(_, value)| value)
+    fn find_field(&self, name: &str) -> Option<&Spanned<DeValue<'_>>> {
+        self.fields.iter().find(|(field, _)| with_dashes(field) == name).map(|(_, value)| value)
     }
 
-    fn text(&self, name: &str) -> Result<(usize, String), FileError> {
-        match self.get(name).map(|value| (value.span().start, value.get_ref())) {
+    fn read_text(&self, name: &str) -> Result<(usize, String), FileError> {
+        match self.find_field(name).map(|value| (value.span().start, value.get_ref())) {
             Some((at, DeValue::String(text))) => Ok((at, text.clone().into_owned())),
             Some((at, other)) => {
-                Err(self.document.error(at, format!("`{name}` must be a string in quotes, not {}", kind(other))))
+                Err(self.document.error_at(at, format!("`{name}` must be a string in quotes, not {}", kind_of(other))))
             }
-            None => Err(self.document.error(self.at, format!("this key has no `{name}`"))),
+            None => Err(self.document.error_at(self.at, format!("this key has no `{name}`"))),
         }
     }
 
     /// False where it is not set.
-    fn switch(&self, name: &str) -> Result<bool, FileError> {
-        match self.get(name).map(|value| (value.span().start, value.get_ref())) {
+    fn read_flag(&self, name: &str) -> Result<bool, FileError> {
+        match self.find_field(name).map(|value| (value.span().start, value.get_ref())) {
             Some((_, DeValue::Boolean(on))) => Ok(*on),
             Some((at, other)) => {
-                Err(self.document.error(at, format!("`{name}` must be true or false, not {}", kind(other))))
+                Err(self.document.error_at(at, format!("`{name}` must be true or false, not {}", kind_of(other))))
             }
             None => Ok(false),
         }
     }
 
-    fn number(&self, name: &str, least: u32) -> Result<Option<(usize, u32)>, FileError> {
-        let Some(value) = self.get(name) else { return Ok(None) };
+    fn read_number(&self, name: &str, least: u32) -> Result<Option<(usize, u32)>, FileError> {
+        let Some(value) = self.find_field(name) else { return Ok(None) };
         let number = match value.get_ref() {
             DeValue::Integer(digits) => u32::from_str_radix(digits.as_str(), digits.radix()).ok(),
             _ => None,
         };
         let at = value.span().start;
         let complain =
-            || self.document.error(at, format!("`{name}` must be a whole number from {least} to {}", u32::MAX));
+            || self.document.error_at(at, format!("`{name}` must be a whole number from {least} to {}", u32::MAX));
         number.filter(|number| *number >= least).map(|number| Some((at, number))).ok_or_else(complain)
     }
 }
 
-fn dashed(field: &Spanned<std::borrow::Cow<'_, str>>) -> String {
+fn with_dashes(field: &Spanned<std::borrow::Cow<'_, str>>) -> String {
     field.get_ref().replace('_', "-")
 }
 

@@ -1,5 +1,4 @@
-//! Reading a request's body: the right type, not too much by itself nor together with others, not too long nor too slowly,
-//! and then JSON with the place of what is wrong.
+//! Reads request bodies: checks their type, bounds each and all of them together, limits time and pace, and parses JSON.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,111 +12,105 @@ use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
 
-use super::Limits;
+use super::Timeouts;
 use super::budget::{BodyBudget, BodyPermit, NoRoom};
 use super::error::ApiError;
 use crate::config::Config;
 use crate::openai::reading;
 use crate::turn::TurnError;
 
-/// Reads bodies into the memory that all requests share ([`BodyBudget`]). A request takes its part as its body arrives, and
-/// gives it back when its reply has ended: until then what was in the body is held in one form or another.
+/// Reads bodies into memory that all requests share ([`BodyBudget`]). A request takes its part as its body arrives, and
+/// returns it when its reply has ended, because the conversation stays in memory until then.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct BodyReader {
     budget: Arc<BodyBudget>,
-    /// The longest body.
-    most: u64,
-    /// How long a request may wait for its part.
+    /// Longest body.
+    max_bytes: u64,
+    /// How long a request may wait for memory.
     wait: Duration,
     /// How long a body may take to arrive.
     arrival: Duration,
-    /// How often it is looked at whether a body is slow.
+    /// Window in which a body's pace is measured.
     window: Duration,
 }
 
-/// A request's part of the [`Room`]; dropping it gives it back.
-#[derive(Debug)]
-pub(super) struct Held {
-    _permit: BodyPermit,
-}
-
-/// A body that was read before its handler asked for it: an extension of its request.
+/// A body that was read before the handler runs. An extension of its request.
 #[derive(Clone)]
-pub(super) struct Early(Arc<Mutex<Option<Read>>>);
+pub(super) struct PrefetchedBody(Arc<Mutex<Option<Read>>>);
 
-/// A body, and the room that it takes.
-type Read = (Vec<u8>, Held);
+/// A body and its share of the budget.
+type Read = (Vec<u8>, BodyPermit);
 
-/// A body is slow if it brings less than this in a window ([`Limits::body_window`]), in bytes. With windows of two seconds,
+/// A body is slow if it brings less than this in a window ([`Timeouts::body_window`]), in bytes. With windows of two seconds,
 /// one of the longest body would take a quarter of an hour at this rate, and is given up after a minute anyway.
-pub(super) const SLOW: u64 = 32 * 1024;
+pub(super) const MIN_WINDOW_BYTES: u64 = 32 * 1024;
 
-/// A body's memory grows by as much again, within these bounds, in bytes.
-const STEPS: std::ops::RangeInclusive<u64> = 8 * 1024..=1024 * 1024;
+/// A body's buffer doubles, but grows within these bounds, in bytes.
+const GROWTH_BYTES: std::ops::RangeInclusive<u64> = 8 * 1024..=1024 * 1024;
 
-impl Room {
-    pub(super) fn new(config: &Config, limits: Limits) -> Self {
+impl BodyReader {
+    pub(super) fn new(config: &Config, limits: Timeouts) -> Self {
         Self {
             budget: BodyBudget::new(config.max_bodies_bytes, config.max_body_bytes, config.max_connections),
-            most: config.max_body_bytes,
+            max_bytes: config.max_body_bytes,
             wait: config.queue_timeout,
             arrival: limits.body,
             window: limits.body_window,
         }
     }
 
-    /// The body of a request, as JSON of type `T`.
-    pub(super) async fn json<T: DeserializeOwned>(&self, request: Request) -> Result<(T, Held), ApiError> {
+    /// Reads the body of a request as JSON of type `T`.
+    pub(super) async fn read_json<T: DeserializeOwned>(&self, request: Request) -> Result<(T, BodyPermit), ApiError> {
         check_type(request.headers())?;
         let (mut parts, body) = request.into_parts();
-        let early = parts.extensions.remove::<Early>();
-        let (bytes, held) = match early.and_then(|Early(early)| early.lock().ok()?.take()) {
+        let prefetched = parts.extensions.remove::<PrefetchedBody>();
+        let (bytes, permit) = match prefetched.and_then(|PrefetchedBody(prefetched)| prefetched.lock().ok()?.take()) {
             Some(read) => read,
-            None => self.read(declared_length(&parts.headers), body).await?,
+            None => self.read_body(declared_length(&parts.headers), body).await?,
         };
-        Ok((reading::body(&bytes)?, held))
+        Ok((reading::read_body(&bytes)?, permit))
     }
 
-    /// Reads the body now, for whoever asks for it later.
-    pub(super) async fn read_early(&self, request: Request) -> Result<Request, ApiError> {
+    /// Reads the body now and keeps it for [`BodyReader::read_json`].
+    pub(super) async fn prefetch(&self, request: Request) -> Result<Request, ApiError> {
         let (mut parts, body) = request.into_parts();
-        let read = self.read(declared_length(&parts.headers), body).await?;
-        parts.extensions.insert(Early(Arc::new(Mutex::new(Some(read)))));
+        let read = self.read_body(declared_length(&parts.headers), body).await?;
+        parts.extensions.insert(PrefetchedBody(Arc::new(Mutex::new(Some(read)))));
         Ok(Request::from_parts(parts, Body::empty()))
     }
 
-    async fn read(&self, declared: Option<u64>, mut body: Body) -> Result<Read, ApiError> {
-        // One whose length is not known may become as long as any.
-        let most = declared.unwrap_or(self.most);
-        if most > self.most {
+    async fn read_body(&self, declared: Option<u64>, mut body: Body) -> Result<Read, ApiError> {
+        // A chunked body declares no length, so it may become as long as the limit.
+        let most = declared.unwrap_or(self.max_bytes);
+        if most > self.max_bytes {
             return Err(self.too_large());
         }
         let mut permit = BodyPermit::new(&self.budget);
         let mut pace = Pace { left: self.arrival, window: self.window, arrived: 0 };
-        // Into one piece of memory, because many small ones that live as long leave holes between them.
+        // One buffer for the whole body: many small ones that live as long would fragment the heap.
         let mut bytes = Vec::new();
         while let Some(data) = self.next_piece(&mut body, &mut pace, &mut permit).await? {
             let size = (bytes.len() + data.len()) as u64;
-            if size > self.most {
+            if size > self.max_bytes {
                 return Err(self.too_large());
             }
             if size > bytes.capacity() as u64 {
-                let step = (bytes.len() as u64).clamp(*STEPS.start(), *STEPS.end());
+                let step = (bytes.len() as u64).clamp(*GROWTH_BYTES.start(), *GROWTH_BYTES.end());
                 let enough = if size <= permit.covered() { permit.covered() } else { bytes.len() as u64 + step };
                 let capacity = size.max(enough.min(most));
-                self.enlarge(&mut bytes, capacity, most.max(size), &mut permit).await?;
-                // The client was not asked for anything meanwhile.
+                self.grow_buffer(&mut bytes, capacity, most.max(size), &mut permit).await?;
+                // Nothing was read while this body waited for memory, so the client was not slow.
                 pace.begin_window(self.window);
             }
             bytes.extend_from_slice(&data);
         }
         bytes.shrink_to_fit();
         permit.complete(bytes.len() as u64);
-        Ok((bytes, Held { _permit: permit }))
+        Ok((bytes, permit))
     }
 
-    /// Gives `bytes` room for `capacity`, once the budget has it.
-    async fn enlarge(
+    /// Grows `bytes` to `capacity` once the budget allows it.
+    async fn grow_buffer(
         &self,
         bytes: &mut Vec<u8>,
         capacity: u64,
@@ -132,7 +125,7 @@ impl Room {
         Ok(())
     }
 
-    /// What arrives next; none at the end. Fails if the body takes too long, or holds others up.
+    /// The next piece of the body; none at its end. Fails if the body takes too long, or delays others.
     async fn next_piece(
         &self,
         body: &mut Body,
@@ -142,11 +135,11 @@ impl Room {
         loop {
             let (begun, limit) = (Instant::now(), pace.left.min(pace.window));
             let frame = timeout(limit, body.frame()).await;
-            pace.spend(begun.elapsed());
+            pace.record_elapsed(begun.elapsed());
             let piece = match frame {
                 Ok(None) => return Ok(None),
-                // What is no data is a trailer.
-                Ok(Some(frame)) => frame.map_err(|error| unreadable(&error))?.into_data().ok(),
+                // A frame without data is a trailer.
+                Ok(Some(frame)) => frame.map_err(|error| unreadable_body(&error))?.into_data().ok(),
                 Err(_elapsed) => None,
             };
             pace.arrived += piece.as_ref().map_or(0, |data| data.len() as u64);
@@ -154,7 +147,7 @@ impl Room {
                 return Err(ApiError::body_timeout(self.arrival));
             }
             if pace.window.is_zero() {
-                if pace.arrived < SLOW {
+                if pace.arrived < MIN_WINDOW_BYTES {
                     permit.lose_claim();
                     if self.budget.is_wanted() {
                         return Err(ApiError::body_too_slow());
@@ -169,23 +162,23 @@ impl Room {
     }
 
     fn too_large(&self) -> ApiError {
-        let message = format!("the request body exceeds the limit of {} bytes", self.most);
+        let message = format!("the request body exceeds the limit of {} bytes", self.max_bytes);
         ApiError::invalid(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
     }
 }
 
-/// How fast a body comes.
+/// The pace at which a body arrives.
 struct Pace {
-    /// How long it may still take.
+    /// Time left for the whole body.
     left: Duration,
-    /// What is left of the window.
+    /// Time left in the window.
     window: Duration,
-    /// Bytes that have come within the window.
+    /// Bytes that arrived in the window.
     arrived: u64,
 }
 
 impl Pace {
-    fn spend(&mut self, time: Duration) {
+    fn record_elapsed(&mut self, time: Duration) {
         self.left = self.left.saturating_sub(time);
         self.window = self.window.saturating_sub(time);
     }
@@ -195,13 +188,13 @@ impl Pace {
     }
 }
 
-fn unreadable(error: &axum::Error) -> ApiError {
+fn unreadable_body(error: &axum::Error) -> ApiError {
     let cause = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
     let message = format!("the body could not be read: {error}{cause}");
     ApiError::invalid(StatusCode::BAD_REQUEST, "unreadable_body", message)
 }
 
-/// JSON only. This is also what keeps a web page from sending a request without asking the browser's leave first.
+/// Accepts JSON only. A browser sends this type across origins only after a CORS preflight, which this server never grants.
 fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
     let unsupported = |message| Err(ApiError::invalid(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_type", message));
     let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();

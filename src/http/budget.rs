@@ -13,7 +13,7 @@
 //!    another one waits, a slow body loses its place as well (`body.rs`). So whoever sends slowly holds no more than what has
 //!    arrived, and that not for long.
 //!
-//! What is held never exceeds the budget, at any instant: a connection has one request at a time.
+//! The memory in use never exceeds the budget, because a connection has one request at a time.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -24,7 +24,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-/// What is set aside for allowances: one of so many parts of the budget.
+/// Fraction of the budget that is set aside for allowances: one in this many.
 const ALLOWANCES: u64 = 8;
 
 /// No allowance is larger, in bytes.
@@ -41,27 +41,27 @@ const EXPRESS: u64 = 64 * 1024;
 pub(super) struct BodyBudget {
     allowance: u64,
     state: Mutex<State>,
-    /// Something may have become free.
+    /// Notified when memory may have become free.
     changed: Notify,
 }
 
 #[derive(Debug)]
 struct State {
     free: u64,
-    /// What may still be given to first parts.
+    /// Bytes left for first parts.
     first_parts: u64,
-    /// What may still come of each body with a claim, by the order of the claims.
+    /// Bytes that each body with a claim may still need, by the order of the claims.
     claims: BTreeMap<u64, u64>,
     next_claim: u64,
     waiting: usize,
 }
 
-/// Why a body gets no more room.
+/// Why a body gets no more memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoRoom {
     /// Nothing became free in time.
     TimedOut,
-    /// It was slow, and others have taken the room.
+    /// The body was slow, and others have taken the memory.
     TooSlow,
 }
 
@@ -77,7 +77,7 @@ impl BodyBudget {
         Arc::new(Self { allowance, state: Mutex::new(state), changed: Notify::new() })
     }
 
-    /// Whether a body waits for room.
+    /// Whether a body waits for memory.
     pub(super) fn is_wanted(&self) -> bool {
         self.lock().waiting > 0
     }
@@ -129,7 +129,7 @@ impl BodyPermit {
         Self { budget: Arc::clone(budget), held: 0, first_part: 0, claim: None, was_slow: false }
     }
 
-    /// How much it covers.
+    /// Bytes that this permit covers.
     pub(super) fn covered(&self) -> u64 {
         self.budget.allowance + self.held
     }
@@ -183,7 +183,7 @@ impl BodyPermit {
         taken
     }
 
-    /// It arrives too slowly to keep anything free for it.
+    /// Gives up the claim of a body that arrives too slowly.
     pub(super) fn lose_claim(&mut self) {
         self.was_slow = true;
         self.end_claim();
@@ -218,7 +218,7 @@ impl Drop for BodyPermit {
     }
 }
 
-/// A body that waits for room.
+/// Counts a body that waits for memory, until it is dropped.
 struct Waiting<'a>(&'a BodyBudget);
 
 impl<'a> Waiting<'a> {

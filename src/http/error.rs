@@ -104,12 +104,12 @@ impl ApiError {
         Self { kind, retry: Retry::Free, ..Self::invalid(status, code, message) }
     }
 
-    fn after(self, wait: Duration) -> Self {
+    fn retry_after(self, wait: Duration) -> Self {
         Self { retry: Retry::After(wait), ..self }
     }
 
     /// Names the part of the request that is wrong.
-    pub(super) fn at(self, param: impl Into<String>) -> Self {
+    pub(super) fn with_param(self, param: impl Into<String>) -> Self {
         Self { param: Some(param.into()), ..self }
     }
 
@@ -126,7 +126,7 @@ impl ApiError {
     }
 
     /// The key is good, and not for this.
-    pub(super) fn not_an_operator(key: &str) -> Self {
+    pub(super) fn not_an_admin(key: &str) -> Self {
         let message =
             format!("the key `{key}` is not an admin key: this route needs a key with `admin = true` in the key file");
         Self::invalid(StatusCode::FORBIDDEN, "admin_key_required", message)
@@ -135,12 +135,12 @@ impl ApiError {
     /// All connections are in use.
     pub(super) fn too_many_connections() -> Self {
         let message = "too many open connections; reuse one, or try again later";
-        Self::transient(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", message).after(SOON)
+        Self::transient(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", message).retry_after(SOON)
     }
 
     /// A key has asked for more than it is allowed; `wait` until it may ask again, if that is known.
     pub(super) fn over_limit(message: String, wait: Option<Duration>) -> Self {
-        Self::transient(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message).after(wait.unwrap_or(SOON))
+        Self::transient(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message).retry_after(wait.unwrap_or(SOON))
     }
 
     /// A handler panicked: a defect of this server, which the same request probably meets again.
@@ -166,7 +166,7 @@ impl ApiError {
             "unknown model {asked:?}; available are {list}, and every full name (claude-…). To map the name to a model, start \
              the server with --model-alias {asked}=…"
         );
-        Self::invalid(StatusCode::NOT_FOUND, "model_not_found", message).at("model")
+        Self::invalid(StatusCode::NOT_FOUND, "model_not_found", message).with_param("model")
     }
 
     /// The reply was not what was wanted, even when asked for again.
@@ -186,12 +186,12 @@ impl ApiError {
         match status {
             Some(StatusCode::TOO_MANY_REQUESTS) => {
                 Self::transient(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message)
-                    .after(retry_after.unwrap_or(SOON))
+                    .retry_after(retry_after.unwrap_or(SOON))
             }
             // 529 is the API's own "overloaded"; no client knows it.
             Some(status) if status.as_u16() == 529 || status == StatusCode::SERVICE_UNAVAILABLE => {
                 Self::transient(StatusCode::SERVICE_UNAVAILABLE, "upstream_overloaded", message)
-                    .after(retry_after.unwrap_or(SOON))
+                    .retry_after(retry_after.unwrap_or(SOON))
             }
             Some(StatusCode::GATEWAY_TIMEOUT) => {
                 Self::transient(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", message)
@@ -213,19 +213,19 @@ impl From<TurnError> for ApiError {
         match error {
             TurnError::Api { status, retry_after, .. } => Self::from_upstream(status, message, retry_after),
             TurnError::UnknownModel { .. } => {
-                Self::invalid(StatusCode::NOT_FOUND, "model_not_found", message).at("model")
+                Self::invalid(StatusCode::NOT_FOUND, "model_not_found", message).with_param("model")
             }
             TurnError::Cli(_) => Self::transient(StatusCode::BAD_GATEWAY, "cli_failed", message),
             TurnError::Deadline { .. } => Self::transient(StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", message),
-            TurnError::QueueFull { .. } => Self::transient(UNAVAILABLE, "queue_full", message).after(SOON),
-            TurnError::QueueTimeout(_) => Self::transient(UNAVAILABLE, "queue_timeout", message).after(SOON),
+            TurnError::QueueFull { .. } => Self::transient(UNAVAILABLE, "queue_full", message).retry_after(SOON),
+            TurnError::QueueTimeout(_) => Self::transient(UNAVAILABLE, "queue_timeout", message).retry_after(SOON),
             TurnError::Offline { retry_after, .. } => {
-                Self::transient(UNAVAILABLE, "offline", message).after(retry_after)
+                Self::transient(UNAVAILABLE, "offline", message).retry_after(retry_after)
             }
             TurnError::RateLimited { retry_after } => {
-                Self::transient(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message).after(retry_after)
+                Self::transient(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message).retry_after(retry_after)
             }
-            TurnError::Stopping => Self::transient(UNAVAILABLE, "stopping", message).after(SOON),
+            TurnError::Stopping => Self::transient(UNAVAILABLE, "stopping", message).retry_after(SOON),
         }
     }
 }
@@ -251,7 +251,7 @@ impl From<Misread> for ApiError {
             Flaw::Missing => Self::invalid(StatusCode::BAD_REQUEST, "missing_required_parameter", message),
             Flaw::Value => Self::invalid(StatusCode::BAD_REQUEST, "invalid_value", message),
         };
-        if param.is_empty() { error } else { error.at(ellipsize(&param, MAX_MESSAGE_CHARS)) }
+        if param.is_empty() { error } else { error.with_param(ellipsize(&param, MAX_MESSAGE_CHARS)) }
     }
 }
 
@@ -269,7 +269,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// `Retry-After` counts whole seconds; rounded up, so that nobody comes too early, and never 0.
+/// `Retry-After` counts whole seconds; rounded up, so that nobody comes too prefetched, and never 0.
 pub(super) fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }

@@ -1,4 +1,4 @@
-//! The keys that clients may send: whose a key is, and how much it may ask for.
+//! Looks keys up, and enforces their limits.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,20 +23,20 @@ impl KeyName {
     }
 }
 
-/// Every key, made once at the start.
+/// All keys, prepared once at the start.
 pub(super) struct Keys(Vec<Key>);
 
-/// One key, and what is left of its limits.
+/// A key and the state of its limits.
 pub(super) struct Key {
     padded: Padded,
     name: KeyName,
     admin: bool,
-    places: Option<Places>,
-    rate: Option<Rate>,
+    concurrency_limit: Option<ConcurrencyLimit>,
+    rate: Option<RateLimit>,
 }
 
 /// How many requests of a key there may be in a minute.
-struct Rate {
+struct RateLimit {
     start: Instant,
     window: Mutex<Window>,
 }
@@ -46,17 +46,17 @@ impl Keys {
         Self(keys.iter().map(Key::new).collect())
     }
 
-    /// Whoever may reach this server may use it.
+    /// Whether clients need no key.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whose key `given` is. Takes the same time whichever it is, and if it is none.
+    /// Finds the key `given`. Takes the same time for every key, known or not, so that timing reveals nothing.
     pub(super) fn find(&self, given: &[u8]) -> Option<&Key> {
         let given = Padded::new(given)?;
         let (mut found, mut at) = (Choice::from(0), 0);
         for (index, key) in (0_u64..).zip(&self.0) {
-            let same = key.padded.same(&given);
+            let same = key.padded.equals(&given);
             at.conditional_assign(&index, same);
             found |= same;
         }
@@ -65,49 +65,49 @@ impl Keys {
     }
 }
 
-/// A key at the one length at which all are compared.
+/// A key padded to the fixed length at which keys are compared.
 struct Padded {
     bytes: [u8; secret::LONGEST],
     length: u64,
 }
 
 impl Padded {
-    /// None: it is longer than any key.
+    /// None if `key` is longer than any valid key.
     fn new(key: &[u8]) -> Option<Self> {
         let mut bytes = [0; secret::LONGEST];
         bytes.get_mut(..key.len())?.copy_from_slice(key);
         Some(Self { bytes, length: key.len() as u64 })
     }
 
-    fn same(&self, other: &Self) -> Choice {
+    fn equals(&self, other: &Self) -> Choice {
         self.bytes.ct_eq(&other.bytes) & self.length.ct_eq(&other.length)
     }
 }
 
-/// How many requests of a key are served at once, and how many wait for that.
-struct Places {
+/// Limit of a key's running and waiting requests.
+struct ConcurrencyLimit {
     most: u32,
     queue: u32,
-    /// One for each request that is served or waits.
+    /// One permit for each request that runs or waits.
     admitted: Arc<Semaphore>,
-    /// One for each request that is served. Whoever has one has one of `admitted` as well.
+    /// One permit for each request that runs. Its holder has one of `admitted` as well.
     served: Arc<Semaphore>,
 }
 
-/// A request's place among those of its key; dropping it lets the next one in.
-pub(super) struct Place {
+/// Permit of a running request; dropping it lets the next one run.
+pub(super) struct KeyPermit {
     _permits: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
 }
 
-/// A request that its key allows.
-pub(super) enum Entry {
-    /// It is served at once.
-    Now(Place),
-    /// Others of the same key are served first.
+/// A request within the limits of its key.
+pub(super) enum Admission {
+    /// The request can run at once.
+    Now(KeyPermit),
+    /// The request has to wait for others of the same key.
     Queued(Queued),
 }
 
-/// A request that waits for others of its key; dropping it gives its turn up.
+/// A request that waits for others of its key; dropping it leaves the queue.
 pub(super) struct Queued {
     name: KeyName,
     admitted: OwnedSemaphorePermit,
@@ -122,8 +122,8 @@ impl Key {
             padded: Padded::new(key.key.expose()).unwrap_or(Padded { bytes: [0; secret::LONGEST], length: u64::MAX }),
             name: KeyName(key.name.as_str().into()),
             admin: key.admin,
-            places: concurrency.map(|(most, queue)| Places::new(most.get(), queue)),
-            rate: requests_per_minute.map(|most| Rate::new(most.get())),
+            concurrency_limit: concurrency.map(|(most, queue)| ConcurrencyLimit::new(most.get(), queue)),
+            rate: requests_per_minute.map(|most| RateLimit::new(most.get())),
         }
     }
 
@@ -136,27 +136,33 @@ impl Key {
         self.admin
     }
 
-    /// Counts a request, and refuses it if it is one too many. One that finds no place is not counted in its minute.
-    pub(super) fn enter(&self) -> Result<Entry, ApiError> {
-        let Some(places) = &self.places else {
-            self.count()?;
-            return Ok(Entry::Now(Place { _permits: None }));
+    /// Counts a request, or rejects it above a limit. A request above the concurrency limit does not count against the rate.
+    pub(super) fn admit_request(&self) -> Result<Admission, ApiError> {
+        let Some(concurrency_limit) = &self.concurrency_limit else {
+            self.count_request()?;
+            return Ok(Admission::Now(KeyPermit { _permits: None }));
         };
-        let admitted = Arc::clone(&places.admitted).try_acquire_owned().map_err(|_none| self.no_place(places))?;
-        self.count()?;
-        Ok(match Arc::clone(&places.served).try_acquire_owned() {
-            Ok(served) => Entry::Now(Place { _permits: Some((served, admitted)) }),
-            Err(_) => Entry::Queued(Queued { name: self.name.clone(), admitted, served: Arc::clone(&places.served) }),
+        let admitted = Arc::clone(&concurrency_limit.admitted)
+            .try_acquire_owned()
+            .map_err(|_none| self.concurrency_error(concurrency_limit))?;
+        self.count_request()?;
+        Ok(match Arc::clone(&concurrency_limit.served).try_acquire_owned() {
+            Ok(served) => Admission::Now(KeyPermit { _permits: Some((served, admitted)) }),
+            Err(_) => Admission::Queued(Queued {
+                name: self.name.clone(),
+                admitted,
+                served: Arc::clone(&concurrency_limit.served),
+            }),
         })
     }
 
-    fn no_place(&self, Places { most, queue, .. }: &Places) -> ApiError {
+    fn concurrency_error(&self, ConcurrencyLimit { most, queue, .. }: &ConcurrencyLimit) -> ApiError {
         let name = self.name.as_str();
         let message = format!("the key `{name}` has reached its limit of {most} running and {queue} waiting requests");
         ApiError::over_limit(message, None)
     }
 
-    fn count(&self) -> Result<(), ApiError> {
+    fn count_request(&self) -> Result<(), ApiError> {
         let Some(rate) = &self.rate else { return Ok(()) };
         rate.admit().map_err(|wait| {
             let message = format!("the key `{}` has reached its limit of requests per minute", self.name.as_str());
@@ -165,19 +171,19 @@ impl Key {
     }
 }
 
-impl Rate {
+impl RateLimit {
     fn new(most: u32) -> Self {
         Self { start: Instant::now(), window: Mutex::new(Window::new(most)) }
     }
 
     fn admit(&self) -> Result<(), Duration> {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        // Read while no other request can: so it never goes back.
+        // Read the clock under the lock: the window needs times that never go back.
         window.admit(self.start.elapsed())
     }
 }
 
-impl Places {
+impl ConcurrencyLimit {
     fn new(most: u32, queue: u32) -> Self {
         let all = (most as usize).saturating_add(queue as usize).min(Semaphore::MAX_PERMITS);
         let served = (most as usize).min(Semaphore::MAX_PERMITS);
@@ -186,10 +192,10 @@ impl Places {
 }
 
 impl Queued {
-    /// Waits for the place, first come, first served.
-    pub(super) async fn place(self, longest: Duration) -> Result<Place, ApiError> {
+    /// Waits for a permit, in order of arrival.
+    pub(super) async fn wait_for_permit(self, longest: Duration) -> Result<KeyPermit, ApiError> {
         if let Ok(Ok(served)) = timeout(longest, self.served.acquire_owned()).await {
-            return Ok(Place { _permits: Some((served, self.admitted)) });
+            return Ok(KeyPermit { _permits: Some((served, self.admitted)) });
         }
         let (name, longest) = (self.name.as_str(), crate::turn::format_seconds(longest));
         let message = format!("no earlier request of the key `{name}` finished within {longest}");

@@ -1,14 +1,13 @@
-//! The accept loop: how many connections there are, and how each one ends.
+//! The accept loop: limits the number of connections, and ends each of them.
 //!
-//! `max_connections` are served in full. [`RESERVE`] more get an answer, but only probes get a good one: anything else
-//! is a 503 with `Retry-After`, and the connection closes after one request. So a supervisor still reaches a server
-//! that is full. A client can't take these places for long: when all are taken, the oldest connection that has not sent
-//! its header yet, or does not take its reply, is closed to make room for the next. A probe sends its request at once,
-//! and so has its answer before it is the oldest. Where each of them is being answered just then, the next connection waits
-//! a moment to be accepted.
+//! `max_connections` connections are served normally. [`RESERVE`] more are served one request each: probes get their answer,
+//! anything else a 503 with `Retry-After`. So a supervisor still reaches a server that is full. A client can't occupy the
+//! reserve for long: when it is full, the oldest connection that has not sent its header, or does not read its reply, is
+//! closed to make room. A probe sends its request at once, so it has its answer before it is the oldest. If all of the
+//! reserve is being answered just then, the next connection waits a moment to be accepted.
 //!
-//! Told to stop, the server goes on accepting until the requests that it took have ended: probes say so, anything else is
-//! a 503, one request a connection. Then it closes the door. Told to hurry, it drops whatever has not ended in a moment.
+//! While the server stops, it accepts connections until the requests that it took have ended: probes report the stop, and
+//! anything else gets a 503. Then it stops listening. A second signal drops the connections that are left after a moment.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -29,16 +28,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tower::ServiceExt;
 
-use super::Limits;
+use super::Timeouts;
 use super::stream::{Phase, TimedStream};
 use super::trace::{AbortFlag, GuardedBody};
 use crate::config::Config;
 use crate::shutdown::Tasks;
 
-/// Connections above the limit that still get an answer.
+/// Connections above the limit that are still served one request.
 const RESERVE: usize = 32;
 
-/// Connections that can be open above the limit: the reserve, and as many while the server stops.
+/// Connections that can be open above the limit: the reserve, and one more of the same size while the server stops.
 pub const EXTRA_CONNECTIONS: usize = 2 * RESERVE;
 
 /// Above the limit, how long a client may take over its reply when others want its place. Probes are answered in
@@ -49,20 +48,20 @@ const SLOW: Duration = Duration::from_millis(200);
 /// processor in between. As long as it takes 32 connections to be this old, the next one waits to be accepted.
 const HALF_OPEN: Duration = Duration::from_millis(10);
 
-/// How often it is looked at whether one of them has become idle.
-const LOOK: Duration = Duration::from_millis(2);
+/// How often a full reserve is searched for idle connections.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Above any system's limit of open files, and far below what a semaphore can count.
-const MOST_CONNECTIONS: usize = 1 << 20;
+const MAX_CONNECTIONS: usize = 1 << 20;
 
-/// What is left of a header's or a body's bytes is read into at most this.
-const BUFFER: usize = 64 * 1024;
+/// Largest read buffer of a connection, in bytes.
+const MAX_BUFFER_BYTES: usize = 64 * 1024;
 
-/// After an accept that failed for want of something that others have to give back first.
+/// Pause after a failed accept: descriptors or memory have to be freed first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What connections are served with.
-pub(super) struct Doors {
+/// Routers by kind of connection.
+pub(super) struct Routers {
     /// For connections within the limit.
     pub(super) all: Router,
     /// For those above it.
@@ -71,39 +70,45 @@ pub(super) struct Doors {
     pub(super) late: Router,
 }
 
-/// Accepts connections until `tasks` is told to stop; returns when the last one has ended.
-pub(super) async fn run(listener: TcpListener, doors: Doors, config: &Config, limits: Limits, tasks: &Tasks) {
-    let most = config.max_connections.get().min(MOST_CONNECTIONS);
+/// Accepts connections until `tasks` is stopped; returns when the last connection has ended.
+pub(super) async fn accept_connections(
+    listener: TcpListener,
+    routers: Routers,
+    config: &Config,
+    limits: Timeouts,
+    tasks: &Tasks,
+) {
+    let most = config.max_connections.get().min(MAX_CONNECTIONS);
     let all = Arc::new(Semaphore::new(most));
-    let mut reserve = Reserve::new();
+    let mut reserve = ReservedConnections::new();
     let connection = Connection { limits, tasks: tasks.clone(), stop_timeout: config.stop_timeout };
     loop {
         tokio::select! {
             biased;
             () = tasks.wait_for_stop() => break,
-            socket = accept(&listener) => match take(&all) {
-                Some(seat) => connection.serve_in(socket, doors.all.clone(), seat),
-                None => if let Some(guest) = reserve.admit().await {
-                    connection.serve_above(socket, doors.reserve.clone(), guest);
+            socket = accept_connection(&listener) => match try_acquire(&all) {
+                Some(permit) => connection.serve(socket, routers.all.clone(), permit),
+                None => if let Some(reserved) = reserve.acquire().await {
+                    connection.serve_reserved(socket, routers.reserve.clone(), reserved);
                 },
             },
         }
     }
-    let mut late = Reserve::new();
-    let mut left = std::pin::pin!(all_left(&all, most, &reserve.seats));
+    let mut late = ReservedConnections::new();
+    let mut left = std::pin::pin!(wait_until_closed(&all, most, &reserve.permits));
     loop {
         tokio::select! {
             biased;
             () = left.as_mut() => break,
-            socket = accept(&listener) => if let Some(guest) = late.admit().await {
-                connection.serve_late(socket, doors.late.clone(), guest);
+            socket = accept_connection(&listener) => if let Some(reserved) = late.acquire().await {
+                connection.serve_late(socket, routers.late.clone(), reserved);
             },
         }
     }
 }
 
 /// The next connection.
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept_connection(listener: &TcpListener) -> TcpStream {
     let mut failures = 0_u64;
     loop {
         match listener.accept().await {
@@ -115,7 +120,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
             }
             Err(error) if concerns_one_client(&error) => {}
             Err(error) => {
-                // Said once: it may go on for long.
+                // Log the first failure only: without free descriptors this repeats ten times a second.
                 if failures == 0 {
                     tracing::warn!(%error, "cannot accept connections; they wait");
                 }
@@ -131,100 +136,100 @@ fn concerns_one_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Waits until no connection has a seat any more.
-async fn all_left(all: &Arc<Semaphore>, most: usize, reserve: &Arc<Semaphore>) {
-    for (seats, count) in [(all, most), (reserve, RESERVE)] {
+/// Waits until all connections have ended.
+async fn wait_until_closed(all: &Arc<Semaphore>, most: usize, reserve: &Arc<Semaphore>) {
+    for (permits, count) in [(all, most), (reserve, RESERVE)] {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
-        // An error means that the semaphore was closed, and nobody closes it.
-        drop(seats.acquire_many(count).await);
+        // An error would mean that the semaphore was closed, which never happens.
+        drop(permits.acquire_many(count).await);
     }
 }
 
-/// Places for connections that are let in for one request although there is no room.
-struct Reserve {
-    seats: Arc<Semaphore>,
-    /// Those that have a seat, the oldest first, with some that have left.
-    guests: VecDeque<Guest>,
+/// Connections above the limit, served one request each.
+struct ReservedConnections {
+    permits: Arc<Semaphore>,
+    /// Oldest first. May contain connections that have ended.
+    connections: VecDeque<ReservedConnection>,
 }
 
-/// A connection with a seat in the reserve, as the accept loop knows it.
-struct Guest {
+/// The accept loop's handle of a connection in the reserve.
+struct ReservedConnection {
     phase: Phase,
     since: Instant,
-    /// Has it closed; itself closed once the connection has ended.
+    /// Closes the connection when sent. Closed once the connection has ended.
     close: oneshot::Sender<()>,
 }
 
-/// A seat in the reserve, as its connection has it.
-struct GuestSeat {
+/// A connection's share of the reserve.
+struct ReservedPermit {
     _permit: OwnedSemaphorePermit,
     phase: Phase,
     closed: oneshot::Receiver<()>,
 }
 
-impl Reserve {
+impl ReservedConnections {
     fn new() -> Self {
-        Self { seats: Arc::new(Semaphore::new(RESERVE)), guests: VecDeque::with_capacity(RESERVE) }
+        Self { permits: Arc::new(Semaphore::new(RESERVE)), connections: VecDeque::with_capacity(RESERVE) }
     }
 
-    /// A seat; if need be that of a connection which keeps it without using it.
-    async fn admit(&mut self) -> Option<GuestSeat> {
+    /// Acquires a permit, if necessary by closing an idle connection.
+    async fn acquire(&mut self) -> Option<ReservedPermit> {
         let permit = loop {
-            self.guests.retain(|guest| !guest.close.is_closed());
-            let is_idle = |guest: &Guest| {
-                let limit = if guest.phase.is_half_open() { HALF_OPEN } else { SLOW };
-                guest.since.elapsed() > limit
+            self.connections.retain(|reserved| !reserved.close.is_closed());
+            let is_idle = |reserved: &ReservedConnection| {
+                let limit = if reserved.phase.is_half_open() { HALF_OPEN } else { SLOW };
+                reserved.since.elapsed() > limit
             };
-            let patience = if let Some(permit) = take(&self.seats) {
+            let patience = if let Some(permit) = try_acquire(&self.permits) {
                 break permit;
-            } else if let Some(idle) = self.guests.iter().position(is_idle) {
-                // If it has just ended by itself, its seat is free as well.
-                let _ = self.guests.remove(idle)?.close.send(());
-                // Its task does nothing but close it.
+            } else if let Some(idle) = self.connections.iter().position(is_idle) {
+                // The send fails if the connection has just ended by itself, which frees its permit as well.
+                let _ = self.connections.remove(idle)?.close.send(());
+                // Its task only has to drop the connection, so the permit comes back at once.
                 SLOW
             } else {
-                // Each of them is being answered, which takes no time, or turns out to be idle.
-                LOOK
+                // All are being answered, which takes milliseconds, or will count as idle soon.
+                POLL_INTERVAL
             };
-            if let Ok(permit) = timeout(patience, Arc::clone(&self.seats).acquire_owned()).await {
-                // Nobody closes the semaphore.
+            if let Ok(permit) = timeout(patience, Arc::clone(&self.permits).acquire_owned()).await {
+                // The semaphore is never closed.
                 break permit.ok()?;
             }
         };
         let (close, closed) = oneshot::channel();
         let phase = Phase::new();
-        self.guests.push_back(Guest { phase: phase.clone(), since: Instant::now(), close });
-        Some(GuestSeat { _permit: permit, phase, closed })
+        self.connections.push_back(ReservedConnection { phase: phase.clone(), since: Instant::now(), close });
+        Some(ReservedPermit { _permit: permit, phase, closed })
     }
 }
 
-fn take(seats: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-    Arc::clone(seats).try_acquire_owned().ok()
+fn try_acquire(permits: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(permits).try_acquire_owned().ok()
 }
 
-/// How long a connection that comes while the server stops may take in all: it is told at once, and must not hold the end.
+/// Total time for a connection that arrives while the server stops, so that it can't delay the exit.
 const LATE: Duration = Duration::from_secs(1);
 
-/// After the grace, how long the endings that the pool then gives may take to their clients.
+/// After the stop deadline, time to send clients the errors that the pool ends their turns with.
 const ENDING: Duration = Duration::from_secs(2);
 
 #[derive(Clone)]
 struct Connection {
-    limits: Limits,
+    limits: Timeouts,
     tasks: Tasks,
     stop_timeout: Duration,
 }
 
-/// A connection that is served.
+/// A hyper connection over a [`TimedStream`].
 type Open<S> = http1::Connection<TokioIo<TimedStream>, S>;
 
-/// What answers its requests.
+/// The service that answers a connection's requests.
 trait Answers: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> {}
 impl<S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>> Answers for S {}
 
 impl Connection {
-    /// A connection whose requests `router` answers.
-    fn open(
+    /// Builds a connection whose requests `router` answers.
+    fn build(
         &self,
         socket: TcpStream,
         router: Router,
@@ -238,7 +243,7 @@ impl Connection {
         let stream = TimedStream::new(socket, self.limits, phase.clone());
         let (mark, requests) = (abort.clone(), phase);
         let service = service_fn(move |mut request: Request<Incoming>| {
-            let end = requests.request();
+            let end = requests.begin_request();
             request.extensions_mut().insert(mark.clone());
             let reply = router.clone().oneshot(request);
             async move { reply.await.map(|reply| reply.map(|body| Body::new(GuardedBody { body, _guard: end }))) }
@@ -247,45 +252,45 @@ impl Connection {
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.idle)
             .keep_alive(kept)
-            .max_buf_size(BUFFER)
+            .max_buf_size(MAX_BUFFER_BYTES)
             .serve_connection(TokioIo::new(stream), service);
         (connection, abort)
     }
 
     /// Serves a connection within the limit.
-    fn serve_in(&self, socket: TcpStream, router: Router, seat: OwnedSemaphorePermit) {
+    fn serve(&self, socket: TcpStream, router: Router, permit: OwnedSemaphorePermit) {
         let connection = self.clone();
         drop(self.tasks.spawn(async move {
             let phase = Phase::new();
-            let (open, abort) = connection.open(socket, router, true, phase.clone());
-            connection.serve(open, &phase, &abort).await;
-            drop(seat);
+            let (open, abort) = connection.build(socket, router, true, phase.clone());
+            connection.drive(open, &phase, &abort).await;
+            drop(permit);
         }));
     }
 
     /// Answers one request of a connection above the limit.
-    fn serve_above(&self, socket: TcpStream, router: Router, guest: GuestSeat) {
+    fn serve_reserved(&self, socket: TcpStream, router: Router, reserved: ReservedPermit) {
         let connection = self.clone();
         drop(self.tasks.spawn(async move {
-            let GuestSeat { _permit, phase, closed } = guest;
-            let (open, abort) = connection.open(socket, router, false, phase.clone());
-            // Said before the connection is dropped: then its request ends.
+            let ReservedPermit { _permit, phase, closed } = reserved;
+            let (open, abort) = connection.build(socket, router, false, phase.clone());
+            // Set the flag before the connection is dropped, because the drop writes the access log line.
             let closed = closed.map(|_| abort.set());
             tokio::select! {
-                () = connection.serve(open, &phase, &abort) => {}
+                () = connection.drive(open, &phase, &abort) => {}
                 () = closed => {}
             }
         }));
     }
 
     /// Answers one request, as what comes while the server stops.
-    fn serve_late(&self, socket: TcpStream, router: Router, guest: GuestSeat) {
-        let GuestSeat { _permit: permit, phase, closed } = guest;
-        let (open, abort) = self.open(socket, router, false, phase);
+    fn serve_late(&self, socket: TcpStream, router: Router, reserved: ReservedPermit) {
+        let ReservedPermit { _permit: permit, phase, closed } = reserved;
+        let (open, abort) = self.build(socket, router, false, phase);
         drop(self.tasks.spawn(async move {
             let mut open = std::pin::pin!(open);
             tokio::select! {
-                // Whatever it was, it has had its answer, or is too late for one.
+                // After this time the reply was sent, or the client was too slow for one.
                 ended = timeout(LATE, open.as_mut()) => if ended.is_err() { abort.set() },
                 _ = closed => abort.set(),
             }
@@ -293,11 +298,11 @@ impl Connection {
         }));
     }
 
-    async fn serve(&self, open: Open<impl Answers>, phase: &Phase, abort: &AbortFlag) {
+    async fn drive(&self, open: Open<impl Answers>, phase: &Phase, abort: &AbortFlag) {
         let mut connection = std::pin::pin!(open);
         let outcome = tokio::select! {
             outcome = connection.as_mut() => Some(outcome),
-            () = self.stopped(phase) => {
+            () = self.wait_for_stop(phase) => {
                 connection.as_mut().graceful_shutdown();
                 let hurried = async {
                     self.tasks.wait_for_hurry().await;
@@ -311,7 +316,7 @@ impl Connection {
         };
         match outcome {
             Some(Ok(())) => {}
-            Some(Err(error)) => tracing::debug!(%error, "a connection ended early"),
+            Some(Err(error)) => tracing::debug!(%error, "a connection ended prefetched"),
             None => {
                 tracing::warn!("a connection outlived the stop deadline and was dropped");
                 abort.set();
@@ -321,7 +326,7 @@ impl Connection {
 
     /// Ends when the connection has to close after what it is doing. One that was taken just before the stop is waited for
     /// a moment: hyper would close it on the request that is on its way.
-    async fn stopped(&self, phase: &Phase) {
+    async fn wait_for_stop(&self, phase: &Phase) {
         self.tasks.wait_for_stop().await;
         if phase.is_new() {
             sleep(LATE).await;

@@ -31,7 +31,7 @@ pub(super) async fn run_metered_turn<B: Backend>(
     }
 }
 
-/// Times the wait for an invoker. It records on drop, so that a request whose client leaves while it waits is counted.
+/// Times the wait for an invoker. Records on drop, so that a request whose client leaves while it waits is counted.
 struct WaitTimer<'a> {
     outcome: Wait,
     since: Instant,

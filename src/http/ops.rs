@@ -1,4 +1,4 @@
-//! What operators and supervisors ask: health, liveness, readiness, metrics, a restart; and the answers for wrong addresses.
+//! Routes for operators and supervisors: health, liveness, readiness, metrics, restart; and the answers for unknown routes.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -36,7 +36,7 @@ struct Health {
     restarts: Restarts,
     last_restart: Option<LastRestart>,
     turns: u64,
-    /// What pays for turns; null to whoever is not trusted.
+    /// The billed account; null without a key, if the server has keys.
     auth: Option<String>,
     containment: &'static str,
     log: Log,
@@ -46,7 +46,7 @@ struct Health {
 
 #[derive(Debug, Serialize)]
 struct Memory {
-    /// The server alone. It says nothing about a leak of processes: look at `tree_rss_mb`.
+    /// The server alone. A leak of processes shows in `tree_rss_mb` only.
     rss_mb: f64,
     tree_rss_mb: f64,
     alert_mb: u64,
@@ -112,8 +112,8 @@ pub(super) async fn health<B: Backend>(State(app): State<Arc<App<B>>>, caller: E
         rate_limit: status.quota_in.map(RateLimit::new),
         offline_reason: if is_trusted { reason } else { reason.map(|_| FOR_KEYS.to_owned()) },
         memory: Memory {
-            rss_mb: megabytes(memory.rss),
-            tree_rss_mb: megabytes(memory.tree_rss),
+            rss_mb: to_megabytes(memory.rss),
+            tree_rss_mb: to_megabytes(memory.tree_rss),
             alert_mb: alert_at / 1_000_000,
             alert,
         },
@@ -138,11 +138,11 @@ pub(super) async fn health<B: Backend>(State(app): State<Arc<App<B>>>, caller: E
     };
     match status.state {
         PoolState::Starting | PoolState::Ready => Json(health).into_response(),
-        PoolState::Offline | PoolState::Stopping => unavailable(&status, Json(health)),
+        PoolState::Offline | PoolState::Stopping => unavailable_response(&status, Json(health)),
     }
 }
 
-/// Stands for words that the CLI may have said.
+/// Replaces the offline reason, which may quote the CLI.
 const FOR_KEYS: &str = "send a key to see the reason, or see the server's log";
 
 impl RateLimit {
@@ -152,8 +152,8 @@ impl RateLimit {
     }
 }
 
-/// A 503 that tells when to ask again.
-fn unavailable(status: &PoolStatus, body: impl IntoResponse) -> Response {
+/// A 503 with `Retry-After`.
+fn unavailable_response(status: &PoolStatus, body: impl IntoResponse) -> Response {
     let wait = match status.state {
         PoolState::Starting => STARTED_SOON,
         PoolState::Offline => status.probe_in.unwrap_or(SOON),
@@ -167,24 +167,24 @@ const STARTED_SOON: Duration = Duration::from_secs(1);
 
 /// In MB (10^6 bytes), to a tenth.
 #[expect(clippy::cast_precision_loss, reason = "exact up to 9 PB, and rounded to a tenth of a MB anyway")]
-fn megabytes(bytes: u64) -> f64 {
+fn to_megabytes(bytes: u64) -> f64 {
     (bytes as f64 / 1e5).round() / 10.0
 }
 
-/// Whether the process answers at all; a supervisor restarts it when not.
-pub(super) async fn live() -> &'static str {
+/// Liveness probe: a supervisor restarts the process if it does not answer.
+pub(super) async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// Whether requests are served now; a load balancer sends none when not.
-pub(super) async fn ready<B: Backend>(State(app): State<Arc<App<B>>>) -> Response {
+/// Readiness probe: a load balancer sends no requests while it fails.
+pub(super) async fn readyz<B: Backend>(State(app): State<Arc<App<B>>>) -> Response {
     let status = app.backend.status();
     match status.state {
-        PoolState::Ready if status.recovery == Some(Recovery::Stalled) => unavailable(&status, "recovering\n"),
+        PoolState::Ready if status.recovery == Some(Recovery::Stalled) => unavailable_response(&status, "recovering\n"),
         PoolState::Ready => "ok\n".into_response(),
-        PoolState::Starting => unavailable(&status, "starting\n"),
-        PoolState::Offline => unavailable(&status, "offline\n"),
-        PoolState::Stopping => unavailable(&status, "stopping\n"),
+        PoolState::Starting => unavailable_response(&status, "starting\n"),
+        PoolState::Offline => unavailable_response(&status, "offline\n"),
+        PoolState::Stopping => unavailable_response(&status, "stopping\n"),
     }
 }
 
@@ -207,7 +207,7 @@ pub(super) async fn metrics<B: Backend>(State(app): State<Arc<App<B>>>) -> Resul
 #[derive(Debug, Serialize)]
 pub(super) struct Restarted {
     restarted: usize,
-    /// What has come of it. Offline, there is nothing to replace, and a probe is under way.
+    /// What has come of it. While offline there is nothing to replace, and a probe is started instead.
     state: PoolState,
 }
 
@@ -217,24 +217,24 @@ pub(super) async fn restart<B: Backend>(State(app): State<Arc<App<B>>>) -> Json<
     Json(Restarted { restarted, state: app.backend.status().state })
 }
 
-pub(super) async fn unknown_path(method: Method, uri: Uri) -> ApiError {
+pub(super) async fn reject_path(method: Method, uri: Uri) -> ApiError {
     let message =
         format!("no such route: {method} {}; use POST /v1/chat/completions or POST /v1/responses", uri.path());
     ApiError::invalid(StatusCode::NOT_FOUND, "unknown_url", message)
 }
 
-pub(super) async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+pub(super) async fn reject_method(method: Method, uri: Uri) -> ApiError {
     let message = format!("{} does not support {method}; see the `Allow` header", uri.path());
     ApiError::invalid(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }
 
-/// What a connection that comes while the server stops gets for anything but a probe.
-pub(super) async fn stopping() -> ApiError {
+/// Fallback for connections that arrive while the server stops.
+pub(super) async fn reject_stopping() -> ApiError {
     TurnError::Stopping.into()
 }
 
-/// What a connection above the limit gets for anything but a probe.
-pub(super) async fn too_many_connections() -> Response {
+/// Fallback for connections above the limit.
+pub(super) async fn reject_too_many_connections() -> Response {
     let mut response = ApiError::too_many_connections().into_response();
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::Limits;
+use super::Timeouts;
 
 /// Where a connection is between requests. Only its own task writes it.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ impl Phase {
     }
 
     /// A header has been read whole; what comes back ends the request when it is dropped.
-    pub(super) fn request(&self) -> RequestEnd {
+    pub(super) fn begin_request(&self) -> RequestEnd {
         self.0.store(Self::REQUEST, Ordering::Relaxed);
         RequestEnd(self.clone())
     }
@@ -46,7 +46,7 @@ impl Phase {
         self.is(Self::NEW) || self.is(Self::HEADER)
     }
 
-    /// It has had its chance to send a header, and there is none, or half of one.
+    /// Whether the client was polled for a header and has sent none, or a part of one.
     pub(super) fn is_half_open(&self) -> bool {
         self.is(Self::HEADER)
     }
@@ -68,7 +68,7 @@ impl Drop for RequestEnd {
 /// A socket whose client has to send a header in time, and to take what is written.
 pub(super) struct TimedStream {
     socket: TcpStream,
-    limits: Limits,
+    limits: Timeouts,
     phase: Phase,
     header: Pin<Box<Sleep>>,
     /// Running while a write waits.
@@ -77,13 +77,13 @@ pub(super) struct TimedStream {
 
 impl TimedStream {
     /// The clock of the first header starts now.
-    pub(super) fn new(socket: TcpStream, limits: Limits, phase: Phase) -> Self {
+    pub(super) fn new(socket: TcpStream, limits: Timeouts, phase: Phase) -> Self {
         let header = Box::pin(sleep(limits.header));
         Self { socket, limits, phase, header, write: None }
     }
 
     /// Passes a write's outcome on; fails once writes have waited too long without one succeeding.
-    fn within<T>(
+    fn limit_write<T>(
         write: &mut Option<Pin<Box<Sleep>>>,
         limit: Duration,
         context: &mut Context<'_>,
@@ -94,11 +94,11 @@ impl TimedStream {
             return outcome;
         }
         let deadline = write.get_or_insert_with(|| Box::pin(sleep(limit)));
-        deadline.as_mut().poll(context).map(|()| Err(late("the client did not read in time")))
+        deadline.as_mut().poll(context).map(|()| Err(timed_out("the client did not read in time")))
     }
 }
 
-fn late(what: &'static str) -> io::Error {
+fn timed_out(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, what)
 }
 
@@ -115,7 +115,7 @@ impl AsyncRead for TimedStream {
             }
             Poll::Pending if self.phase.is_new() => {
                 self.phase.0.store(Phase::HEADER, Ordering::Relaxed);
-                self.header.as_mut().poll(context).map(|()| Err(late("the header did not arrive in time")))
+                self.header.as_mut().poll(context).map(|()| Err(timed_out("the header did not arrive in time")))
             }
             Poll::Pending => Poll::Pending,
         }
@@ -126,7 +126,7 @@ impl AsyncWrite for TimedStream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let outcome = Pin::new(&mut this.socket).poll_write(context, buf);
-        Self::within(&mut this.write, this.limits.write, context, outcome)
+        Self::limit_write(&mut this.write, this.limits.write, context, outcome)
     }
 
     fn poll_write_vectored(
@@ -136,7 +136,7 @@ impl AsyncWrite for TimedStream {
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let outcome = Pin::new(&mut this.socket).poll_write_vectored(context, bufs);
-        Self::within(&mut this.write, this.limits.write, context, outcome)
+        Self::limit_write(&mut this.write, this.limits.write, context, outcome)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -33,7 +33,7 @@ use crate::text::prefix;
 use crate::turn::{Completion, Usage};
 
 /// Identifies a request in its reply's header, in the completion's id and in the log. A counter makes it unique within a
-/// process and a random half among processes. It is no secret.
+/// process and a random half among processes. Not a secret.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RequestId(u64, u64);
 
@@ -176,13 +176,13 @@ impl AbortFlag {
 enum BodyEnd {
     /// All of it was handed to hyper.
     Complete,
-    /// It was dropped before its end, by a client that left or a server that stopped.
+    /// The body was dropped early, by a client that left or a server that stopped.
     Dropped,
-    /// It failed: a defect of this server.
+    /// The body failed: a defect of this server.
     Failed,
 }
 
-/// The access log line of a request, written on drop: when its reply has been sent or abandoned. It never holds a body.
+/// The access log line of a request, written on drop: when its reply has been sent or abandoned. Never contains bodies.
 struct AccessLogEntry {
     id: RequestId,
     notes: RequestNotes,
@@ -298,7 +298,7 @@ impl HttpBody for LoggedBody {
     }
 }
 
-/// A body that owns a guard: `_guard` is dropped with it, once all of it was sent or the client has left.
+/// A body that owns a auth: `_guard` is dropped with it, once all of it was sent or the client has left.
 pub(super) struct GuardedBody<T> {
     pub(super) body: Body,
     pub(super) _guard: T,

@@ -23,11 +23,11 @@ const CRATE: &str = "cc_openai_wrapper";
 const MODULES: [&str; 12] = [
     "allocator",
     "command",
-    "http::answering",
     "http::listener",
     "http::ops",
     "http::sse",
     "http::trace",
+    "http::turn_loop",
     "invoker::actor",
     "logging",
     "pool::observer",

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 /// The body of the request.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct ChatRequest {
+pub struct ChatCompletionRequest {
     /// The model that shall answer; none for the server's own.
     #[serde(default)]
     pub model: Option<String>,

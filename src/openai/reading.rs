@@ -2,15 +2,15 @@
 //!
 //! serde alone takes a list for the fields of a struct in their order, and speaks of structs and sequences. So a body is
 //! first read as JSON, where no name may stand twice in an object, and then, part by part, as a shape: an object where
-//! there are fields, and the place of what is wrong.
+//! there are fields, and the path of what is wrong.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use place::Place;
+use json_path::JsonPath;
 use shape::Part;
 
-mod place;
+mod json_path;
 mod shape;
 mod unique;
 
@@ -39,49 +39,52 @@ pub struct Misread {
 }
 
 impl Misread {
-    fn json(message: String) -> Self {
+    fn not_json(message: String) -> Self {
         Self { flaw: Flaw::Json, param: String::new(), message }
     }
 }
 
 /// A whole body.
-pub fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Misread> {
+pub fn read_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Misread> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        Misread::json(format!(
+        Misread::not_json(format!(
             "the body is not valid UTF-8: byte {} is not part of a character",
             error.valid_up_to() + 1
         ))
     })?;
     if text.trim_ascii().is_empty() {
-        return Err(Misread::json("the body is empty: send a JSON object".to_owned()));
+        return Err(Misread::not_json("the body is empty: send a JSON object".to_owned()));
     }
-    let value = unique::parse(text)?;
+    let value = unique::parse_unique(text)?;
     if !value.is_object() {
-        return Err(Misread::json(format!("the body must be a JSON object, not {}", shape::named(&value))));
+        return Err(Misread::not_json(format!(
+            "the body must be a JSON object, not {}",
+            shape::describe_value(&value)
+        )));
     }
-    part("", value)
+    read_part("", value)
 }
 
-/// A part of a request; `place` is where it stands.
-pub fn part<T: DeserializeOwned>(place: &str, value: Value) -> Result<T, Misread> {
-    let place = Place::Root(place);
-    T::deserialize(Part { value, place: &place }).map_err(|wrong| wrong.at(&place).told())
+/// A part of a request; `path` is where it stands.
+pub fn read_part<T: DeserializeOwned>(path: &str, value: Value) -> Result<T, Misread> {
+    let path = JsonPath::Root(path);
+    T::deserialize(Part { value, path: &path }).map_err(|wrong| wrong.at(&path).into_misread())
 }
 
 /// What a value is, in words.
 #[must_use]
-pub fn named(value: &Value) -> String {
-    shape::named(value)
+pub fn describe_value(value: &Value) -> String {
+    shape::describe_value(value)
 }
 
 /// What the parser found wrong with JSON, and where.
 #[must_use]
-pub fn syntax(error: &serde_json::Error) -> String {
+pub fn syntax_message(error: &serde_json::Error) -> String {
     let (line, column) = (error.line(), error.column());
     if error.is_eof() {
         return format!("it ends too early (line {line}, column {column})");
     }
-    let words = parsers_words(error);
+    let words = parser_message(error);
     let words = match words.as_str() {
         "expected value" | "expected ident" => "a value is missing",
         "trailing characters" => "there is more text after its end",
@@ -101,11 +104,11 @@ pub fn syntax(error: &serde_json::Error) -> String {
     format!("{words} (line {line}, column {column})")
 }
 
-/// Without the place that the parser puts after them.
-fn parsers_words(error: &serde_json::Error) -> String {
-    let place = format!(" at line {} column {}", error.line(), error.column());
+/// Without the path that the parser puts after them.
+fn parser_message(error: &serde_json::Error) -> String {
+    let path = format!(" at line {} column {}", error.line(), error.column());
     let words = error.to_string();
-    words.strip_suffix(&place).map(str::to_owned).unwrap_or(words)
+    words.strip_suffix(&path).map(str::to_owned).unwrap_or(words)
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::content::content_text;
 use super::params;
-use crate::answer::{self, Answer, Ask, Call, Entry, Finish, Format, Invalid, Speaker, Tool, Want};
+use crate::answer::{self, Answer, Call, ChatRequest, Entry, Finish, Invalid, JsonFormat, ReplyFormat, Speaker, Tool};
 use crate::openai::chat::{
-    ChatCompletion, ChatRequest, Choice, Chunk, ChunkChoice, ChunkUsage, Delta, FinishReason, FunctionCall,
+    ChatCompletion, ChatCompletionRequest, Choice, Chunk, ChunkChoice, ChunkUsage, Delta, FinishReason, FunctionCall,
     FunctionDelta, Message, PromptTokensDetails, ReplyMessage, ResponseFormat, Role, ToolCall, ToolCallDelta,
     ToolDefinition, Usage,
 };
@@ -21,7 +21,7 @@ mod tests;
 const FINGERPRINT: &str = concat!("ccw-", env!("CARGO_PKG_VERSION"));
 
 /// What a request asks for.
-pub fn ask(request: ChatRequest) -> Result<Ask, Invalid> {
+pub fn chat_request(request: ChatCompletionRequest) -> Result<ChatRequest, Invalid> {
     if request.n.is_some_and(|n| n != 1) {
         return Err(Invalid::new("n", "only one choice is supported: remove `n`, or set it to 1"));
     }
@@ -32,46 +32,46 @@ pub fn ask(request: ChatRequest) -> Result<Ask, Invalid> {
             "`stream_options` needs `stream: true`: set it, or remove `stream_options`",
         ));
     }
-    params::model(request.model.as_deref())?;
-    let conversation = conversation(request.messages)?;
-    let ignored = params::ignored(&request.rest)?;
-    let format = request.response_format.map(response_format).transpose()?.flatten();
-    let tools = tools(request.tools.unwrap_or_default())?;
-    let want = match (tools.is_empty(), choice(request.tool_choice.as_ref())?) {
+    params::check_model(request.model.as_deref())?;
+    let conversation = read_conversation(request.messages)?;
+    let ignored = params::ignored_params(&request.rest)?;
+    let format = request.response_format.map(read_format).transpose()?.flatten();
+    let tools = read_tools(request.tools.unwrap_or_default())?;
+    let reply_format = match (tools.is_empty(), read_choice(request.tool_choice.as_ref())?) {
         (true, Some(answer::Choice::Named(_) | answer::Choice::Required)) => {
             return Err(Invalid::new("tool_choice", "`tool_choice` needs `tools`"));
         }
         (false, Some(choice)) => {
-            params::want_tools(tools, choice, request.parallel_tool_calls.unwrap_or(true), format)?
+            params::tools_format(tools, choice, request.parallel_tool_calls.unwrap_or(true), format)?
         }
-        (true, _) | (_, None) => format.map_or(Want::Text, Want::Json),
+        (true, _) | (_, None) => format.map_or(ReplyFormat::Text, ReplyFormat::Json),
     };
-    Ok(params::without_stops_for_json(Ask {
+    Ok(params::without_stops_for_json(ChatRequest {
         model: request.model,
         conversation,
-        want,
-        stop: params::stops(request.stop.as_ref())?,
+        reply_format,
+        stop: params::read_stops(request.stop.as_ref())?,
         streamed,
         ignored,
     }))
 }
 
-fn conversation(messages: Vec<Message>) -> Result<Vec<Entry>, Invalid> {
+fn read_conversation(messages: Vec<Message>) -> Result<Vec<Entry>, Invalid> {
     if messages.is_empty() {
         return Err(Invalid::new("messages", "`messages` is empty: send at least one message"));
     }
     let mut conversation = Vec::with_capacity(messages.len());
     for (index, message) in messages.into_iter().enumerate() {
-        conversation.push(entry(&format!("messages[{index}]"), message)?);
+        conversation.push(read_message(&format!("messages[{index}]"), message)?);
     }
     if conversation.iter().all(|entry| entry.text.trim().is_empty() && entry.calls.is_empty()) {
         return Err(Invalid::new("messages", "the messages contain no text"));
     }
-    results::check(&conversation)?;
+    results::check_results(&conversation)?;
     Ok(conversation)
 }
 
-fn entry(place: &str, message: Message) -> Result<Entry, Invalid> {
+fn read_message(place: &str, message: Message) -> Result<Entry, Invalid> {
     let Message { role, name, content, refusal, tool_calls, tool_call_id } = message;
     let calls = tool_calls.unwrap_or_default();
     if role != Role::Assistant && !calls.is_empty() {
@@ -103,21 +103,21 @@ fn entry(place: &str, message: Message) -> Result<Entry, Invalid> {
     Ok(Entry { speaker, name, text, calls: calls.collect() })
 }
 
-fn response_format(given: ResponseFormat) -> Result<Option<Format>, Invalid> {
+fn read_format(given: ResponseFormat) -> Result<Option<JsonFormat>, Invalid> {
     const SCHEMA: &str = "response_format.json_schema.schema";
     match given.kind.as_str() {
         "text" => Ok(None),
-        "json_object" => Ok(Some(Format { schema: None, lenient: false, param: "response_format" })),
+        "json_object" => Ok(Some(JsonFormat { schema: None, lenient: false, param: "response_format" })),
         "json_schema" => {
             let Some(given) = given.json_schema else {
                 let words = "the type `json_schema` needs a `json_schema`";
                 return Err(Invalid::missing("response_format.json_schema", words));
             };
-            params::schema_name("response_format.json_schema.name", given.name.as_deref())?;
+            params::check_schema_name("response_format.json_schema.name", given.name.as_deref())?;
             let Some(schema) = given.schema else {
                 return Err(Invalid::missing(SCHEMA, "`json_schema` needs a `schema`"));
             };
-            Ok(Some(Format { schema: Some(schema), lenient: given.strict == Some(false), param: SCHEMA }))
+            Ok(Some(JsonFormat { schema: Some(schema), lenient: given.strict == Some(false), param: SCHEMA }))
         }
         other => {
             let words = format!("unknown format {other:?}: use `text`, `json_object` or `json_schema`");
@@ -126,7 +126,7 @@ fn response_format(given: ResponseFormat) -> Result<Option<Format>, Invalid> {
     }
 }
 
-fn tools(given: Vec<ToolDefinition>) -> Result<Vec<Tool>, Invalid> {
+fn read_tools(given: Vec<ToolDefinition>) -> Result<Vec<Tool>, Invalid> {
     let tools = given.into_iter().enumerate().map(|(index, ToolDefinition { kind, function })| {
         let place = format!("tools[{index}]");
         if kind != "function" {
@@ -143,7 +143,7 @@ fn tools(given: Vec<ToolDefinition>) -> Result<Vec<Tool>, Invalid> {
 }
 
 /// None if no function may be called.
-fn choice(given: Option<&Value>) -> Result<Option<answer::Choice>, Invalid> {
+fn read_choice(given: Option<&Value>) -> Result<Option<answer::Choice>, Invalid> {
     let named = |choice: &Value| choice.pointer("/function/name").and_then(Value::as_str).map(str::to_owned);
     Ok(match given.unwrap_or(&Value::Null) {
         Value::Null => Some(answer::Choice::Auto),
@@ -176,7 +176,7 @@ pub struct Reply {
 impl Reply {
     /// The whole reply at once.
     #[must_use]
-    pub fn whole(self, answer: Answer) -> ChatCompletion {
+    pub fn to_completion(self, answer: Answer) -> ChatCompletion {
         let content = (!answer.text.is_empty() || answer.calls.is_empty()).then_some(answer.text);
         let tool_calls = answer.calls.into_iter().map(|Call { id, name, arguments }| ToolCall {
             id,
@@ -200,7 +200,7 @@ impl Reply {
                 },
                 logprobs: None,
             }],
-            usage: usage(answer.usage),
+            usage: usage_of(answer.usage),
             system_fingerprint: FINGERPRINT,
             schema_error: answer.schema_error,
         }
@@ -208,18 +208,18 @@ impl Reply {
 
     /// The first chunk: it names the role and has no text.
     #[must_use]
-    pub fn opening(&self) -> Chunk<'_> {
-        self.chunk(Delta { role: Some("assistant"), content: Some(""), tool_calls: Vec::new() }, None)
+    pub fn first_chunk(&self) -> Chunk<'_> {
+        self.new_chunk(Delta { role: Some("assistant"), content: Some(""), tool_calls: Vec::new() }, None)
     }
 
     /// A chunk with a piece of the text.
     #[must_use]
-    pub fn piece<'a>(&'a self, text: &'a str) -> Chunk<'a> {
-        self.chunk(Delta { content: Some(text), ..Delta::default() }, None)
+    pub fn text_chunk<'a>(&'a self, text: &'a str) -> Chunk<'a> {
+        self.new_chunk(Delta { content: Some(text), ..Delta::default() }, None)
     }
 
     /// The chunks of all calls: for each, who is called, then with what.
-    pub fn calls<'a>(&'a self, answer: &'a Answer) -> impl Iterator<Item = Chunk<'a>> {
+    pub fn call_chunks<'a>(&'a self, answer: &'a Answer) -> impl Iterator<Item = Chunk<'a>> {
         answer.calls.iter().enumerate().flat_map(|(index, call)| {
             let who = ToolCallDelta {
                 index,
@@ -229,28 +229,28 @@ impl Reply {
             };
             let function = FunctionDelta { name: None, arguments: &call.arguments };
             let with = ToolCallDelta { index, id: None, kind: None, function };
-            [who, with].map(|delta| self.chunk(Delta { tool_calls: vec![delta], ..Delta::default() }, None))
+            [who, with].map(|delta| self.new_chunk(Delta { tool_calls: vec![delta], ..Delta::default() }, None))
         })
     }
 
     /// The chunk that tells why the reply ends.
     #[must_use]
-    pub fn closing(&self, answer: &Answer) -> Chunk<'_> {
-        let closing = self.chunk(Delta::default(), Some(finish_reason(answer.finish)));
+    pub fn finish_chunk(&self, answer: &Answer) -> Chunk<'_> {
+        let closing = self.new_chunk(Delta::default(), Some(finish_reason(answer.finish)));
         Chunk { schema_error: answer.schema_error.clone(), ..closing }
     }
 
     /// The chunk with the token counts, where they were asked for.
     #[must_use]
-    pub fn counts(&self, answer: &Answer) -> Option<Chunk<'_>> {
+    pub fn usage_chunk(&self, answer: &Answer) -> Option<Chunk<'_>> {
         self.include_usage.then(|| Chunk {
             choices: Vec::new(),
-            usage: ChunkUsage::Counts(usage(answer.usage)),
-            ..self.opening()
+            usage: ChunkUsage::Counts(usage_of(answer.usage)),
+            ..self.first_chunk()
         })
     }
 
-    fn chunk<'a>(&'a self, delta: Delta<'a>, finish_reason: Option<FinishReason>) -> Chunk<'a> {
+    fn new_chunk<'a>(&'a self, delta: Delta<'a>, finish_reason: Option<FinishReason>) -> Chunk<'a> {
         Chunk {
             id: &self.id,
             object: "chat.completion.chunk",
@@ -273,7 +273,7 @@ fn finish_reason(finish: Finish) -> FinishReason {
     }
 }
 
-fn usage(usage: turn::Usage) -> Usage {
+fn usage_of(usage: turn::Usage) -> Usage {
     Usage {
         prompt_tokens: usage.prompt(),
         completion_tokens: usage.output,

@@ -50,17 +50,17 @@ impl Catalogue {
     /// All of them, as `GET /v1/models` lists them. Any other full name of a model is taken as well.
     #[must_use]
     pub fn list(&self, known: &[String]) -> ModelList {
-        let data = self.names(known).into_iter().map(|id| self.describe(id)).collect();
+        let data = self.names(known).into_iter().map(|id| self.model_object(id)).collect();
         ModelList { object: "list", data }
     }
 
     /// One of them; none where there is no such name.
     #[must_use]
     pub fn find(&self, id: &str, known: &[String]) -> Option<Model> {
-        self.resolve(Some(id), known).ok().map(|_| self.describe(id.to_owned()))
+        self.resolve(Some(id), known).ok().map(|_| self.model_object(id.to_owned()))
     }
 
-    fn describe(&self, id: String) -> Model {
+    fn model_object(&self, id: String) -> Model {
         let is_alias = self.aliases.iter().any(|alias| alias.name == id);
         Model { id, object: "model", created: self.created, owned_by: if is_alias { "alias" } else { "anthropic" } }
     }

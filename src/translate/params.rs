@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::answer::{Ask, Choice, Format, Invalid, Tool, Want};
+use crate::answer::{ChatRequest, Choice, Invalid, JsonFormat, ReplyFormat, Tool};
 use crate::text::prefix;
 
 mod values;
@@ -18,8 +18,8 @@ const REFUSED: [(&str, &str); 4] = [
 
 /// The names of the parameters that were given, mean something and can't be honoured. One with a value that means
 /// nothing is refused all the same: it is a mistake, wherever it is sent.
-pub(super) fn ignored(rest: &Map<String, Value>) -> Result<Vec<String>, Invalid> {
-    values::check(rest)?;
+pub(super) fn ignored_params(rest: &Map<String, Value>) -> Result<Vec<String>, Invalid> {
+    values::check_values(rest)?;
     for (name, next) in REFUSED {
         if rest.get(name).is_some_and(|value| !value.is_null()) {
             return Err(Invalid::new(name, format!("`{name}` is not supported: {next}")));
@@ -66,7 +66,7 @@ fn header_safe(name: &str) -> String {
 }
 
 /// The sequences that `stop` names: a string, or up to four.
-pub(super) fn stops(stop: Option<&Value>) -> Result<Vec<String>, Invalid> {
+pub(super) fn read_stops(stop: Option<&Value>) -> Result<Vec<String>, Invalid> {
     let wrong =
         || Invalid::new("stop", "`stop` must be a string or an array of up to 4 strings, of 1 to 256 bytes each");
     let stops = match stop {
@@ -86,7 +86,7 @@ pub(super) fn stops(stop: Option<&Value>) -> Result<Vec<String>, Invalid> {
 }
 
 /// A model's name; none stands for the server's own.
-pub(super) fn model(name: Option<&str>) -> Result<(), Invalid> {
+pub(super) fn check_model(name: Option<&str>) -> Result<(), Invalid> {
     if name.is_some_and(|name| name.trim().is_empty()) {
         return Err(Invalid::new("model", "`model` is empty: name a model, or remove it for the server's default"));
     }
@@ -94,7 +94,7 @@ pub(super) fn model(name: Option<&str>) -> Result<(), Invalid> {
 }
 
 /// The name that a schema has to have.
-pub(super) fn schema_name(param: &str, name: Option<&str>) -> Result<(), Invalid> {
+pub(super) fn check_schema_name(param: &str, name: Option<&str>) -> Result<(), Invalid> {
     let name = name.ok_or_else(|| Invalid::missing(param, "`json_schema` needs a `name`"))?;
     if is_name(name, 64) {
         return Ok(());
@@ -114,12 +114,12 @@ const LONGEST_NAME: usize = 128;
 const MOST_TOOLS: usize = 128;
 
 /// What a reply with these functions has to be.
-pub(super) fn want_tools(
+pub(super) fn tools_format(
     tools: Vec<Tool>,
     choice: Choice,
     parallel: bool,
-    format: Option<Format>,
-) -> Result<Want, Invalid> {
+    format: Option<JsonFormat>,
+) -> Result<ReplyFormat, Invalid> {
     if tools.len() > MOST_TOOLS {
         return Err(Invalid::new("tools", format!("at most {MOST_TOOLS} functions are allowed")));
     }
@@ -140,14 +140,14 @@ pub(super) fn want_tools(
     {
         return Err(Invalid::new("tool_choice", format!("`tools` has no function named {name:?}")));
     }
-    Ok(Want::Tools { tools, choice, parallel, format })
+    Ok(ReplyFormat::Tools { tools, choice, parallel, format })
 }
 
 /// A reply of JSON does not end at a stop sequence: cut, it would be none.
-pub(super) fn without_stops_for_json(mut ask: Ask) -> Ask {
-    if ask.want.format().is_some() && !ask.stop.is_empty() {
-        ask.stop.clear();
-        ask.ignored.push("stop".to_owned());
+pub(super) fn without_stops_for_json(mut request: ChatRequest) -> ChatRequest {
+    if request.reply_format.format().is_some() && !request.stop.is_empty() {
+        request.stop.clear();
+        request.ignored.push("stop".to_owned());
     }
-    ask
+    request
 }

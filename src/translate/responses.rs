@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::params;
-use crate::answer::{Answer, Ask, Choice, Finish, Format, Invalid, Tool, Want};
+use crate::answer::{Answer, ChatRequest, Choice, Finish, Invalid, JsonFormat, ReplyFormat, Tool};
 use crate::openai::reading;
 use crate::openai::responses::{
     FunctionTool, IncompleteDetails, InputTokensDetails, OutputItem, OutputPart, OutputTokensDetails, PlainSettings,
@@ -20,21 +20,21 @@ mod input;
 mod tests;
 
 /// What a request asks for, and what of it its reply repeats.
-pub fn ask(mut request: ResponsesRequest) -> Result<(Ask, Settings), Invalid> {
+pub fn chat_request(mut request: ResponsesRequest) -> Result<(ChatRequest, Settings), Invalid> {
     refuse_what_is_kept(&request)?;
-    params::model(request.model.as_deref())?;
-    let conversation = input::conversation(request.instructions.clone(), std::mem::take(&mut request.input))?;
+    params::check_model(request.model.as_deref())?;
+    let conversation = input::read_conversation(request.instructions.clone(), std::mem::take(&mut request.input))?;
     let text = request.text.unwrap_or_default();
     let given_tools = request.tools.unwrap_or_default();
     let parallel = request.parallel_tool_calls.unwrap_or(true);
-    let (tools, choice) = choose(tools(&given_tools)?, request.tool_choice.as_ref())?;
-    let format = format(text.format.as_ref())?;
-    let want = match choice {
-        Some(choice) if !tools.is_empty() => params::want_tools(tools, choice, parallel, format)?,
-        _ => format.map_or(Want::Text, Want::Json),
+    let (tools, choice) = select_tools(read_tools(&given_tools)?, request.tool_choice.as_ref())?;
+    let format = read_format(text.format.as_ref())?;
+    let reply_format = match choice {
+        Some(choice) if !tools.is_empty() => params::tools_format(tools, choice, parallel, format)?,
+        _ => format.map_or(ReplyFormat::Text, ReplyFormat::Json),
     };
 
-    let mut ignored = params::ignored(&request.rest)?;
+    let mut ignored = params::ignored_params(&request.rest)?;
     let mut ignore = |name: &str, given: bool| ignored.extend(given.then(|| name.to_owned()));
     let reasoning = request.reasoning.unwrap_or_default();
     ignore("reasoning", reasoning.values().any(|value| !value.is_null()));
@@ -55,10 +55,13 @@ pub fn ask(mut request: ResponsesRequest) -> Result<(Ask, Settings), Invalid> {
         tool_choice: request.tool_choice.filter(|choice| !choice.is_null()).unwrap_or_else(|| "auto".into()),
         parallel_tool_calls: parallel,
         reasoning: with_nulls(reasoning, ["effort", "summary"]),
-        plain: plain(request.rest)?,
+        plain: plain_settings(request.rest)?,
     };
     let streamed = request.stream.unwrap_or(false);
-    Ok((Ask { model: request.model, conversation, want, stop: Vec::new(), streamed, ignored }, settings))
+    Ok((
+        ChatRequest { model: request.model, conversation, reply_format, stop: Vec::new(), streamed, ignored },
+        settings,
+    ))
 }
 
 fn refuse_what_is_kept(request: &ResponsesRequest) -> Result<(), Invalid> {
@@ -86,7 +89,7 @@ fn refuse_what_is_kept(request: &ResponsesRequest) -> Result<(), Invalid> {
     Ok(())
 }
 
-fn tools(given: &[Value]) -> Result<Vec<Tool>, Invalid> {
+fn read_tools(given: &[Value]) -> Result<Vec<Tool>, Invalid> {
     let tools = given.iter().enumerate().map(|(index, tool)| {
         let place = format!("tools[{index}]");
         match tool.get("type").and_then(Value::as_str) {
@@ -107,7 +110,7 @@ fn tools(given: &[Value]) -> Result<Vec<Tool>, Invalid> {
             let words = "in this API, `name` and `parameters` belong next to `type`, not inside `function`";
             return Err(Invalid::new(format!("{place}.function"), words));
         }
-        let FunctionTool { name, description, parameters } = reading::part(&place, tool.clone())?;
+        let FunctionTool { name, description, parameters } = reading::read_part(&place, tool.clone())?;
         let parameters = parameters.filter(|schema| !schema.is_null());
         Ok(Tool { name, description, parameters, param: format!("{place}.parameters") })
     });
@@ -115,19 +118,21 @@ fn tools(given: &[Value]) -> Result<Vec<Tool>, Invalid> {
 }
 
 /// Which of the functions may be called; no choice if none may.
-fn choose(mut tools: Vec<Tool>, given: Option<&Value>) -> Result<(Vec<Tool>, Option<Choice>), Invalid> {
+fn select_tools(mut tools: Vec<Tool>, given: Option<&Value>) -> Result<(Vec<Tool>, Option<Choice>), Invalid> {
     let choice = match given.unwrap_or(&Value::Null) {
         Value::Null => Choice::Auto,
         Value::String(word) if word == "none" => return Ok((tools, None)),
-        Value::String(word) => mode(word)?,
-        Value::Object(choice) => match (field(choice, "type"), field(choice, "name"), field(choice, "mode")) {
-            (Some("function"), Some(name), _) => Choice::Named(name.to_owned()),
-            (Some("allowed_tools"), _, Some(word)) => {
-                tools = allowed(tools, choice.get("tools"))?;
-                mode(word)?
+        Value::String(word) => parse_mode(word)?,
+        Value::Object(choice) => {
+            match (text_field(choice, "type"), text_field(choice, "name"), text_field(choice, "mode")) {
+                (Some("function"), Some(name), _) => Choice::Named(name.to_owned()),
+                (Some("allowed_tools"), _, Some(word)) => {
+                    tools = allowed_tools(tools, choice.get("tools"))?;
+                    parse_mode(word)?
+                }
+                _ => return Err(no_choice()),
             }
-            _ => return Err(no_choice()),
-        },
+        }
         _ => return Err(no_choice()),
     };
     if tools.is_empty() && choice != Choice::Auto {
@@ -136,11 +141,11 @@ fn choose(mut tools: Vec<Tool>, given: Option<&Value>) -> Result<(Vec<Tool>, Opt
     Ok((tools, Some(choice)))
 }
 
-fn field<'a>(map: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+fn text_field<'a>(map: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     map.get(name).and_then(Value::as_str)
 }
 
-fn mode(word: &str) -> Result<Choice, Invalid> {
+fn parse_mode(word: &str) -> Result<Choice, Invalid> {
     match word {
         "auto" => Ok(Choice::Auto),
         "required" => Ok(Choice::Required),
@@ -153,7 +158,7 @@ fn no_choice() -> Invalid {
     Invalid::new("tool_choice", words)
 }
 
-fn allowed(mut tools: Vec<Tool>, given: Option<&Value>) -> Result<Vec<Tool>, Invalid> {
+fn allowed_tools(mut tools: Vec<Tool>, given: Option<&Value>) -> Result<Vec<Tool>, Invalid> {
     let given = given.and_then(Value::as_array).filter(|given| !given.is_empty()).ok_or_else(no_choice)?;
     let known: HashSet<String> = tools.iter().map(|tool| tool.name.clone()).collect();
     let mut names = HashSet::new();
@@ -169,18 +174,18 @@ fn allowed(mut tools: Vec<Tool>, given: Option<&Value>) -> Result<Vec<Tool>, Inv
     Ok(tools)
 }
 
-fn format(given: Option<&TextFormat>) -> Result<Option<Format>, Invalid> {
+fn read_format(given: Option<&TextFormat>) -> Result<Option<JsonFormat>, Invalid> {
     const SCHEMA: &str = "text.format.schema";
     let Some(given) = given else { return Ok(None) };
     match given.kind.as_str() {
         "text" => Ok(None),
-        "json_object" => Ok(Some(Format { schema: None, lenient: false, param: "text.format" })),
+        "json_object" => Ok(Some(JsonFormat { schema: None, lenient: false, param: "text.format" })),
         "json_schema" => {
-            params::schema_name("text.format.name", given.name.as_deref())?;
+            params::check_schema_name("text.format.name", given.name.as_deref())?;
             match &given.schema {
                 Some(schema) => {
                     let schema = Some(schema.clone());
-                    Ok(Some(Format { schema, lenient: given.strict == Some(false), param: SCHEMA }))
+                    Ok(Some(JsonFormat { schema, lenient: given.strict == Some(false), param: SCHEMA }))
                 }
                 None => Err(Invalid::missing(SCHEMA, "`json_schema` needs a `schema`")),
             }
@@ -203,8 +208,8 @@ fn with_nulls<const N: usize>(mut map: Map<String, Value>, names: [&str; N]) -> 
     map
 }
 
-fn plain(rest: Map<String, Value>) -> Result<PlainSettings, Invalid> {
-    let mut plain: PlainSettings = reading::part("", Value::Object(rest))?;
+fn plain_settings(rest: Map<String, Value>) -> Result<PlainSettings, Invalid> {
+    let mut plain: PlainSettings = reading::read_part("", Value::Object(rest))?;
     plain.temperature.get_or_insert(1.0);
     plain.top_p.get_or_insert(1.0);
     plain.top_logprobs.get_or_insert(0);
@@ -235,24 +240,24 @@ impl Reply {
 
     /// The whole reply; `completed_at` is now, in unix seconds.
     #[must_use]
-    pub fn whole<'a>(&'a self, answer: &'a Answer, completed_at: u64) -> Response<'a> {
+    pub fn to_response<'a>(&'a self, answer: &'a Answer, completed_at: u64) -> Response<'a> {
         let mut output = Vec::with_capacity(answer.calls.len() + 1);
         if !answer.text.is_empty() || answer.calls.is_empty() {
-            output.push(self.message(ended(answer.finish), vec![OutputPart::text(&answer.text)]));
+            output.push(self.message_item(status_of(answer.finish), vec![OutputPart::text(&answer.text)]));
         }
-        output.extend((0..answer.calls.len()).map(|index| self.call(answer, index, Status::Completed)));
+        output.extend((0..answer.calls.len()).map(|index| self.call_item(answer, index, Status::Completed)));
         Response {
-            status: ended(answer.finish),
+            status: status_of(answer.finish),
             completed_at: Some(completed_at),
-            incomplete_details: reason(answer.finish).map(|reason| IncompleteDetails { reason }),
-            usage: Some(usage(answer.usage)),
+            incomplete_details: incomplete_reason(answer.finish).map(|reason| IncompleteDetails { reason }),
+            usage: Some(usage_of(answer.usage)),
             schema_error: answer.schema_error.as_deref(),
-            ..self.response(Status::Completed, output)
+            ..self.unfinished_response(Status::Completed, output)
         }
     }
 
     /// A reply that has no end yet.
-    fn response<'a>(&'a self, status: Status, output: Vec<OutputItem<'a>>) -> Response<'a> {
+    fn unfinished_response<'a>(&'a self, status: Status, output: Vec<OutputItem<'a>>) -> Response<'a> {
         Response {
             id: &self.id,
             object: "response",
@@ -273,11 +278,11 @@ impl Reply {
         }
     }
 
-    fn message<'a>(&'a self, status: Status, content: Vec<OutputPart<'a>>) -> OutputItem<'a> {
+    fn message_item<'a>(&'a self, status: Status, content: Vec<OutputPart<'a>>) -> OutputItem<'a> {
         OutputItem::Message { id: &self.message_id, status, role: "assistant", content }
     }
 
-    fn call<'a>(&self, answer: &'a Answer, index: usize, status: Status) -> OutputItem<'a> {
+    fn call_item<'a>(&self, answer: &'a Answer, index: usize, status: Status) -> OutputItem<'a> {
         let call = &answer.calls[index];
         let arguments = if status == Status::InProgress { "" } else { &call.arguments };
         OutputItem::FunctionCall { id: self.call_id(index), status, call_id: &call.id, name: &call.name, arguments }
@@ -289,11 +294,11 @@ impl Reply {
     }
 }
 
-fn ended(finish: Finish) -> Status {
-    if reason(finish).is_some() { Status::Incomplete } else { Status::Completed }
+fn status_of(finish: Finish) -> Status {
+    if incomplete_reason(finish).is_some() { Status::Incomplete } else { Status::Completed }
 }
 
-fn reason(finish: Finish) -> Option<&'static str> {
+fn incomplete_reason(finish: Finish) -> Option<&'static str> {
     match finish {
         Finish::Stop | Finish::Calls => None,
         Finish::Length => Some("max_output_tokens"),
@@ -301,7 +306,7 @@ fn reason(finish: Finish) -> Option<&'static str> {
     }
 }
 
-fn usage(usage: turn::Usage) -> Usage {
+fn usage_of(usage: turn::Usage) -> Usage {
     Usage {
         input_tokens: usage.prompt(),
         input_tokens_details: InputTokensDetails {

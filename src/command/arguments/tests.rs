@@ -19,7 +19,7 @@ fn sample(arg: &clap::Arg) -> (String, String) {
     (text, toml)
 }
 
-fn parse_words(words: &[&str]) -> Result<Order, Refusal> {
+fn parse_words(words: &[&str]) -> Result<Invocation, UsageError> {
     parse(std::iter::once("cc-openai-wrapper").chain(words.iter().copied()).map(OsString::from))
 }
 
@@ -44,13 +44,13 @@ fn every_option_is_a_flag_a_variable_and_a_key_of_the_file() {
             let (text, toml) = sample(arg);
             for key in [flag.to_owned(), flag.replace('-', "_")] {
                 std::fs::write(&path, format!("{key} = {toml}")).unwrap();
-                let order = parse_words(&[verb, "--config", path.to_str().unwrap()]);
-                let settings = order.unwrap_or_else(|error| panic!("{key} in the file: {error}")).settings;
+                let invocation = parse_words(&[verb, "--config", path.to_str().unwrap()]);
+                let settings = invocation.unwrap_or_else(|error| panic!("{key} in the file: {error}")).settings;
                 let setting = settings.iter().find(|setting| setting.name == flag).unwrap();
                 assert_eq!(setting.origin, Origin::File(path.clone()), "{key}");
             }
-            let order = parse_words(&[verb, &format!("--{flag}={text}")]);
-            let settings = order.unwrap_or_else(|error| panic!("--{flag}: {error}")).settings;
+            let invocation = parse_words(&[verb, &format!("--{flag}={text}")]);
+            let settings = invocation.unwrap_or_else(|error| panic!("--{flag}: {error}")).settings;
             assert_eq!(settings.iter().find(|setting| setting.name == flag).unwrap().origin, Origin::Flag, "--{flag}");
         }
         assert!(seen >= 30, "{verb} has {seen} options");

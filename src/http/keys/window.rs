@@ -15,14 +15,14 @@ const TICKS: u64 = 601;
 #[derive(Debug)]
 pub(super) struct Window {
     most: u64,
-    /// Those of each tick that had any, oldest first.
+    /// Request counts of the ticks that had any, oldest first.
     ticks: VecDeque<(u64, u64)>,
     /// Their sum.
     count: u64,
 }
 
 impl Window {
-    /// One that lets `most` requests through in a minute.
+    /// A window that admits `most` requests per minute.
     pub(super) fn new(most: u32) -> Self {
         Self { most: most.into(), ticks: VecDeque::new(), count: 0 }
     }

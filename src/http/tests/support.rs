@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::super::{Backend, Limits, ROUTES, Site, TreeMemory};
+use super::super::{Backend, HttpService, ROUTES, Timeouts, TreeMemory};
 use crate::claude::account::Account;
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -111,7 +111,7 @@ pub(super) struct Server {
 /// How to start a [`Server`].
 pub(super) struct Setup {
     pub(super) config: Config,
-    pub(super) limits: Limits,
+    pub(super) limits: Timeouts,
     pub(super) tree_rss: u64,
     pub(super) script: Option<Script>,
 }
@@ -126,7 +126,7 @@ impl Setup {
     pub(super) fn by_hand() -> Self {
         let model_alias = ["gpt-4o=haiku", "m=haiku", "large=opus"].map(|alias| alias.parse().unwrap()).to_vec();
         let config = Config { model_alias, ..Config::default() };
-        Self { config, limits: Limits::default(), tree_rss: 400_000_000, script: None }
+        Self { config, limits: Timeouts::default(), tree_rss: 400_000_000, script: None }
     }
 
     /// Every turn echoes its prompt in two pieces.
@@ -139,7 +139,7 @@ impl Setup {
         self
     }
 
-    pub(super) fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
+    pub(super) fn limits(mut self, change: impl FnOnce(&mut Timeouts)) -> Self {
         change(&mut self.limits);
         self
     }
@@ -154,7 +154,7 @@ impl Setup {
         let keys = self.config.keys().unwrap().keys;
         let metrics = Arc::new(Metrics::new(ROUTES));
         let (config, tasks_of) = (Arc::new(self.config), tasks.clone());
-        let site = Site { config, keys, backend: fake.clone(), metrics: Arc::clone(&metrics) };
+        let site = HttpService { config, keys, backend: fake.clone(), metrics: Arc::clone(&metrics) };
         let serving = site.serve_within(listener, tasks_of, self.limits);
         let served = tasks.spawn(serving);
         Server { address, tasks, fake, counted: metrics, turns, served }

@@ -7,76 +7,76 @@ use serde::de::{DeserializeSeed, Deserializer, Error, Expected, MapAccess, SeqAc
 use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value};
 
-use super::place::Place;
+use super::json_path::JsonPath;
 use super::{Flaw, Misread};
 use crate::text::ellipsize;
 
 /// Longest quote of a string that the client sent, in characters.
 const MAX_QUOTED_CHARS: usize = 64;
 
-/// A value at its place.
+/// A value at its path.
 pub(super) struct Part<'a> {
     pub(super) value: Value,
-    pub(super) place: &'a Place<'a>,
+    pub(super) path: &'a JsonPath<'a>,
 }
 
-/// What is wrong with a value; its place is added on the way out.
+/// What is wrong with a value; its path is added on the way out.
 #[derive(Debug)]
-pub(super) struct Wrong {
+pub(super) struct ShapeError {
     flaw: Flaw,
     /// The field that is missing.
     missing: Option<&'static str>,
-    place: Option<String>,
-    /// What follows the place.
+    path: Option<String>,
+    /// What follows the path.
     words: String,
 }
 
-impl Wrong {
+impl ShapeError {
     fn new(flaw: Flaw, words: String) -> Self {
-        Self { flaw, missing: None, place: None, words }
+        Self { flaw, missing: None, path: None, words }
     }
 
-    /// Whoever knows the place first knows it best.
-    pub(super) fn at(mut self, place: &Place<'_>) -> Self {
+    /// Whoever knows the path first knows it best.
+    pub(super) fn at(mut self, path: &JsonPath<'_>) -> Self {
         let here = || match self.missing {
-            Some(field) => Place::Field(place, field).to_string(),
-            None => place.to_string(),
+            Some(field) => JsonPath::Field(path, field).to_string(),
+            None => path.to_string(),
         };
-        self.place = Some(self.place.take().unwrap_or_else(here));
+        self.path = Some(self.path.take().unwrap_or_else(here));
         self
     }
 
-    pub(super) fn told(self) -> Misread {
-        let param = self.place.unwrap_or_default();
+    pub(super) fn into_misread(self) -> Misread {
+        let param = self.path.unwrap_or_default();
         let message = if param.is_empty() { format!("it {}", self.words) } else { format!("`{param}` {}", self.words) };
         Misread { flaw: self.flaw, param, message }
     }
 }
 
-impl fmt::Display for Wrong {
+impl fmt::Display for ShapeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.words)
     }
 }
 
-impl std::error::Error for Wrong {}
+impl std::error::Error for ShapeError {}
 
-impl Error for Wrong {
+impl Error for ShapeError {
     fn custom<T: fmt::Display>(words: T) -> Self {
         Self::new(Flaw::Value, words.to_string())
     }
 
     fn invalid_type(given: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::new(Flaw::Type, format!("must be {}, not {}", plain(expected), quoted(given)))
+        Self::new(Flaw::Type, format!("must be {}, not {}", plain_type(expected), describe(given)))
     }
 
     fn invalid_value(given: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::new(Flaw::Value, format!("must be {}, not {}", plain(expected), quoted(given)))
+        Self::new(Flaw::Value, format!("must be {}, not {}", plain_type(expected), describe(given)))
     }
 
     fn unknown_variant(given: &str, known: &'static [&'static str]) -> Self {
         let known = known.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
-        Self::new(Flaw::Value, format!("must be one of {known}, not {}", quoted(Unexpected::Str(given))))
+        Self::new(Flaw::Value, format!("must be one of {known}, not {}", describe(Unexpected::Str(given))))
     }
 
     fn missing_field(field: &'static str) -> Self {
@@ -85,7 +85,7 @@ impl Error for Wrong {
 }
 
 /// serde names Rust's types.
-fn plain(expected: &dyn Expected) -> String {
+fn plain_type(expected: &dyn Expected) -> String {
     let words = expected.to_string();
     match words.as_str() {
         "a map" => "an object".to_owned(),
@@ -99,7 +99,7 @@ fn plain(expected: &dyn Expected) -> String {
     }
 }
 
-fn quoted(given: Unexpected<'_>) -> String {
+fn describe(given: Unexpected<'_>) -> String {
     match given {
         Unexpected::Unit | Unexpected::Option => "null".to_owned(),
         Unexpected::Bool(value) => value.to_string(),
@@ -114,11 +114,11 @@ fn quoted(given: Unexpected<'_>) -> String {
 }
 
 /// What a value is, in words.
-pub(super) fn named(value: &Value) -> String {
-    quoted(unexpected(value))
+pub(super) fn describe_value(value: &Value) -> String {
+    describe(as_unexpected(value))
 }
 
-fn unexpected(value: &Value) -> Unexpected<'_> {
+fn as_unexpected(value: &Value) -> Unexpected<'_> {
     match value {
         Value::Null => Unexpected::Unit,
         Value::Bool(value) => Unexpected::Bool(*value),
@@ -134,10 +134,10 @@ fn unexpected(value: &Value) -> Unexpected<'_> {
 }
 
 impl<'de> Deserializer<'de> for Part<'_> {
-    type Error = Wrong;
+    type Error = ShapeError;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
-        let place = self.place;
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ShapeError> {
+        let path = self.path;
         match self.value {
             Value::Null => visitor.visit_unit(),
             Value::Bool(value) => visitor.visit_bool(value),
@@ -147,20 +147,20 @@ impl<'de> Deserializer<'de> for Part<'_> {
                 (None, None, value) => visitor.visit_f64(value.unwrap_or(f64::NAN)),
             },
             Value::String(text) => visitor.visit_string(text),
-            Value::Array(list) => visitor.visit_seq(Elements { list: list.into_iter(), next: 0, place }),
-            Value::Object(map) => visitor.visit_map(Fields { map: map.into_iter(), value: None, place }),
+            Value::Array(list) => visitor.visit_seq(Elements { list: list.into_iter(), next: 0, path }),
+            Value::Object(map) => visitor.visit_map(Fields { map: map.into_iter(), value: None, path }),
         }
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ShapeError> {
         if self.value.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ShapeError> {
         if self.value.is_object() {
             self.deserialize_any(visitor)
         } else {
-            Err(Wrong::invalid_type(unexpected(&self.value), &visitor))
+            Err(ShapeError::invalid_type(as_unexpected(&self.value), &visitor))
         }
     }
 
@@ -169,7 +169,7 @@ impl<'de> Deserializer<'de> for Part<'_> {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Wrong> {
+    ) -> Result<V::Value, ShapeError> {
         self.deserialize_map(visitor)
     }
 
@@ -182,17 +182,17 @@ impl<'de> Deserializer<'de> for Part<'_> {
 struct Elements<'a> {
     list: vec::IntoIter<Value>,
     next: usize,
-    place: &'a Place<'a>,
+    path: &'a JsonPath<'a>,
 }
 
 impl<'de> SeqAccess<'de> for Elements<'_> {
-    type Error = Wrong;
+    type Error = ShapeError;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Wrong> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, ShapeError> {
         let Some(value) = self.list.next() else { return Ok(None) };
-        let place = Place::Element(self.place, self.next);
+        let path = JsonPath::Element(self.path, self.next);
         self.next += 1;
-        seed.deserialize(Part { value, place: &place }).map(Some).map_err(|wrong| wrong.at(&place))
+        seed.deserialize(Part { value, path: &path }).map(Some).map_err(|wrong| wrong.at(&path))
     }
 }
 
@@ -200,22 +200,24 @@ struct Fields<'a> {
     map: <Map<String, Value> as IntoIterator>::IntoIter,
     /// Of the name that was read last.
     value: Option<(String, Value)>,
-    place: &'a Place<'a>,
+    path: &'a JsonPath<'a>,
 }
 
 impl<'de> MapAccess<'de> for Fields<'_> {
-    type Error = Wrong;
+    type Error = ShapeError;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Wrong> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, ShapeError> {
         let Some((name, value)) = self.map.next() else { return Ok(None) };
-        let key = Part { value: Value::String(name.clone()), place: self.place };
+        let key = Part { value: Value::String(name.clone()), path: self.path };
         self.value = Some((name, value));
         seed.deserialize(key).map(Some)
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Wrong> {
-        let Some((name, value)) = self.value.take() else { return Err(Wrong::custom("has a value without a name")) };
-        let place = Place::Field(self.place, &name);
-        seed.deserialize(Part { value, place: &place }).map_err(|wrong| wrong.at(&place))
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, ShapeError> {
+        let Some((name, value)) = self.value.take() else {
+            return Err(ShapeError::custom("has a value without a name"));
+        };
+        let path = JsonPath::Field(self.path, &name);
+        seed.deserialize(Part { value, path: &path }).map_err(|wrong| wrong.at(&path))
     }
 }

@@ -3,13 +3,13 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Flaw, Misread, body, part};
-use crate::openai::chat::ChatRequest;
+use super::{Flaw, Misread, read_body, read_part};
+use crate::openai::chat::ChatCompletionRequest;
 use crate::openai::responses::{FunctionTool, MessageItem, ResponsesRequest};
 
 #[track_caller]
 fn misread(text: &str) -> Misread {
-    body::<ChatRequest>(text.as_bytes()).unwrap_err()
+    read_body::<ChatCompletionRequest>(text.as_bytes()).unwrap_err()
 }
 
 #[track_caller]
@@ -50,12 +50,12 @@ fn a_list_is_no_object_wherever_there_are_fields() {
         (json!({"reasoning": []}), "reasoning"),
         (json!({"metadata": []}), "metadata"),
     ] {
-        let wrong = body::<ResponsesRequest>(response.to_string().as_bytes()).unwrap_err();
+        let wrong = read_body::<ResponsesRequest>(response.to_string().as_bytes()).unwrap_err();
         is(&wrong, Flaw::Type, param, &format!("`{param}` must be an object, not an array"));
     }
-    let wrong = part::<MessageItem>("input[0]", json!({"role": "user", "content": [["input_text", "hi"]]}));
+    let wrong = read_part::<MessageItem>("input[0]", json!({"role": "user", "content": [["input_text", "hi"]]}));
     is(&wrong.unwrap_err(), Flaw::Type, "input[0].content[0]", "`input[0].content[0]` must be an object, not an array");
-    let wrong = part::<FunctionTool>("tools[2]", json!(["f"])).unwrap_err();
+    let wrong = read_part::<FunctionTool>("tools[2]", json!(["f"])).unwrap_err();
     is(&wrong, Flaw::Type, "tools[2]", "`tools[2]` must be an object, not an array");
 }
 
@@ -106,7 +106,7 @@ fn what_is_no_json_object_is_told_so() {
         (b"{a: 1}", "the body is not JSON: a key is not a string in double quotes (line 1, column 2)"),
         (b"{\"a\": 1e999}", "the body is not JSON: a number is too large (line 1, column 11)"),
     ] {
-        is(&body::<ChatRequest>(bytes).unwrap_err(), Flaw::Json, "", message);
+        is(&read_body::<ChatCompletionRequest>(bytes).unwrap_err(), Flaw::Json, "", message);
     }
     let deep = "[".repeat(1_000_000);
     assert!(misread(&deep).message.contains("nested deeper"), "{:?}", misread(&deep));
@@ -150,15 +150,15 @@ proptest! {
     #[test]
     fn any_json_is_read_as_itself(value in json()) {
         let text = value.to_string();
-        prop_assert_eq!(super::unique::parse(&text).unwrap(), serde_json::from_str::<Value>(&text).unwrap());
-        prop_assert_eq!(part::<Value>("", value.clone()).unwrap(), value);
+        prop_assert_eq!(super::unique::parse_unique(&text).unwrap(), serde_json::from_str::<Value>(&text).unwrap());
+        prop_assert_eq!(read_part::<Value>("", value.clone()).unwrap(), value);
     }
 
     #[test]
     fn no_body_speaks_of_rust(value in json(), name in prop::sample::select(vec!["messages", "tools", "stream", "model"])) {
         let mut fields = json!({"messages": []});
         fields[name] = value;
-        if let Err(wrong) = body::<ChatRequest>(fields.to_string().as_bytes()) {
+        if let Err(wrong) = read_body::<ChatCompletionRequest>(fields.to_string().as_bytes()) {
             for word in ["struct", "sequence", "expected", "u64", "a map", "invalid type"] {
                 // What the client itself said is quoted.
                 let said = wrong.message.split(", not ").next().unwrap_or_default();

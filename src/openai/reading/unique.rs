@@ -7,25 +7,25 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::place::Place;
-use super::{Flaw, Misread, syntax};
+use super::json_path::JsonPath;
+use super::{Flaw, Misread, syntax_message};
 
 /// The text as JSON.
-pub(super) fn parse(text: &str) -> Result<Value, Misread> {
+pub(super) fn parse_unique(text: &str) -> Result<Value, Misread> {
     let twice = RefCell::new(None);
     let mut json = serde_json::Deserializer::from_str(text);
-    let read = Read { place: &Place::Root(""), twice: &twice }.deserialize(&mut json);
+    let read = Read { path: &JsonPath::Root(""), twice: &twice }.deserialize(&mut json);
     let read = read.and_then(|value| json.end().map(|()| value));
     read.map_err(|error| match twice.take() {
         Some(param) => Misread { flaw: Flaw::Value, message: format!("`{param}` is set twice: set it once"), param },
-        None => Misread::json(format!("the body is not JSON: {}", syntax(&error))),
+        None => Misread::not_json(format!("the body is not JSON: {}", syntax_message(&error))),
     })
 }
 
 /// Reads one value.
 #[derive(Clone, Copy)]
 struct Read<'a> {
-    place: &'a Place<'a>,
+    path: &'a JsonPath<'a>,
     /// Where a name stands for the second time.
     twice: &'a RefCell<Option<String>>,
 }
@@ -76,7 +76,7 @@ impl<'de> Visitor<'de> for Read<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
         let mut read = Vec::new();
         while let Some(value) =
-            list.next_element_seed(Read { place: &Place::Element(self.place, read.len()), ..self })?
+            list.next_element_seed(Read { path: &JsonPath::Element(self.path, read.len()), ..self })?
         {
             read.push(value);
         }
@@ -86,12 +86,12 @@ impl<'de> Visitor<'de> for Read<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
         let mut read = Map::new();
         while let Some(name) = object.next_key::<String>()? {
-            let place = Place::Field(self.place, &name);
+            let path = JsonPath::Field(self.path, &name);
             if read.contains_key(&name) {
-                self.twice.replace(Some(place.to_string()));
+                self.twice.replace(Some(path.to_string()));
                 return Err(A::Error::custom("a name is given twice"));
             }
-            let value = object.next_value_seed(Read { place: &place, ..self })?;
+            let value = object.next_value_seed(Read { path: &path, ..self })?;
             read.insert(name, value);
         }
         Ok(read.into())

@@ -7,7 +7,7 @@ use crate::answer::{Call, Entry, Invalid, Speaker};
 
 /// The calls of the last message that was no tool's.
 #[derive(Default)]
-struct Open<'a> {
+struct OpenCalls<'a> {
     /// Where they stand.
     at: usize,
     calls: &'a [Call],
@@ -16,22 +16,22 @@ struct Open<'a> {
 }
 
 /// Each entry is a message: the one at its place.
-pub(super) fn check(conversation: &[Entry]) -> Result<(), Invalid> {
-    let mut open = Open::default();
+pub(super) fn check_results(conversation: &[Entry]) -> Result<(), Invalid> {
+    let mut open = OpenCalls::default();
     for (index, entry) in conversation.iter().enumerate() {
         if let Speaker::Tool { call } = &entry.speaker {
-            open.answer(index, call)?;
+            open.add_result(index, call)?;
         } else {
-            open.close()?;
+            open.check_complete()?;
             let ids = entry.calls.iter().map(|call| call.id.as_str()).collect();
-            open = Open { at: index, calls: &entry.calls, ids, answered: HashSet::new() };
+            open = OpenCalls { at: index, calls: &entry.calls, ids, answered: HashSet::new() };
         }
     }
-    open.close()
+    open.check_complete()
 }
 
-impl<'a> Open<'a> {
-    fn answer(&mut self, index: usize, call: &'a str) -> Result<(), Invalid> {
+impl<'a> OpenCalls<'a> {
+    fn add_result(&mut self, index: usize, call: &'a str) -> Result<(), Invalid> {
         if self.ids.contains(call) {
             self.answered.insert(call);
             return Ok(());
@@ -42,7 +42,7 @@ impl<'a> Open<'a> {
         Err(Invalid::new(format!("messages[{index}].tool_call_id"), words))
     }
 
-    fn close(&self) -> Result<(), Invalid> {
+    fn check_complete(&self) -> Result<(), Invalid> {
         let mut left = self.calls.iter().filter(|call| !self.answered.contains(call.id.as_str()));
         let Some(Call { id, .. }) = left.next() else { return Ok(()) };
         let more = match left.count() {

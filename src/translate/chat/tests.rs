@@ -3,14 +3,14 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Reply, ask};
-use crate::answer::{self, Answer, Ask, Call, Finish, Format, Invalid, Speaker, Want};
-use crate::openai::chat::ChatRequest;
+use super::{Reply, chat_request};
+use crate::answer::{self, Answer, Call, ChatRequest, Finish, Invalid, JsonFormat, ReplyFormat, Speaker};
+use crate::openai::chat::ChatCompletionRequest;
 use crate::turn::Usage;
 
-fn asked(body: &Value) -> Result<Ask, Invalid> {
-    let request: ChatRequest = serde_json::from_value(body.clone()).unwrap();
-    ask(request)
+fn asked(body: &Value) -> Result<ChatRequest, Invalid> {
+    let request: ChatCompletionRequest = serde_json::from_value(body.clone()).unwrap();
+    chat_request(request)
 }
 
 /// A request with a message and these other fields.
@@ -133,23 +133,26 @@ fn only_parameters_that_mean_something_are_named() {
 
 #[test]
 fn what_is_wanted_is_text_json_or_calls() {
-    let want = |fields: Value| asked(&with(&fields)).unwrap().want;
-    assert_eq!(want(json!({"response_format": {"type": "text"}, "tools": []})), Want::Text);
-    assert_eq!(want(json!({"tools": [tool("f")], "tool_choice": "none"})), Want::Text);
-    let any = Format { schema: None, lenient: false, param: "response_format" };
-    assert_eq!(want(json!({"response_format": {"type": "json_object"}})), Want::Json(any.clone()));
+    let want = |fields: Value| asked(&with(&fields)).unwrap().reply_format;
+    assert_eq!(want(json!({"response_format": {"type": "text"}, "tools": []})), ReplyFormat::Text);
+    assert_eq!(want(json!({"tools": [tool("f")], "tool_choice": "none"})), ReplyFormat::Text);
+    let any = JsonFormat { schema: None, lenient: false, param: "response_format" };
+    assert_eq!(want(json!({"response_format": {"type": "json_object"}})), ReplyFormat::Json(any.clone()));
     for (strict, lenient) in [(json!(true), false), (json!(null), false), (json!(false), true)] {
         let schema = json!({"name": "x", "strict": strict, "schema": {"type": "object"}});
-        let format =
-            Format { schema: Some(json!({"type": "object"})), lenient, param: "response_format.json_schema.schema" };
+        let format = JsonFormat {
+            schema: Some(json!({"type": "object"})),
+            lenient,
+            param: "response_format.json_schema.schema",
+        };
         assert_eq!(
             want(json!({"response_format": {"type": "json_schema", "json_schema": schema}})),
-            Want::Json(format)
+            ReplyFormat::Json(format)
         );
     }
     let both = want(json!({"tools": [tool("f")], "tool_choice": {"type": "function", "function": {"name": "f"}},
         "parallel_tool_calls": false, "response_format": {"type": "json_object"}}));
-    let Want::Tools { tools, choice, parallel, format } = both else { panic!("{both:?}") };
+    let ReplyFormat::Tools { tools, choice, parallel, format } = both else { panic!("{both:?}") };
     assert_eq!((tools.len(), parallel, format), (1, false, Some(any)));
     assert_eq!(choice, answer::Choice::Named("f".into()));
 }
@@ -163,7 +166,7 @@ fn a_stop_sequence_does_not_cut_json() {
 
 #[test]
 fn a_whole_reply_has_the_fields_that_clients_read() {
-    let whole = value(reply(false).whole(answer("Hi")));
+    let whole = value(reply(false).to_completion(answer("Hi")));
     assert_eq!(
         whole,
         json!({
@@ -181,12 +184,12 @@ fn a_whole_reply_has_the_fields_that_clients_read() {
 fn calls_are_in_the_whole_and_in_chunks() {
     let call = |id: &str| Call { id: id.into(), name: "f".into(), arguments: "{\"a\":1}".into() };
     let answer = Answer { calls: vec![call("call_1"), call("call_2")], finish: Finish::Calls, ..answer("") };
-    let chunks: Vec<Value> = reply(false).calls(&answer).map(value).collect();
+    let chunks: Vec<Value> = reply(false).call_chunks(&answer).map(value).collect();
     let first = json!([{"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": ""}}]);
     assert_eq!(chunks[0]["choices"][0]["delta"]["tool_calls"], first);
     let last = json!([{"index": 1, "function": {"arguments": "{\"a\":1}"}}]);
     assert_eq!((chunks.len(), &chunks[3]["choices"][0]["delta"]["tool_calls"]), (4, &last));
-    let whole = value(reply(false).whole(answer));
+    let whole = value(reply(false).to_completion(answer));
     let choice = &whole["choices"][0];
     assert_eq!((&choice["message"]["content"], &choice["finish_reason"]), (&Value::Null, &json!("tool_calls")));
     let second = json!({"id": "call_2", "type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"}});
@@ -202,25 +205,25 @@ fn finishes_have_openai_names_and_a_bad_reply_its_mark() {
         (Finish::Calls, "tool_calls"),
     ] {
         let answer = Answer { finish, ..answer("x") };
-        assert_eq!(value(reply(false).closing(&answer))["choices"][0]["finish_reason"], name);
-        assert_eq!(value(reply(false).whole(answer))["choices"][0]["finish_reason"], name);
+        assert_eq!(value(reply(false).finish_chunk(&answer))["choices"][0]["finish_reason"], name);
+        assert_eq!(value(reply(false).to_completion(answer))["choices"][0]["finish_reason"], name);
     }
     let bad = Answer { schema_error: Some("no".into()), ..answer("x") };
-    assert_eq!(value(reply(false).closing(&bad))["schema_error"], "no");
-    assert_eq!(value(reply(false).whole(bad))["schema_error"], "no");
+    assert_eq!(value(reply(false).finish_chunk(&bad))["schema_error"], "no");
+    assert_eq!(value(reply(false).to_completion(bad))["schema_error"], "no");
 }
 
 #[test]
 fn usage_is_in_every_chunk_when_asked_for_and_in_none_otherwise() {
     let done = answer("x");
     let (with, without) = (reply(true), reply(false));
-    assert_eq!(value(with.opening())["usage"], Value::Null);
-    assert!(value(with.opening()).as_object().unwrap().contains_key("usage"));
-    assert!(!value(without.opening()).as_object().unwrap().contains_key("usage"));
-    let counts = value(with.counts(&done).unwrap());
+    assert_eq!(value(with.first_chunk())["usage"], Value::Null);
+    assert!(value(with.first_chunk()).as_object().unwrap().contains_key("usage"));
+    assert!(!value(without.first_chunk()).as_object().unwrap().contains_key("usage"));
+    let counts = value(with.usage_chunk(&done).unwrap());
     assert_eq!(counts["choices"], json!([]));
     assert_eq!(counts["usage"]["total_tokens"], 18);
-    assert!(without.counts(&done).is_none());
+    assert!(without.usage_chunk(&done).is_none());
 }
 
 proptest! {
@@ -230,9 +233,9 @@ proptest! {
         let text = pieces.concat();
         let done = answer(&text);
         let mut joined = String::new();
-        let chunks = std::iter::once(reply.opening())
-            .chain(pieces.iter().map(|piece| reply.piece(piece)))
-            .chain([reply.closing(&done)]);
+        let chunks = std::iter::once(reply.first_chunk())
+            .chain(pieces.iter().map(|piece| reply.text_chunk(piece)))
+            .chain([reply.finish_chunk(&done)]);
         for chunk in chunks {
             let line = serde_json::to_string(&chunk).unwrap();
             prop_assert!(!line.contains('\n'), "an event is one line");
@@ -240,7 +243,7 @@ proptest! {
             joined.push_str(chunk["choices"][0]["delta"]["content"].as_str().unwrap_or_default());
         }
         prop_assert_eq!(&joined, &text);
-        let whole = value(reply.whole(done));
+        let whole = value(reply.to_completion(done));
         prop_assert_eq!(&whole["choices"][0]["message"]["content"], &text);
     }
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::answer::Invalid;
-use crate::openai::reading::named;
+use crate::openai::reading::describe_value;
 use crate::text::prefix;
 
 /// What a value has to be.
@@ -51,25 +51,25 @@ const KINDS: [(&str, Kind); 24] = [
 ];
 
 /// Refuses a value that none of OpenAI's APIs would take. Null is as good as none.
-pub(super) fn check(given: &Map<String, Value>) -> Result<(), Invalid> {
+pub(super) fn check_values(given: &Map<String, Value>) -> Result<(), Invalid> {
     for (name, kind) in &KINDS {
         match given.get(*name) {
             None | Some(Value::Null) => {}
-            Some(value) => kind.check(name, value)?,
+            Some(value) => kind.check_value(name, value)?,
         }
     }
     Ok(())
 }
 
 impl Kind {
-    fn check(&self, name: &str, value: &Value) -> Result<(), Invalid> {
+    fn check_value(&self, name: &str, value: &Value) -> Result<(), Invalid> {
         match self {
             Self::Flag if value.is_boolean() => Ok(()),
             Self::Text if value.is_string() => Ok(()),
-            Self::Whole(least, most) => whole(name, value, *least, *most),
+            Self::Whole(least, most) => check_integer(name, value, *least, *most),
             Self::Number(least, most) => match value.as_f64() {
                 Some(number) if (*least..=*most).contains(&number) => Ok(()),
-                Some(_) => Err(outside(name, value, least, most)),
+                Some(_) => Err(out_of_range(name, value, least, most)),
                 None => Err(self.of_type(name, value)),
             },
             Self::Labels | Self::Numbers => {
@@ -93,21 +93,21 @@ impl Kind {
             Self::Number(..) => "a number",
             Self::Labels | Self::Numbers => "an object",
         };
-        Invalid::of_type(param, format!("`{param}` must be {kind}, not {}", named(value)))
+        Invalid::of_type(param, format!("`{param}` must be {kind}, not {}", describe_value(value)))
     }
 }
 
-fn whole(name: &str, value: &Value, least: i64, most: i64) -> Result<(), Invalid> {
+fn check_integer(name: &str, value: &Value, least: i64, most: i64) -> Result<(), Invalid> {
     match (value.as_i64(), value.as_u64()) {
         (Some(number), _) if (least..=most).contains(&number) => Ok(()),
-        (Some(_), _) | (None, Some(_)) if most < i64::MAX => Err(outside(name, value, &least, &most)),
+        (Some(_), _) | (None, Some(_)) if most < i64::MAX => Err(out_of_range(name, value, &least, &most)),
         (None, Some(_)) => Err(Invalid::new(name, format!("`{name}` is too large: {value}"))),
         (Some(_), _) => Err(Invalid::new(name, format!("`{name}` must be {least} or more, not {value}"))),
         (None, None) => Err(Kind::Whole(least, most).of_type(name, value)),
     }
 }
 
-fn outside(name: &str, value: &Value, least: &impl ToString, most: &impl ToString) -> Invalid {
+fn out_of_range(name: &str, value: &Value, least: &impl ToString, most: &impl ToString) -> Invalid {
     let (least, most) = (least.to_string(), most.to_string());
     Invalid::new(name, format!("`{name}` must be from {least} to {most}, not {value}"))
 }

@@ -13,7 +13,7 @@ use crate::openai::responses::{FunctionCallItem, FunctionCallOutputItem, Message
 const TEXT_KINDS: [&str; 3] = ["input_text", "output_text", "text"];
 
 /// The instructions, then the input.
-pub(super) fn conversation(instructions: Option<String>, input: Value) -> Result<Vec<Entry>, Invalid> {
+pub(super) fn read_conversation(instructions: Option<String>, input: Value) -> Result<Vec<Entry>, Invalid> {
     let mut conversation = Vec::new();
     let mut called = Called::new();
     if let Some(instructions) = instructions.filter(|text| !text.trim().is_empty()) {
@@ -24,7 +24,7 @@ pub(super) fn conversation(instructions: Option<String>, input: Value) -> Result
         Value::String(text) => conversation.push(Entry::new(Speaker::User, text)),
         Value::Array(items) => {
             for (index, item) in items.into_iter().enumerate() {
-                add(&mut conversation, &mut called, &format!("input[{index}]"), item)?;
+                add_item(&mut conversation, &mut called, &format!("input[{index}]"), item)?;
             }
         }
         Value::Null => {
@@ -53,7 +53,7 @@ struct Given {
     answered: bool,
 }
 
-fn add(conversation: &mut Vec<Entry>, called: &mut Called, place: &str, item: Value) -> Result<(), Invalid> {
+fn add_item(conversation: &mut Vec<Entry>, called: &mut Called, place: &str, item: Value) -> Result<(), Invalid> {
     if !item.is_object() {
         return Err(Invalid::of_type(
             place,
@@ -67,18 +67,18 @@ fn add(conversation: &mut Vec<Entry>, called: &mut Called, place: &str, item: Va
         _ => return Err(Invalid::new(place, "an item must have a `type`, or a `role` and a `content`")),
     };
     match kind.as_str() {
-        "message" => conversation.push(message(place, reading::part(place, item)?)?),
+        "message" => conversation.push(read_message(place, reading::read_part(place, item)?)?),
         "function_call" => {
-            let item: FunctionCallItem = reading::part(place, item)?;
+            let item: FunctionCallItem = reading::read_part(place, item)?;
             let given = Given { place: place.to_owned(), number: called.len(), answered: false };
             if called.insert(item.call_id.clone(), given).is_some() {
                 let words = format!("two calls have the `call_id` {:?}", item.call_id);
                 return Err(Invalid::new(format!("{place}.call_id"), words));
             }
-            call(conversation, item);
+            add_call(conversation, item);
         }
         "function_call_output" => {
-            let entry = output(called, place, reading::part(place, item)?)?;
+            let entry = read_output(called, place, reading::read_part(place, item)?)?;
             conversation.push(entry);
         }
         // What a model thought is for itself alone, and this one never saw it.
@@ -96,7 +96,7 @@ fn add(conversation: &mut Vec<Entry>, called: &mut Called, place: &str, item: Va
     Ok(())
 }
 
-fn message(place: &str, MessageItem { role, content }: MessageItem) -> Result<Entry, Invalid> {
+fn read_message(place: &str, MessageItem { role, content }: MessageItem) -> Result<Entry, Invalid> {
     let speaker = match role.as_str() {
         "system" | "developer" => Speaker::System,
         "user" => Speaker::User,
@@ -110,7 +110,7 @@ fn message(place: &str, MessageItem { role, content }: MessageItem) -> Result<En
 }
 
 /// The calls of one reply are items of their own; they belong to the words before them.
-fn call(conversation: &mut Vec<Entry>, FunctionCallItem { call_id, name, arguments }: FunctionCallItem) {
+fn add_call(conversation: &mut Vec<Entry>, FunctionCallItem { call_id, name, arguments }: FunctionCallItem) {
     let arguments = if arguments.is_empty() { "{}".to_owned() } else { arguments };
     let call = Call { id: call_id, name, arguments };
     match conversation.last_mut() {
@@ -119,7 +119,7 @@ fn call(conversation: &mut Vec<Entry>, FunctionCallItem { call_id, name, argumen
     }
 }
 
-fn output(
+fn read_output(
     called: &mut Called,
     place: &str,
     FunctionCallOutputItem { call_id, output }: FunctionCallOutputItem,

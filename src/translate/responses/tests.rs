@@ -3,14 +3,14 @@
 use serde_json::{Value, json};
 
 use super::events::Events;
-use super::{Reply, ask};
-use crate::answer::{Answer, Ask, Call, Choice, Entry, Finish, Invalid, Speaker, Want};
+use super::{Reply, chat_request};
+use crate::answer::{Answer, Call, ChatRequest, Choice, Entry, Finish, Invalid, ReplyFormat, Speaker};
 use crate::openai::ErrorObject;
 use crate::openai::responses::{Event, Settings};
 use crate::turn::Usage;
 
-fn read(body: Value) -> Result<(Ask, Settings), Invalid> {
-    ask(serde_json::from_value(body).unwrap())
+fn read(body: Value) -> Result<(ChatRequest, Settings), Invalid> {
+    chat_request(serde_json::from_value(body).unwrap())
 }
 
 /// A request with these fields beside an input.
@@ -21,7 +21,7 @@ fn with(fields: Value) -> Value {
     body
 }
 
-fn asked(fields: Value) -> Ask {
+fn asked(fields: Value) -> ChatRequest {
     read(with(fields)).unwrap().0
 }
 
@@ -44,7 +44,7 @@ fn says(speaker: Speaker, text: &str) -> Entry {
 fn a_text_is_what_the_user_says_and_instructions_go_before_it() {
     let ask = asked(json!({"instructions": "Be brief.", "stream": true}));
     assert_eq!(ask.conversation, [says(Speaker::System, "Be brief."), says(Speaker::User, "Hi")]);
-    assert_eq!((ask.model.as_deref(), ask.streamed, ask.want), (Some("m"), true, Want::Text));
+    assert_eq!((ask.model.as_deref(), ask.streamed, ask.reply_format), (Some("m"), true, ReplyFormat::Text));
     assert!(ask.ignored.is_empty() && ask.stop.is_empty());
 }
 
@@ -124,13 +124,13 @@ fn what_cannot_be_passed_on_is_refused_with_its_place() {
 
 #[test]
 fn a_format_is_what_the_reply_has_to_be() {
-    let format = |format: Value| asked(json!({"text": {"format": format}})).want;
-    assert_eq!(format(json!({"type": "text"})), Want::Text);
-    let Want::Json(any) = format(json!({"type": "json_object"})) else { panic!() };
+    let format = |format: Value| asked(json!({"text": {"format": format}})).reply_format;
+    assert_eq!(format(json!({"type": "text"})), ReplyFormat::Text);
+    let ReplyFormat::Json(any) = format(json!({"type": "json_object"})) else { panic!() };
     assert_eq!((any.schema, any.lenient, any.param), (None, false, "text.format"));
     for (strict, lenient) in [(json!(true), false), (json!(null), false), (json!(false), true)] {
         let given = json!({"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": strict});
-        let Want::Json(one) = format(given) else { panic!() };
+        let ReplyFormat::Json(one) = format(given) else { panic!() };
         assert_eq!(
             (one.schema, one.lenient, one.param),
             (Some(json!({"type": "object"})), lenient, "text.format.schema")
@@ -146,9 +146,9 @@ fn a_format_is_what_the_reply_has_to_be() {
 
 #[test]
 fn tools_are_functions_and_the_choice_tells_which() {
-    let tools = |choice: Value| asked(json!({"tools": [tool("a"), tool("b")], "tool_choice": choice})).want;
-    let named = |want: Want| match want {
-        Want::Tools { tools, choice, .. } => (tools.into_iter().map(|tool| tool.name).collect(), Some(choice)),
+    let tools = |choice: Value| asked(json!({"tools": [tool("a"), tool("b")], "tool_choice": choice})).reply_format;
+    let named = |want: ReplyFormat| match want {
+        ReplyFormat::Tools { tools, choice, .. } => (tools.into_iter().map(|tool| tool.name).collect(), Some(choice)),
         _ => (Vec::new(), None),
     };
     let both = || vec!["a".to_owned(), "b".to_owned()];
@@ -156,13 +156,13 @@ fn tools_are_functions_and_the_choice_tells_which() {
     assert_eq!(named(tools(json!("auto"))), (both(), Some(Choice::Auto)));
     assert_eq!(named(tools(json!("required"))), (both(), Some(Choice::Required)));
     assert_eq!(named(tools(json!({"type": "function", "name": "b"}))), (both(), Some(Choice::Named("b".into()))));
-    assert_eq!(tools(json!("none")), Want::Text);
+    assert_eq!(tools(json!("none")), ReplyFormat::Text);
     let only = json!({"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "b"}]});
     assert_eq!(named(tools(only)), (vec!["b".to_owned()], Some(Choice::Required)));
 
-    let Want::Tools { tools, parallel, format, .. } =
+    let ReplyFormat::Tools { tools, parallel, format, .. } =
         asked(json!({"tools": [tool("a")], "parallel_tool_calls": false, "text": {"format": {"type": "json_object"}}}))
-            .want
+            .reply_format
     else {
         panic!()
     };
@@ -185,7 +185,7 @@ fn tools_and_choices_that_cannot_be_are_refused() {
     refused(json!({"tools": [tool("a")], "tool_choice": strangers}), "tool_choice.tools[0]", "\"z\"");
     refused(json!({"tool_choice": "required"}), "tool_choice", "needs `tools`");
     refused(json!({"tools": [], "tool_choice": stranger}), "tool_choice", "needs `tools`");
-    assert_eq!(asked(json!({"tools": [], "tool_choice": "auto"})).want, Want::Text);
+    assert_eq!(asked(json!({"tools": [], "tool_choice": "auto"})).reply_format, ReplyFormat::Text);
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn value(it: impl serde::Serialize) -> Value {
 
 #[test]
 fn a_reply_repeats_what_the_request_said_with_openais_values_for_the_rest() {
-    let whole = value(reply(json!({})).whole(&answer("Hello.", &[], Finish::Stop), 107));
+    let whole = value(reply(json!({})).to_response(&answer("Hello.", &[], Finish::Stop), 107));
     let expected = json!({
         "id": "resp_1f", "object": "response", "created_at": 100, "completed_at": 107, "status": "completed",
         "error": null, "incomplete_details": null, "instructions": null, "metadata": {}, "model": "m",
@@ -268,7 +268,7 @@ fn a_reply_repeats_what_the_request_said_with_openais_values_for_the_rest() {
         "parallel_tool_calls": false, "temperature": 0.5, "max_output_tokens": 9, "user": "u",
         "text": {"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": true}, "verbosity": "low"},
     });
-    let whole = value(reply(said.clone()).whole(&answer("{}", &[], Finish::Stop), 107));
+    let whole = value(reply(said.clone()).to_response(&answer("{}", &[], Finish::Stop), 107));
     for (name, value) in said.as_object().unwrap() {
         assert_eq!(whole[name], *value, "{name}");
     }
@@ -277,27 +277,27 @@ fn a_reply_repeats_what_the_request_said_with_openais_values_for_the_rest() {
 #[test]
 fn calls_are_items_and_a_reply_of_calls_alone_has_no_message() {
     let calls = [("look", "{\"at\":1}"), ("look", "{}")];
-    let whole = value(reply(json!({})).whole(&answer("", &calls, Finish::Calls), 107));
+    let whole = value(reply(json!({})).to_response(&answer("", &calls, Finish::Calls), 107));
     let item = |n: usize, arguments: &str| {
         json!({"type": "function_call", "id": format!("fc_1f{n}"), "call_id": format!("call_{n}"), "name": "look",
                "arguments": arguments, "status": "completed"})
     };
     assert_eq!(whole["output"], json!([item(0, "{\"at\":1}"), item(1, "{}")]));
-    let whole = value(reply(json!({})).whole(&answer("I look.", &calls, Finish::Calls), 107));
+    let whole = value(reply(json!({})).to_response(&answer("I look.", &calls, Finish::Calls), 107));
     assert_eq!((&whole["output"][0]["type"], &whole["status"]), (&json!("message"), &json!("completed")));
-    let whole = value(reply(json!({})).whole(&answer("", &[], Finish::Stop), 107));
+    let whole = value(reply(json!({})).to_response(&answer("", &[], Finish::Stop), 107));
     assert_eq!(whole["output"][0]["content"][0]["text"], "");
 }
 
 #[test]
 fn a_reply_that_is_cut_short_says_why() {
     for (finish, why) in [(Finish::Length, "max_output_tokens"), (Finish::ContentFilter, "content_filter")] {
-        let whole = value(reply(json!({})).whole(&answer("Hel", &[], finish), 107));
+        let whole = value(reply(json!({})).to_response(&answer("Hel", &[], finish), 107));
         assert_eq!(whole["status"], "incomplete");
         assert_eq!(whole["incomplete_details"], json!({"reason": why}));
         assert_eq!(whole["output"][0]["status"], "incomplete");
         let mut events = Events::new(reply(json!({})));
-        let events = value(events.done(&answer("Hel", &[], finish), 107));
+        let events = value(events.end_events(&answer("Hel", &[], finish), 107));
         assert_eq!(events.as_array().unwrap().last().unwrap()["type"], "response.incomplete");
     }
 }
@@ -305,7 +305,7 @@ fn a_reply_that_is_cut_short_says_why() {
 #[test]
 fn a_text_that_is_not_what_was_wanted_is_marked() {
     let marked = Answer { schema_error: Some("- no".into()), ..answer("x", &[], Finish::Stop) };
-    assert_eq!(value(reply(json!({})).whole(&marked, 107))["schema_error"], "- no");
+    assert_eq!(value(reply(json!({})).to_response(&marked, 107))["schema_error"], "- no");
 }
 
 /// The events of a whole stream, one after the other.
@@ -313,11 +313,11 @@ fn stream(pieces: &[&str], answer: &Answer) -> Vec<Value> {
     let mut events = Events::new(reply(json!({})));
     let mut all = Vec::new();
     let mut add = |events: Vec<Event<'_>>| all.extend(events.into_iter().map(value));
-    add(events.opening());
+    add(events.start_events());
     for piece in pieces {
-        add(events.piece(piece));
+        add(events.text_events(piece));
     }
-    add(events.done(answer, 107));
+    add(events.end_events(answer, 107));
     for (number, event) in all.iter().enumerate() {
         assert_eq!(event["sequence_number"], number);
     }
@@ -358,7 +358,7 @@ fn a_streamed_text_is_a_message_from_begin_to_end() {
     let begun = &events[0]["response"];
     assert_eq!((&begun["status"], &begun["output"]), (&json!("in_progress"), &json!([])));
     assert_eq!((&begun["usage"], &begun["completed_at"]), (&Value::Null, &Value::Null));
-    assert_eq!(events[10]["response"], value(reply(json!({})).whole(&answer, 107)));
+    assert_eq!(events[10]["response"], value(reply(json!({})).to_response(&answer, 107)));
     assert_eq!(events[9]["item"], events[10]["response"]["output"][0]);
 }
 
@@ -390,10 +390,10 @@ fn an_empty_reply_is_a_message_without_words() {
 fn a_failure_is_an_error_that_clients_raise_and_then_a_failed_reply() {
     for (kind, word) in [("server_error", "server_error"), ("rate_limit_error", "rate_limit_exceeded")] {
         let mut events = Events::new(reply(json!({})));
-        events.opening();
-        events.piece("Hel");
+        events.start_events();
+        events.text_events("Hel");
         let error = ErrorObject { message: "no".into(), kind, param: None, code: Some("cli_failed") };
-        let events = value(events.failed(&error));
+        let events = value(events.error_events(&error));
         let (raised, failed) = (&events[0], &events[1]);
         assert_eq!(
             *raised,

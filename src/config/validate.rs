@@ -17,10 +17,10 @@ const RESUMING: [&str; 5] = ["--continue", "-c", "--resume", "-r", "--session-id
 
 impl Config {
     /// What makes no sense, and what to do about it.
-    pub fn contradiction(&self) -> Result<(), String> {
-        self.addresses()?;
-        self.names()?;
-        self.arguments()?;
+    pub fn validate(&self) -> Result<(), String> {
+        self.check_address()?;
+        self.check_aliases()?;
+        self.check_cli_args()?;
         if self.slots > self.max_connections {
             return Err(format!(
                 "--slots {} exceeds --max-connections {}: each running turn needs a connection; lower the first or raise \
@@ -39,7 +39,7 @@ impl Config {
     }
 
     /// Anybody could use the account.
-    fn addresses(&self) -> Result<(), String> {
+    fn check_address(&self) -> Result<(), String> {
         if self.listen.ip().is_loopback() || self.has_key() {
             return Ok(());
         }
@@ -49,16 +49,16 @@ impl Config {
         ))
     }
 
-    fn names(&self) -> Result<(), String> {
+    fn check_aliases(&self) -> Result<(), String> {
         let mut names = BTreeSet::new();
         match self.model_alias.iter().find(|alias| !names.insert(&alias.name)) {
             Some(alias) => Err(format!("--model-alias: `{}` is defined twice; define it once", alias.name)),
-            None => self.aliases_of_aliases(),
+            None => self.check_alias_targets(),
         }
     }
 
     /// An alias is looked up once, so what stands for another alias would reach the CLI as that alias's name.
-    fn aliases_of_aliases(&self) -> Result<(), String> {
+    fn check_alias_targets(&self) -> Result<(), String> {
         for alias in &self.model_alias {
             let (name, model) = (&alias.name, &alias.model);
             if name == model {
@@ -82,7 +82,7 @@ impl Config {
         }
     }
 
-    fn arguments(&self) -> Result<(), String> {
+    fn check_cli_args(&self) -> Result<(), String> {
         let names: Vec<&str> = self.cli_args.iter().map(|arg| arg.split('=').next().unwrap_or_default()).collect();
         if let Some((flag, instead)) = OURS.iter().find(|(flag, _)| names.contains(flag)) {
             return Err(format!("--cli-arg {flag}: {instead}"));

@@ -4,12 +4,12 @@ use jsonschema::Validator;
 use serde_json::Value;
 
 use super::calls::{self, Called, Found};
-use super::{Ask, Choice, Format, Invalid, Want, json};
-use crate::openai::reading::syntax;
+use super::{ChatRequest, Choice, Invalid, JsonFormat, ReplyFormat, json};
+use crate::openai::reading::syntax_message;
 
 /// What a reply has to be, ready to be held against one.
 #[derive(Debug)]
-pub(super) struct Contract {
+pub(super) struct ReplyValidator {
     /// The functions that can be called.
     functions: Vec<Function>,
     /// None where none can be called.
@@ -40,28 +40,29 @@ struct Json {
 
 /// What a reply is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Finding {
+pub(super) enum Checked {
     /// What was wanted: this text.
     Text(String),
     /// What was wanted: these calls, by name and arguments, and the words before them.
     Calls { words: String, calls: Vec<(String, String)> },
     /// Something else; why, a line each.
-    Wrong(String),
+    Mismatch(String),
     /// Calls that are none, or none where there must be some; why, a line each.
-    WrongCalls(String),
+    InvalidCalls(String),
 }
 
-impl Contract {
+impl ReplyValidator {
     /// The error names the schema that is none.
-    pub(super) fn new(ask: &Ask) -> Result<Self, Invalid> {
-        let json = ask.want.format().map(|Format { schema, param, .. }| {
-            Ok::<_, Invalid>(Json { schema: schema.as_ref().map(|schema| validator(schema, param)).transpose()? })
+    pub(super) fn new(request: &ChatRequest) -> Result<Self, Invalid> {
+        let json = request.reply_format.format().map(|JsonFormat { schema, param, .. }| {
+            Ok::<_, Invalid>(Json { schema: schema.as_ref().map(|schema| compile_schema(schema, param)).transpose()? })
         });
         let (mut functions, mut calls) = (Vec::new(), None);
-        if let Want::Tools { tools, choice, parallel, .. } = &ask.want {
+        if let ReplyFormat::Tools { tools, choice, parallel, .. } = &request.reply_format {
             calls = Some(Calls { choice: choice.clone(), parallel: *parallel });
             for tool in tools {
-                let arguments = tool.parameters.as_ref().map(|schema| validator(schema, &tool.param)).transpose()?;
+                let arguments =
+                    tool.parameters.as_ref().map(|schema| compile_schema(schema, &tool.param)).transpose()?;
                 functions.push(Function { name: tool.name.clone(), arguments });
             }
         }
@@ -69,36 +70,36 @@ impl Contract {
     }
 
     /// Holds a whole reply against what was wanted.
-    pub(super) fn check(&self, reply: &str) -> Finding {
+    pub(super) fn check_reply(&self, reply: &str) -> Checked {
         if let Some(calls) = &self.calls {
-            match calls::find(reply, |name| self.function(name).is_some()) {
+            match calls::find_calls(reply, |name| self.find_function(name).is_some()) {
                 Found::Calls { words, calls: found } => return self.check_calls(words, found, calls, reply.len()),
-                Found::Broken(why) => return Finding::WrongCalls(format!("- the calls can't be read: {why}")),
+                Found::Broken(why) => return Checked::InvalidCalls(format!("- the calls can't be read: {why}")),
                 Found::None if calls.choice == Choice::Auto => {}
-                Found::None => return Finding::WrongCalls("- it calls no function, and it must call one".to_owned()),
+                Found::None => return Checked::InvalidCalls("- it calls no function, and it must call one".to_owned()),
             }
         }
         match &self.json {
             Some(json) => check_json(reply, json.schema.as_deref()),
-            None => Finding::Text(reply.to_owned()),
+            None => Checked::Text(reply.to_owned()),
         }
     }
 
-    fn function(&self, name: &str) -> Option<&Function> {
+    fn find_function(&self, name: &str) -> Option<&Function> {
         self.functions.iter().find(|function| function.name == name)
     }
 
-    fn check_calls(&self, words: &str, found: Vec<Called>, calls: &Calls, size: usize) -> Finding {
+    fn check_calls(&self, words: &str, found: Vec<Called>, calls: &Calls, size: usize) -> Checked {
         if found.len() > 1 && !calls.parallel {
-            return Finding::WrongCalls("- only one call is allowed".to_owned());
+            return Checked::InvalidCalls("- only one call is allowed".to_owned());
         }
         let wrong = found.iter().filter_map(|call| self.wrong_call(&call.name, &call.arguments, &calls.choice, size));
         let wrong: Vec<String> = wrong.collect();
         if !wrong.is_empty() {
-            return Finding::WrongCalls(wrong.join("\n"));
+            return Checked::InvalidCalls(wrong.join("\n"));
         }
         let calls = found.into_iter().map(|Called { name, text, .. }| (name, text)).collect();
-        Finding::Calls { words: words.to_owned(), calls }
+        Checked::Calls { words: words.to_owned(), calls }
     }
 
     fn wrong_call(&self, name: &str, arguments: &Value, choice: &Choice, size: usize) -> Option<String> {
@@ -107,7 +108,7 @@ impl Contract {
         {
             return Some(format!("- {name:?} is called instead of {wanted:?}"));
         }
-        let Some(function) = self.function(name) else { return Some(format!("- there is no function {name:?}")) };
+        let Some(function) = self.find_function(name) else { return Some(format!("- there is no function {name:?}")) };
         if !arguments.is_object() {
             return Some(format!("- the arguments of {name:?} are not a JSON object"));
         }
@@ -116,19 +117,19 @@ impl Contract {
     }
 }
 
-fn validator(schema: &Value, param: &str) -> Result<Box<Validator>, Invalid> {
-    let built = json::validator(schema).map(Box::new);
+fn compile_schema(schema: &Value, param: &str) -> Result<Box<Validator>, Invalid> {
+    let built = json::build_validator(schema).map(Box::new);
     built.map_err(|words| Invalid::new(param, format!("this JSON Schema is not supported: {words}")))
 }
 
-fn check_json(reply: &str, validator: Option<&Validator>) -> Finding {
-    let (text, value) = match json::find(reply) {
+fn check_json(reply: &str, validator: Option<&Validator>) -> Checked {
+    let (text, value) = match json::find_json(reply) {
         Ok(found) => found,
-        Err(error) => return Finding::Wrong(format!("- it is not JSON: {}", syntax(&error))),
+        Err(error) => return Checked::Mismatch(format!("- it is not JSON: {}", syntax_message(&error))),
     };
     let wrong = match validator {
         Some(validator) => json::violations(validator, &value, text.len()),
         None => (!value.is_object()).then(|| "- it is not a JSON object".to_owned()),
     };
-    wrong.map_or_else(|| Finding::Text(text.to_owned()), Finding::Wrong)
+    wrong.map_or_else(|| Checked::Text(text.to_owned()), Checked::Mismatch)
 }

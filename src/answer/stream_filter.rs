@@ -5,7 +5,7 @@ use super::calls;
 
 /// Follows a reply as it comes.
 #[derive(Debug)]
-pub(super) struct Passing {
+pub(super) struct StreamFilter {
     stops: Vec<String>,
     /// Calls can come.
     holds_calls: bool,
@@ -18,7 +18,7 @@ pub(super) struct Passing {
     passed: usize,
 }
 
-impl Passing {
+impl StreamFilter {
     pub(super) fn new(stops: &[String], holds_calls: bool) -> Self {
         let stops = stops.iter().filter(|stop| !stop.is_empty()).cloned().collect();
         Self { stops, holds_calls, text: String::new(), looked: 0, stopped: None, passed: 0 }
@@ -48,7 +48,7 @@ impl Passing {
     }
 
     /// The reply as it ends: cut at the first stop sequence, unless that stands in a call.
-    pub(super) fn cut<'a>(&self, text: &'a str) -> &'a str {
+    pub(super) fn cut_at_stop<'a>(&self, text: &'a str) -> &'a str {
         let stands_in_call =
             |at: &usize| self.holds_calls && calls::next_start(text, 0).is_some_and(|start| start < *at);
         self.first_stop(text, 0).filter(|at| !stands_in_call(at)).map_or(text, |at| &text[..at])
@@ -60,7 +60,7 @@ impl Passing {
     }
 
     /// What was passed on.
-    pub(super) fn passed(&self) -> &str {
+    pub(super) fn passed_text(&self) -> &str {
         &self.text[..self.passed]
     }
 

@@ -1,6 +1,6 @@
-//! From an [`Ask`] to its answer: the model, the turns that it takes, what is passed on meanwhile.
+//! Answers a [`ChatRequest`]: resolves the model, runs the turns, and streams text meanwhile.
 //!
-//! What is decided about a reply is decided in [`crate::answer::exchange`]; here the turns are run.
+//! [`crate::answer::exchange`] decides about replies and retries; this module only runs the turns.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,76 +9,78 @@ use std::sync::Arc;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 
-use super::body::Held;
+use super::budget::BodyPermit;
 use super::error::ApiError;
 use super::metered::run_metered_turn;
 use super::trace::{RequestId, RequestNotes};
 use super::{App, Backend};
-use crate::answer::exchange::{Exchange, Next};
-use crate::answer::{AnswerEvent, Ask};
+use crate::answer::exchange::{Exchange, NextStep};
+use crate::answer::{AnswerEvent, ChatRequest};
 use crate::logging;
 use crate::pool::Turn;
 use crate::turn::{Prompt, TurnError, TurnEvent};
 
-/// Names the parameters that were given and could not be honoured.
+/// Lists the unsupported parameters of the request.
 const IGNORED: HeaderName = HeaderName::from_static("x-ccw-ignored");
 
-/// A request that is being answered. Dropping it gives up whatever it waits for.
-pub(super) struct Answering {
+/// A request in progress. Dropping it cancels its turn.
+pub(super) struct TurnLoop {
     id: RequestId,
     notes: RequestNotes,
     exchange: Exchange,
     now: Now,
     queue: Arc<dyn Fn(Prompt) -> Queued + Send + Sync>,
-    /// The pieces of one event, and then its end.
+    /// The end of the reply, held back while the last piece of its text is sent.
     done: Option<AnswerEvent>,
     ignored: Option<HeaderValue>,
     log_bodies: bool,
-    _held: Held,
+    _body_permit: BodyPermit,
 }
 
 type Queued = Pin<Box<dyn Future<Output = Result<Turn, TurnError>> + Send>>;
 
-/// What is waited for.
+/// The state of the current turn.
 enum Now {
-    /// A turn's place.
+    /// Waiting for an invoker.
     Queued(Queued),
-    /// A turn's next event.
+    /// Waiting for the turn's next event.
     Running(Turn),
     Over,
 }
 
-impl Answering {
+impl TurnLoop {
     /// Waits until an invoker has taken the first turn.
-    pub(super) async fn begin<B: Backend>(
+    pub(super) async fn start<B: Backend>(
         app: &App<B>,
         id: RequestId,
         notes: RequestNotes,
-        ask: Ask,
-        held: Held,
+        request: ChatRequest,
+        body_permit: BodyPermit,
     ) -> Result<Self, ApiError> {
         let known = app.known_models();
         let model = app
             .models
-            .resolve(ask.model.as_deref(), &known)
-            .map_err(|list| ApiError::unknown_model(ask.model.as_deref().unwrap_or_default(), &list))?;
-        if let Some(first) = ask.ignored.first()
+            .resolve(request.model.as_deref(), &known)
+            .map_err(|list| ApiError::unknown_model(request.model.as_deref().unwrap_or_default(), &list))?;
+        if let Some(first) = request.ignored.first()
             && app.config.strict_params
         {
             let message =
                 format!("`{first}` is not supported, and this server rejects such requests (--strict-params)");
-            return Err(ApiError::invalid(StatusCode::BAD_REQUEST, "unsupported_parameter", message).at(first.as_str()));
+            return Err(
+                ApiError::invalid(StatusCode::BAD_REQUEST, "unsupported_parameter", message).with_param(first.as_str())
+            );
         }
-        let ignored = ask.ignored.join(", ");
+        let ignored = request.ignored.join(", ");
         if !ignored.is_empty() {
             tracing::info!(%id, ignored, "ignoring unsupported parameters");
         }
-        let exchange = Exchange::new(ask, model, id.to_string())?;
+        let exchange = Exchange::new(request, model, id.to_string())?;
         let (backend, metrics, turn_notes) = (app.backend.clone(), Arc::clone(&app.metrics), notes.clone());
         let queue = move |prompt| {
             Box::pin(run_metered_turn(backend.clone(), Arc::clone(&metrics), turn_notes.clone(), prompt)) as Queued
         };
-        let mut answering = Self {
+        let mut turn_loop = Self {
             id,
             notes,
             exchange,
@@ -87,17 +89,17 @@ impl Answering {
             done: None,
             ignored: HeaderValue::from_str(&ignored).ok().filter(|value| !value.is_empty()),
             log_bodies: app.config.log_bodies,
-            _held: held,
+            _body_permit: body_permit,
         };
-        answering.ask(answering.exchange.prompt());
-        if let Now::Queued(place) = &mut answering.now {
-            answering.now = Now::Running(place.await?);
+        turn_loop.queue_turn(turn_loop.exchange.next_prompt());
+        if let Now::Queued(place) = &mut turn_loop.now {
+            turn_loop.now = Now::Running(place.await?);
         }
-        Ok(answering)
+        Ok(turn_loop)
     }
 
     /// The next event; after `Done` or an error there is none. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Result<AnswerEvent, ApiError> {
+    pub(super) async fn next_event(&mut self) -> Result<AnswerEvent, ApiError> {
         if let Some(done) = self.done.take() {
             return Ok(done);
         }
@@ -112,7 +114,7 @@ impl Answering {
             };
             match event {
                 Some(TurnEvent::Text(text)) => {
-                    let text = self.exchange.piece(&text);
+                    let text = self.exchange.filter_text(&text);
                     if !text.is_empty() {
                         return Ok(AnswerEvent::Text(text));
                     }
@@ -123,16 +125,16 @@ impl Answering {
                         tracing::info!(id = %self.id, reply = &*logging::shorten(&completion.text), "reply");
                     }
                     match self.exchange.turn_done(completion) {
-                        Next::Done(tail, answer) if tail.is_empty() => return Ok(AnswerEvent::Done(answer)),
-                        Next::Done(tail, answer) => {
+                        NextStep::Done(tail, answer) if tail.is_empty() => return Ok(AnswerEvent::Done(answer)),
+                        NextStep::Done(tail, answer) => {
                             self.done = Some(AnswerEvent::Done(answer));
                             return Ok(AnswerEvent::Text(tail));
                         }
-                        Next::Again(prompt) => {
+                        NextStep::Retry(prompt) => {
                             tracing::info!(id = %self.id, "the reply does not match the requested format; retrying");
-                            self.ask(prompt);
+                            self.queue_turn(prompt);
                         }
-                        Next::Failed(words) => return Err(ApiError::invalid_reply(&words)),
+                        NextStep::Failed(words) => return Err(ApiError::invalid_reply(&words)),
                     }
                 }
                 Some(TurnEvent::Failed(error)) => return Err(error.into()),
@@ -141,16 +143,16 @@ impl Answering {
         }
     }
 
-    /// Tells the client in a header what of its request was not honoured.
-    pub(super) fn label(ignored: Option<HeaderValue>, mut response: Response) -> Response {
+    /// Adds the header that lists ignored parameters.
+    pub(super) fn add_ignored_header(ignored: Option<HeaderValue>, mut response: Response) -> Response {
         if let Some(ignored) = ignored {
             response.headers_mut().insert(IGNORED, ignored);
         }
         response
     }
 
-    /// The header's value for [`Answering::label`].
-    pub(super) fn ignored(&mut self) -> Option<HeaderValue> {
+    /// The header's value for [`TurnLoop::add_ignored_header`].
+    pub(super) fn take_ignored(&mut self) -> Option<HeaderValue> {
         self.ignored.take()
     }
 
@@ -159,7 +161,7 @@ impl Answering {
         self.notes.set_error(error.code());
     }
 
-    fn ask(&mut self, prompt: Prompt) {
+    fn queue_turn(&mut self, prompt: Prompt) {
         if self.log_bodies {
             tracing::info!(id = %self.id, prompt = &*logging::shorten(&prompt.text), "prompt");
         }

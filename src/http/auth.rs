@@ -1,5 +1,5 @@
-//! Who may ask: who has a key, within its limits; or, where there are no keys, only programs on this machine that are
-//! not a foreign web page.
+//! Authorization: with keys, a request needs one and is kept to its limits; without keys, only programs on this machine are
+//! served, and no web pages of other origins.
 //!
 //! A server without a key listens on loopback only, where the danger is a browser: any page can send requests to
 //! 127.0.0.1, under its own name (DNS rebinding) or across origins. Both show in the headers, which a page can't forge.
@@ -16,12 +16,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
-use super::keys::{Entry, Key, Keys, Place};
+use super::keys::{Admission, Key, KeyPermit, Keys};
 use super::trace::{GuardedBody, RequestNotes};
 use super::{App, Backend};
 
-/// Lets a request through, or refuses it before its body is read.
-pub(super) async fn admit<B: Backend>(State(app): State<Arc<App<B>>>, request: Request, next: Next) -> Response {
+/// Middleware: rejects unauthorized requests before their body is read.
+pub(super) async fn authorize<B: Backend>(State(app): State<Arc<App<B>>>, request: Request, next: Next) -> Response {
     if app.keys.is_empty() {
         let verdict = check_host(request.uri(), request.headers()).and_then(|()| check_origin(request.headers()));
         return match verdict {
@@ -30,74 +30,78 @@ pub(super) async fn admit<B: Backend>(State(app): State<Arc<App<B>>>, request: R
         };
     }
     if !needs_key(request.uri().path()) {
-        return next.run(with_known_caller(&app.keys, request)).await;
+        return next.run(with_key_name(&app.keys, request)).await;
     }
     match check_key(&app.keys, request.headers()) {
-        Ok(key) => with_key(&app, key, request, next).await,
+        Ok(key) => run_with_key(&app, key, request, next).await,
         Err(error) => ([(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))], error).into_response(),
     }
 }
 
-/// Probes and metrics answer without a key, so that whatever supervises the server needs none. They hold counts and
-/// states, and never a path, a prompt or a model that a client sent. What else `/health` says is for whoever has a key.
+/// Probes and metrics need no key, so that supervisors and scrapers need none. They expose counts and states, and never a
+/// path, a prompt or a model that a client sent. `/health` shows more to requests with a key.
 fn needs_key(path: &str) -> bool {
     !matches!(path, "/health" | "/livez" | "/readyz" | "/metrics")
 }
 
-/// Leaves the name of the key that a request needs not have, if it has one.
-fn with_known_caller(keys: &Keys, mut request: Request) -> Request {
+/// Adds the key's name to a request that needs no key, if it has a valid one.
+fn with_key_name(keys: &Keys, mut request: Request) -> Request {
     if let Ok(key) = check_key(keys, request.headers()) {
         request.extensions_mut().insert(key.name().clone());
     }
     request
 }
 
-/// What operators alone may do.
-fn is_for_operators(path: &str) -> bool {
+/// Whether the route needs an admin key.
+fn is_admin_route(path: &str) -> bool {
     path == "/admin" || path.starts_with("/admin/")
 }
 
-/// Keeps a request to the limits of its key. Its place is given back with the last byte of its reply.
-async fn with_key<B: Backend>(app: &App<B>, key: &Key, mut request: Request, next: Next) -> Response {
+/// Runs a request within the limits of its key. Its permit is released with the last byte of its reply.
+async fn run_with_key<B: Backend>(app: &App<B>, key: &Key, mut request: Request, next: Next) -> Response {
     if let Some(notes) = request.extensions().get::<RequestNotes>() {
         notes.set_key(key.name().clone());
     }
-    if is_for_operators(request.uri().path()) && !key.is_admin() {
-        return ApiError::not_an_operator(key.name().as_str()).into_response();
+    if is_admin_route(request.uri().path()) && !key.is_admin() {
+        return ApiError::not_an_admin(key.name().as_str()).into_response();
     }
     request.extensions_mut().insert(key.name().clone());
-    // What costs no turn takes no place.
+    // Only requests that can cost a turn count against the key's limits.
     if request.method() != Method::POST || !request.uri().path().starts_with("/v1/") {
         return next.run(request).await;
     }
-    match enter(app, key, request).await {
+    match admit_request(app, key, request).await {
         Ok((request, place)) => next.run(request).await.map(|body| Body::new(GuardedBody { body, _guard: place })),
         Err(error) => error.into_response(),
     }
 }
 
-async fn enter<B: Backend>(app: &App<B>, key: &Key, request: Request) -> Result<(Request, Place), ApiError> {
-    match key.enter()? {
-        Entry::Now(place) => Ok((request, place)),
-        Entry::Queued(queued) => {
-            // Only on a connection whose body has been read is it seen that the client goes away.
-            let request = app.room.read_early(request).await?;
-            let place = queued.place(app.config.queue_timeout).await?;
+async fn admit_request<B: Backend>(
+    app: &App<B>,
+    key: &Key,
+    request: Request,
+) -> Result<(Request, KeyPermit), ApiError> {
+    match key.admit_request()? {
+        Admission::Now(place) => Ok((request, place)),
+        Admission::Queued(queued) => {
+            // hyper notices that a client has disconnected only once the request's body has been read.
+            let request = app.bodies.prefetch(request).await?;
+            let place = queued.wait_for_permit(app.config.queue_timeout).await?;
             Ok((request, place))
         }
     }
 }
 
 fn check_key<'a>(keys: &'a Keys, headers: &HeaderMap) -> Result<&'a Key, ApiError> {
-    // OpenAI's words: clients look for them (LiteLLM takes any other for a bad request).
+    // OpenAI's wording: LiteLLM recognizes a wrong key by it, and takes any other message for a bad request.
     let unauthorized = |message: &str| ApiError::invalid(StatusCode::UNAUTHORIZED, "invalid_api_key", message);
-    let given = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
+    let given = headers.get(AUTHORIZATION).and_then(|value| bearer_key(value.as_bytes()));
     let given =
         given.ok_or_else(|| unauthorized("Incorrect API key provided: none. Send `Authorization: Bearer KEY`"))?;
     keys.find(given).ok_or_else(|| unauthorized("Incorrect API key provided"))
 }
 
-fn bearer(value: &[u8]) -> Option<&[u8]> {
+fn bearer_key(value: &[u8]) -> Option<&[u8]> {
     let (scheme, key) = value.split_at_checked("Bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"Bearer ").then_some(key.trim_ascii())
 }
@@ -106,7 +110,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
     let named = headers.get_all(HOST).iter().map(|value| value.to_str().ok().and_then(|text| text.parse().ok()));
     for authority in named.chain(uri.authority().cloned().map(Some)) {
-        if !authority.is_some_and(|authority: Authority| is_localhost(&authority) || address(&authority).is_some()) {
+        if !authority.is_some_and(|authority: Authority| is_localhost(&authority) || ip_address(&authority).is_some()) {
             let message = "without a key, the `Host` header must be an IP address or `localhost`";
             return Err(ApiError::invalid(StatusCode::FORBIDDEN, "foreign_host", message));
         }
@@ -119,7 +123,7 @@ fn check_origin(headers: &HeaderMap) -> Result<(), ApiError> {
     for origin in headers.get_all(ORIGIN) {
         let authority = origin.to_str().ok().and_then(|text| text.parse::<Uri>().ok()?.into_parts().authority);
         let own = authority.is_some_and(|authority| {
-            is_localhost(&authority) || address(&authority).is_some_and(|address| address.is_loopback())
+            is_localhost(&authority) || ip_address(&authority).is_some_and(|address| address.is_loopback())
         });
         if !own {
             let message = "requests from web pages of other origins need a key: start the server with `--api-key`";
@@ -133,7 +137,7 @@ fn is_localhost(authority: &Authority) -> bool {
     authority.host().eq_ignore_ascii_case("localhost")
 }
 
-fn address(authority: &Authority) -> Option<IpAddr> {
+fn ip_address(authority: &Authority) -> Option<IpAddr> {
     let host = authority.host();
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).parse().ok()
 }
