@@ -1,14 +1,14 @@
-//! What a request asks for and what it is answered, whichever of OpenAI's APIs it came by. Pure.
+//! A request for a reply and its answer, independent of which of OpenAI's APIs it came through. Pure.
 //!
 //! ```text
-//! prompt    an ChatRequest → the text of a turn                  exchange  turns → an Answer: reads, checks, asks again
-//! validator  what a reply has to be, and whether it is    stream_filter   what of a running reply may be passed on
-//! json      JSON in a reply; schemas                      calls     calls of functions in a reply
+//! prompt     a ChatRequest → the text of a turn      exchange       turns → an Answer: parses, validates, retries
+//! validator  validates replies                       stream_filter  withholds streamed text that may be a call
+//! json       JSON in a reply; JSON Schemas           calls          function calls in a reply
 //! ```
 //!
-//! The CLI has neither structured output nor functions that can be set for one turn, so both are asked for in words and
-//! held against what comes back. A reply that is not what was wanted is never passed on as if it were: it is asked for
-//! once more, with the validator's words, and then it is an error.
+//! The CLI cannot set structured output or functions for a single turn. So both are requested in the prompt, and every reply
+//! is validated. An invalid reply is never returned as if it were valid: the turn is retried once, with the validator's
+//! messages in the prompt, and then it is an error.
 
 use crate::openai::reading::{Flaw, Misread};
 use crate::turn::Usage;
@@ -23,68 +23,68 @@ mod validator;
 #[cfg(test)]
 mod tests;
 
-/// What a request asks for.
+/// A request for a reply.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChatRequest {
-    /// The model's name as the client wrote it; none for the server's own.
+    /// The model's name as the client wrote it; none for the server's default.
     pub model: Option<String>,
     /// The conversation, oldest entry first.
     pub conversation: Vec<Entry>,
-    /// What the reply has to be.
+    /// The format that the reply must have.
     pub reply_format: ReplyFormat,
-    /// The reply's text ends before the first of these.
+    /// Stop sequences: the reply's text ends before the first of them.
     pub stop: Vec<String>,
-    /// The client sees the reply piece by piece.
+    /// Whether the reply is streamed to the client.
     pub streamed: bool,
-    /// Parameters that were given and can't be honoured, by their names.
+    /// Names of the parameters that were given and are not supported.
     pub ignored: Vec<String>,
 }
 
-/// One entry of a conversation.
+/// A message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Who says it.
+    /// The author's role.
     pub speaker: Speaker,
-    /// Who that is among several of the same role.
+    /// The author's name among several of the same role.
     pub name: Option<String>,
-    /// What is said.
+    /// The message's text.
     pub text: String,
     /// The functions that the model called, for [`Speaker::Assistant`].
     pub calls: Vec<Call>,
 }
 
 impl Entry {
-    /// A text without more.
+    /// A message without a name and without calls.
     #[must_use]
     pub fn new(speaker: Speaker, text: impl Into<String>) -> Self {
         Self { speaker, name: None, text: text.into(), calls: Vec::new() }
     }
 }
 
-/// A request that can't be answered as it is.
+/// A request that is rejected because of one of its parameters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Invalid {
-    /// What is wrong, in words that tell the next step.
+    /// The problem and the next step, for people.
     pub message: String,
-    /// Where, for example `messages[0].content[1]`.
+    /// JSON path of the parameter, for example `messages[0].content[1]`.
     pub param: String,
-    /// How it is wrong.
+    /// The kind of error.
     pub flaw: Flaw,
 }
 
 impl Invalid {
-    /// What is wrong with the value of `param`.
+    /// An error about the value of `param`.
     pub fn new(param: impl Into<String>, message: impl Into<String>) -> Self {
         Self { message: message.into(), param: param.into(), flaw: Flaw::Value }
     }
 
-    /// `param` is missing; why it is needed.
+    /// An error about the missing `param`.
     pub fn missing(param: impl Into<String>, message: impl Into<String>) -> Self {
         Self { flaw: Flaw::Missing, ..Self::new(param, message) }
     }
 
-    /// `param` is of the wrong type.
+    /// An error about the type of `param`.
     pub fn of_type(param: impl Into<String>, message: impl Into<String>) -> Self {
         Self { flaw: Flaw::Type, ..Self::new(param, message) }
     }
@@ -96,12 +96,12 @@ impl From<Misread> for Invalid {
     }
 }
 
-/// Who says an [`Entry`].
+/// Role of an [`Entry`]'s author.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Speaker {
     /// Instructions.
     System,
-    /// The one who asks.
+    /// The user.
     User,
     /// The model, earlier in the conversation.
     Assistant,
@@ -112,7 +112,7 @@ pub enum Speaker {
     },
 }
 
-/// A call of a function.
+/// A function call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
     /// `call_…`.
@@ -123,7 +123,7 @@ pub struct Call {
     pub arguments: String,
 }
 
-/// What a reply has to be.
+/// The format that a reply must have.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ReplyFormat {
     /// Any text.
@@ -134,28 +134,28 @@ pub enum ReplyFormat {
     Tools {
         /// The functions.
         tools: Vec<Tool>,
-        /// Which of them.
+        /// Whether the model must call one.
         choice: Choice,
-        /// Whether there may be more than one call.
+        /// Whether one reply may have several calls.
         parallel: bool,
-        /// What the reply has to be when it is no call; none for any text.
+        /// Format of a reply without calls; none for any text.
         format: Option<JsonFormat>,
     },
 }
 
-/// What JSON is wanted.
+/// The JSON that a reply must be.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JsonFormat {
-    /// What it has to be an instance of; none for any object.
+    /// JSON Schema of the reply; none for any object.
     pub schema: Option<serde_json::Value>,
-    /// A reply that is none, even when asked again, is passed on as it is, and marked.
+    /// Whether a reply that is invalid also on the retry is returned all the same, with `schema_error`.
     pub lenient: bool,
-    /// Where the request says so, for an error about the schema.
+    /// JSON path of the schema in the request, for errors.
     pub param: &'static str,
 }
 
 impl ReplyFormat {
-    /// What a reply that is no call has to be; none for any text.
+    /// Format of a reply without calls; none for any text.
     #[must_use]
     pub fn format(&self) -> Option<&JsonFormat> {
         match self {
@@ -171,38 +171,38 @@ impl ReplyFormat {
 pub struct Tool {
     /// Its name.
     pub name: String,
-    /// What it does.
+    /// A description for the model.
     pub description: Option<String>,
     /// The JSON Schema of its arguments; none for no arguments.
     pub parameters: Option<serde_json::Value>,
-    /// Where the request says so, for an error about the schema.
+    /// JSON path of the schema in the request, for errors.
     pub param: String,
 }
 
-/// Whether functions are called.
+/// Which functions the model must call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
     /// The model decides.
     Auto,
     /// At least one of them.
     Required,
-    /// This one.
+    /// The one with this name.
     Named(String),
 }
 
-/// What comes of an [`ChatRequest`], piece by piece. After `Done` nothing follows.
+/// An event of an answer in progress. `Done` is the last one.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AnswerEvent {
-    /// A piece of the text, in order; only if the ask is streamed.
+    /// The next piece of the text; only if the request is streamed.
     Text(String),
-    /// The end: all of it. The text is exactly the concatenation of the pieces, if there were any; calls come here only.
+    /// The complete answer. Its text is the concatenation of the pieces, if there were any. Calls are never streamed.
     Done(Answer),
 }
 
-/// A reply that is what was wanted.
+/// A valid reply.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
-    /// The whole text; empty when there are only calls.
+    /// The complete text; empty if there are only calls.
     pub text: String,
     /// Calls of functions, in order.
     pub calls: Vec<Call>,
@@ -212,7 +212,7 @@ pub struct Answer {
     pub usage: Usage,
     /// The model that the CLI named, for example `claude-haiku-5-5`.
     pub model: Option<String>,
-    /// What is wrong with the text, when it was wanted as JSON, is none, and is passed on all the same.
+    /// Why the text does not match the requested JSON, if it is returned all the same.
     pub schema_error: Option<String>,
 }
 

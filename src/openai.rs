@@ -1,7 +1,7 @@
 //! The shapes of OpenAI's API that this server reads and writes.
 //!
-//! Only shapes: nothing here knows what a prompt or a turn is. What a request may say and this server has no use for is
-//! kept by its name, so that the client can be told; fields that clients rely on are written even when they are null.
+//! Only shapes: nothing here knows of prompts or turns. Parameters that this server does not use are kept by name, so that
+//! the client can be told; fields that clients rely on are written even when they are null.
 
 use serde::Serialize;
 
@@ -14,18 +14,18 @@ pub mod responses;
 pub struct ModelList {
     /// `list`.
     pub object: &'static str,
-    /// All of them.
+    /// Every model.
     pub data: Vec<Model>,
 }
 
 /// One model, and the body of `GET /v1/models/{id}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Model {
-    /// What a request's `model` may be.
+    /// A name that is valid as a request's `model`.
     pub id: String,
     /// `model`.
     pub object: &'static str,
-    /// When the server was started, in unix seconds: the CLI tells no date.
+    /// Start of the server, in unix seconds: the CLI reports no date.
     pub created: u64,
     /// `anthropic`, or `alias` for a name that stands for another model.
     pub owned_by: &'static str,
@@ -38,16 +38,16 @@ pub struct ErrorBody {
     pub error: ErrorObject,
 }
 
-/// What is wrong.
+/// The error of an [`ErrorBody`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ErrorObject {
-    /// In words that tell the next step.
+    /// The problem and the next step, for people.
     pub message: String,
     /// The class of error.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// The part of the request that is wrong, for example `messages[0].content`.
     pub param: Option<String>,
-    /// What programs can match on.
+    /// Stable code for programs.
     pub code: Option<&'static str>,
 }

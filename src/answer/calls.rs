@@ -12,32 +12,32 @@ use serde_json::value::RawValue;
 
 use crate::openai::reading::syntax_message;
 
-/// What of calls is in a reply.
+/// Function calls found in a reply.
 #[derive(Debug, PartialEq)]
 pub(super) enum Found<'a> {
-    /// Nothing.
+    /// No calls.
     None,
-    /// These, by name and arguments, after these words.
+    /// Calls, and the text before them.
     Calls { words: &'a str, calls: Vec<Called> },
-    /// Something that was meant to be calls; why it is none.
+    /// Malformed calls; the reason.
     Broken(String),
 }
 
-/// A call as the reply has it.
+/// A call as the model wrote it.
 #[derive(Debug, PartialEq)]
 pub(super) struct Called {
     pub(super) name: String,
     pub(super) arguments: Value,
-    /// The arguments in the model's own digits.
+    /// The arguments as text, with numbers as the model wrote them.
     pub(super) text: String,
 }
 
-/// The beginnings of calls, without white space. Only the first of them is certain to be meant as such.
+/// How calls begin, without white space. Only the first one can't be other JSON.
 const HEADS: [&str; 3] = [r#"{"tool_calls":"#, r#"{"name":"#, r#"[{"name":"#];
 
-/// Looks for calls of functions whose names are known.
+/// Finds calls of known functions.
 pub(super) fn find_calls(reply: &str, is_known: impl Fn(&str) -> bool) -> Found<'_> {
-    // A reply that is JSON as a whole is calls as a whole, or none: what stands within it is its own matter.
+    // If the whole reply is JSON, do not search inside it: a string in a valid object may look like a call.
     if let Ok(json) = serde_json::from_str(strip_fence(reply.trim()).trim_end_matches('`').trim_end()) {
         return match read_calls(json, &is_known) {
             Some(Ok(calls)) => Found::Calls { words: "", calls },
@@ -63,7 +63,7 @@ pub(super) fn find_calls(reply: &str, is_known: impl Fn(&str) -> bool) -> Found<
     broken.map_or(Found::None, Found::Broken)
 }
 
-/// The first place from `from` on where calls begin, or may begin once more of the text is there.
+/// First byte offset, from `from` on, at which calls begin or may begin once more text has arrived.
 pub(super) fn next_start(text: &str, from: usize) -> Option<usize> {
     let candidates = text.get(from..)?.match_indices(['{', '[', '`']);
     candidates.map(|(at, _)| from + at).find(|at| may_begin(&text[*at..]))
@@ -79,7 +79,7 @@ fn is_meant(json: &str) -> bool {
     json.chars().filter(|c| !c.is_whitespace()).zip(HEADS[0].chars()).filter(|(a, b)| a == b).count() == HEADS[0].len()
 }
 
-/// Without the Markdown fence that it begins with, as far as that is there.
+/// Removes a Markdown fence, or the part of one that has arrived, from the beginning.
 fn strip_fence(text: &str) -> &str {
     if !text.starts_with('`') {
         return text;
@@ -90,7 +90,7 @@ fn strip_fence(text: &str) -> &str {
     }
 }
 
-/// The calls that JSON means; none where it is some other JSON.
+/// Reads JSON as calls; none if it is other JSON.
 fn read_calls(json: &RawValue, is_known: impl Fn(&str) -> bool) -> Option<Result<Vec<Called>, String>> {
     let is_call = |json: &RawValue| {
         object_fields(json)
@@ -113,7 +113,7 @@ fn read_calls(json: &RawValue, is_known: impl Fn(&str) -> bool) -> Option<Result
     Some(list.into_iter().map(read_call).collect())
 }
 
-/// The fields of an object, by their names.
+/// Fields of an object by name.
 type Fields<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
 fn object_fields(json: &RawValue) -> Option<Fields<'_>> {
@@ -132,7 +132,7 @@ fn read_call(call: &RawValue) -> Result<Called, String> {
     let call = object_fields(call).ok_or("a call is not an object")?;
     let name = call_name(&call).ok_or("a call has no `name`")?;
     let arguments = call.get("arguments").map_or("{}", |arguments| arguments.get());
-    // As a string is how OpenAI's own API writes them.
+    // Models also write arguments as a string, because OpenAI's API does.
     let (kind, text) = match serde_json::from_str::<String>(arguments) {
         Ok(text) => ("are a string that is not JSON", Cow::Owned(text)),
         Err(_) => ("can't be read", Cow::Borrowed(arguments)),

@@ -1,5 +1,5 @@
-//! From an [`ChatRequest`] to its [`Answer`]: what each turn is asked, what of its reply is passed on, and whether it is asked
-//! for again. Pure: whoever runs the turns tells it what they bring.
+//! From a [`ChatRequest`] to its [`Answer`]: the prompt of each turn, the text that may be streamed, and the retry. Pure: the
+//! caller runs the turns and feeds their events in.
 
 use super::prompt::{self, Rejected};
 use super::stream_filter::StreamFilter;
@@ -7,12 +7,12 @@ use super::validator::{Checked, ReplyValidator};
 use super::{Answer, Call, ChatRequest, Choice, Finish, Invalid, ReplyFormat};
 use crate::turn::{Completion, Prompt, Usage};
 
-/// One request on its way to its answer.
+/// The state of one request between its turns.
 #[derive(Debug)]
 pub struct Exchange {
     request: ChatRequest,
     validator: ReplyValidator,
-    /// Names the calls of this request.
+    /// Request id; part of the ids of its calls.
     id: String,
     /// The model, as the CLI knows it.
     model: Option<String>,
@@ -21,14 +21,14 @@ pub struct Exchange {
     usage: Usage,
 }
 
-/// What follows the end of a turn.
+/// The step after a turn has ended.
 #[derive(Debug)]
 pub enum NextStep {
-    /// The end: what of the text was not passed on yet, and the whole.
+    /// The answer, and the end of its text that was not streamed yet.
     Done(String, Answer),
-    /// Another turn, with this prompt.
+    /// Run another turn with this prompt.
     Retry(Prompt),
-    /// The reply was not what was wanted, twice; what was wrong with the last one.
+    /// The reply was invalid, also on the retry; the last validation errors.
     Failed(String),
 }
 
@@ -41,10 +41,10 @@ impl Exchange {
         Ok(Self { request, validator, id, model, stream_filter, rejected: None, usage: Usage::default() })
     }
 
-    /// What the next turn is asked.
+    /// The prompt of the next turn.
     #[must_use]
     pub fn next_prompt(&self) -> Prompt {
-        // Calls are held back by `StreamFilter`; any other reply that has to be checked is passed on at its end.
+        // `StreamFilter` withholds calls only. Any other reply that has to be validated is sent when it is complete.
         let checked_first = match &self.request.reply_format {
             ReplyFormat::Text | ReplyFormat::Tools { choice: Choice::Auto, format: None, .. } => {
                 self.rejected.is_some()
@@ -58,12 +58,12 @@ impl Exchange {
         }
     }
 
-    /// A piece of a streamed turn's text; gives what may be passed on.
+    /// Takes a piece of a streamed turn's text, and returns the text that may be sent now.
     pub fn filter_text(&mut self, text: &str) -> String {
         self.stream_filter.push(text)
     }
 
-    /// A turn has ended well.
+    /// Handles the end of a successful turn.
     pub fn turn_done(&mut self, completion: Completion) -> NextStep {
         self.usage = self.usage.plus(completion.usage);
         let cut_short = finish_of(completion.stop_reason.as_deref());
@@ -73,7 +73,7 @@ impl Exchange {
         };
         let (finding, text) = (self.validator.check_reply(text), text.to_owned());
         let whole = completion.text.len();
-        // A reply that ended at a stop sequence ended as it should, whatever the model went on to say.
+        // A reply that was cut at a stop sequence is complete, even if a token limit ended it later.
         let finish = |text: &str| cut_short.filter(|_| text.len() == whole).unwrap_or(Finish::Stop);
         match finding {
             Checked::Text(words) if matches!(self.request.reply_format, ReplyFormat::Tools { format: None, .. }) => {
@@ -87,7 +87,7 @@ impl Exchange {
                 let calls = calls.into_iter().enumerate().map(call).collect();
                 self.finish(words, calls, Finish::Calls, completion.model, None)
             }
-            // Cut by a limit, or refused: the finish says so, and asking again would bring the same.
+            // A token limit or a refusal would end the retry in the same way, and `finish` tells the client.
             Checked::Mismatch(_) | Checked::InvalidCalls(_) if cut_short.is_some() => {
                 let finish = finish(&text);
                 self.finish(text, Vec::new(), finish, completion.model, None)
@@ -114,7 +114,7 @@ impl Exchange {
         let passed = self.stream_filter.passed_text();
         let (tail, text) = match text.strip_prefix(passed) {
             Some(tail) => (tail.to_owned(), text),
-            // Words of the first turn are out already: those of the second one follow them.
+            // Text of the first turn was streamed already and can't be taken back: the retry's text follows it.
             None if calls.is_empty() => (format!("\n\n{text}"), format!("{passed}\n\n{text}")),
             None => (String::new(), passed.to_owned()),
         };
@@ -122,7 +122,7 @@ impl Exchange {
     }
 }
 
-/// Why a reply ended before the model had said everything; none where it had.
+/// Why a reply ended early; none for a complete reply.
 fn finish_of(stop_reason: Option<&str>) -> Option<Finish> {
     match stop_reason {
         Some("max_tokens" | "model_context_window_exceeded") => Some(Finish::Length),

@@ -9,21 +9,21 @@ use serde_json::Value;
 
 use crate::text::ellipsize;
 
-/// How many of the validator's words are told.
-const ERRORS_TOLD: usize = 8;
-/// How long each may be, in characters: they can quote the reply.
-const ERROR_LENGTH: usize = 400;
+/// How many validation errors are reported.
+const MAX_ERRORS: usize = 8;
+/// Longest validation error, in characters: it can quote the reply.
+const MAX_ERROR_CHARS: usize = 400;
 
-/// A larger reply is told its first error alone: all of them could be as many as its bytes.
-const LARGE: usize = 64 * 1024;
+/// For a larger reply, in bytes, only the first error is computed: there could be one for each of its bytes.
+const MAX_FULL_REPORT_BYTES: usize = 64 * 1024;
 /// The most parts a schema may have, each counted as often as `$ref`s lead to it: a few nested `allOf`s of two `$ref`s each
 /// would otherwise keep a thread busy for years.
-const PARTS: u64 = 100_000;
-/// How many patterns a schema may have, and how large each may become when it is compiled, in bytes.
-const PATTERNS: usize = 200;
-const PATTERN_SIZE: usize = 256 * 1024;
+const MAX_PARTS: u64 = 100_000;
+/// How many patterns a schema may have, and how large each may become when compiled, in bytes.
+const MAX_PATTERNS: usize = 200;
+const MAX_PATTERN_BYTES: usize = 256 * 1024;
 
-/// A schema that can be held against a reply; the error says what is wrong with the schema.
+/// Compiles a schema; the error explains why it is not supported.
 ///
 /// Nothing is fetched for a `$ref` to another document: such a schema is refused. So is one that would cost more memory
 /// or time than a schema has any use for. Patterns are those that can be matched in linear time: without looking ahead or
@@ -33,18 +33,18 @@ pub(super) fn build_validator(schema: &Value) -> Result<Validator, String> {
         return Err("a JSON Schema must be an object".to_owned());
     }
     let mut parts = Parts { root: schema, patterns: 0, seen: HashMap::new() };
-    if parts.count(schema) > PARTS {
-        return Err(format!("it has more than {PARTS} parts, with each `$ref` counted in full"));
+    if parts.count(schema) > MAX_PARTS {
+        return Err(format!("it has more than {MAX_PARTS} parts, with each `$ref` counted in full"));
     }
-    if parts.patterns > PATTERNS {
-        return Err(format!("it has more than {PATTERNS} patterns"));
+    if parts.patterns > MAX_PATTERNS {
+        return Err(format!("it has more than {MAX_PATTERNS} patterns"));
     }
-    let patterns = PatternOptions::regex().size_limit(PATTERN_SIZE).dfa_size_limit(PATTERN_SIZE);
+    let patterns = PatternOptions::regex().size_limit(MAX_PATTERN_BYTES).dfa_size_limit(MAX_PATTERN_BYTES);
     let built = jsonschema::options().with_retriever(Offline).with_pattern_options(patterns).build(schema);
     built.map_err(|error| shorten_message(&schema_error(&error)))
 }
 
-/// Fetches nothing, whatever features another crate turns on.
+/// Fetches nothing, even if another crate turns on `jsonschema`'s resolvers through feature unification.
 struct Offline;
 
 impl Retrieve for Offline {
@@ -53,7 +53,7 @@ impl Retrieve for Offline {
     }
 }
 
-/// What is wrong with a schema, in words of the one who wrote it.
+/// Explains an unsupported schema to its author.
 fn schema_error(error: &ValidationError<'_>) -> String {
     use ValidationErrorKind::{Format, Pattern, Referencing};
     use jsonschema::ReferencingError::{
@@ -94,7 +94,7 @@ fn schema_error(error: &ValidationError<'_>) -> String {
     }
 }
 
-/// Counts what validating against a schema has to look at.
+/// Counts the parts of a schema that validation may visit.
 struct Parts<'a> {
     root: &'a Value,
     patterns: usize,
@@ -135,7 +135,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// What is wrong with an instance, which is `size` bytes of JSON, a line each; none when it fits.
+/// Validation errors of an instance of `size` bytes, one per line; none if it is valid.
 pub(super) fn violations(validator: &Validator, instance: &Value, size: usize) -> Option<String> {
     let words = |error: &ValidationError<'_>| {
         let path = error.instance_path().to_string();
@@ -145,17 +145,17 @@ pub(super) fn violations(validator: &Validator, instance: &Value, size: usize) -
             _ => shorten_message(&format!("- {place}: {error}")),
         }
     };
-    if size > LARGE {
+    if size > MAX_FULL_REPORT_BYTES {
         return validator.validate(instance).err().map(|error| words(&error));
     }
     let mut errors = validator.iter_errors(instance).map(|error| words(&error));
-    let told: Vec<String> = errors.by_ref().take(ERRORS_TOLD).collect();
+    let told: Vec<String> = errors.by_ref().take(MAX_ERRORS).collect();
     let more = errors.next().map(|_| "- and more".to_owned());
     (!told.is_empty()).then(|| told.into_iter().chain(more).collect::<Vec<_>>().join("\n"))
 }
 
 fn shorten_message(message: &str) -> String {
-    ellipsize(message, ERROR_LENGTH).into_owned()
+    ellipsize(message, MAX_ERROR_CHARS).into_owned()
 }
 
 /// The JSON in a reply, as text and as a value: all of it, or what stands in its Markdown fence, or what stands between
@@ -177,11 +177,11 @@ fn parse_json(text: &str) -> Result<(&str, Value), serde_json::Error> {
     serde_json::from_str(text).map(|value| (text, value))
 }
 
-/// The inside of the first Markdown fence; an unclosed one goes to the end.
+/// The inside of the first Markdown fence; an unclosed one extends to the end.
 fn inside_fence(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once("```")?;
     let (_, inside) = rest.split_once('\n')?;
-    // The last fence, because a string in the JSON can hold one.
+    // Up to the last fence, because a string in the JSON can contain one.
     Some(inside.rsplit_once("```").map_or(inside, |(inside, _)| inside).trim())
 }
 
@@ -242,8 +242,8 @@ mod tests {
         let words = violations(&validator, &json!({"list": [1, "x".repeat(10_000)]}), 10_000).unwrap();
         assert!(words.starts_with("- `/list/1`: ") && words.len() < 2000, "{words}");
         let many = violations(&validator, &json!({"list": vec!["x"; 100]}), 100).unwrap();
-        assert_eq!(many.lines().count(), ERRORS_TOLD + 1);
-        let large = violations(&validator, &json!({"list": vec!["x"; 100]}), LARGE + 1).unwrap();
+        assert_eq!(many.lines().count(), MAX_ERRORS + 1);
+        let large = violations(&validator, &json!({"list": vec!["x"; 100]}), MAX_FULL_REPORT_BYTES + 1).unwrap();
         assert_eq!(large.lines().count(), 1);
     }
 

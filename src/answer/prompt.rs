@@ -1,4 +1,4 @@
-//! The text of a turn: an [`ChatRequest`] in words.
+//! Writes a [`ChatRequest`] as the text of a turn.
 //!
 //! A lone user message is passed on as it is. Everything else becomes sections in order, each in tags of its own:
 //!
@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Where a message holds one of these tags itself, all of the turn's tags get a number that no message has, such as
-//! `<user-2>`: no message can pass for another section. The number depends on the messages alone, so that the same
+//! `<user-2>`: no message can imitate another section. The number depends on the messages alone, so that the same
 //! conversation is the same text, which the API's prompt cache wants.
 //!
 //! A schema is written as a document of its own, never inside another object: its `$ref`s point from its own root.
@@ -21,12 +21,12 @@ use serde_json::{Value, json};
 
 use super::{Call, ChatRequest, Choice, Entry, ReplyFormat, Speaker, Tool};
 
-/// A reply that was not accepted, and why.
+/// An invalid reply, for the prompt of the retry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rejected {
     /// The reply.
     pub(super) reply: String,
-    /// What is wrong with it, a line each.
+    /// Its validation errors, one per line.
     pub(super) words: String,
 }
 
@@ -44,7 +44,7 @@ const TAGS: [&str; 11] = [
     "correction",
 ];
 
-/// The text of the turn; after a rejected reply, of the one that asks again.
+/// The text of a turn, or of the retry after a rejected reply.
 pub(super) fn compose_prompt(request: &ChatRequest, rejected: Option<&Rejected>) -> String {
     if let ([only], ReplyFormat::Text, None) = (request.conversation.as_slice(), &request.reply_format, rejected)
         && let Entry { speaker: Speaker::User, name: None, text, .. } = only
@@ -59,7 +59,7 @@ pub(super) fn compose_prompt(request: &ChatRequest, rejected: Option<&Rejected>)
     if let ReplyFormat::Tools { tools, choice, parallel, .. } = &request.reply_format {
         page.write_tools(tools, choice, *parallel);
     }
-    // A reply that has to be a call is no place for it.
+    // A reply that must be a call has no text to format.
     if let Some(format) = request.reply_format.format()
         && matches!(request.reply_format, ReplyFormat::Json(_) | ReplyFormat::Tools { choice: Choice::Auto, .. })
     {
@@ -80,7 +80,7 @@ fn is_command(text: &str) -> bool {
     text.trim_start().starts_with('/')
 }
 
-/// The number that sets this turn's tags apart from those in its texts; 1 is not written.
+/// A number for this turn's tags that no tag in its texts has; 1 is not written.
 fn tag_number(request: &ChatRequest, rejected: Option<&Rejected>) -> usize {
     let entries = request.conversation.iter().flat_map(|entry| {
         let calls = entry.calls.iter().flat_map(|call| [call.name.as_str(), call.arguments.as_str()]);
@@ -98,7 +98,7 @@ fn tag_number(request: &ChatRequest, rejected: Option<&Rejected>) -> usize {
     (1..=used.len()).find(|number| !used.contains(number)).unwrap_or(used.len() + 1)
 }
 
-/// The numbers of the tags in a text; a tag without one has the number 1.
+/// Numbers of the tags in a text; a tag without one counts as 1.
 fn tag_numbers(text: &str) -> impl Iterator<Item = usize> {
     text.match_indices('<').flat_map(|(at, _)| {
         let rest = text[at + 1..].trim_start_matches(['/', ' ', '\t', '\n', '\r']);

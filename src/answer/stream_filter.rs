@@ -1,20 +1,19 @@
-//! What of a running reply may be passed on already: nothing that a stop sequence cuts off, and nothing that turns out to
-//! be a call.
+//! Withholds streamed text that may still turn out to be a stop sequence or a function call.
 
 use super::calls;
 
-/// Follows a reply as it comes.
+/// The text of a reply so far, and how much of it was released.
 #[derive(Debug)]
 pub(super) struct StreamFilter {
     stops: Vec<String>,
-    /// Calls can come.
+    /// Whether the reply can contain function calls.
     holds_calls: bool,
     text: String,
-    /// How much of the text was looked at for calls.
+    /// Bytes of `text` that were searched for calls.
     looked: usize,
-    /// Where the first stop sequence stands.
+    /// Byte offset of the first stop sequence.
     stopped: Option<usize>,
-    /// How much of the text was passed on.
+    /// Bytes of `text` that were released.
     passed: usize,
 }
 
@@ -24,12 +23,12 @@ impl StreamFilter {
         Self { stops, holds_calls, text: String::new(), looked: 0, stopped: None, passed: 0 }
     }
 
-    /// The next piece of the reply; gives what may be passed on now.
+    /// Adds the next piece of the reply, and returns the text that may be released now.
     pub(super) fn push(&mut self, piece: &str) -> String {
         let came = self.text.len();
         self.text.push_str(piece);
         if self.stopped.is_none() {
-            // A sequence can begin in what was there before.
+            // A stop sequence can begin in an earlier piece.
             let longest = self.stops.iter().map(String::len).max().unwrap_or(0);
             let from = self.text.floor_char_boundary(came.saturating_sub(longest));
             self.stopped = self.first_stop(&self.text, from);
@@ -38,7 +37,7 @@ impl StreamFilter {
         if self.holds_calls {
             let start = calls::next_start(&self.text, self.looked);
             self.looked = start.unwrap_or(self.text.len());
-            // White space before calls is not part of the words.
+            // The final text is trimmed before calls, and streamed text must be a prefix of it.
             end = self.text[..end.min(self.looked)].trim_end().len();
         }
         let end = end.max(self.passed);
@@ -47,24 +46,24 @@ impl StreamFilter {
         now
     }
 
-    /// The reply as it ends: cut at the first stop sequence, unless that stands in a call.
+    /// Cuts a complete reply at the first stop sequence, unless that is inside a call.
     pub(super) fn cut_at_stop<'a>(&self, text: &'a str) -> &'a str {
         let stands_in_call =
             |at: &usize| self.holds_calls && calls::next_start(text, 0).is_some_and(|start| start < *at);
         self.first_stop(text, 0).filter(|at| !stands_in_call(at)).map_or(text, |at| &text[..at])
     }
 
-    /// A reply that turned out to have no call.
+    /// Cuts a reply without calls at the first stop sequence.
     pub(super) fn cut_words<'a>(&self, text: &'a str) -> &'a str {
         self.first_stop(text, 0).map_or(text, |at| &text[..at])
     }
 
-    /// What was passed on.
+    /// The text that was released.
     pub(super) fn passed_text(&self) -> &str {
         &self.text[..self.passed]
     }
 
-    /// Where the sequence stands that is complete first: there the model would have stopped.
+    /// Byte offset of the stop sequence that is completed first: there the model would have stopped.
     fn first_stop(&self, text: &str, from: usize) -> Option<usize> {
         let found = self.stops.iter().filter_map(|stop| {
             let at = from + text[from..].find(stop.as_str())?;
@@ -73,7 +72,7 @@ impl StreamFilter {
         found.min().map(|(_, at)| at)
     }
 
-    /// The text's length without an end that may be the beginning of a stop sequence.
+    /// Length of the text without a suffix that may be the beginning of a stop sequence.
     fn before_stop(&self) -> usize {
         let begins = |at: &usize| self.stops.iter().any(|stop| stop.starts_with(&self.text[*at..]));
         let longest = self.stops.iter().map(String::len).max().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! What a reply has to be, and whether it is.
+//! Validates replies against the requested format.
 
 use jsonschema::Validator;
 use serde_json::Value;
@@ -7,14 +7,14 @@ use super::calls::{self, Called, Found};
 use super::{ChatRequest, Choice, Invalid, JsonFormat, ReplyFormat, json};
 use crate::openai::reading::syntax_message;
 
-/// What a reply has to be, ready to be held against one.
+/// The requested format with its schemas compiled.
 #[derive(Debug)]
 pub(super) struct ReplyValidator {
-    /// The functions that can be called.
+    /// Functions that the model may call.
     functions: Vec<Function>,
-    /// None where none can be called.
+    /// None if the request has no functions.
     calls: Option<Calls>,
-    /// What a reply that is no call has to be; none for any text.
+    /// Format of a reply without calls; none for any text.
     json: Option<Json>,
 }
 
@@ -24,11 +24,11 @@ struct Calls {
     parallel: bool,
 }
 
-/// A function that can be called.
+/// A function that the model may call.
 #[derive(Debug)]
 struct Function {
     name: String,
-    /// None where it says nothing of its arguments.
+    /// None if the request has no schema for them.
     arguments: Option<Box<Validator>>,
 }
 
@@ -38,21 +38,21 @@ struct Json {
     schema: Option<Box<Validator>>,
 }
 
-/// What a reply is.
+/// The result of validating a reply.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Checked {
-    /// What was wanted: this text.
+    /// Valid text.
     Text(String),
-    /// What was wanted: these calls, by name and arguments, and the words before them.
+    /// Valid calls, by name and arguments, and the text before them.
     Calls { words: String, calls: Vec<(String, String)> },
-    /// Something else; why, a line each.
+    /// Invalid text; the errors, one per line.
     Mismatch(String),
-    /// Calls that are none, or none where there must be some; why, a line each.
+    /// Invalid or missing calls; the errors, one per line.
     InvalidCalls(String),
 }
 
 impl ReplyValidator {
-    /// The error names the schema that is none.
+    /// Compiles the schemas; the error names the one that is invalid.
     pub(super) fn new(request: &ChatRequest) -> Result<Self, Invalid> {
         let json = request.reply_format.format().map(|JsonFormat { schema, param, .. }| {
             Ok::<_, Invalid>(Json { schema: schema.as_ref().map(|schema| compile_schema(schema, param)).transpose()? })
@@ -69,7 +69,7 @@ impl ReplyValidator {
         Ok(Self { functions, calls, json: json.transpose()? })
     }
 
-    /// Holds a whole reply against what was wanted.
+    /// Validates a complete reply.
     pub(super) fn check_reply(&self, reply: &str) -> Checked {
         if let Some(calls) = &self.calls {
             match calls::find_calls(reply, |name| self.find_function(name).is_some()) {

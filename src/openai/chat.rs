@@ -10,41 +10,41 @@ use serde_json::{Map, Value};
 /// The body of the request.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct ChatCompletionRequest {
-    /// The model that shall answer; none for the server's own.
+    /// The requested model; none for the server's default.
     #[serde(default)]
     pub model: Option<String>,
     /// The conversation, oldest message first.
     pub messages: Vec<Message>,
-    /// How many replies are wanted.
+    /// Number of replies.
     #[serde(default)]
     pub n: Option<u64>,
-    /// Whether the reply comes in pieces.
+    /// Whether to stream the reply.
     #[serde(default)]
     pub stream: Option<bool>,
-    /// How the pieces come.
+    /// Options of the stream.
     #[serde(default)]
     pub stream_options: Option<StreamOptions>,
-    /// Where the reply ends: a string, or up to four.
+    /// Stop sequences: a string, or an array of up to four.
     #[serde(default)]
     pub stop: Option<Value>,
-    /// What the reply has to be.
+    /// The requested format of the reply.
     #[serde(default)]
     pub response_format: Option<ResponseFormat>,
     /// Functions that the model may call.
     #[serde(default)]
     pub tools: Option<Vec<ToolDefinition>>,
-    /// Whether it calls them: a word, or an object that names one.
+    /// Whether to call them: a mode, or an object that names a function.
     #[serde(default)]
     pub tool_choice: Option<Value>,
-    /// Whether it may call several at once.
+    /// Whether one reply may have several calls.
     #[serde(default)]
     pub parallel_tool_calls: Option<bool>,
-    /// Everything else, by its name.
+    /// All other parameters, by name.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
 
-/// What `response_format` says.
+/// The value of `response_format`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct ResponseFormat {
     /// `text`, `json_object` or `json_schema`.
@@ -58,16 +58,16 @@ pub struct ResponseFormat {
 /// The schema of a [`ResponseFormat`].
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct JsonSchema {
-    /// What it is called.
+    /// The schema's name.
     #[serde(default)]
     pub name: Option<String>,
-    /// What it is for.
+    /// A description for the model.
     #[serde(default)]
     pub description: Option<String>,
     /// The JSON Schema.
     #[serde(default)]
     pub schema: Option<Value>,
-    /// False: a reply that does not fit is passed on as it is.
+    /// If false, a reply that does not match is returned as it is, with `schema_error`.
     #[serde(default)]
     pub strict: Option<bool>,
 }
@@ -88,7 +88,7 @@ pub struct ToolDefinition {
 pub struct FunctionDefinition {
     /// Its name.
     pub name: String,
-    /// What it does.
+    /// A description for the model.
     #[serde(default)]
     pub description: Option<String>,
     /// The JSON Schema of its arguments; none for no arguments.
@@ -96,7 +96,7 @@ pub struct FunctionDefinition {
     pub parameters: Option<Value>,
 }
 
-/// What `stream_options` may say.
+/// The value of `stream_options`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub struct StreamOptions {
     /// Whether a chunk with the token counts comes before the end.
@@ -107,33 +107,33 @@ pub struct StreamOptions {
 /// One message of the conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Message {
-    /// Who says it.
+    /// The author.
     pub role: Role,
-    /// Who it is among several of the same role.
+    /// The author's name among several of the same role.
     #[serde(default)]
     pub name: Option<String>,
-    /// What is said; an assistant that only calls functions says nothing.
+    /// The content; absent for an assistant message that only has calls.
     #[serde(default)]
     pub content: Option<Content>,
-    /// What an assistant said instead, when it refused.
+    /// The text of an assistant's refusal, in place of `content`.
     #[serde(default)]
     pub refusal: Option<String>,
     /// The functions that an assistant called.
     #[serde(default)]
     pub tool_calls: Option<Vec<ToolCall>>,
-    /// For a tool's result: the call that it belongs to.
+    /// For a tool message: the id of the call that it answers.
     #[serde(default)]
     pub tool_call_id: Option<String>,
 }
 
-/// Who says a message.
+/// The author of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Instructions.
     System,
-    /// Instructions, under their newer name.
+    /// Instructions, under the role's newer name.
     Developer,
-    /// The one who asks.
+    /// The user.
     User,
     /// The model, earlier in the conversation.
     Assistant,
@@ -141,15 +141,15 @@ pub enum Role {
     Tool,
 }
 
-/// A call of a function: in a request one of an earlier reply, in a reply a new one.
+/// A function call: in a request one of an earlier reply, in a reply a new one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolCall {
-    /// Names the call, so that its result can.
+    /// Id of the call; its result repeats it.
     pub id: String,
     /// `function`.
     #[serde(rename = "type", default)]
     pub kind: String,
-    /// What is called.
+    /// The function and its arguments.
     pub function: FunctionCall,
 }
 
@@ -177,7 +177,7 @@ impl<'de> Deserialize<'de> for Role {
     }
 }
 
-/// What a message says.
+/// The content of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// A plain string.
@@ -189,13 +189,13 @@ pub enum Content {
 /// One part of a message's content.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Part {
-    /// What it is: `text`, `image_url` …
+    /// The type: `text`, `image_url` …
     #[serde(rename = "type")]
     pub kind: String,
     /// Its text, where it has one.
     #[serde(default)]
     pub text: Option<String>,
-    /// The words of a `refusal`.
+    /// The text of a `refusal`.
     #[serde(default)]
     pub refusal: Option<String>,
 }
@@ -236,7 +236,7 @@ pub struct ChatCompletion {
     pub id: String,
     /// `chat.completion`.
     pub object: &'static str,
-    /// When the request was taken, in unix seconds.
+    /// When the request arrived, in unix seconds.
     pub created: u64,
     /// The model that the request named.
     pub model: String,
@@ -246,7 +246,7 @@ pub struct ChatCompletion {
     pub usage: Usage,
     /// The server that answered, by its version.
     pub system_fingerprint: &'static str,
-    /// What is wrong with a reply that is passed on although it does not fit its schema.
+    /// Why a reply does not match its schema, if it is returned all the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema_error: Option<String>,
 }
@@ -256,7 +256,7 @@ pub struct ChatCompletion {
 pub struct Choice {
     /// 0.
     pub index: u32,
-    /// What the model says.
+    /// The reply's message.
     pub message: ReplyMessage,
     /// Always null: the CLI has none.
     pub logprobs: Option<()>,
@@ -264,7 +264,7 @@ pub struct Choice {
     pub finish_reason: FinishReason,
 }
 
-/// What the model says.
+/// The reply's message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ReplyMessage {
     /// `assistant`.
@@ -297,9 +297,9 @@ pub enum FinishReason {
 /// Token counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Usage {
-    /// Everything that the model read, cached or not.
+    /// All input tokens, cached or not.
     pub prompt_tokens: u64,
-    /// Everything that it wrote, thinking included.
+    /// All output tokens, thinking included.
     pub completion_tokens: u64,
     /// Their sum.
     pub total_tokens: u64,
@@ -307,7 +307,7 @@ pub struct Usage {
     pub prompt_tokens_details: PromptTokensDetails,
 }
 
-/// A closer look at [`Usage::prompt_tokens`].
+/// Breakdown of [`Usage::prompt_tokens`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct PromptTokensDetails {
     /// Tokens read from the prompt cache.
@@ -325,14 +325,14 @@ pub struct Chunk<'a> {
     pub created: u64,
     /// The model that the request named.
     pub model: &'a str,
-    /// One, or none in the chunk that carries the usage.
+    /// A single choice; empty in the chunk that carries the usage.
     pub choices: Vec<ChunkChoice<'a>>,
-    /// Token counts, where they were asked for.
+    /// Token counts, if the request asked for them.
     #[serde(skip_serializing_if = "ChunkUsage::is_not_asked_for")]
     pub usage: ChunkUsage,
     /// The server that answered, by its version.
     pub system_fingerprint: &'static str,
-    /// What is wrong with a reply that is passed on although it does not fit its schema; in the closing chunk.
+    /// Why a reply does not match its schema, if it is returned all the same; in the chunk with the finish reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema_error: Option<String>,
 }
@@ -342,7 +342,7 @@ pub struct Chunk<'a> {
 pub struct ChunkChoice<'a> {
     /// 0.
     pub index: u32,
-    /// What is new.
+    /// The new part of the message.
     pub delta: Delta<'a>,
     /// Always null: the CLI has none.
     pub logprobs: Option<()>,
@@ -350,7 +350,7 @@ pub struct ChunkChoice<'a> {
     pub finish_reason: Option<FinishReason>,
 }
 
-/// What is new in a [`Chunk`].
+/// The new part of the message in a [`Chunk`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Delta<'a> {
     /// `assistant` in the first chunk.
@@ -364,18 +364,18 @@ pub struct Delta<'a> {
     pub tool_calls: Vec<ToolCallDelta<'a>>,
 }
 
-/// A call of a function in a [`Delta`]: first who is called, then with what.
+/// A function call in a [`Delta`]: first the name, then the arguments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ToolCallDelta<'a> {
-    /// The call's place among the calls of the reply.
+    /// Index of the call among the calls of the reply.
     pub index: usize,
-    /// Names the call; in its first delta.
+    /// Id of the call; in its first delta.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<&'a str>,
     /// `function`; in its first delta.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<&'static str>,
-    /// What is called.
+    /// The function and its arguments.
     pub function: FunctionDelta<'a>,
 }
 

@@ -1,4 +1,4 @@
-//! Requests read as the shapes of their API, strictly, and in plain words where they are none.
+//! Reads requests strictly as the types of their API, with error messages for people who write JSON, not Rust.
 //!
 //! serde alone takes a list for the fields of a struct in their order, and speaks of structs and sequences. So a body is
 //! first read as JSON, where no name may stand twice in an object, and then, part by part, as a shape: an object where
@@ -14,27 +14,27 @@ mod json_path;
 mod shape;
 mod unique;
 
-/// How a request is wrong.
+/// The kind of error in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flaw {
-    /// It is no JSON, or no object.
+    /// The body is not JSON, or not an object.
     Json,
     /// A part is of the wrong type.
     Type,
     /// A part is missing.
     Missing,
-    /// A part is of the right type, and has a value that can't be taken.
+    /// A part has the right type and an unsupported value.
     Value,
 }
 
-/// A request, or a part of one, that is not of its shape.
+/// Why a request, or a part of one, does not have the expected shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misread {
-    /// How it is wrong.
+    /// The kind of error.
     pub flaw: Flaw,
-    /// Where, for example `messages[0].content`; empty for the whole.
+    /// JSON path, for example `messages[0].content`; empty for the whole body.
     pub param: String,
-    /// What is wrong, and where.
+    /// The problem with its path, for people.
     pub message: String,
 }
 
@@ -44,7 +44,7 @@ impl Misread {
     }
 }
 
-/// A whole body.
+/// Reads a request body.
 pub fn read_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Misread> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         Misread::not_json(format!(
@@ -65,19 +65,19 @@ pub fn read_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Misread> {
     read_part("", value)
 }
 
-/// A part of a request; `path` is where it stands.
+/// Reads a part of a request, whose JSON path is `path`.
 pub fn read_part<T: DeserializeOwned>(path: &str, value: Value) -> Result<T, Misread> {
     let path = JsonPath::Root(path);
     T::deserialize(Part { value, path: &path }).map_err(|wrong| wrong.at(&path).into_misread())
 }
 
-/// What a value is, in words.
+/// Describes a value for a message.
 #[must_use]
 pub fn describe_value(value: &Value) -> String {
     shape::describe_value(value)
 }
 
-/// What the parser found wrong with JSON, and where.
+/// Explains a JSON syntax error, with line and column.
 #[must_use]
 pub fn syntax_message(error: &serde_json::Error) -> String {
     let (line, column) = (error.line(), error.column());
@@ -104,7 +104,7 @@ pub fn syntax_message(error: &serde_json::Error) -> String {
     format!("{words} (line {line}, column {column})")
 }
 
-/// Without the path that the parser puts after them.
+/// The parser's message without the position that it appends.
 fn parser_message(error: &serde_json::Error) -> String {
     let path = format!(" at line {} column {}", error.line(), error.column());
     let words = error.to_string();

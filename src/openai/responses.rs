@@ -10,7 +10,7 @@ use super::chat::Content;
 /// The body of the request.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct ResponsesRequest {
-    /// The model that shall answer; none for the server's own.
+    /// The requested model; none for the server's default.
     #[serde(default)]
     pub model: Option<String>,
     /// The conversation.
@@ -19,85 +19,85 @@ pub struct ResponsesRequest {
     /// A system message that goes before it.
     #[serde(default)]
     pub instructions: Option<String>,
-    /// What the reply's text has to be.
+    /// The requested format of the reply's text.
     #[serde(default)]
     pub text: Option<TextConfig>,
     /// Functions that the model may call.
     #[serde(default)]
     pub tools: Option<Vec<Value>>,
-    /// Whether it calls them: a word, or an object that names some.
+    /// Whether to call them: a mode, or an object that names functions.
     #[serde(default)]
     pub tool_choice: Option<Value>,
-    /// Whether it may call several at once.
+    /// Whether one reply may have several calls.
     #[serde(default)]
     pub parallel_tool_calls: Option<bool>,
-    /// How the model thinks.
+    /// Options of the model's reasoning.
     #[serde(default)]
     pub reasoning: Option<Map<String, Value>>,
-    /// What else the reply shall hold.
+    /// Additional parts to include in the reply.
     #[serde(default)]
     pub include: Option<Vec<String>>,
-    /// Handed back with the reply.
+    /// Labels that the reply repeats.
     #[serde(default)]
     pub metadata: Option<BTreeMap<String, String>>,
-    /// Whether the reply comes in pieces.
+    /// Whether to stream the reply.
     #[serde(default)]
     pub stream: Option<bool>,
-    /// How the pieces come.
+    /// Options of the stream.
     #[serde(default)]
     pub stream_options: Option<StreamOptions>,
-    /// Whether the reply is kept.
+    /// Whether to store the reply; rejected if true.
     #[serde(default)]
     pub store: Option<bool>,
-    /// Whether the reply is made while nobody waits for it.
+    /// Whether to reply in the background; rejected if true.
     #[serde(default)]
     pub background: Option<bool>,
-    /// A kept reply that this one continues.
+    /// A stored reply to continue; rejected.
     #[serde(default)]
     pub previous_response_id: Option<Value>,
-    /// A kept conversation that this reply goes on with.
+    /// A stored conversation to continue; rejected.
     #[serde(default)]
     pub conversation: Option<Value>,
-    /// A kept prompt.
+    /// A stored prompt; rejected.
     #[serde(default)]
     pub prompt: Option<Value>,
-    /// Everything else, by its name.
+    /// All other parameters, by name.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
 
-/// What `text` says; in a reply, what it said.
+/// The value of `text`, in a request and repeated in its reply.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct TextConfig {
-    /// What the text has to be.
+    /// The format of the text.
     #[serde(default)]
     pub format: Option<TextFormat>,
-    /// How much of it there shall be.
+    /// How long the text should be.
     #[serde(default)]
     pub verbosity: Option<String>,
 }
 
-/// What a [`TextConfig`]'s `format` says.
+/// The `format` of a [`TextConfig`].
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct TextFormat {
     /// `text`, `json_object` or `json_schema`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// What the schema is called.
+    /// The schema's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// What it is for.
+    /// A description for the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// The JSON Schema.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<Value>,
-    /// False: a reply that does not fit is passed on as it is.
+    /// If false, a reply that does not match is returned as it is, with `schema_error`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strict: Option<bool>,
 }
 
-/// What `stream_options` may say.
+/// The value of `stream_options`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub struct StreamOptions {
     /// Whether events are padded to hide their lengths.
@@ -105,19 +105,19 @@ pub struct StreamOptions {
     pub include_obfuscation: Option<bool>,
 }
 
-/// An item of the input: something that is said.
+/// An input item: a message.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct MessageItem {
     /// `user`, `assistant`, `system` or `developer`.
     pub role: String,
-    /// What is said.
+    /// The message's content.
     pub content: Content,
 }
 
-/// An item of the input: the model called a function.
+/// An input item: a function call of the model.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct FunctionCallItem {
-    /// Names the call.
+    /// Id of the call; its output repeats it.
     pub call_id: String,
     /// The function.
     pub name: String,
@@ -126,12 +126,12 @@ pub struct FunctionCallItem {
     pub arguments: String,
 }
 
-/// An item of the input: what a function gave back.
+/// An input item: the result of a function.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct FunctionCallOutputItem {
     /// The call that it answers.
     pub call_id: String,
-    /// What it gave back.
+    /// The result.
     pub output: Content,
 }
 
@@ -140,7 +140,7 @@ pub struct FunctionCallOutputItem {
 pub struct FunctionTool {
     /// The function's name.
     pub name: String,
-    /// What it does.
+    /// A description for the model.
     #[serde(default)]
     pub description: Option<String>,
     /// The JSON Schema of its arguments; none for no arguments.
@@ -148,46 +148,46 @@ pub struct FunctionTool {
     pub parameters: Option<Value>,
 }
 
-/// A reply, whole or on its way.
+/// A reply, complete or in progress.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Response<'a> {
     /// `resp_…`.
     pub id: &'a str,
     /// `response`.
     pub object: &'static str,
-    /// When the request was taken, in unix seconds.
+    /// When the request arrived, in unix seconds.
     pub created_at: u64,
-    /// When the reply was there, in unix seconds; null until then, and where it never was.
+    /// When the reply was complete, in unix seconds; null before that, and for a failed reply.
     pub completed_at: Option<u64>,
-    /// How far it is.
+    /// Its state.
     pub status: Status,
-    /// Why there is none.
+    /// Why the reply failed.
     pub error: Option<ResponseError<'a>>,
-    /// Why it is not whole.
+    /// Why the reply is incomplete.
     pub incomplete_details: Option<IncompleteDetails>,
     /// The model that the request named.
     pub model: &'a str,
-    /// What the model says and calls.
+    /// The model's message and function calls.
     pub output: Vec<OutputItem<'a>>,
     /// The CLI's own token counts; null until the end.
     pub usage: Option<Usage>,
-    /// What the request said.
+    /// Settings repeated from the request.
     #[serde(flatten)]
     pub settings: &'a Settings,
-    /// Always false: it is made while the client waits.
+    /// Always false: background replies are not supported.
     pub background: bool,
-    /// Always false: nothing is kept.
+    /// Always false: replies are not stored.
     pub store: bool,
-    /// Always null: nothing is kept that could be continued.
+    /// Always null: replies are not stored.
     pub previous_response_id: Option<()>,
     /// Always `default`: there is only one.
     pub service_tier: &'static str,
-    /// What is wrong with a reply that is passed on although it does not fit its schema.
+    /// Why a reply does not match its schema, if it is returned all the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema_error: Option<&'a str>,
 }
 
-/// What a request says and its reply repeats, with OpenAI's values for what the request leaves out.
+/// Settings that a reply repeats from its request, with OpenAI's defaults for absent ones.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Settings {
     /// As in the request.
@@ -209,7 +209,7 @@ pub struct Settings {
     pub plain: PlainSettings,
 }
 
-/// Those of the [`Settings`] that are plain values.
+/// The [`Settings`] with plain values.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PlainSettings {
@@ -233,17 +233,17 @@ pub struct PlainSettings {
     pub user: Option<String>,
 }
 
-/// How far a [`Response`] or one of its items is.
+/// State of a [`Response`] or of one of its items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// On its way.
+    /// Not complete yet.
     InProgress,
-    /// There, and whole.
+    /// Complete.
     Completed,
-    /// There, and cut short.
+    /// Ended early; see `incomplete_details`.
     Incomplete,
-    /// It will never be there.
+    /// Ended without a result.
     Failed,
 }
 
@@ -252,7 +252,7 @@ pub enum Status {
 pub struct ResponseError<'a> {
     /// One of OpenAI's codes.
     pub code: &'static str,
-    /// In words that tell the next step.
+    /// The problem and the next step, for people.
     pub message: &'a str,
 }
 
@@ -263,28 +263,28 @@ pub struct IncompleteDetails {
     pub reason: &'static str,
 }
 
-/// Something that the model says or calls.
+/// A message or a function call of the model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum OutputItem<'a> {
-    /// Words.
+    /// Text.
     Message {
         /// `msg_…`.
         id: &'a str,
-        /// How far it is.
+        /// Its state.
         status: Status,
         /// `assistant`.
         role: &'static str,
         /// One part, or none before it begins.
         content: Vec<OutputPart<'a>>,
     },
-    /// A call of a function.
+    /// A function call.
     FunctionCall {
         /// `fc_…`.
         id: String,
-        /// How far it is.
+        /// Its state.
         status: Status,
-        /// What its output will name: `call_…`.
+        /// Id that its output has to repeat: `call_…`.
         call_id: &'a str,
         /// The function.
         name: &'a str,
@@ -297,9 +297,9 @@ pub enum OutputItem<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum OutputPart<'a> {
-    /// Words.
+    /// Text.
     OutputText {
-        /// All of them so far.
+        /// The text so far.
         text: &'a str,
         /// Always empty.
         annotations: [(); 0],
@@ -309,7 +309,7 @@ pub enum OutputPart<'a> {
 }
 
 impl<'a> OutputPart<'a> {
-    /// These words.
+    /// A part with `text`.
     #[must_use]
     pub fn text(text: &'a str) -> Self {
         Self::OutputText { text, annotations: [], logprobs: [] }
@@ -319,11 +319,11 @@ impl<'a> OutputPart<'a> {
 /// Token counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Usage {
-    /// Everything that the model read, cached or not.
+    /// All input tokens, cached or not.
     pub input_tokens: u64,
     /// Of `input_tokens`.
     pub input_tokens_details: InputTokensDetails,
-    /// Everything that it wrote, thinking included.
+    /// All output tokens, thinking included.
     pub output_tokens: u64,
     /// Of `output_tokens`.
     pub output_tokens_details: OutputTokensDetails,
@@ -331,7 +331,7 @@ pub struct Usage {
     pub total_tokens: u64,
 }
 
-/// A closer look at [`Usage::input_tokens`].
+/// Breakdown of [`Usage::input_tokens`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct InputTokensDetails {
     /// Tokens read from the prompt cache.
@@ -340,7 +340,7 @@ pub struct InputTokensDetails {
     pub cache_write_tokens: u64,
 }
 
-/// A closer look at [`Usage::output_tokens`].
+/// Breakdown of [`Usage::output_tokens`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct OutputTokensDetails {
     /// Always 0: the CLI does not count thinking apart.
@@ -350,60 +350,60 @@ pub struct OutputTokensDetails {
 /// One event of a streamed reply.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Event<'a> {
-    /// What it is, for example `response.created`.
+    /// Event type, for example `response.created`.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// Its place in the stream, from 0.
+    /// Position in the stream, from 0.
     pub sequence_number: u64,
-    /// What it tells.
+    /// Fields of this event type.
     #[serde(flatten)]
     pub body: EventBody<'a>,
 }
 
-/// What an [`Event`] tells.
+/// Fields of an [`Event`] by its type.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum EventBody<'a> {
-    /// The whole reply, as far as it is.
+    /// The state of the whole reply.
     Response {
-        /// It.
+        /// The reply, item or part as it is now.
         response: Box<Response<'a>>,
     },
-    /// An item begins, or is whole.
+    /// An item begins or is complete.
     Item {
-        /// Its place in the output.
+        /// Position in the output.
         output_index: usize,
-        /// It.
+        /// The reply, item or part as it is now.
         item: OutputItem<'a>,
     },
-    /// Something of a message.
+    /// Progress of a message.
     Message {
         /// The message.
         item_id: &'a str,
-        /// Its place in the output.
+        /// Position in the output.
         output_index: usize,
         /// 0.
         content_index: usize,
-        /// What is new of it.
+        /// The new part.
         #[serde(flatten)]
         news: MessageNews<'a>,
     },
-    /// Something of a call.
+    /// Progress of a function call.
     Call {
         /// The call.
         item_id: String,
-        /// Its place in the output.
+        /// Position in the output.
         output_index: usize,
-        /// What is new of it.
+        /// The new part.
         #[serde(flatten)]
         news: CallNews<'a>,
     },
-    /// The reply fails. It is written in two ways: as OpenAI's reference has it, and below `error`, where OpenAI's
-    /// clients look for it.
+    /// The reply failed. The fields appear twice: as OpenAI's reference documents them, and below `error`, where OpenAI's
+    /// clients look for them.
     Error {
-        /// What programs can match on.
+        /// Stable code for programs.
         code: Option<&'a str>,
-        /// In words that tell the next step.
+        /// The problem and the next step, for people.
         message: &'a str,
         /// The part of the request that is wrong.
         param: Option<&'a str>,
@@ -412,45 +412,45 @@ pub enum EventBody<'a> {
     },
 }
 
-/// What is new of a message.
+/// The new part of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum MessageNews<'a> {
-    /// Its part begins, or is whole.
+    /// The message's part begins or is complete.
     Part {
-        /// It.
+        /// The reply, item or part as it is now.
         part: OutputPart<'a>,
     },
-    /// The next words.
+    /// The next piece of text.
     Delta {
-        /// They.
+        /// The text or arguments.
         delta: &'a str,
         /// Always empty.
         logprobs: [(); 0],
     },
-    /// All words.
+    /// The complete text.
     Text {
-        /// They.
+        /// The text or arguments.
         text: &'a str,
         /// Always empty.
         logprobs: [(); 0],
     },
 }
 
-/// What is new of a call.
+/// The new part of a function call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum CallNews<'a> {
     /// The next piece of its arguments.
     Delta {
-        /// It.
+        /// The reply, item or part as it is now.
         delta: &'a str,
     },
     /// All arguments.
     Arguments {
         /// The function.
         name: &'a str,
-        /// They.
+        /// The text or arguments.
         arguments: &'a str,
     },
 }

@@ -17,10 +17,10 @@ mod results;
 #[cfg(test)]
 mod tests;
 
-/// Names the server in each reply.
+/// Server version in each reply.
 const FINGERPRINT: &str = concat!("ccw-", env!("CARGO_PKG_VERSION"));
 
-/// What a request asks for.
+/// Translates a request.
 pub fn chat_request(request: ChatCompletionRequest) -> Result<ChatRequest, Invalid> {
     if request.n.is_some_and(|n| n != 1) {
         return Err(Invalid::new("n", "only one choice is supported: remove `n`, or set it to 1"));
@@ -142,7 +142,7 @@ fn read_tools(given: Vec<ToolDefinition>) -> Result<Vec<Tool>, Invalid> {
     tools.collect()
 }
 
-/// None if no function may be called.
+/// Reads `tool_choice`; none if no function may be called.
 fn read_choice(given: Option<&Value>) -> Result<Option<answer::Choice>, Invalid> {
     let named = |choice: &Value| choice.pointer("/function/name").and_then(Value::as_str).map(str::to_owned);
     Ok(match given.unwrap_or(&Value::Null) {
@@ -160,12 +160,12 @@ fn no_choice() -> Invalid {
     Invalid::new("tool_choice", words)
 }
 
-/// What all pieces of one reply share.
+/// Fields that all chunks of a reply share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// `chatcmpl-…`.
     pub id: String,
-    /// When the request was taken, in unix seconds.
+    /// When the request arrived, in unix seconds.
     pub created: u64,
     /// The model that the request named.
     pub model: String,
@@ -174,7 +174,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// The whole reply at once.
+    /// The reply as a single object.
     #[must_use]
     pub fn to_completion(self, answer: Answer) -> ChatCompletion {
         let content = (!answer.text.is_empty() || answer.calls.is_empty()).then_some(answer.text);
@@ -206,7 +206,7 @@ impl Reply {
         }
     }
 
-    /// The first chunk: it names the role and has no text.
+    /// The first chunk, with the role and no text.
     #[must_use]
     pub fn first_chunk(&self) -> Chunk<'_> {
         self.new_chunk(Delta { role: Some("assistant"), content: Some(""), tool_calls: Vec::new() }, None)
@@ -218,7 +218,7 @@ impl Reply {
         self.new_chunk(Delta { content: Some(text), ..Delta::default() }, None)
     }
 
-    /// The chunks of all calls: for each, who is called, then with what.
+    /// The chunks of all calls: for each, the function's name and then its arguments.
     pub fn call_chunks<'a>(&'a self, answer: &'a Answer) -> impl Iterator<Item = Chunk<'a>> {
         answer.calls.iter().enumerate().flat_map(|(index, call)| {
             let who = ToolCallDelta {
@@ -233,14 +233,14 @@ impl Reply {
         })
     }
 
-    /// The chunk that tells why the reply ends.
+    /// The chunk with the finish reason.
     #[must_use]
     pub fn finish_chunk(&self, answer: &Answer) -> Chunk<'_> {
         let closing = self.new_chunk(Delta::default(), Some(finish_reason(answer.finish)));
         Chunk { schema_error: answer.schema_error.clone(), ..closing }
     }
 
-    /// The chunk with the token counts, where they were asked for.
+    /// The chunk with the token counts, if the request asked for it.
     #[must_use]
     pub fn usage_chunk(&self, answer: &Answer) -> Option<Chunk<'_>> {
         self.include_usage.then(|| Chunk {

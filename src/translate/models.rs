@@ -1,4 +1,4 @@
-//! Which model a request gets, and the list of those that there are.
+//! Resolves the model of a request, and lists the available models.
 
 use std::collections::BTreeSet;
 
@@ -6,13 +6,13 @@ use crate::config::ModelAlias;
 use crate::openai::{Model, ModelList};
 
 /// The CLI's own short names; each stands for the newest model of its kind.
-const SHORT: [&str; 3] = ["haiku", "sonnet", "opus"];
-/// What the full names of its models begin with.
-const FULL: &str = "claude-";
-/// How long they can be, in bytes.
-const LONGEST: usize = 128;
+const SHORT_NAMES: [&str; 3] = ["haiku", "sonnet", "opus"];
+/// Prefix of the full names of its models.
+const FULL_NAME_PREFIX: &str = "claude-";
+/// Longest full name, in bytes.
+const MAX_FULL_NAME_BYTES: usize = 128;
 
-/// The names that a request's `model` may be.
+/// The valid values of a request's `model`.
 #[derive(Debug, Clone)]
 pub struct Catalogue {
     own: String,
@@ -33,28 +33,28 @@ impl Catalogue {
         &self.own
     }
 
-    /// The model to ask the CLI for: none for its own. `known` are the names that the CLI itself has told. The error
-    /// lists what there is.
+    /// The model to request from the CLI; none for the one that it was started with. `known` are the names that the CLI
+    /// reported. The error lists the available names.
     pub fn resolve(&self, asked: Option<&str>, known: &[String]) -> Result<Option<String>, Vec<String>> {
         let Some(asked) = asked else { return Ok(None) };
         let alias = self.aliases.iter().find(|alias| alias.name == asked);
         let model = alias.map_or(asked, |alias| alias.model.as_str());
         let is_known = alias.is_some()
             || model == self.own
-            || SHORT.contains(&model)
-            || (model.starts_with(FULL) && model.len() <= LONGEST)
+            || SHORT_NAMES.contains(&model)
+            || (model.starts_with(FULL_NAME_PREFIX) && model.len() <= MAX_FULL_NAME_BYTES)
             || known.iter().any(|name| name == model);
         if is_known { Ok((model != self.own).then(|| model.to_owned())) } else { Err(self.names(known)) }
     }
 
-    /// All of them, as `GET /v1/models` lists them. Any other full name of a model is taken as well.
+    /// The body of `GET /v1/models`. Full names that are not listed are accepted as well.
     #[must_use]
     pub fn list(&self, known: &[String]) -> ModelList {
         let data = self.names(known).into_iter().map(|id| self.model_object(id)).collect();
         ModelList { object: "list", data }
     }
 
-    /// One of them; none where there is no such name.
+    /// The body of `GET /v1/models/{id}`; none if the name is unknown.
     #[must_use]
     pub fn find(&self, id: &str, known: &[String]) -> Option<Model> {
         self.resolve(Some(id), known).ok().map(|_| self.model_object(id.to_owned()))
@@ -66,7 +66,7 @@ impl Catalogue {
     }
 
     fn names(&self, known: &[String]) -> Vec<String> {
-        let own = std::iter::once(self.own.as_str()).chain(SHORT);
+        let own = std::iter::once(self.own.as_str()).chain(SHORT_NAMES);
         let all = own.chain(known.iter().map(String::as_str)).chain(self.aliases.iter().map(|a| a.name.as_str()));
         let mut seen = BTreeSet::new();
         all.filter(|name| seen.insert(*name)).map(str::to_owned).collect()

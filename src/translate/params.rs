@@ -1,5 +1,4 @@
-//! Parameters that this server has no use for: told apart into those that change nothing and those that the client
-//! should know of.
+//! Parameters that this server does not support: harmless ones are accepted silently, others are reported or rejected.
 
 use serde_json::{Map, Value};
 
@@ -8,7 +7,7 @@ use crate::text::prefix;
 
 mod values;
 
-/// A parameter that has to be refused, because a reply without it would be a wrong one: its name, and the next step.
+/// Parameters that are rejected, because a reply that ignores them would be wrong: name and next step.
 const REFUSED: [(&str, &str); 4] = [
     ("functions", "use `tools`"),
     ("function_call", "use `tool_choice`"),
@@ -37,7 +36,7 @@ pub(super) fn ignored_params(rest: &Map<String, Value>) -> Result<Vec<String>, I
     Ok(names)
 }
 
-/// A value that asks for what happens anyway.
+/// Whether the value asks for the behaviour that this server has anyway.
 fn changes_nothing(name: &str, value: &Value) -> bool {
     match (name, value) {
         (_, Value::Null) | ("modalities", _) => true,
@@ -65,7 +64,7 @@ fn header_safe(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_graphic() && c != ',' { c } else { '?' }).collect()
 }
 
-/// The sequences that `stop` names: a string, or up to four.
+/// Reads `stop`: a string, or an array of up to four.
 pub(super) fn read_stops(stop: Option<&Value>) -> Result<Vec<String>, Invalid> {
     let wrong =
         || Invalid::new("stop", "`stop` must be a string or an array of up to 4 strings, of 1 to 256 bytes each");
@@ -85,7 +84,7 @@ pub(super) fn read_stops(stop: Option<&Value>) -> Result<Vec<String>, Invalid> {
     }
 }
 
-/// A model's name; none stands for the server's own.
+/// Checks a model's name; none stands for the server's default.
 pub(super) fn check_model(name: Option<&str>) -> Result<(), Invalid> {
     if name.is_some_and(|name| name.trim().is_empty()) {
         return Err(Invalid::new("model", "`model` is empty: name a model, or remove it for the server's default"));
@@ -93,7 +92,7 @@ pub(super) fn check_model(name: Option<&str>) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// The name that a schema has to have.
+/// Checks the required name of a schema.
 pub(super) fn check_schema_name(param: &str, name: Option<&str>) -> Result<(), Invalid> {
     let name = name.ok_or_else(|| Invalid::missing(param, "`json_schema` needs a `name`"))?;
     if is_name(name, 64) {
@@ -102,33 +101,33 @@ pub(super) fn check_schema_name(param: &str, name: Option<&str>) -> Result<(), I
     Err(Invalid::new(param, "a schema's name must be 1 to 64 letters, digits, `_` or `-` (a-z, A-Z, 0-9)"))
 }
 
-/// As OpenAI's API takes it.
+/// Whether OpenAI's API accepts `name`.
 fn is_name(name: &str, longest: usize) -> bool {
     (1..=longest).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
 }
 
-/// The longest name of a function: OpenAI takes 64 characters in one of its APIs and 128 in the other.
-const LONGEST_NAME: usize = 128;
+/// Longest name of a function: OpenAI accepts 64 characters in one of its APIs and 128 in the other.
+const MAX_NAME_CHARS: usize = 128;
 
 /// The most functions in one request: OpenAI's own limit.
-const MOST_TOOLS: usize = 128;
+const MAX_TOOLS: usize = 128;
 
-/// What a reply with these functions has to be.
+/// The reply format of a request with functions.
 pub(super) fn tools_format(
     tools: Vec<Tool>,
     choice: Choice,
     parallel: bool,
     format: Option<JsonFormat>,
 ) -> Result<ReplyFormat, Invalid> {
-    if tools.len() > MOST_TOOLS {
-        return Err(Invalid::new("tools", format!("at most {MOST_TOOLS} functions are allowed")));
+    if tools.len() > MAX_TOOLS {
+        return Err(Invalid::new("tools", format!("at most {MAX_TOOLS} functions are allowed")));
     }
     for (index, tool) in tools.iter().enumerate() {
         let param =
             tool.param.strip_suffix("parameters").map_or_else(|| tool.param.clone(), |place| format!("{place}name"));
-        if !is_name(&tool.name, LONGEST_NAME) {
+        if !is_name(&tool.name, MAX_NAME_CHARS) {
             let words =
-                format!("a function's name must be 1 to {LONGEST_NAME} letters, digits, `_` or `-` (a-z, A-Z, 0-9)");
+                format!("a function's name must be 1 to {MAX_NAME_CHARS} letters, digits, `_` or `-` (a-z, A-Z, 0-9)");
             return Err(Invalid::new(param, words));
         }
         if tools[..index].iter().any(|earlier| earlier.name == tool.name) {
@@ -143,7 +142,7 @@ pub(super) fn tools_format(
     Ok(ReplyFormat::Tools { tools, choice, parallel, format })
 }
 
-/// A reply of JSON does not end at a stop sequence: cut, it would be none.
+/// Ignores stop sequences for JSON replies: cut at one, a reply would not be JSON.
 pub(super) fn without_stops_for_json(mut request: ChatRequest) -> ChatRequest {
     if request.reply_format.format().is_some() && !request.stop.is_empty() {
         request.stop.clear();

@@ -1,4 +1,4 @@
-//! Responses: OpenAI's newer API, without what it keeps.
+//! The Responses API, without its stored state.
 
 use std::collections::HashSet;
 
@@ -19,7 +19,7 @@ mod input;
 #[cfg(test)]
 mod tests;
 
-/// What a request asks for, and what of it its reply repeats.
+/// Translates a request; the settings are those that its reply repeats.
 pub fn chat_request(mut request: ResponsesRequest) -> Result<(ChatRequest, Settings), Invalid> {
     refuse_what_is_kept(&request)?;
     params::check_model(request.model.as_deref())?;
@@ -117,7 +117,7 @@ fn read_tools(given: &[Value]) -> Result<Vec<Tool>, Invalid> {
     tools.collect()
 }
 
-/// Which of the functions may be called; no choice if none may.
+/// The functions that may be called; no choice if none may.
 fn select_tools(mut tools: Vec<Tool>, given: Option<&Value>) -> Result<(Vec<Tool>, Option<Choice>), Invalid> {
     let choice = match given.unwrap_or(&Value::Null) {
         Value::Null => Choice::Auto,
@@ -217,12 +217,12 @@ fn plain_settings(rest: Map<String, Value>) -> Result<PlainSettings, Invalid> {
     Ok(plain)
 }
 
-/// What all forms of one reply share.
+/// Fields that all events of a reply share.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
     id: String,
     message_id: String,
-    /// The request's id, which all ids of the reply hold.
+    /// The request's id, part of all ids of the reply.
     request: String,
     created_at: u64,
     model: String,
@@ -238,7 +238,7 @@ impl Reply {
         Self { id, message_id, request, created_at, model, settings }
     }
 
-    /// The whole reply; `completed_at` is now, in unix seconds.
+    /// The complete reply; `completed_at` is now, in unix seconds.
     #[must_use]
     pub fn to_response<'a>(&'a self, answer: &'a Answer, completed_at: u64) -> Response<'a> {
         let mut output = Vec::with_capacity(answer.calls.len() + 1);
@@ -256,7 +256,7 @@ impl Reply {
         }
     }
 
-    /// A reply that has no end yet.
+    /// A reply without output or end.
     fn unfinished_response<'a>(&'a self, status: Status, output: Vec<OutputItem<'a>>) -> Response<'a> {
         Response {
             id: &self.id,
@@ -288,7 +288,7 @@ impl Reply {
         OutputItem::FunctionCall { id: self.call_id(index), status, call_id: &call.id, name: &call.name, arguments }
     }
 
-    /// The id of a call as an item; `call_…` names it for its output.
+    /// Id of a call as an output item. Its result refers to `call_…` instead.
     fn call_id(&self, index: usize) -> String {
         format!("fc_{}{index}", self.request)
     }

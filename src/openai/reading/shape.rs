@@ -14,20 +14,20 @@ use crate::text::ellipsize;
 /// Longest quote of a string that the client sent, in characters.
 const MAX_QUOTED_CHARS: usize = 64;
 
-/// A value at its path.
+/// A value with its path in the request.
 pub(super) struct Part<'a> {
     pub(super) value: Value,
     pub(super) path: &'a JsonPath<'a>,
 }
 
-/// What is wrong with a value; its path is added on the way out.
+/// A value that does not have the expected shape. The path is added on the way out of nested values.
 #[derive(Debug)]
 pub(super) struct ShapeError {
     flaw: Flaw,
     /// The field that is missing.
     missing: Option<&'static str>,
     path: Option<String>,
-    /// What follows the path.
+    /// Message without the path, for example "is missing".
     words: String,
 }
 
@@ -36,7 +36,7 @@ impl ShapeError {
         Self { flaw, missing: None, path: None, words }
     }
 
-    /// Whoever knows the path first knows it best.
+    /// Sets the path unless a nested value has set a longer one.
     pub(super) fn at(mut self, path: &JsonPath<'_>) -> Self {
         let here = || match self.missing {
             Some(field) => JsonPath::Field(path, field).to_string(),
@@ -84,7 +84,7 @@ impl Error for ShapeError {
     }
 }
 
-/// serde names Rust's types.
+/// JSON's name for a type that serde names after Rust's.
 fn plain_type(expected: &dyn Expected) -> String {
     let words = expected.to_string();
     match words.as_str() {
@@ -113,7 +113,7 @@ fn describe(given: Unexpected<'_>) -> String {
     }
 }
 
-/// What a value is, in words.
+/// Describes a value for a message.
 pub(super) fn describe_value(value: &Value) -> String {
     describe(as_unexpected(value))
 }

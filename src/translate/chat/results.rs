@@ -1,21 +1,21 @@
-//! Calls and their results, held against each other as OpenAI's own API does: the messages that follow an assistant's
-//! calls are their results, each of them and no other.
+//! Matches calls with their results, as OpenAI's own API does: an assistant's calls must be followed by exactly one result
+//! for each of them.
 
 use std::collections::HashSet;
 
 use crate::answer::{Call, Entry, Invalid, Speaker};
 
-/// The calls of the last message that was no tool's.
+/// Calls of the last message that was not a tool's.
 #[derive(Default)]
 struct OpenCalls<'a> {
-    /// Where they stand.
+    /// Index of the message with the calls.
     at: usize,
     calls: &'a [Call],
     ids: HashSet<&'a str>,
     answered: HashSet<&'a str>,
 }
 
-/// Each entry is a message: the one at its place.
+/// Checks a conversation whose entries have the indices of the request's messages.
 pub(super) fn check_results(conversation: &[Entry]) -> Result<(), Invalid> {
     let mut open = OpenCalls::default();
     for (index, entry) in conversation.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What the values of parameters can be that this server has no use for.
+//! Valid values of the parameters that this server does not use.
 
 use serde_json::{Map, Value};
 
@@ -6,7 +6,7 @@ use crate::answer::Invalid;
 use crate::openai::reading::describe_value;
 use crate::text::prefix;
 
-/// What a value has to be.
+/// Type and range of a parameter.
 enum Kind {
     /// True or false.
     Flag,
@@ -22,7 +22,7 @@ enum Kind {
     Numbers,
 }
 
-/// OpenAI's parameters, and its bounds.
+/// OpenAI's parameters with OpenAI's bounds.
 const KINDS: [(&str, Kind); 24] = [
     ("max_tokens", Kind::Whole(1, i64::MAX)),
     ("max_completion_tokens", Kind::Whole(1, i64::MAX)),
@@ -50,7 +50,7 @@ const KINDS: [(&str, Kind); 24] = [
     ("truncation", Kind::Text),
 ];
 
-/// Refuses a value that none of OpenAI's APIs would take. Null is as good as none.
+/// Rejects values that OpenAI's APIs would reject, so that mistakes do not stay unnoticed. Null counts as absent.
 pub(super) fn check_values(given: &Map<String, Value>) -> Result<(), Invalid> {
     for (name, kind) in &KINDS {
         match given.get(*name) {

@@ -7,23 +7,23 @@ use crate::openai::responses::{
     CallNews, Event, EventBody, MessageNews, OutputItem, OutputPart, Response, ResponseError, Status,
 };
 
-/// One reply on its way, as events. They are numbered in the order in which they are asked for.
+/// A reply as a stream of events, numbered in the order in which they are created.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Events {
     reply: Reply,
     next_number: u64,
-    /// How many bytes of the message's text are out; none before it begins.
+    /// Bytes of the message's text that were sent; none before the message has begun.
     sent_bytes: Option<usize>,
 }
 
 impl Events {
-    /// Of a reply that has not begun.
+    /// The events of a reply that has not begun.
     #[must_use]
     pub fn new(reply: Reply) -> Self {
         Self { reply, next_number: 0, sent_bytes: None }
     }
 
-    /// The first ones.
+    /// The first events.
     pub fn start_events(&mut self) -> Vec<Event<'_>> {
         let mut batch = self.begin_batch();
         for kind in ["response.created", "response.in_progress"] {
@@ -32,7 +32,7 @@ impl Events {
         batch.events
     }
 
-    /// The next words.
+    /// The events for the next piece of text.
     pub fn text_events<'a>(&'a mut self, text: &'a str) -> Vec<Event<'a>> {
         let mut batch = self.begin_batch();
         if !text.is_empty() {
@@ -42,7 +42,7 @@ impl Events {
         batch.events
     }
 
-    /// The last ones: what was not sent_bytes yet, and the whole; `completed_at` is now, in unix seconds.
+    /// The last events: the text not sent yet, the calls, and the complete reply; `completed_at` is now, in unix seconds.
     pub fn end_events<'a>(&'a mut self, answer: &'a Answer, completed_at: u64) -> Vec<Event<'a>> {
         let mut batch = self.begin_batch();
         if batch.sent_bytes.is_some() || !answer.text.is_empty() || answer.calls.is_empty() {
@@ -83,12 +83,12 @@ impl Events {
     }
 }
 
-/// OpenAI's word for why a reply failed; its clients know few.
+/// OpenAI's code for a failed reply; its clients know few of them.
 fn code_of(error: &ErrorObject) -> &'static str {
     if error.kind == "rate_limit_error" { "rate_limit_exceeded" } else { "server_error" }
 }
 
-/// Events that go out together.
+/// Events that are sent together.
 struct Batch<'a> {
     reply: &'a Reply,
     next_number: &'a mut u64,
@@ -136,7 +136,7 @@ impl<'a> Batch<'a> {
         self.push_item("response.output_item.done", 0, self.reply.message_item(status_of(answer.finish), vec![part]));
     }
 
-    /// `index` is the call's place among the calls, `place` in the output.
+    /// `index` is the call's position among the calls, `place` its position in the output.
     fn push_call(&mut self, answer: &'a Answer, index: usize, place: usize) {
         let (name, arguments) = (&answer.calls[index].name, &answer.calls[index].arguments);
         let reply = self.reply;

@@ -12,7 +12,7 @@ use crate::openai::responses::{FunctionCallItem, FunctionCallOutputItem, Message
 /// The types of part that hold text. OpenAI names them by their direction; clients mix them.
 const TEXT_KINDS: [&str; 3] = ["input_text", "output_text", "text"];
 
-/// The instructions, then the input.
+/// The instructions, followed by the input, as a conversation.
 pub(super) fn read_conversation(instructions: Option<String>, input: Value) -> Result<Vec<Entry>, Invalid> {
     let mut conversation = Vec::new();
     let mut called = Called::new();
@@ -43,10 +43,10 @@ pub(super) fn read_conversation(instructions: Option<String>, input: Value) -> R
     Ok(conversation)
 }
 
-/// All calls so far, by their ids.
+/// All calls so far, by id.
 type Called = HashMap<String, Given>;
 
-/// A call, and what became of it.
+/// A call of the input, and whether its output was seen.
 struct Given {
     place: String,
     number: usize,
@@ -109,7 +109,7 @@ fn read_message(place: &str, MessageItem { role, content }: MessageItem) -> Resu
     Ok(Entry::new(speaker, content_text(&format!("{place}.content"), content, &TEXT_KINDS)?))
 }
 
-/// The calls of one reply are items of their own; they belong to the words before them.
+/// Adds a call to the assistant's message before it, because the calls of one reply are separate items.
 fn add_call(conversation: &mut Vec<Entry>, FunctionCallItem { call_id, name, arguments }: FunctionCallItem) {
     let arguments = if arguments.is_empty() { "{}".to_owned() } else { arguments };
     let call = Call { id: call_id, name, arguments };
