@@ -352,7 +352,7 @@ async fn check_turn(config: &Config, mut runtime: RuntimeFolder, report: &mut Re
         ..config.clone()
     };
     let tasks = Tasks::new();
-    let cli = match server::cli_spec(&config, &mut runtime) {
+    let cli = match server::claude_command(&config, &mut runtime) {
         Ok(cli) => cli,
         Err(error) => return report.wrong("start", error.to_string()),
     };

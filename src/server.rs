@@ -44,7 +44,7 @@ pub enum StartError {
 
 /// The CLI that `config` asks for. Its system prompt is kept in `runtime`, so that every restart has the same text,
 /// whatever becomes of the file.
-pub fn cli_spec(config: &Config, runtime: &mut RuntimeFolder) -> Result<ClaudeCommand, StartError> {
+pub fn claude_command(config: &Config, runtime: &mut RuntimeFolder) -> Result<ClaudeCommand, StartError> {
     let account = account::select_account(config.auth, account::is_set)?;
     let system_prompt = config.system_prompt_file.as_deref().map(system_prompt::read).transpose()?;
     let system_prompt = system_prompt.map(|text| runtime.write_private_file("system-prompt", &text)).transpose()?;
@@ -91,7 +91,7 @@ impl Server {
             return Err(StartError::KeyMissing(address));
         }
         let mut runtime = RuntimeFolder::create(config.runtime_dir.as_deref())?;
-        let cli = cli_spec(&config, &mut runtime)?;
+        let cli = claude_command(&config, &mut runtime)?;
         let (tasks, invokers) = (Tasks::new(), Tasks::new());
         let factory = Factory::new(&config, cli, runtime, invokers.clone());
         let metrics = Arc::new(Metrics::new(http::ROUTES));
@@ -112,8 +112,8 @@ impl Server {
 
     /// Where its tasks were spawned: those of the connections, and those of the pool with its invokers.
     #[must_use]
-    pub fn spawn_counts(&self) -> [Spawned; 2] {
-        [self.tasks.spawned(), self.invokers.spawned()]
+    pub fn spawn_counts(&self) -> [SpawnCounts; 2] {
+        [self.tasks.spawn_counts(), self.invokers.spawn_counts()]
     }
 
     /// What kills it while it stops: nothing is waited for any longer, whatever clients do.
