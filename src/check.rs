@@ -1,7 +1,7 @@
-//! `check`: what is configured, and whether it works, step by step and ending in one real turn.
+//! `check`: reports the configuration and tests it step by step, up to one real turn.
 //!
-//! One line a step: `ok`, `note` for what is worth knowing, `WRONG` with what to do, `skip` for what needs an earlier
-//! step. Nothing that it starts is left running, and nothing is shown of a key.
+//! Each step prints a line: `ok`, `note` for information, `WRONG` with what to do, `skip` if an earlier step failed. No
+//! process is left running, and no key is printed.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -27,39 +27,43 @@ use crate::text::prefix;
 use crate::turn::{Completion, Prompt, TurnError, TurnEvent, format_seconds};
 
 /// The longest that `CLI --version` may take; `--start-timeout` if that is shorter.
-const VERSION: Duration = Duration::from_secs(10);
+const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest that the turn may take; `--turn-timeout` if that is shorter.
-const TURN: Duration = Duration::from_mins(2);
+const TURN_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// How long a process may take to be gone: the stopping ladder and some more.
-const GONE: Duration = Duration::from_secs(10);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a server that holds the address may take to say who it is.
-const NEIGHBOUR: Duration = Duration::from_secs(2);
+/// How long another server may take to answer `/health`.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What is kept of the output of a process, in bytes, and what is shown of an error and of a reply, in characters.
-const KEPT: u64 = 16 * 1024;
-const SHOWN: usize = 600;
-const REPLY_SHOWN: usize = 60;
+/// Output that is read from a process, in bytes.
+const MAX_OUTPUT_BYTES: u64 = 16 * 1024;
 
-/// A word that any model can say.
+/// Longest text of another program in the report, in characters.
+const MAX_LINE_CHARS: usize = 600;
+
+/// Longest quote of the model's reply in the report, in characters.
+const MAX_REPLY_CHARS: usize = 60;
+
+/// A prompt that any model can answer.
 const PROMPT: &str = "Reply with the word ok.";
 
-/// What is checked.
+/// The configuration to check.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
     /// The options.
     pub config: &'a Config,
-    /// Where they come from.
+    /// The source of each option.
     pub settings: &'a [Setting],
-    /// The file that some of them come from.
+    /// The configuration file, if there is one.
     pub file: Option<&'a ConfigFile>,
-    /// What is to be said about variables that look like options and are none.
+    /// Messages about variables that look like options.
     pub unknown_variables: &'a [String],
 }
 
-/// Writes what it finds to `out`; true if all is well.
+/// Writes the report to `out`; true if all checks passed.
 pub async fn run_checks(subject: &Subject<'_>, out: &mut (dyn Write + Send)) -> io::Result<bool> {
     let mut report = Report { out, well: true };
     let config = subject.config;
@@ -151,7 +155,7 @@ fn check_keys(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether so many files can be open as the connections and the CLIs of `serve` take.
+/// Whether the limit of open files suffices for the connections and the CLIs of `serve`.
 fn check_open_files(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
     let (limit, open) = (descriptors::hard_limit(), descriptors::open_files());
     match Plan::new(limit, open, config.slots, config.max_connections, http::EXTRA_CONNECTIONS) {
@@ -163,7 +167,7 @@ fn check_open_files(config: &Config, report: &mut Report<'_>) -> io::Result<()> 
     }
 }
 
-/// Another server of ours on the address is no failure: then this checks what it would be restarted with.
+/// If another cc-openai-wrapper uses the address, that is not a failure: the check is for the next start.
 async fn check_address(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
     let address = config.listen;
     match TcpListener::bind(address).await {
@@ -181,7 +185,7 @@ async fn check_address(config: &Config, report: &mut Report<'_>) -> io::Result<(
     }
 }
 
-/// What the system says to an address, and what to do.
+/// Explains why an address could not be bound.
 pub(crate) fn why_not_bound(error: &io::Error) -> String {
     let advice = match error.kind() {
         io::ErrorKind::AddrInUse => "another program is listening there; choose another with --listen, or port 0",
@@ -194,7 +198,7 @@ pub(crate) fn why_not_bound(error: &io::Error) -> String {
     format!("{error}; {advice}")
 }
 
-/// The name of the server that holds the address, if it is one of ours.
+/// Name and state of the server at the address, if it is a cc-openai-wrapper.
 async fn find_running_server(address: SocketAddr) -> Option<String> {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -209,7 +213,7 @@ async fn find_running_server(address: SocketAddr) -> Option<String> {
         let (version, status) = (body["version"].as_str()?, body["status"].as_str()?);
         body["containment"].as_str().map(|_| format!("cc-openai-wrapper {version} ({status})"))
     };
-    timeout(NEIGHBOUR, asked).await.ok()?
+    timeout(HEALTH_TIMEOUT, asked).await.ok()?
 }
 
 fn check_runtime(config: &Config, report: &mut Report<'_>) -> io::Result<Option<RuntimeFolder>> {
@@ -224,7 +228,7 @@ fn check_runtime(config: &Config, report: &mut Report<'_>) -> io::Result<Option<
     }
 }
 
-/// Where the CLI is, and its version. True: it runs.
+/// Reports path and version of the CLI; true if it runs.
 async fn check_cli(config: &Config, runtime: Option<&RuntimeFolder>, report: &mut Report<'_>) -> io::Result<bool> {
     let path = match find_program(&config.cli, std::env::var_os("PATH").as_deref()) {
         Ok(path) => path,
@@ -276,14 +280,14 @@ fn is_executable(file: &Path) -> bool {
     file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
-/// What `CLI --version` says, or how it fails.
+/// The output of `CLI --version`, or how it failed.
 async fn read_version(config: &Config, runtime: &RuntimeFolder) -> Result<String, String> {
     // The first invoker is number 1.
     let spawned = ClaudeCommand::for_version(config).spawn(&runtime.scratch(0), &runtime.mark(0));
     let ClaudeProcess { mut keeper, stdin, stdout, stderr } =
         spawned.map_err(|error| format!("cannot be started: {error}"))?;
     drop(stdin);
-    let deadline = VERSION.min(config.start_timeout);
+    let deadline = VERSION_TIMEOUT.min(config.start_timeout);
     let ended = timeout(deadline, async { tokio::join!(keeper.wait(), read_text(stdout), read_text(stderr)) }).await;
     match ended {
         Ok((Ok(status), stdout, _)) if status.success() && !stdout.trim().is_empty() => Ok(one_line(&stdout)),
@@ -304,7 +308,7 @@ async fn read_version(config: &Config, runtime: &RuntimeFolder) -> Result<String
             // The keeper ends the whole tree, and then itself.
             let pid = keeper.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
             let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::QUIT));
-            let gone = timeout(GONE, keeper.wait()).await.is_ok();
+            let gone = timeout(EXIT_TIMEOUT, keeper.wait()).await.is_ok();
             let left = if gone { "" } else { " and cannot be killed" };
             Err(format!("did not exit within {}{left}", format_seconds(deadline)))
         }
@@ -315,18 +319,18 @@ fn describe_exit(status: ExitStatus) -> String {
     status.code().map_or_else(|| "was killed".to_owned(), |code| format!("exited with code {code}"))
 }
 
-/// What is written until the end, as text, within [`KEPT`].
+/// Reads text until its end, at most [`MAX_OUTPUT_BYTES`].
 async fn read_text(from: impl AsyncRead + Unpin) -> String {
     let mut bytes = Vec::new();
-    // What came before an error is all there is.
-    let _ = from.take(KEPT).read_to_end(&mut bytes).await;
+    // After a read error, report the output so far.
+    let _ = from.take(MAX_OUTPUT_BYTES).read_to_end(&mut bytes).await;
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Somebody else's text on one line of ours.
+/// Joins the lines of another program's text, without control characters.
 fn one_line(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ").replace(char::is_control, "");
-    prefix(&line, SHOWN).to_owned()
+    prefix(&line, MAX_LINE_CHARS).to_owned()
 }
 
 fn check_account(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
@@ -345,10 +349,10 @@ async fn check_turn(config: &Config, mut runtime: RuntimeFolder, report: &mut Re
     let config = Config {
         slots: std::num::NonZeroUsize::MIN,
         standby: Standby::Off,
-        // The first failure is the answer.
+        // Report the first failure instead of retrying.
         max_failures: 0,
-        queue_timeout: config.start_timeout + GONE,
-        turn_timeout: config.turn_timeout.min(TURN),
+        queue_timeout: config.start_timeout + EXIT_TIMEOUT,
+        turn_timeout: config.turn_timeout.min(TURN_TIMEOUT),
         ..config.clone()
     };
     let tasks = Tasks::new();
@@ -358,8 +362,12 @@ async fn check_turn(config: &Config, mut runtime: RuntimeFolder, report: &mut Re
     };
     let pool = Pool::start(&config, Factory::new(&config, cli, runtime, tasks.clone()), Vec::new(), &tasks);
     run_turn(&pool, report).await?;
-    let gone = timeout(GONE, pool.stop()).await.is_ok();
-    if gone && tasks.join(GONE).await { Ok(()) } else { report.wrong("end", "a process of the CLI is still running") }
+    let gone = timeout(EXIT_TIMEOUT, pool.stop()).await.is_ok();
+    if gone && tasks.join(EXIT_TIMEOUT).await {
+        Ok(())
+    } else {
+        report.wrong("end", "a process of the CLI is still running")
+    }
 }
 
 async fn run_turn(pool: &Pool, report: &mut Report<'_>) -> io::Result<()> {
@@ -376,7 +384,7 @@ async fn run_turn(pool: &Pool, report: &mut Report<'_>) -> io::Result<()> {
         Ok(Completion { text, model, .. }) => {
             let (took, model) = (format_seconds(started.elapsed()), model.map(|model| format!(" by {model}")));
             let (line, model) = (one_line(&text), model.unwrap_or_default());
-            report.ok("turn", format!("answered in {took}{model}: {:?}", prefix(&line, REPLY_SHOWN)))
+            report.ok("turn", format!("answered in {took}{model}: {:?}", prefix(&line, MAX_REPLY_CHARS)))
         }
         Err(error) => report.wrong("turn", said(&error)),
     }

@@ -28,11 +28,11 @@ use arguments::{Action, Invocation, Options, UsageError};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Stopped when it was told to; nothing is left.
+    /// Stopped by a signal, and no process is left.
     Clean = 0,
-    /// It could not start, or something did not end.
+    /// The server could not start, or a process did not end.
     Failed = 1,
-    /// The command line, a variable or a file that they name is wrong. (clap's own code.)
+    /// The command line, a variable or a file that they name is invalid. The same code as clap's.
     Usage = 2,
 }
 
@@ -42,7 +42,7 @@ pub fn definition() -> clap::Command {
     arguments::definition()
 }
 
-/// The whole program: `args` is the command line, the program's own name first.
+/// Runs the program; `args` starts with the program's name.
 #[must_use]
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let mut args = args.peekable();
@@ -70,7 +70,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Says why, or gives the help that was asked for.
+/// Prints a usage error, or the requested help.
 fn report_usage_error(error: UsageError) -> ExitCode {
     let UsageError::Usage { error, variable } = error else {
         return ExitCode::from(report_invalid_option(&error.to_string()) as u8);
@@ -79,7 +79,7 @@ fn report_usage_error(error: UsageError) -> ExitCode {
     let print = move || {
         let _ = error.print();
     };
-    // Whoever asked for the help reads all of it, at leisure.
+    // Help may go to a pager that blocks for long, so only errors are written under a deadline.
     if exit == Exit::Clean {
         print();
     } else {
@@ -100,9 +100,9 @@ fn start_log(options: &Options) -> anyhow::Result<LogGuard> {
     logging::start(&options.log, options.log_format).context("starting the thread that writes the log")
 }
 
-/// The exit is a failure if anything that was checked is not well.
+/// Fails if any check failed.
 fn run_check(invocation: &Invocation) -> anyhow::Result<Exit> {
-    // Its own lines say it all; the log is for whoever asks for it.
+    // The report is the output; the log only runs if --log was given.
     let asked = invocation.settings.iter().any(|setting| setting.name == "log");
     let _log = asked.then(|| start_log(&invocation.options)).transpose()?;
     adopt_orphans();
@@ -112,7 +112,7 @@ fn run_check(invocation: &Invocation) -> anyhow::Result<Exit> {
     runtime.block_on(async {
         let mut signals = StopSignals::register().context("listening for signals")?;
         let mut stdout = std::io::stdout();
-        // Whatever runs when a signal comes is ended by its keeper.
+        // On a signal this process exits, and the keeper then ends a CLI that is running.
         tokio::select! {
             well = check::run_checks(&subject, &mut stdout) => {
                 Ok(if well.context("writing to stdout")? { Exit::Clean } else { Exit::Failed })
@@ -131,7 +131,7 @@ fn run_server(invocation: Invocation) -> anyhow::Result<Exit> {
     let keys = match options.server.keys() {
         Ok(keys) => keys,
         Err(error) => {
-            // First what the log has: it came first.
+            // Flush the log first, so that stderr stays in order.
             drop(log);
             return Ok(report_invalid_option(&error.to_string()));
         }
@@ -145,7 +145,7 @@ fn run_server(invocation: Invocation) -> anyhow::Result<Exit> {
     config.max_connections = allow_connections(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {
-        // Before anything is started: a signal that comes earlier would end this process on the spot.
+        // Register before anything is started: an earlier signal would kill this process without cleanup.
         let signals = StopSignals::register().context("listening for signals")?;
         let listener = bind(&config).await?;
         let address = listener.local_addr().context("reading the address of the listener")?;
@@ -155,7 +155,7 @@ fn run_server(invocation: Invocation) -> anyhow::Result<Exit> {
     })
 }
 
-/// As many connections as `config` asks for, or as there are descriptors for, and says so.
+/// The number of connections that `config` allows, or fewer, with a warning, if the limit of open files is too low.
 fn allow_connections(config: &Config) -> anyhow::Result<NonZeroUsize> {
     let limit = descriptors::raise_limit().context("raising the limit of open files")?;
     let plan =
@@ -166,14 +166,14 @@ fn allow_connections(config: &Config) -> anyhow::Result<NonZeroUsize> {
     Ok(plan.connections())
 }
 
-/// Makes this process a child subreaper: should a keeper be killed, what it kept becomes ours to end and to reap.
+/// Makes this process a child subreaper, so that it can end and reap the children of a keeper that is killed.
 pub fn adopt_orphans() {
     if let Err(error) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
         tracing::warn!(%error, "cannot become a child subreaper; if a keeper is killed, its orphans go to init");
     }
 }
 
-/// Binds the configured address, or says who may have it.
+/// Binds the configured address, or explains why that failed.
 pub async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
     let address = config.listen;
     TcpListener::bind(address)
@@ -181,11 +181,11 @@ pub async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
         .map_err(|error| anyhow::anyhow!("cannot listen on {address}: {}", check::why_not_bound(&error)))
 }
 
-/// The signals that ask a server to stop: a supervisor's, Ctrl-C, and that of a terminal that was closed.
+/// The signals that stop a server: from a supervisor, from Ctrl-C, and from a terminal that is closed.
 struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
-    /// None: `nohup` had it ignored.
+    /// None if it is ignored, as under `nohup`.
     hangup: Option<Signal>,
 }
 
@@ -199,7 +199,7 @@ impl StopSignals {
         })
     }
 
-    /// The name of the next one.
+    /// Waits for the next signal and returns its name.
     async fn next_signal(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
@@ -209,7 +209,7 @@ impl StopSignals {
     }
 }
 
-/// Ends when the signal has come, if it may come.
+/// Waits for the signal; forever if there is none.
 async fn wait_for(signal: Option<&mut Signal>) {
     match signal {
         Some(signal) => drop(signal.recv().await),

@@ -38,7 +38,7 @@ pub enum Isolation {
     None,
 }
 
-/// Who is billed for the CLI's turns.
+/// The account that is billed for turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Auth {
     /// The CLI's own login; API keys in the environment are withheld from it.
@@ -50,7 +50,7 @@ pub enum Auth {
 /// A name that clients use for a model, and the model that it stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelAlias {
-    /// What clients ask for, for example `gpt-4o-mini`.
+    /// The name that clients request, for example `gpt-4o-mini`.
     pub name: String,
     /// Model that the CLI is started with.
     pub model: String,
@@ -115,7 +115,7 @@ pub struct Config {
     #[arg(long, env = "CCW_SYSTEM_PROMPT_FILE", value_name = "FILE")]
     pub system_prompt_file: Option<PathBuf>,
 
-    /// Who is billed: the CLI's own login, or an API key from the environment.
+    /// Account to bill: the CLI's own login, or an API key from the environment.
     #[arg(long, env = "CCW_AUTH", value_enum, default_value = "subscription")]
     pub auth: Auth,
 
@@ -262,7 +262,7 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// What the server itself may hold beside bodies, in bytes: the gate's cap for it.
+/// Memory of the server without request bodies, in bytes: the cap that the leak gate enforces.
 const SERVER_RSS: u64 = 30_000_000;
 
 /// What a CLI holds when it is ready, in bytes, before one was measured: the largest of those that were looked at (375 MB for

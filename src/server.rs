@@ -23,21 +23,21 @@ use crate::shutdown::{SpawnCounts, Tasks};
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Anybody could use the account.
+    /// An open server without a key would let everybody use the account.
     #[error(
         "{0} can be reached from other machines: set a key with --api-key or --api-key-file, or listen on 127.0.0.1"
     )]
     KeyMissing(std::net::SocketAddr),
-    /// No private folder.
+    /// The private folder can't be created.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
-    /// Nobody would pay.
+    /// No account to bill.
     #[error(transparent)]
     Account(#[from] KeyMissing),
-    /// The system prompt can't be had.
+    /// The system prompt can't be read.
     #[error(transparent)]
     SystemPrompt(#[from] SystemPromptError),
-    /// The listener is of no use.
+    /// The listener has no address.
     #[error("cannot read the address of the listener: {0}")]
     Listener(#[from] std::io::Error),
 }
@@ -67,7 +67,7 @@ pub struct Server {
 /// How a server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped {
-    /// Nothing is left: no task, and so no process.
+    /// Whether all tasks have ended, and so all processes.
     pub clean: bool,
 }
 
@@ -116,7 +116,7 @@ impl Server {
         [self.tasks.spawn_counts(), self.invokers.spawn_counts()]
     }
 
-    /// What kills it while it stops: nothing is waited for any longer, whatever clients do.
+    /// A function that kills the server while it stops, without waiting for clients.
     pub fn killer(&self) -> impl FnOnce() + use<> {
         let (pool, tasks) = (self.pool.clone(), self.tasks.clone());
         move || {

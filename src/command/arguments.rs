@@ -52,16 +52,16 @@ pub(super) struct Options {
     pub(super) log_format: LogFormat,
 }
 
-/// What is to be done.
+/// A parsed command line.
 #[derive(Debug)]
 pub(super) struct Invocation {
     pub(super) verb: Action,
     pub(super) options: Options,
-    /// Every option that was set.
+    /// All options that were set.
     pub(super) settings: Vec<Setting>,
-    /// The file with the options.
+    /// The configuration file, if there is one.
     pub(super) file: Option<ConfigFile>,
-    /// What is to be said about variables that look like options and are none.
+    /// Messages about variables that look like options.
     pub(super) unknown_variables: Vec<String>,
 }
 
@@ -71,22 +71,22 @@ pub(super) enum Action {
     Check,
 }
 
-/// Why a command line is not carried out.
+/// Why a command line is not executed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UsageError {
-    /// clap's words, or the help that was asked for.
+    /// clap's error, or the requested help.
     #[error("{error}")]
     Usage {
         error: clap::Error,
-        /// Where a wrong value comes from, if it is in no argument.
+        /// The variable with the invalid value, if it is not from an argument.
         variable: Option<String>,
     },
     #[error(transparent)]
     File(#[from] FileError),
-    /// A variable that is no list of words.
+    /// An unclosed quote in a variable with a list of words.
     #[error("CCW_CLI_ARG: unclosed quote; put quotes around each argument that contains a space")]
     Quote,
-    /// What makes no sense together.
+    /// Options that contradict each other.
     #[error("{0}")]
     Validation(String),
 }
@@ -100,7 +100,7 @@ pub(super) fn definition() -> clap::Command {
 pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Result<Invocation, UsageError> {
     let args: Vec<OsString> = args.collect();
     let usage = |error| UsageError::Usage { variable: variable_at_fault(&error, &args), error };
-    // No option is required, so what is wrong without the file is wrong with it.
+    // The first pass finds --config. No option is required, so an error without the file is an error with it.
     let matches = definition().try_get_matches_from(&args).map_err(usage)?;
     let (verb, path) = matches
         .subcommand()
@@ -124,7 +124,7 @@ pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Result<Invocation, 
         options.server.cli_args = words;
     }
     options.server.validate().map_err(UsageError::Validation)?;
-    // The mark of a server that this one runs below is none of them, and no mistake.
+    // A server that runs below another one inherits its mark, which is not an option.
     let names =
         std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(|name| name != runtime::MARK);
     let unknown_variables = file::unknown_variables(&command, names);

@@ -1,6 +1,6 @@
-//! A TOML file of the operator: read within a limit, and every complaint with file and line.
+//! A TOML file of the operator, of limited size. Every error names file and line.
 //!
-//! Such a file may hold keys, so a complaint never repeats what the file says, except for the names of its fields.
+//! The file may contain keys, so errors never quote it, except for the names of its fields.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,18 +9,18 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-/// No configuration needs more.
-const LARGEST: u64 = 1 << 20;
+/// Largest file, in bytes.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// What is wrong with a file, and where.
+/// An error in a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{}: {message}", path.display(), line.map(|line| format!(":{line}")).unwrap_or_default())]
 pub struct FileError {
-    /// Which file.
+    /// The file.
     pub path: PathBuf,
     /// The line, where there is one; the first is 1.
     pub line: Option<usize>,
-    /// What is wrong, and what to do.
+    /// The problem and what to do.
     pub message: String,
 }
 
@@ -28,7 +28,7 @@ pub struct FileError {
 pub(super) struct Document {
     path: PathBuf,
     text: String,
-    /// Everybody on this machine can read it.
+    /// Whether every user of this machine can read it.
     pub(super) readable_by_others: bool,
 }
 
@@ -40,9 +40,9 @@ impl Document {
         let file = File::open(path).map_err(unreadable)?;
         let readable_by_others = file.metadata().map_err(unreadable)?.mode() & 0o004 != 0;
         let mut bytes = Vec::new();
-        file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        if bytes.len() as u64 > LARGEST {
-            return Err(fail(format!("is larger than {LARGEST} bytes; {flag} needs a TOML file")));
+        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            return Err(fail(format!("is larger than {MAX_FILE_BYTES} bytes; {flag} needs a TOML file")));
         }
         let text = String::from_utf8(bytes).map_err(|_| fail(format!("is not UTF-8; {flag} needs a TOML file")))?;
         Ok(Self { path: path.to_owned(), text, readable_by_others })
@@ -57,12 +57,12 @@ impl Document {
         DeTable::parse(&self.text).map(toml::Spanned::into_inner).map_err(not_toml)
     }
 
-    /// A complaint about the byte `at`.
+    /// An error at the byte `at`.
     pub(super) fn error_at(&self, at: usize, message: impl Into<String>) -> FileError {
         FileError { path: self.path.clone(), line: Some(self.line_of(at)), message: message.into() }
     }
 
-    /// A complaint about the whole file.
+    /// An error about the whole file.
     pub(super) fn error(&self, message: impl Into<String>) -> FileError {
         FileError { path: self.path.clone(), line: None, message: message.into() }
     }
@@ -73,7 +73,7 @@ impl Document {
     }
 }
 
-/// What a value is, for a message.
+/// The type of a value, for messages.
 pub(super) fn kind_of(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",

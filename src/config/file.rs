@@ -18,7 +18,7 @@ use toml::de::DeValue;
 use super::document::{Document, FileError, kind_of};
 use super::secret::Secret;
 
-/// What the name of every variable begins with.
+/// Prefix of all variables.
 const PREFIX: &str = "CCW_";
 
 /// The option that names the file; it can't be in it.
@@ -41,7 +41,7 @@ pub struct Setting {
     pub value: String,
     /// Where it comes from.
     pub origin: Origin,
-    /// It is no other than the default.
+    /// Whether the value equals the default.
     pub is_default: bool,
 }
 
@@ -89,7 +89,7 @@ impl ConfigFile {
         })
     }
 
-    /// It holds a key, and everybody on this machine can read it.
+    /// Whether the file contains a key and every user of this machine can read it.
     #[must_use]
     pub fn shows_key(&self) -> bool {
         self.shows_key
@@ -148,7 +148,7 @@ fn find_option<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
     command.get_arguments().find(|arg| is_option(arg) && arg.get_long() == Some(name))
 }
 
-/// clap knows which flag is meant when one is misspelt.
+/// The error for an unknown option, with clap's suggestion.
 fn unknown_option_error(command: &Command, name: &str) -> String {
     if name == CONFIG {
         return format!("`{CONFIG}` can't be set in the file; use --config or CCW_CONFIG");
@@ -159,9 +159,9 @@ fn unknown_option_error(command: &Command, name: &str) -> String {
     }
 }
 
-/// The option that somebody meant by `name`.
+/// The option with the name most similar to `name`.
 fn similar_option(command: &Command, name: &str) -> Option<String> {
-    // A flag of its own, without variables: what the environment holds must not be what clap complains about.
+    // Ask clap for its suggestion, without variables: an invalid one would be reported instead.
     let options = command.get_arguments().filter(|arg| is_option(arg)).map(|arg| arg.clone().env(None::<&'static str>));
     let command = Command::new("").no_binary_name(true).disable_help_flag(true).args(options);
     match command.try_get_matches_from([format!("--{name}=")]).err()?.get(ContextKind::SuggestedArg)? {
@@ -170,8 +170,8 @@ fn similar_option(command: &Command, name: &str) -> Option<String> {
     }
 }
 
-/// What is to be said about each of `names` that looks like a variable of `command` and is none. It is no error: a newer
-/// server may know it, and a container's environment is often made for several. Values are not looked at.
+/// Messages about those of `names` that look like variables of `command` but are not. Such a variable is not an error: a
+/// newer server may know it, and a container's environment is often shared. Values are not read.
 pub fn unknown_variables(command: &Command, names: impl Iterator<Item = String>) -> Vec<String> {
     let is_known = |name: &str| command.get_arguments().any(|arg| arg.get_env().is_some_and(|known| known == name));
     let mut unknown_variables: Vec<String> = names.filter(|name| name.starts_with(PREFIX) && !is_known(name)).collect();
@@ -204,7 +204,7 @@ fn scalar_text(arg: &Arg, value: &DeValue<'_>) -> Option<String> {
     match (value, option_shape(arg)) {
         (DeValue::Boolean(yes), Shape::Switch) => Some(yes.to_string()),
         (DeValue::Integer(number), Shape::Whole | Shape::Number) => {
-            // Whatever base it is written in. What is too large for any option is left to the option's own range.
+            // TOML allows other bases, clap does not. A number that is too large is left to clap's range check.
             let digits = i128::from_str_radix(number.as_str(), number.radix());
             Some(digits.map_or_else(|_| number.to_string(), |number| number.to_string()))
         }
@@ -214,7 +214,7 @@ fn scalar_text(arg: &Arg, value: &DeValue<'_>) -> Option<String> {
     }
 }
 
-/// What an option is in TOML.
+/// TOML type of an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
     Switch,
@@ -263,7 +263,7 @@ fn expected_value(arg: &Arg) -> String {
     if is_list(arg) { format!("{one}, or an array of them") } else { one }
 }
 
-/// What is wrong with a value, if anything is.
+/// Checks a single value.
 fn check_value(arg: &Arg, text: &str) -> Result<(), String> {
     if is_secret(arg) {
         return text.parse::<Secret>().map(drop).map_err(|error| error.to_string());
@@ -276,7 +276,7 @@ fn check_value(arg: &Arg, text: &str) -> Result<(), String> {
     {
         return Err(format!("must be one of {}", values.join(", ")));
     }
-    // The innermost words: clap's own would repeat the value.
+    // The innermost error, because clap's own message repeats the value, which may be a secret.
     Err(error.source().map_or_else(|| "is not a valid value".to_owned(), ToString::to_string))
 }
 

@@ -10,9 +10,8 @@
 //! admin = true
 //! ```
 //!
-//! Who may use the routes below `/admin/`: where there is a key file, a key with `admin = true` in it and no other, that of
-//! `--api-key` included; with `--api-key` alone, that key; without keys, whoever can reach the server, which then is this
-//! machine and no foreign web page.
+//! The routes below `/admin/` need an admin key. With a key file, only its keys with `admin = true` are admin keys. With
+//! `--api-key` alone, that key is one. Without keys, every program on this machine may use these routes.
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -27,25 +26,25 @@ use super::secret::Secret;
 pub const SINGLE: &str = "default";
 
 /// How many requests of a key with `concurrency` may wait if its `queue` is not set.
-pub const QUEUE: u32 = 100;
+pub const DEFAULT_QUEUE: u32 = 100;
 
 /// The longest name, in bytes: it is a label in the log and in the metrics.
-const LONGEST_NAME: usize = 64;
+const MAX_NAME_BYTES: usize = 64;
 
 /// A key that clients may send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
-    /// What the log calls it.
+    /// The key's name in the log.
     pub name: String,
-    /// What clients send.
+    /// The bearer token.
     pub key: Secret,
-    /// What it is allowed.
+    /// The key's limits.
     pub limits: KeyLimits,
-    /// It may use the routes below `/admin/`.
+    /// Whether the key may use the routes below `/admin/`.
     pub admin: bool,
 }
 
-/// What a key is allowed; nothing is limited by default.
+/// Limits of a key; unlimited by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KeyLimits {
     /// How many of its requests are served at the same time, and how many more may wait for that.
@@ -59,7 +58,7 @@ pub struct KeyLimits {
 pub struct Keyring {
     /// The key of `--api-key` first, then those of the file in their order.
     pub keys: Vec<Key>,
-    /// The file, if everybody on this machine can read it.
+    /// The key file, if every user of this machine can read it.
     pub shown_by: Option<PathBuf>,
 }
 
@@ -137,8 +136,8 @@ impl Entry<'_> {
             return Err(self.document.error_at(field.span().start, message));
         }
         let (at, name) = self.read_text("name")?;
-        if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(is_plain) {
-            let message = format!("`name` must be 1 to {LONGEST_NAME} letters, digits, `.`, `_` or `-`");
+        if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.chars().all(is_plain) {
+            let message = format!("`name` must be 1 to {MAX_NAME_BYTES} letters, digits, `.`, `_` or `-`");
             return Err(self.document.error_at(at, message));
         }
         let (at, key) = self.read_text("key")?;
@@ -146,7 +145,7 @@ impl Entry<'_> {
         let queue = self.read_number("queue", 0)?;
         let concurrency = self.read_number("concurrency", 1)?.and_then(|(_, most)| NonZeroU32::new(most));
         let concurrency = match (concurrency, queue) {
-            (Some(most), queue) => Some((most, queue.map_or(QUEUE, |(_, queue)| queue))),
+            (Some(most), queue) => Some((most, queue.map_or(DEFAULT_QUEUE, |(_, queue)| queue))),
             (None, None) => None,
             (None, Some((at, _))) => {
                 return Err(self.document.error_at(at, "`queue` has no effect without `concurrency`; set both"));

@@ -10,11 +10,11 @@ use clap::{Arg, Command};
 /// A longer key is refused, so that keys can be compared at one fixed length.
 pub const LONGEST: usize = 1024;
 
-/// A key that clients send. It has neither `Display` nor a telling `Debug`, so it can only be compared.
+/// A key that clients send. Without `Display` and with an empty `Debug`, so that it can't leak into a message.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Secret(String);
 
-/// Why a text is no key. It never holds the text.
+/// Why a text is not a valid key. Does not contain the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoSecret {
     /// An empty key.

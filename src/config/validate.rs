@@ -1,10 +1,10 @@
-//! Options that are right one by one and make no sense together.
+//! Validates combinations of options.
 
 use std::collections::BTreeSet;
 
 use super::{Config, Isolation};
 
-/// Flags of the CLI that this server gives it, and what to use instead.
+/// CLI flags that the server sets itself, and what to use instead.
 const OURS: [(&str, &str); 4] = [
     ("--input-format", "the server sets this flag itself"),
     ("--output-format", "the server sets this flag itself"),
@@ -12,11 +12,11 @@ const OURS: [(&str, &str); 4] = [
     ("--system-prompt", "use the --system-prompt-file option of the server"),
 ];
 
-/// Flags of the CLI that take an older conversation up.
+/// CLI flags that resume an earlier conversation.
 const RESUMING: [&str; 5] = ["--continue", "-c", "--resume", "-r", "--session-id"];
 
 impl Config {
-    /// What makes no sense, and what to do about it.
+    /// Rejects options that contradict each other; the error says what to change.
     pub fn validate(&self) -> Result<(), String> {
         self.check_address()?;
         self.check_aliases()?;
@@ -38,7 +38,7 @@ impl Config {
         Ok(())
     }
 
-    /// Anybody could use the account.
+    /// An open server without a key would let everybody use the account.
     fn check_address(&self) -> Result<(), String> {
         if self.listen.ip().is_loopback() || self.has_key() {
             return Ok(());
