@@ -137,6 +137,7 @@ impl Invoker {
 
     /// Stops it with the ladder of `life::Rung`: after the running turn, or `now`.
     pub fn stop(&self, cause: StopReason, now: bool) {
+        // Fails only if the invoker has ended.
         let _ = self.commands.try_send(Command::Stop { cause, now });
     }
 
@@ -213,6 +214,7 @@ impl Factory {
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let live = LiveInvoker::register(id, self.clone(), sink);
+        // Counted above, before the task can run: the limit must hold from before the process exists.
         self.shared.tasks.spawn(actor::run(live, receiver));
         Invoker { id, commands, model: None }
     }

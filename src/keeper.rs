@@ -129,6 +129,7 @@ fn keep_tree(task: Task) -> Result<(u8, Task), Failure> {
             return Err(error);
         }
     };
+    // After the start, because the CLI inherits these descriptors.
     close_own_stdio();
     let status = wait_for_end(cli, &parent, &signals)?;
     end_tree(&signals);
@@ -186,6 +187,7 @@ fn wait_for_end(cli: Pid, parent: &OwnedFd, signals: &Signals) -> Result<u8, Fai
             Err(error) => return Err(failure("waiting", error)),
         }
         let server_is_gone = !fds[1].revents().is_empty();
+        // Before the reaping: a SIGCHLD that comes after it wakes the next poll.
         signals.drain_wake();
         if let Reaped { cli: Some(status), .. } = reap_children(Some(cli)) {
             return Ok(status);

@@ -236,6 +236,7 @@ impl Pool {
         let ids = self.shared.update_core(Core::restart);
         let mut changed = std::pin::pin!(self.shared.changed.notified());
         loop {
+            // Before the check: `notify_waiters` wakes only those that have registered.
             changed.as_mut().enable();
             let (replaced, over) = {
                 let inner = self.shared.lock();
@@ -261,6 +262,7 @@ impl Pool {
         self.shared.update_core(Core::stop);
         let mut changed = std::pin::pin!(self.shared.changed.notified());
         loop {
+            // Before the check, as in `restart`.
             changed.as_mut().enable();
             if self.shared.lock().core.is_over() {
                 return;
@@ -346,6 +348,7 @@ struct EffectRunner<'a> {
 
 impl Effects for EffectRunner<'_> {
     fn start_invoker(&mut self) -> Id {
+        // Weak: the invoker's task would otherwise keep the pool alive that holds the invoker.
         let pool = self.shared.own.clone();
         let invoker = self.shared.factory.start_reporting(Arc::new(move |id, report| {
             if let Some(pool) = pool.upgrade() {
@@ -381,6 +384,7 @@ impl Effects for EffectRunner<'_> {
     fn refuse_request(&mut self, ticket: Ticket, error: TurnError) {
         match self.waiting.remove(&ticket) {
             Some(Waiting { accepted: Some(accepted), .. }) => drop(accepted.send(Err(error))),
+            // Handed back by an invoker: the client already reads events, so the error is one of them.
             Some(Waiting { assignment, accepted: None }) => drop(assignment.reply.try_send(TurnEvent::Failed(error))),
             None => {}
         }

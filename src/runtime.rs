@@ -127,6 +127,7 @@ impl RuntimeFolder {
         let mark = self.mark(invoker);
         let ended = kill_marked(|value| value == mark);
         reap_orphans(&ended, keeper);
+        // The keeper would have removed it.
         let _ = std::fs::remove_dir_all(self.scratch(invoker));
         ended.len()
     }

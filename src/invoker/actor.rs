@@ -151,8 +151,10 @@ impl Actor {
         while *self.life.phase() != Phase::Gone {
             let blocked = self.turn.as_ref().is_some_and(|turn| !turn.waiting.is_empty());
             let deadline = self.next_deadline(blocked);
+            // A clone, because the branches below borrow `self` mutably.
             let client = self.turn.as_ref().map(|turn| turn.assignment.reply.clone());
             tokio::select! {
+                // Not read while the client is slow: the pipe fills up, and the CLI waits with it.
                 line = self.stdout.next(), if self.stdout_open && !blocked => self.on_line(line),
                 written = write_outbox(&mut self.stdin, &mut self.outbox), if self.stdin.is_some() && !self.outbox.is_empty() => {
                     self.on_written(&written);
@@ -190,6 +192,7 @@ impl Actor {
                 self.outbox.clear();
             }
             Action::Terminate => self.signal_keeper(rustix::process::Signal::TERM),
+            // The keeper kills its whole tree on SIGQUIT and forwards SIGTERM to the CLI.
             Action::KillTree => self.signal_keeper(rustix::process::Signal::QUIT),
             Action::Abandon => self.kill_keeper(),
             Action::EndTurn(ending) => self.end_turn(ending),

@@ -291,6 +291,7 @@ impl Life {
             Input::Kill => self.on_kill(now),
             Input::Stop { cause, now: at_once } => self.on_stop(cause, at_once, now),
             Input::Broken(what) => self.fail(what, now),
+            // A timer that was set for an earlier phase.
             Input::Tick if self.deadline().is_none_or(|deadline| now < deadline) => Vec::new(),
             Input::Tick => self.on_deadline(now),
             Input::Initialized(answer) => self.on_initialized(answer, now),
@@ -416,6 +417,7 @@ impl Life {
 
     fn give_up_turn(&mut self, ending: Ending, now: Instant) -> Vec<Action> {
         match self.phase {
+            // It stops anyway, so there is no interrupt to wait for.
             Phase::Busy { stop_after: Some(cause), .. }
             | Phase::Switching { stop_after: Some(cause), wanted: true, .. } => {
                 self.begin_stopping(vec![Action::EndTurn(ending)], Cause::Planned(cause), now)

@@ -39,7 +39,7 @@ pub(crate) struct Finished {
 pub(crate) struct ForeignResult;
 
 impl Reply {
-    /// The model that answers.
+    /// Stores the model, if the line names one.
     pub(crate) fn set_model(&mut self, model: Option<String>) {
         self.model = model.or_else(|| self.model.take());
     }
@@ -68,12 +68,12 @@ impl Reply {
         self.text.len() + self.rest.len() <= limit
     }
 
-    /// The API's stop reason.
+    /// Stores the API's stop reason.
     pub(crate) fn set_stop_reason(&mut self, reason: String) {
         self.stop_reason = Some(reason);
     }
 
-    /// The account's quota is used up, until it is renewed.
+    /// Stores the time until the used-up quota is renewed.
     pub(crate) fn set_quota_reset(&mut self, resets_in: Duration) {
         self.quota_in = Some(resets_in);
     }

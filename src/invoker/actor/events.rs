@@ -59,7 +59,7 @@ impl Actor {
                 self.handle(Input::Initialized(error.map_or(Ok(()), |error| Err(error.words))));
             }
             ClaudeEvent::ControlResponse { request_id, error, .. } if request_id == SET_MODEL => {
-                self.on_model_switched(error)
+                self.on_model_switched(error);
             }
             ClaudeEvent::ControlRequest { request_id, subtype } => {
                 self.queue_answer(&event::control_refusal(&request_id, &subtype));

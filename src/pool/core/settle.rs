@@ -34,6 +34,7 @@ impl Core {
     }
 
     fn clear_expired(&mut self, now: Instant) {
+        // After a doubtful hold one turn goes first: releasing the whole queue could make every request fail.
         if let Some(quota) = self.quota.filter(|quota| now >= quota.until) {
             (self.quota, self.quota_trial) = (None, quota.is_doubtful);
         }
@@ -138,6 +139,7 @@ impl Core {
     /// Starts invokers: first for empty slots, then a standby.
     fn start_missing(&mut self, now: Instant, fx: &mut dyn Effects) {
         while self.workers.len() <= self.rules.slots {
+            // An unassigned standby will take one of the empty slots.
             let covered = usize::from(self.standby().is_some());
             let empty = self.slots.iter().enumerate().filter(|(_, slot)| slot.invoker.is_none());
             let next_empty = empty.skip(covered).find(|(_, slot)| slot.not_before.is_none()).map(|(n, _)| n);
@@ -171,6 +173,7 @@ impl Core {
 
     /// The slot that needs a standby now.
     fn slot_needing_standby(&self, now: Instant) -> Option<usize> {
+        // Empty slots and slots in backoff come first: the extra process is needed there.
         let backing_off = self.slots.iter().any(|slot| slot.not_before.is_some());
         if self.standby().is_some() || backing_off || self.slots.iter().any(|slot| slot.invoker.is_none()) {
             return None;
