@@ -37,7 +37,7 @@ pub struct Trial {
     pub seed: u64,
     /// The commit of the working folder.
     pub commit: Option<String>,
-    /// What was planted, as `--plant` takes it.
+    /// The planted leak, in the syntax of `--plant`.
     pub plant: Option<String>,
     /// The verdict of the run.
     pub finding: Finding,
@@ -57,7 +57,7 @@ pub struct Trial {
     pub seconds: f64,
 }
 
-/// What is still to be run.
+/// The trials that are still to be run.
 #[derive(Debug)]
 pub struct TrialQueue {
     remaining: VecDeque<(Case, u64)>,
@@ -137,7 +137,7 @@ fn build_request(plan: &TrialPlan, programs: &Programs) -> Request {
     }
 }
 
-/// What is kept of a run.
+/// Reduces a run to the record of its trial.
 fn summarize_run(case: &Case, trial: u64, commit: Option<String>, plan: &TrialPlan, run: &Run, seconds: f64) -> Trial {
     let verdict = verdict::judge(run);
     let leaks = verdict.metrics.iter().filter(|row| row.verdict == Finding::Leak);

@@ -110,7 +110,7 @@ impl Failure {
     }
 }
 
-/// The command line, for whoever checks one without running it.
+/// The command line, for tests that parse one without running it.
 #[must_use]
 pub fn command() -> clap::Command {
     Cli::command()
@@ -140,7 +140,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(exit) => exit,
         Err(Failure { exit, message }) => {
-            // Nobody is left to be told that stderr is closed.
+            // A closed stderr leaves no way to report this.
             let _ = writeln!(io::stderr(), "leakgate: {message}");
             exit.into()
         }
@@ -155,13 +155,13 @@ fn warn(warnings: &[String]) {
     }
 }
 
-/// What shows the progress: a bar on a terminal, a few lines elsewhere.
+/// The progress display: a bar on a terminal, a few lines elsewhere.
 fn progress_listener() -> Arc<dyn Listener> {
     if io::stderr().is_terminal() { Arc::new(Bar::new()) } else { Arc::new(Lines) }
 }
 
-/// Runs what measures until its end, or until somebody interrupts it. Whatever it started is ended then; also if this
-/// process is killed.
+/// Runs `work` until it ends or a SIGINT or SIGTERM arrives, and then ends every process that it started. The watchdog
+/// does so if this process is killed.
 fn run_supervised<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
     check_temporary_folder()?;
     let cannot = |what: &str, error: &dyn Display| Failure::harness(&format!("cannot {what}: {error}"));
@@ -180,7 +180,7 @@ fn run_supervised<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
     done
 }
 
-/// What is started there is told of it in words, which have to be UTF-8.
+/// Checks that TMPDIR is UTF-8: its path goes into command lines and variables of the programs that are started.
 fn check_temporary_folder() -> Result<(), Failure> {
     let folder = std::env::temp_dir();
     if folder.to_str().is_some() {

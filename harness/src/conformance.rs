@@ -29,7 +29,7 @@ use drive::{Crossing, Dirs, Start};
 /// Recorded as they are: what a session's header does not name.
 const DEFAULTS: [(&str, &str); 1] = [("CLAUDE_CODE_MAX_RETRIES", "1")];
 
-/// What a CLI said in a conversation.
+/// Everything that a CLI wrote in a conversation.
 #[derive(Debug)]
 pub struct Transcript {
     /// Everything that passed, in order.
@@ -48,7 +48,7 @@ pub enum ReplayError {
     Setup {
         /// The recording's name.
         name: String,
-        /// What was tried.
+        /// The step that failed.
         what: &'static str,
         /// The system's words.
         source: std::io::Error,
@@ -110,7 +110,7 @@ fn comparable_message(what: &What) -> Option<String> {
     })
 }
 
-/// What differs between two sequences of messages, as a unified diff; none where they are the same.
+/// A unified diff of two sequences of messages; none where they are the same.
 #[must_use]
 pub fn unified_diff(old: (&str, &[String]), new: (&str, &[String])) -> Option<String> {
     if old.1 == new.1 {

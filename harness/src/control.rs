@@ -14,16 +14,16 @@ pub struct Control {
     pub planted: Vec<Metric>,
     /// Under dhat.
     pub profiled: bool,
-    /// What changes in a scenario.
+    /// The changes to the scenario.
     pub change: Change,
     /// Restarts that it needs after its warm-up.
     pub restarts: u64,
 }
 
-/// What a planted leak changes in a scenario.
+/// The changes that a planted leak makes to a scenario.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Change {
-    /// What the target is told to plant.
+    /// The value of the target's `--plant`.
     pub plant: Option<String>,
     /// More flags for the server.
     pub server_flags: Vec<String>,

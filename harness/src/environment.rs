@@ -59,7 +59,7 @@ pub fn head_commit() -> Option<String> {
     Some(if changes.is_some_and(|changes| !changes.is_empty()) { format!("{commit}+changes") } else { commit })
 }
 
-/// What a command prints, where it succeeds.
+/// The trimmed stdout of a command; none unless it succeeds.
 fn command_output(program: &str, args: &[&str]) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "it is waited for right here")]
     let output = orphans::output(Command::new(program).args(args)).ok()?;

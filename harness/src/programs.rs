@@ -7,7 +7,7 @@ use std::process::{Command, ExitStatus};
 
 use thiserror::Error;
 
-/// What the programs are called.
+/// The file names of the programs.
 pub const NAMES: [&str; 3] = ["sut", "sut-heap", "mock-claude"];
 
 /// Where the programs are.
@@ -21,7 +21,7 @@ pub struct Programs {
     pub mock: PathBuf,
 }
 
-/// Why they cannot be used.
+/// Why the programs cannot be used, and what to do.
 #[derive(Debug, Error)]
 pub enum ProgramsError {
     /// leakgate does not know where it is itself.
@@ -44,7 +44,7 @@ pub enum ProgramsError {
 }
 
 impl Programs {
-    /// Those in another folder, whether they are there or not.
+    /// The programs in `folder`, whether they exist or not.
     #[must_use]
     pub fn in_folder(folder: &Path) -> Self {
         let [sut, sut_heap, mock] = NAMES.map(|name| folder.join(name));

@@ -34,13 +34,13 @@ pub mod profile;
 const MAX_CONTROLS_AT_ONCE: usize = 2;
 const MAX_EXTERNAL_CONTROLS_AT_ONCE: usize = 4;
 
-/// What is said to a server that is not ours: what the mock CLI replays unless it is told otherwise.
+/// The recording whose prompts go to a server that is not ours: the default of the mock CLI, so that its replies match.
 const DEFAULT_RECORDING: &str = "ten-turns";
 
 /// Turns between two restarts of a control that is seen from outside: more than one, or each would be a turn's own.
 const EXTERNAL_CONTROL_TURNS: u64 = 2;
 
-/// What is to be measured.
+/// A run as the command line asks for it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
     /// The scenarios, in order.
@@ -98,7 +98,7 @@ pub enum RunError {
     Settings(#[from] SettingsError),
 }
 
-/// Everything that a request amounts to.
+/// Everything that a request expands to: controls and targets, in order.
 #[derive(Debug)]
 pub struct RunPlan {
     controls: Vec<(Control, Job)>,

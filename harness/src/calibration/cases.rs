@@ -1,4 +1,4 @@
-//! What is planted, how often, and what the gate promises of it.
+//! The calibration cases: each leak, its trials, and the detection rate that the gate promises.
 
 use crate::control::Control;
 use crate::run::Kind;
@@ -10,9 +10,9 @@ use leakgate_judge::sample::Metric;
 pub struct Case {
     /// Its name on the command line and in the table.
     pub name: &'static str,
-    /// What is leaked, in words; empty where nothing is.
+    /// The leak as the table describes it; empty where nothing is planted.
     pub leak: &'static str,
-    /// What is planted, as `--plant` takes it.
+    /// The planted leak, in the syntax of `--plant`.
     plant: Option<&'static str>,
     /// The metrics of which at least one has to be called a leak; empty where nothing is planted.
     pub metrics: Vec<Metric>,
@@ -30,7 +30,7 @@ pub struct Case {
     pub promised: Option<u64>,
 }
 
-/// What one trial asks for.
+/// One trial: the scenario, the leak, the build and the seed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrialPlan {
     /// The scenario.
@@ -147,7 +147,7 @@ impl Case {
         ]
     }
 
-    /// What its trial of this number asks for; `seed` is that of the first.
+    /// The plan of trial number `trial`; `seed` is the seed of trial 0.
     #[must_use]
     pub fn plan_trial(&self, trial: u64, seed: u64) -> TrialPlan {
         let plant = self.plant.map(|plant| match self.every {

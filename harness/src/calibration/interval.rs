@@ -1,4 +1,4 @@
-//! What a count of successes says about their probability.
+//! Exact confidence intervals for a proportion.
 
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{Beta, ContinuousCDF};
@@ -12,12 +12,12 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// What is outside of an interval on either side: 95 % are within.
+/// The probability outside of the interval on either side, for 95 % coverage.
 const TAIL: f64 = 0.025;
 
 impl Interval {
     /// The exact 95 % interval of Clopper and Pearson (1934) for `successes` of `trials`: quantiles of beta
-    /// distributions. It is never too narrow, also where all or none succeeded. Everything, where nothing was tried.
+    /// distributions. The interval is conservative, also where all or none succeeded, and covers 0 to 1 where nothing was tried.
     #[must_use]
     pub fn clopper_pearson(successes: u64, trials: u64) -> Self {
         let successes = successes.min(trials);

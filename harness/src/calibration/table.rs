@@ -55,7 +55,7 @@ pub struct Rate {
 pub struct Leak {
     /// The case's name.
     pub case: String,
-    /// What leaks, in words.
+    /// The leak as the table describes it.
     pub leak: String,
     /// `sut` or `sut-heap`.
     pub target: String,
@@ -94,7 +94,7 @@ pub struct Clean {
     pub not_conclusive: u64,
     /// Called invalid.
     pub invalid: u64,
-    /// What was called a leak, invalid or not conclusive, with its trial.
+    /// Each verdict other than a pass: its trial, and the reason.
     pub oddities: Vec<String>,
     /// The middle of the times that a trial took, in seconds.
     pub seconds: f64,
@@ -141,7 +141,7 @@ impl Calibration {
         }
     }
 
-    /// What falls short of what is promised, in words.
+    /// A message for each promise that the trials do not bear out.
     #[must_use]
     pub fn broken_promises(&self) -> Vec<String> {
         let missed = self.leaks.iter().filter(|leak| leak.misses_promise()).map(|leak| {

@@ -19,7 +19,7 @@ pub enum TrialLogError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// A line is no trial.
@@ -42,7 +42,7 @@ pub struct TrialLog {
 }
 
 impl TrialLog {
-    /// Opens the file in `folder`, or makes it, and reads what is there. What was cut off while it was written is dropped.
+    /// Opens the file in `folder`, or makes it, and reads what is there. A last line without a newline was cut off while it was written, and is dropped.
     pub fn open(folder: &Path) -> Result<(Self, Vec<Trial>), TrialLogError> {
         let path = folder.join(FILE_NAME);
         let io = |source| TrialLogError::Io { path: path.clone(), source };

@@ -20,7 +20,7 @@ const MAX_CONVERSATIONS_AT_ONCE: usize = 2;
 /// A recording of more than this, in milliseconds, is slow.
 const SLOW_MS: u64 = 20_000;
 
-/// What is told where stdout cannot be written: the comparison does not depend on it.
+/// Advice where stdout cannot be written: the comparison goes on without it.
 const STDOUT_ADVICE: &str = "the exit code tells whether all conversations are the same";
 
 /// Options of `compare`.

@@ -8,7 +8,7 @@ use leakgate_judge::store;
 use leakgate_judge::verdict;
 use leakgate_report::terminal::{Style, WIDEST, render};
 
-/// What is told where stdout cannot be written.
+/// Advice where stdout cannot be written.
 const STDOUT_ADVICE: &str = "the exit code is that of the verdict";
 
 /// Options of `judge`.

@@ -46,7 +46,7 @@ pub struct Args {
     command: Vec<OsString>,
 }
 
-/// The process in the CLI's place. It ends as the CLI does.
+/// Runs the shim in the CLI's place, which ends with the CLI's exit code or signal.
 pub fn run_shim() -> Result<ExitCode, Failure> {
     // The same arguments under the hidden verb.
     let own = std::env::args_os().skip(2);
@@ -54,13 +54,13 @@ pub fn run_shim() -> Result<ExitCode, Failure> {
     record::front(&arguments).map_err(|error| Failure::harness(&error))
 }
 
-/// The process behind it.
+/// Runs the recorder behind the shim.
 pub fn run_recorder(args: Args) -> Result<ExitCode, Failure> {
     let plan = Plan { out: args.out, about: args.about, keep: args.keep, command: args.command };
     record::back(&plan).or_else(|error| spawn_failure_exit(&error))
 }
 
-/// A CLI that cannot be started gives the exit code that a shell would give.
+/// Maps a CLI that cannot be started to a shell's exit code: 126 or 127.
 fn spawn_failure_exit(error: &RecordError) -> Result<ExitCode, Failure> {
     let Some(code) = error.code() else { return Err(Failure::harness(error)) };
     // Nobody is left to be told that stderr is closed.

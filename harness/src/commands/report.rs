@@ -92,7 +92,7 @@ fn render_report(format: Format, verdict: &Verdict, run: &Run) -> Result<String,
     leakgate_report::render(format, verdict, run).map_err(|error| Failure::harness(&error))
 }
 
-/// What the two options mean together.
+/// Combines `--format` and `--out` into an output.
 fn resolve_output(formats: &[Format], out: Option<&Path>, is_folder: impl Fn(&Path) -> bool) -> Result<Output, String> {
     let mut formats = formats.to_vec();
     formats.sort_unstable();

@@ -234,12 +234,12 @@ fn build_request(
     }
 }
 
-/// Another one each time; it is printed and stored.
+/// A new seed for each run; the report prints it, so that the run can be repeated.
 pub(super) fn random_seed() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| u64::from(since.subsec_nanos()))
 }
 
-/// What a run leaves in its folder beside the reports of the formats.
+/// The files that every run writes, besides its reports.
 pub(super) const RUN_FILES: [&str; 2] = ["run.json", "verdict.json"];
 
 /// Before anything is measured: a run whose result cannot be stored is a waste. `files` will be written into `folder`, which
@@ -289,7 +289,7 @@ pub(super) fn find_cli(name: &Path, offline: bool) -> Result<PathBuf, Failure> {
     )))
 }
 
-/// A CLI that cannot even tell its version is refused before every target fails over it.
+/// Asks the CLI for its version, so that a broken one is refused before every target fails over it.
 pub(super) fn check_version(cli: PathBuf) -> Result<Cli, Failure> {
     if real_cli::is_mock(&cli) {
         return Ok(Cli::Mock(cli));

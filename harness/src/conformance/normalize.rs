@@ -1,6 +1,6 @@
 //! One message without what differs from process to process: ids, times, costs, counts, paths, versions, prose.
 //!
-//! What is left is what a reader of the protocol lives by: which keys there are, of which types, and the values that
+//! The rest is what a client of the protocol depends on: the keys, their types, and the values that
 //! decide something or carry the model's words.
 
 use serde_json::{Map, Value};
@@ -45,8 +45,8 @@ const MEANINGFUL_NUMBERS: [&str; 8] = [
     "result_index",
     "queued_turn_count",
 ];
-/// What a CLI finds on its machine, and leaves out where it finds nothing: plugins, a place for its socket. And the
-/// categories of its context, which it has counted by the API and leaves out where they come to nothing.
+/// Keys that depend on the machine: the CLI leaves them out where it has no plugins and no path for a socket. The
+/// categories of its context are counted by the API, and left out where they are empty.
 const MACHINE_KEYS: [&str; 3] = ["plugins", "messaging_socket_path", "categories"];
 /// Lists of what a CLI offers, whose entries have names of its own.
 const NAME_LISTS: [&str; 4] = ["commands", "agents", "models", "skills"];

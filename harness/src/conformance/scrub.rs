@@ -1,4 +1,4 @@
-//! What was heard, as a recording that can be kept: paths, ids, pids and times are everybody's, the vendor's descriptive
+//! Turns a transcript into a recording that can be published: paths, ids, pids and times are everybody's, the vendor's descriptive
 //! prose is filler of the same length. Keys, types, order, pauses and lengths are as they were.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use super::drive::{Dirs, scrubbed_paths};
 use super::normalize::without_address;
 use leakgate_session::recording::{Header, What};
 
-/// What stands in prose's place.
+/// Replaces prose, at the same length.
 const FILLER: &str = "lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor incididunt ut labore et \
                       dolore magna aliqua ";
 /// Keys of descriptive prose.

@@ -41,7 +41,7 @@ pub struct ProfilePlan {
     environment: Environment,
 }
 
-/// What was found, and what it was found by.
+/// The result of profiling a heap.
 #[derive(Debug)]
 pub struct HeapProfile {
     /// The sites.
@@ -73,7 +73,7 @@ impl ProfilePlan {
         Self { assignment: assignment.clone(), length, planted, environment }
     }
 
-    /// What the events name it.
+    /// The subject of its events.
     #[must_use]
     pub fn subject(&self) -> Subject<'_> {
         Subject { target: profile::TARGET, goal: self.length.total(), ..self.assignment.subject() }
@@ -103,7 +103,7 @@ impl ProfilePlan {
 }
 
 impl HeapProfile {
-    /// Writes everything into `folder`. What an earlier profile left there is replaced, its picture as well.
+    /// Writes everything into `folder`. Files of an earlier profile are removed first, also a flame graph that this one does not have.
     pub fn save(&self, folder: &Path) -> Result<(), StoreError> {
         let lines = fold::fold_stacks(&self.stacks);
         let windows = &self.profile.windows;
@@ -130,7 +130,7 @@ pub fn remove_profile(folder: &Path) {
         // Most often there is none; one that cannot be removed is written over, or that fails and is told.
         let _ = fs::remove_file(folder.join(name));
     }
-    // Fails while somebody else's files are in it, and shall.
+    // Fails on purpose while other files are in it.
     let _ = fs::remove_dir(folder);
 }
 

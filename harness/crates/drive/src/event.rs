@@ -1,4 +1,4 @@
-//! What happens while something is measured, for whoever shows it. What measures emits events and formats nothing.
+//! Events of a measurement. The driver emits them and formats nothing; a listener shows them.
 
 use leakgate_judge::sample::Outcome;
 
@@ -48,14 +48,14 @@ pub enum Event<'a> {
     },
 }
 
-/// What is being measured.
+/// The target that an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subject<'a> {
     /// The scenario's name, or the control's.
     pub name: &'a str,
     /// The target's name.
     pub target: &'a str,
-    /// It is a control.
+    /// Whether it is a control.
     pub control: bool,
     /// Restarts that it is to reach.
     pub goal: u64,
@@ -74,7 +74,7 @@ pub struct Live {
     pub tree_rss: u64,
 }
 
-/// Is told every event, from several tasks at once.
+/// Receives every event, from several tasks at once.
 pub trait Listener: Send + Sync {
     /// Called for each event; it must return soon.
     fn event(&self, event: Event<'_>);

@@ -40,7 +40,7 @@ pub enum IsolationError {
          set the sysctl kernel.apparmor_restrict_unprivileged_userns=0, or run this as root"
     )]
     NotUsable {
-        /// What was tried.
+        /// The step that failed.
         what: &'static str,
         /// The system's words.
         source: io::Error,

@@ -27,12 +27,12 @@ pub mod sse;
 /// How many oddities are kept in words.
 const MAX_NOTES: usize = 5;
 
-/// What the load is like.
+/// The parameters of a load.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shape {
     /// Requests at the same time, each on a connection of its own.
     pub connections: u64,
-    /// What is asked for.
+    /// The reply format.
     pub mix: Mix,
     /// Bytes of filler in each prompt.
     pub filler: usize,
@@ -42,7 +42,7 @@ pub struct Shape {
     pub streamed: f64,
     /// Share of the streamed requests whose client leaves in the middle, 0 to 1.
     pub leaving: f64,
-    /// A request without an outcome after this long is lost.
+    /// A request that has not ended after this long is lost.
     pub deadline: Duration,
     /// Chooses who streams and who leaves; the same seed gives the same requests.
     pub seed: u64,
@@ -59,7 +59,7 @@ pub struct Counts {
     pub errors: u64,
     /// Given up by the client, as planned.
     pub cancelled: u64,
-    /// No outcome.
+    /// Requests that never ended.
     pub lost: u64,
     /// Replies that were not exactly their own.
     pub mixed_up: u64,
@@ -74,7 +74,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// What they prove, with as many checkpoints. Of the server's own counts they know nothing: no restart, and as many
+    /// These counts as the proof of a run with so many checkpoints. Of the server's own counts they know nothing: no restart, and as many
     /// turns as replies.
     #[must_use]
     pub fn proof(&self, checkpoints: u64) -> Proof {
@@ -122,7 +122,7 @@ pub struct Timing {
     pub end: Instant,
 }
 
-/// What one request asks for.
+/// One request of a load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatRequest {
     /// Its number, from 0.
@@ -135,7 +135,7 @@ pub struct ChatRequest {
     pub leave_after: Option<u32>,
     /// Bytes of filler in its prompt.
     pub filler: usize,
-    /// What the reply has to be.
+    /// The format that the reply must have.
     pub format: ReplyFormat,
 }
 
@@ -240,7 +240,7 @@ async fn run_client(
     }
 }
 
-/// What request `number` of a load of this shape asks for: a function of the seed and the number alone, whichever
+/// Draws request `number` of a load of this shape: a function of the seed and the number alone, whichever
 /// connection sends it.
 fn draw_request(shape: Shape, number: u64) -> ChatRequest {
     let mut random = ChaCha8Rng::seed_from_u64(shape.seed);

@@ -30,14 +30,14 @@ pub struct Probe {
 /// One look at the tree: what the kernel showed of each of its processes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tree {
-    /// The server, its descendants and its strays, by pid.
+    /// The server, its descendants and its orphans, by pid.
     pub members: Vec<Member>,
-    /// Those of them that are CLI processes: an interpreter or a script that waits for one is part of it.
+    /// The CLI processes among them: an interpreter or a script that waits for one is part of it.
     pub cli: Vec<Identity>,
 }
 
 impl Tree {
-    /// What lies in `folder`, without what a process of this tree holds for itself while it runs.
+    /// The files in `folder`, without what a process of this tree holds for itself while it runs.
     fn files_at_rest(&self, folder: &Path) -> Vec<PathBuf> {
         files::list_at_rest(folder, |pid| self.members.iter().any(|member| member.id.pid == pid))
     }
@@ -53,7 +53,7 @@ pub struct TreeMemory {
 }
 
 impl TreeMemory {
-    /// It as a reading after so many restarts and requests.
+    /// A reading of the trace after so many restarts and requests.
     #[must_use]
     pub fn trace_point(&self, restarts: u64, requests: u64) -> TracePoint {
         TracePoint {
@@ -139,13 +139,13 @@ impl Probe {
         .collect()
     }
 
-    /// What the counted things of `tree` are; `tasks` is what the server tells of those, by the line that spawned them.
+    /// Names the counted things of `tree`; `tasks` is what the server tells of those, by the line that spawned them.
     #[must_use]
     pub fn read_details(&self, tree: &Tree, tasks: BTreeMap<String, u64>) -> Details {
         Details::read(&self.server_pids(tree), tree, self.folder.as_deref(), tasks)
     }
 
-    /// The memory of `tree`'s processes. One that ended since the look has none.
+    /// The memory of `tree`'s processes. A process that has ended since then counts as zero.
     #[must_use]
     pub fn read_memory(&self, tree: &Tree) -> TreeMemory {
         let mut sum = TreeMemory::default();

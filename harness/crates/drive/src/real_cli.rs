@@ -15,7 +15,7 @@ use crate::secrets;
 
 /// The mock is known by its name: to ask a program what it is would be to run it.
 const MOCK_NAME: &str = "mock-claude";
-/// What the CLI needs to ask the API at all. It opens nothing.
+/// A fake key: without any, the CLI does not ask the API at all.
 const FAKE_API_KEY: &str = "sk-ant-fake-for-a-stand-in-on-loopback";
 /// The discard port, which only root could listen on and nobody does.
 const DEAD_END_URL: &str = "http://127.0.0.1:9";
@@ -25,18 +25,18 @@ pub(crate) const WITHHELD_PREFIXES: [&str; 3] = ["CLAUDE", "ANTHROPIC_", "CCW_"]
 /// A CLI that cannot be used.
 #[derive(Debug, Error)]
 pub enum CliError {
-    /// It is not there, or no program.
+    /// The program does not exist or is not executable.
     #[error(
         "there is no program {}; name a path or a program in PATH, install the pinned CLI with harness/cli/install, \
          which prints its path, or leave --cli out for the mock", .0.display()
     )]
     Missing(PathBuf),
-    /// It cannot even tell its version.
+    /// The program does not print a version.
     #[error("{} --version {what}; is it a CLI for this machine?", cli.display())]
     Broken {
         /// The program.
         cli: PathBuf,
-        /// What happened.
+        /// The error.
         what: String,
     },
 }
@@ -79,7 +79,7 @@ pub fn read_version(cli: &Path) -> Result<String, CliError> {
     }
 }
 
-/// What the CLI is told by its environment: where the API is, a key that is none, and to ask for nothing else.
+/// The environment of a CLI that talks to the stand-in: its address, a fake key, and no other traffic.
 #[must_use]
 pub fn stand_in_variables(api: &str) -> [(&'static str, String); 6] {
     [

@@ -90,7 +90,7 @@ const WAYS: [&str; 19] = [
 ];
 /// Folders below a home, or in its place.
 const HOMES: [&str; 4] = ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"];
-/// What no program can do without, and what tells which version of a program runs.
+/// Names that are never secret, although a word in them looks like one.
 const HARMLESS: [&str; 5] = ["HOME", "PWD", "OLDPWD", "BYPASS", "COMPASS"];
 const VERSIONS: [&str; 4] = ["SHA", "SHA1", "COMMIT", "REVISION"];
 /// How the keys and tokens of well-known services begin.

@@ -1,8 +1,8 @@
-//! What a leakgate that is killed would leave: a second process ends it.
+//! Cleans up after a leakgate that is killed, from a second process.
 //!
 //! Nothing can be done by a process that gets SIGKILL, and what it started would go on: a server, its CLIs, their files. So
 //! a small process stands beside leakgate, in a process group of its own. Through a pipe it is told of each folder that a
-//! target is given; the pipe ends when leakgate does, in whatever way. Then the guard kills every process whose
+//! target is given; the pipe ends when leakgate does, in whatever way. Then the watchdog kills every process whose
 //! environment names such a folder, with all below it, and removes the folder. A process that has left the tree and
 //! has another environment by then is not found.
 
@@ -32,16 +32,16 @@ pub const VERB: &str = "guard";
 /// The variable that names a target's folder to the target, and so marks its processes.
 pub const MARK: &str = "LEAKGATE_FOLDER";
 
-/// How long processes that start others may keep the guard from the end.
+/// Upper bound on killing processes that keep starting others.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
-/// What runs in a folder may be ending still, and puts files there meanwhile: so many tries, so far apart.
+/// A process that is just ending may still write into its folder, so removing it is tried so often.
 const MAX_REMOVE_TRIES: u32 = 300;
 const REMOVE_RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
-/// The guard's ear.
+/// The pipe to the watchdog.
 static PIPE: Mutex<Option<ChildStdin>> = Mutex::new(None);
 
-/// A temporary folder. It is removed when this is dropped, and by the guard when leakgate is killed before.
+/// A temporary folder. Dropping this removes it; the watchdog does so if leakgate is killed before.
 #[derive(Debug)]
 pub struct WatchedFolder(TempDir);
 
@@ -67,7 +67,7 @@ impl Drop for WatchedFolder {
     }
 }
 
-/// Posts a guard. It is a child of this process, and ends with it.
+/// Starts the watchdog, a child of this process that ends after it.
 pub fn spawn() -> io::Result<()> {
     #[expect(clippy::disallowed_methods, reason = "it ends when its stdin does, and whoever adopts orphans reaps it")]
     let mut command = Command::new(std::env::current_exe()?);
@@ -77,10 +77,10 @@ pub fn spawn() -> io::Result<()> {
     Ok(())
 }
 
-/// The guard's whole life.
+/// Runs the watchdog: reads folders from stdin until leakgate has ended, and then cleans up what it left.
 #[must_use]
 pub fn run() -> ExitCode {
-    // Whoever tells everything to end tells leakgate too, and that is what the guard waits for.
+    // A signal to the whole session reaches leakgate too; the watchdog has to outlive it, and waits for the end of the pipe.
     for signal in [SIGHUP, SIGINT, SIGTERM] {
         let _ = signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)));
     }
@@ -123,7 +123,7 @@ fn remove_folder(folder: &Path) {
     }
 }
 
-/// Where no guard stands, or no longer, nobody has to know.
+/// Tells the watchdog of a folder. Does nothing where none runs.
 fn notify(what: u8, folder: &Path) {
     if let Some(guard) = pipe().as_mut() {
         let _ = guard.write_all(&[&[what], folder.as_os_str().as_bytes(), &[0]].concat());

@@ -30,7 +30,7 @@ pub(super) struct Args {
     shard: Option<Shard>,
 }
 
-/// What they amount to.
+/// The suite that the options describe, and the shard that runs here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ResolvedSuite {
     /// The seeds, at least one.
@@ -112,7 +112,7 @@ impl ResolvedSuite {
         self.seeds.first().copied().unwrap_or_default()
     }
 
-    /// What runs here: scenarios, with their seed where there are several.
+    /// The scenarios of this shard, with their seed where there are several.
     pub(super) fn units_here(&self, scenarios: &[Scenario]) -> Vec<(Scenario, Option<u64>)> {
         let several = self.seeds.len() > 1;
         let is_here = |unit: &&Unit| self.shard.is_none_or(|(number, _)| unit.shard == number);
@@ -126,7 +126,7 @@ impl ResolvedSuite {
         self.shard.map(|(number, of)| folder_name(number, of))
     }
 
-    /// Says in the run what it is a part of.
+    /// Records in a run of a shard which suite it is a part of.
     pub(super) fn tag_with_suite(&self, mut run: Run) -> Run {
         if let Some((number, shards)) = self.shard {
             run.environment.command = shard::with_shard_number(&run.environment.command, number);

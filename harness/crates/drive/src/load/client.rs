@@ -71,7 +71,7 @@ struct Function {
 }
 
 impl Client {
-    /// A client of the server at `endpoint`, not connected yet; a request without an outcome after `deadline` is lost.
+    /// A client of the server at `endpoint`, not connected yet; a request that has not ended after `deadline` is lost.
     #[must_use]
     pub fn new(endpoint: Arc<Endpoint>, deadline: Duration) -> Self {
         Self { endpoint, deadline, connection: None, refused: false }
@@ -212,7 +212,7 @@ impl Client {
     }
 }
 
-/// A whole reply in any form that the API allows. What is no JSON is a reply that was cut; what is JSON and no completion is
+/// A whole reply in any form that the API allows. A body that is not JSON was cut; JSON that is not a completion is
 /// an error, whatever its status says.
 fn judge_lenient_body(body: &Bytes, request: &ChatRequest) -> RequestOutcome {
     let start = || check::excerpt(&String::from_utf8_lossy(body));

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 pub struct Endpoint {
     /// Where it listens.
     pub address: SocketAddr,
-    /// What the `Host` header says.
+    /// The value of the `Host` header.
     pub host: String,
     /// The path of the request.
     pub path: String,

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use leakgate_judge::sample::ReplyKinds;
 
-/// What a reply consists of.
+/// The kind of content of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Text.
@@ -86,7 +86,7 @@ impl Reply {
         self.strings.iter().filter(|(path, _)| is_content(path)).map(|(_, text)| text.len()).sum()
     }
 
-    /// What it consists of. Words beside a refusal or a call belong to it.
+    /// The kind of its content. Words beside a refusal or a call belong to it.
     #[must_use]
     pub fn kind(&self) -> Kind {
         let has = |is_such: fn(&str) -> bool| {

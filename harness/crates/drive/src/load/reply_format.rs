@@ -1,5 +1,5 @@
-//! What a request asks for beyond a text: JSON of a schema, or calls of functions. How that is written in OpenAI's API,
-//! what the mock CLI is told, and whether the reply is what was asked for.
+//! Structured replies: JSON of a schema, or function calls. Adds them to a request in OpenAI's format, instructs the mock
+//! CLI, and validates the reply.
 //!
 //! The mock puts the request's mark into every string of the JSON that it makes. A reply is its own if it fits its schema,
 //! each mark in it is its own, and the string that was asked for holds one.
@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 use crate::load::{RequestOutcome, check};
 
-/// What the requests of a load ask for, and how the CLI is told to answer them.
+/// The reply format of a load's requests, and how the mock CLI answers them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Mix {
-    /// What is asked for.
+    /// The format.
     pub kind: Kind,
     /// Share of the replies that come in a Markdown fence.
     pub fenced: f64,
@@ -23,7 +23,7 @@ pub struct Mix {
     pub wrong: f64,
 }
 
-/// What a request can ask for.
+/// A reply format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Any text: the recorded one.
@@ -34,7 +34,7 @@ pub enum Kind {
     Calls,
 }
 
-/// What one request asks for.
+/// The reply format of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplyFormat {
     /// Any text.
@@ -90,7 +90,7 @@ impl Mix {
 }
 
 impl ReplyFormat {
-    /// What stands in the prompt, for the mock.
+    /// The directive in the prompt that tells the mock how to answer.
     #[must_use]
     pub fn mock_directive(self) -> String {
         let (kind, style) = match self {
@@ -156,7 +156,7 @@ static RECORD: LazyLock<Value> = LazyLock::new(|| {
 static NOTHING: LazyLock<Value> =
     LazyLock::new(|| json!({"type": "object", "properties": {}, "additionalProperties": false}));
 
-/// None only if the schema above were none, which a test would show.
+/// None only if the schema above were invalid; a test checks it.
 static VALIDATOR: LazyLock<Option<Validator>> = LazyLock::new(|| jsonschema::validator_for(&RECORD).ok());
 
 fn function_tool(name: &str, parameters: &Value) -> Value {
@@ -189,7 +189,7 @@ fn finish_error(reply: &ExactReply, wanted: &str) -> Option<String> {
     (finish != Some(wanted)).then(|| format!("its finish_reason is {finish:?} instead of {wanted:?}"))
 }
 
-/// What is wrong with a record of the request with `mark`.
+/// The first problem of a record in the reply to the request with `mark`; none if it is valid.
 fn record_error(text: &str, mark: &str) -> Option<String> {
     let record: Value = match serde_json::from_str(text) {
         Ok(record) => record,

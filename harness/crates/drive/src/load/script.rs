@@ -1,4 +1,4 @@
-//! What a load says and what it may hear.
+//! The prompts that a load sends and the replies that it accepts.
 
 use std::collections::HashSet;
 

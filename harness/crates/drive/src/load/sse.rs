@@ -11,11 +11,11 @@ const MAX_EVENT_BYTES: usize = 1 << 20;
 /// More calls are not accepted.
 const MAX_CALLS: usize = 100;
 
-/// What has come of a stream.
+/// A streamed reply as far as it has arrived.
 #[derive(Debug, Default)]
 pub struct Stream {
     pending: Vec<u8>,
-    /// What all pieces said, of a stream that is read strictly.
+    /// The reply so far, of a stream that is read strictly.
     pub said: ExactReply,
     /// The same of a lenient one, in whatever form it came.
     pub reply: Reply,

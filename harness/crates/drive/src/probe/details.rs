@@ -1,4 +1,4 @@
-//! What the counted things are: kept beside the counts, so that a growing count can be named.
+//! Names of the counted things, stored beside the counts, so that a growing count can be named.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,7 +16,7 @@ const MAX_ANCESTORS: usize = 4;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Details {
     counts: BTreeMap<(Thing, String), u64>,
-    /// Who started the newest process of each name.
+    /// The ancestors of the newest process of each name.
     origins: BTreeMap<String, String>,
 }
 
@@ -87,7 +87,7 @@ impl DetailHistory {
         self.points.push((restarts, details));
     }
 
-    /// What there was more of at the last checkpoint than at the first: of each sort the most numerous first.
+    /// Everything that the last checkpoint has more of than the first: of each sort the most numerous first.
     #[must_use]
     pub fn grown_things(&self) -> Vec<Grown> {
         let [(_, first), .., (_, last)] = &self.points[..] else { return Vec::new() };

@@ -13,7 +13,7 @@ pub struct Fds {
     pub sockets: u64,
     /// Files, folders and devices.
     pub files: u64,
-    /// What has no path: epoll, eventfd, pidfd, timerfd, namespaces.
+    /// Descriptors without a path: epoll, eventfd, pidfd, timerfd, namespaces.
     pub anonymous: u64,
 }
 
@@ -50,7 +50,7 @@ pub fn count_fds(pid: u32) -> Option<Fds> {
     Some(fds)
 }
 
-/// What the descriptors of the process `pid` lead to, sorted: for a report that has found too many. `other_end` names
+/// The targets of the descriptors of the process `pid`, sorted: for a report that has found too many. `other_end` names
 /// the process at the other end of the pipe with an inode.
 #[must_use]
 pub fn fd_names(pid: u32, other_end: &impl Fn(u64) -> Option<String>) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! What lies in the folders that a run gave to its target.
+//! The files in the folders that a run gave to its target.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -14,7 +14,7 @@ const SESSIONS: &str = "home/.claude/sessions";
 const SERVERS: &str = "servers";
 
 /// Everything below the first level of `root`, sorted: files, folders, links and sockets. The first level is the run's
-/// own (HOME, TMPDIR, runtime folder). What vanishes while it is listed is not there.
+/// own (HOME, TMPDIR, runtime folder). A file that vanishes while it is listed is left out.
 #[must_use]
 pub fn list_below(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -1,7 +1,7 @@
 //! The processes of one target: its descendants, and those that no longer are.
 //!
 //! A process leaves its tree when its parent ends; it then belongs to the nearest subreaper above. That is leakgate,
-//! once it has adopted orphans, and otherwise one of its ancestors. It is recognized by having been seen in the tree
+//! once it has adopted orphans, and otherwise one of its ancestors. Such a process is recognized by having been seen in the tree
 //! before, or by its environment, which names the run's private folder.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +27,7 @@ pub struct Member {
     pub id: Identity,
     /// Its parent's pid.
     pub parent: u32,
-    /// It has ended and nobody has reaped it.
+    /// Whether it has ended and is not reaped yet.
     pub zombie: bool,
     /// Its command line, or its name where that is empty.
     pub command: Vec<String>,

@@ -1,4 +1,4 @@
-//! What a planted leak has taken and not given back.
+//! The resources that a planted leak holds.
 
 use std::fs::File;
 use std::io;
@@ -28,7 +28,7 @@ const DEFAULT_SLOW_BYTES: usize = 16 * 1024;
 /// How long a leaked process lives if nobody ends it.
 const LIFETIME_SECONDS: &str = "600";
 
-/// Everything that was taken.
+/// The leaked resources of each kind.
 #[derive(Debug)]
 pub struct Leaked {
     invokers: Vec<Invoker>,
@@ -42,7 +42,7 @@ pub struct Leaked {
 }
 
 impl Leaked {
-    /// Nothing yet.
+    /// No leaked resource, with room reserved for later ones.
     #[must_use]
     pub fn new() -> Self {
         Self {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 
-/// What is leaked.
+/// The leaked resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
     /// A second invoker is started and never stopped: the original bug.
@@ -44,7 +44,7 @@ pub enum Kind {
 /// A kind, how often it strikes, and how much it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spec {
-    /// What is leaked.
+    /// The leaked resource.
     pub kind: Kind,
     /// At each so-many-th restart.
     pub every: u64,
