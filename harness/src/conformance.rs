@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use leakgate_drive::real_cli;
 use leakgate_mock::fake_api::tape::Tape;
 use leakgate_mock::fake_api::{FakeApi, Source};
-use leakgate_session::recording::{Event, Session, What};
+use leakgate_session::recording::{Event, Payload, Session};
 
 pub mod drive;
 pub mod normalize;
@@ -95,18 +95,18 @@ impl Transcript {
     #[must_use]
     pub fn messages(&self) -> Vec<String> {
         let mut messages: Vec<String> =
-            self.events.iter().filter_map(|event| comparable_message(&event.what)).collect();
+            self.events.iter().filter_map(|event| comparable_message(&event.payload)).collect();
         messages.extend(self.stuck.iter().map(|what| format!("stuck: {what}")));
         messages
     }
 }
 
-fn comparable_message(what: &What) -> Option<String> {
+fn comparable_message(what: &Payload) -> Option<String> {
     Some(match what {
-        What::In(_) => return None,
-        What::Out(line) => normalize::normalize_message(line),
-        What::Err(line) => format!("stderr: {line}"),
-        What::Exit { end, after, .. } => format!("ended with {end:?} after: {after}"),
+        Payload::In(_) => return None,
+        Payload::Out(line) => normalize::normalize_message(line),
+        Payload::Err(line) => format!("stderr: {line}"),
+        Payload::Exit { end, after, .. } => format!("ended with {end:?} after: {after}"),
     })
 }
 

@@ -67,7 +67,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
 
 /// The conversations to be held.
 fn select_sessions(args: &Args, version: &str) -> Result<Vec<Session>, Failure> {
-    let all = recording::builtin();
+    let all = recording::list_bundled();
     let newest = all.last().map(|entry| entry.version).unwrap_or_default();
     let has = |wanted: &str| all.iter().any(|entry| entry.version == wanted);
     let wanted = args.with.as_deref().unwrap_or(if has(version) { version } else { newest });

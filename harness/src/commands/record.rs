@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::commands::Failure;
-use leakgate_session::record::{self, Plan, RecordError};
+use leakgate_session::record::{self, RecordError, RecordOptions};
 use leakgate_session::scrub::Kind;
 
 /// The hidden verb of the second process.
@@ -51,18 +51,18 @@ pub fn run_shim() -> Result<ExitCode, Failure> {
     // The same arguments under the hidden verb.
     let own = std::env::args_os().skip(2);
     let arguments: Vec<OsString> = std::iter::once(RECORDER_VERB.into()).chain(own).collect();
-    record::front(&arguments).map_err(|error| Failure::harness(&error))
+    record::run_shim(&arguments).map_err(|error| Failure::harness(&error))
 }
 
 /// Runs the recorder behind the shim.
 pub fn run_recorder(args: Args) -> Result<ExitCode, Failure> {
-    let plan = Plan { out: args.out, about: args.about, keep: args.keep, command: args.command };
-    record::back(&plan).or_else(|error| spawn_failure_exit(&error))
+    let options = RecordOptions { out: args.out, about: args.about, keep: args.keep, command: args.command };
+    record::run_recorder(&options).or_else(|error| spawn_failure_exit(&error))
 }
 
 /// Maps a CLI that cannot be started to a shell's exit code: 126 or 127.
 fn spawn_failure_exit(error: &RecordError) -> Result<ExitCode, Failure> {
-    let Some(code) = error.code() else { return Err(Failure::harness(error)) };
+    let Some(code) = error.exit_code() else { return Err(Failure::harness(error)) };
     // Nobody is left to be told that stderr is closed.
     let _ = writeln!(std::io::stderr(), "leakgate: {error}");
     Ok(ExitCode::from(code))

@@ -11,10 +11,10 @@ use clap::Subcommand;
 use crate::commands::{Failure, print};
 use crate::programs::Programs;
 use leakgate_judge::exit::Exit;
-use leakgate_session::library::check::{self, Checked};
-use leakgate_session::library::trim::{self, Cut};
-use leakgate_session::library::{show, turns};
 use leakgate_session::recording::{self, Session};
+use leakgate_session::recording_tools::check::{self, CheckReport};
+use leakgate_session::recording_tools::trim::{self, TrimLimits};
+use leakgate_session::recording_tools::{find_turns, show};
 
 /// Options of `recordings`.
 #[derive(Debug, clap::Args)]
@@ -85,7 +85,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
         Verb::List => list_recordings(),
         Verb::Check { specs } => check_recordings(specs),
         Verb::Show { spec } => {
-            print(&show::overview(&load_recording(spec)?))?;
+            print(&show::render_overview(&load_recording(spec)?))?;
             Ok(Exit::Pass)
         }
         Verb::Trim(options) => trim_recording(options),
@@ -98,9 +98,9 @@ fn load_recording(spec: &str) -> Result<Session, Failure> {
 
 fn list_recordings() -> Result<Exit, Failure> {
     let mut text = String::new();
-    for entry in recording::builtin() {
+    for entry in recording::list_bundled() {
         let session = entry.parse().map_err(|error| Failure::harness(&error))?;
-        let (name, count) = (format!("{}/{}", entry.version, entry.name), turns(&session).len());
+        let (name, count) = (format!("{}/{}", entry.version, entry.name), find_turns(&session).len());
         let _ = writeln!(text, "{name:<36} {count:>3} turns  {}", session.header.about);
     }
     print(&text)?;
@@ -111,11 +111,11 @@ fn check_recordings(specs: &[String]) -> Result<Exit, Failure> {
     let mock = Programs::find().map_err(|error| Failure::harness(&error))?.mock;
     let mut exit = Exit::Pass;
     for spec in expand_folders(specs)? {
-        let Checked { wrong, summary } = check::check(&spec, &read_text(&spec)?, &mock);
-        if wrong.is_empty() {
+        let CheckReport { problems, summary } = check::check_recording(&spec, &read_text(&spec)?, &mock);
+        if problems.is_empty() {
             print(&format!("{spec}: fine: {summary}\n"))?;
         } else {
-            print(&(wrong.join("\n") + "\n"))?;
+            print(&(problems.join("\n") + "\n"))?;
             exit = Exit::Leak;
         }
     }
@@ -150,22 +150,22 @@ fn read_text(spec: &str) -> Result<String, Failure> {
             .map_err(|error| Failure::usage(&format!("cannot read {spec}: {error}; check the path")))?;
         return Ok(String::from_utf8_lossy(&bytes).into_owned());
     }
-    Ok(load_recording(spec)?.file())
+    Ok(load_recording(spec)?.to_jsonl())
 }
 
 fn trim_recording(options: &Trim) -> Result<Exit, Failure> {
     let session = load_recording(&options.spec)?;
-    let count = turns(&session).len();
+    let count = find_turns(&session).len();
     if let Some(wanted) = options.turns.filter(|wanted| *wanted > count) {
         let spec = &options.spec;
         return Err(Failure::usage(&format!("{spec} has {count} turns, so {wanted} cannot be kept; ask for fewer")));
     }
-    let cut = Cut { turns: options.turns, pause: options.pause, text: options.text };
-    let mut cut = trim::trim(&session, &cut);
+    let cut = TrimLimits { turns: options.turns, pause: options.pause, text: options.text };
+    let mut cut = trim::trim_recording(&session, &cut);
     cut.header.name = options.out.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    write_file(&options.out, &cut.file(), options.force)?;
+    write_file(&options.out, &cut.to_jsonl(), options.force)?;
     let (path, turns, length) =
-        (options.out.display(), turns(&cut).len(), cut.events.last().map_or(0, |event| event.ms));
+        (options.out.display(), find_turns(&cut).len(), cut.events.last().map_or(0, |event| event.ms));
     print(&format!("{path}: {turns} of {count} turns, {} lines, {length} ms\n", cut.events.len() + 1))?;
     Ok(Exit::Pass)
 }

@@ -22,7 +22,7 @@ use tokio::time::{Instant as Deadline, timeout_at};
 use super::Transcript;
 use leakgate_drive::orphans;
 use leakgate_drive::real_cli::withheld_variables;
-use leakgate_session::recording::{End, Event, Flaws, Session, What};
+use leakgate_session::recording::{End, Event, Flaws, Payload, Session};
 
 /// How long a CLI may take for the next thing that it is waited for. Between two of its own retries it was recorded to wait
 /// for 37 s.
@@ -124,29 +124,31 @@ pub(super) async fn hold_conversation(session: &Session, start: &Start, crossing
     let mut recorded = Progress::default();
     let mut stuck = None;
     for (at, event) in session.events.iter().enumerate() {
-        let goal = match &event.what {
-            What::Out(line) => {
+        let goal = match &event.payload {
+            Payload::Out(line) => {
                 recorded.count_line(&parse_line(line));
                 continue;
             }
-            What::Err(_) => continue,
-            What::In(line) if crossing == Crossing::First && parse_line(line)["request"]["subtype"] == "interrupt" => {
+            Payload::Err(_) => continue,
+            Payload::In(line)
+                if crossing == Crossing::First && parse_line(line)["request"]["subtype"] == "interrupt" =>
+            {
                 Progress { pieces: recorded.pieces + count_crossing_pieces(&session.events[at + 1..]), ..recorded }
             }
-            What::In(_) | What::Exit { .. } => recorded,
+            Payload::In(_) | Payload::Exit { .. } => recorded,
         };
         if let Err(what) = conversation.wait_until(goal).await {
             stuck = Some(what);
             break;
         }
-        match &event.what {
-            What::In(line) => conversation.send_line(line, session).await,
-            What::Exit { after, .. } => conversation.trigger_end(after).await,
-            What::Out(_) | What::Err(_) => {}
+        match &event.payload {
+            Payload::In(line) => conversation.send_line(line, session).await,
+            Payload::Exit { after, .. } => conversation.trigger_end(after).await,
+            Payload::Out(_) | Payload::Err(_) => {}
         }
     }
-    let after = session.events.iter().find_map(|event| match &event.what {
-        What::Exit { after, .. } => Some(after.clone()),
+    let after = session.events.iter().find_map(|event| match &event.payload {
+        Payload::Exit { after, .. } => Some(after.clone()),
         _ => None,
     });
     let (events, late) = conversation.wait_for_exit(after.unwrap_or_default()).await;
@@ -154,8 +156,8 @@ pub(super) async fn hold_conversation(session: &Session, start: &Start, crossing
 }
 
 fn count_crossing_pieces(later: &[Event]) -> usize {
-    let outs = later.iter().filter_map(|event| match &event.what {
-        What::Out(line) => Some(parse_line(line)),
+    let outs = later.iter().filter_map(|event| match &event.payload {
+        Payload::Out(line) => Some(parse_line(line)),
         _ => None,
     });
     let before_answer = outs.take_while(|line| line["type"] != "control_response");
@@ -170,7 +172,7 @@ fn parse_line(line: &str) -> Value {
 struct Conversation {
     child: Child,
     stdin: Option<ChildStdin>,
-    lines: mpsc::Receiver<What>,
+    lines: mpsc::Receiver<Payload>,
     _readers: JoinSet<()>,
     start: Instant,
     events: Vec<Event>,
@@ -193,10 +195,10 @@ impl Conversation {
         let (sender, lines) = mpsc::channel(MAX_BUFFERED_LINES);
         let mut readers = JoinSet::new();
         if let Some(stdout) = child.stdout.take() {
-            readers.spawn(read_lines(BufReader::new(stdout), sender.clone(), What::Out));
+            readers.spawn(read_lines(BufReader::new(stdout), sender.clone(), Payload::Out));
         }
         if let Some(stderr) = child.stderr.take() {
-            readers.spawn(read_lines(BufReader::new(stderr), sender, What::Err));
+            readers.spawn(read_lines(BufReader::new(stderr), sender, Payload::Err));
         }
         let stdin = child.stdin.take();
         let (events, question_ids) = (Vec::new(), Vec::new());
@@ -225,8 +227,8 @@ impl Conversation {
         Ok(())
     }
 
-    fn record_event(&mut self, what: What) {
-        if let What::Out(line) = &what {
+    fn record_event(&mut self, what: Payload) {
+        if let Payload::Out(line) = &what {
             let line = parse_line(line);
             self.progress.count_line(&line);
             if line["type"] == "control_request" {
@@ -234,7 +236,7 @@ impl Conversation {
             }
         }
         let ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.events.push(Event { ms, what, flaws: Flaws::default() });
+        self.events.push(Event { ms, payload: what, flaws: Flaws::default() });
     }
 
     /// Says a recorded line. An answer goes to the question that this CLI asked in the recorded one's place.
@@ -251,7 +253,7 @@ impl Conversation {
             let _ = stdin.write_all(format!("{said}\n").as_bytes()).await;
             let _ = stdin.flush().await;
         }
-        self.record_event(What::In(said));
+        self.record_event(Payload::In(said));
     }
 
     /// Does what ended the recorded process.
@@ -298,15 +300,15 @@ impl Conversation {
                 (Some(code), _) => End::Code(code),
                 (None, signal) => End::Signal(signal.unwrap_or_default()),
             };
-            self.record_event(What::Exit { end, after, removed: BTreeMap::new() });
+            self.record_event(Payload::Exit { end, after, removed: BTreeMap::new() });
         }
         (self.events, late)
     }
 }
 
 fn question_ids(session: &Session) -> impl Iterator<Item = String> {
-    let outs = session.events.iter().filter_map(|event| match &event.what {
-        What::Out(line) => Some(parse_line(line)),
+    let outs = session.events.iter().filter_map(|event| match &event.payload {
+        Payload::Out(line) => Some(parse_line(line)),
         _ => None,
     });
     let questions = outs.filter(|line| line["type"] == "control_request");
@@ -315,8 +317,8 @@ fn question_ids(session: &Session) -> impl Iterator<Item = String> {
 
 async fn read_lines<R: tokio::io::AsyncRead + Unpin>(
     reader: BufReader<R>,
-    sender: mpsc::Sender<What>,
-    what: fn(String) -> What,
+    sender: mpsc::Sender<Payload>,
+    what: fn(String) -> Payload,
 ) {
     let mut lines = reader.lines();
     while let Ok(Some(line)) = lines.next_line().await {

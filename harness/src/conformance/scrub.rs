@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Transcript;
 use super::drive::{Dirs, scrubbed_paths};
 use super::normalize::without_address;
-use leakgate_session::recording::{Header, What};
+use leakgate_session::recording::{Header, Payload};
 
 /// Replaces prose, at the same length.
 const FILLER: &str = "lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor incididunt ut labore et \
@@ -38,11 +38,11 @@ pub fn to_recording(heard: &Transcript, header: &Header, version: &str) -> Strin
     let mut text = format!("{}\n", json!(header));
     for event in &heard.events {
         let mut line = json!({"ms": event.ms});
-        match &event.what {
-            What::In(said) => line["in"] = scrubber.scrub_line(said).into(),
-            What::Out(said) => line["out"] = scrubber.scrub_line(said).into(),
-            What::Err(said) => line["err"] = scrubber.scrub_text(said).into(),
-            What::Exit { end, after, .. } => {
+        match &event.payload {
+            Payload::In(said) => line["in"] = scrubber.scrub_line(said).into(),
+            Payload::Out(said) => line["out"] = scrubber.scrub_line(said).into(),
+            Payload::Err(said) => line["err"] = scrubber.scrub_text(said).into(),
+            Payload::Exit { end, after, .. } => {
                 line["exit"] = json!(end);
                 line["after"] = after.as_str().into();
             }

@@ -7,7 +7,7 @@
 
 use std::path::PathBuf;
 
-use leakgate_session::recording::{self, End, Session, What};
+use leakgate_session::recording::{self, End, Payload, Session};
 use serde_json::{Value, json};
 
 use super::process::{Mock, bare};
@@ -114,9 +114,9 @@ impl Caller {
     fn new(session: &Session) -> Self {
         let mut command = bare();
         command.args(&session.header.args).envs(&session.header.env);
-        let lines = session.events.iter().filter_map(|event| match &event.what {
-            What::In(line) => Some((true, parse(line))),
-            What::Out(line) => Some((false, parse(line))),
+        let lines = session.events.iter().filter_map(|event| match &event.payload {
+            Payload::In(line) => Some((true, parse(line))),
+            Payload::Out(line) => Some((false, parse(line))),
             _ => None,
         });
         let recorded: Vec<(bool, Value)> = lines.collect();
@@ -208,16 +208,16 @@ fn sorted(messages: &[Value]) -> [Vec<Value>; 4] {
 #[track_caller]
 fn holds(name: &str) {
     let session = exchange(name);
-    let end = session.events.iter().find_map(|event| match event.what {
-        What::Exit { end, .. } => Some(end),
+    let end = session.events.iter().find_map(|event| match event.payload {
+        Payload::Exit { end, .. } => Some(end),
         _ => None,
     });
     let said = Caller::new(&session).play(end.expect("an end"));
     let recorded: Vec<Value> = session
         .events
         .iter()
-        .filter_map(|event| match &event.what {
-            What::Out(line) => Some(parse(line)),
+        .filter_map(|event| match &event.payload {
+            Payload::Out(line) => Some(parse(line)),
             _ => None,
         })
         .collect();
@@ -274,8 +274,8 @@ fn single(name: &str) {
     let recorded: Vec<Value> = session
         .events
         .iter()
-        .filter_map(|event| match &event.what {
-            What::Out(line) => Some(parse(line)),
+        .filter_map(|event| match &event.payload {
+            Payload::Out(line) => Some(parse(line)),
             _ => None,
         })
         .collect();

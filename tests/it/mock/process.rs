@@ -210,8 +210,8 @@ pub(crate) fn result(turn: &[Value]) -> &str {
 /// The recorded lines of stdout, in order.
 pub(crate) fn recorded(spec: &str) -> VecDeque<String> {
     let session = leakgate_session::recording::load(spec).expect("bundled");
-    let lines = session.events.into_iter().filter_map(|event| match event.what {
-        leakgate_session::recording::What::Out(line) => Some(line),
+    let lines = session.events.into_iter().filter_map(|event| match event.payload {
+        leakgate_session::recording::Payload::Out(line) => Some(line),
         _ => None,
     });
     lines.collect()

@@ -3,12 +3,12 @@
 //! Nothing is normalised: the mock reads an input line only once everything recorded before it is written, and a
 //! recorded race (a delta between an interrupt and its acknowledgement) is played in the recorded order.
 
-use leakgate_session::recording::{self, Builtin, End, What};
+use leakgate_session::recording::{self, BundledRecording, End, Payload};
 use rustix::process::Signal;
 
 use super::process::{Mock, command, recorded};
 
-fn replay(entry: Builtin, pace: &str) {
+fn replay(entry: BundledRecording, pace: &str) {
     let spec = format!("{}/{}", entry.version, entry.name);
     let session = entry.parse().expect("bundled");
     let mut command = command(&["--mock-recording", &spec, "--mock-pace", pace]);
@@ -16,11 +16,11 @@ fn replay(entry: Builtin, pace: &str) {
     let mut mock = Mock::spawn(command);
     let mut expected_complaints = Vec::new();
     for (index, event) in session.events.iter().enumerate() {
-        match &event.what {
-            What::In(line) => mock.send(line),
-            What::Out(line) => assert_eq!(&mock.next(), line, "{spec}, line {}", index + 2),
-            What::Err(line) => expected_complaints.push(line.clone() + "\n"),
-            What::Exit { end, after, .. } => {
+        match &event.payload {
+            Payload::In(line) => mock.send(line),
+            Payload::Out(line) => assert_eq!(&mock.next(), line, "{spec}, line {}", index + 2),
+            Payload::Err(line) => expected_complaints.push(line.clone() + "\n"),
+            Payload::Exit { end, after, .. } => {
                 bring_about(&mut mock, after, &spec);
                 assert_eq!(mock.end(), (*end, Vec::new(), expected_complaints.concat()), "{spec}");
                 return;
@@ -47,7 +47,8 @@ fn bring_about(mock: &mut Mock, after: &str, spec: &str) {
 }
 
 fn replay_version(version: &str) {
-    let entries: Vec<Builtin> = recording::builtin().into_iter().filter(|entry| entry.version == version).collect();
+    let entries: Vec<BundledRecording> =
+        recording::list_bundled().into_iter().filter(|entry| entry.version == version).collect();
     assert!(entries.len() >= 18, "{version} is bundled");
     for entry in entries {
         replay(entry, "full");
@@ -68,7 +69,7 @@ fn every_recording_of_2_1_19_is_played_byte_for_byte() {
 fn the_recorded_pace_keeps_lines_and_order() {
     for spec in ["2.1.330/interrupt", "2.1.330/clear-between-turns", "2.1.19/tool-permission-denied"] {
         let (version, name) = spec.split_once('/').expect("a version");
-        replay(recording::find(version, name).expect("bundled"), "recorded");
+        replay(recording::find_bundled(version, name).expect("bundled"), "recorded");
     }
 }
 
@@ -76,7 +77,7 @@ fn the_recorded_pace_keeps_lines_and_order() {
 fn a_recording_can_be_a_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("own.jsonl");
-    let entry = recording::find("2.1.330", "unicode").expect("bundled");
+    let entry = recording::find_bundled("2.1.330", "unicode").expect("bundled");
     std::fs::write(&path, entry.text()).expect("written");
     let mut mock = Mock::ready(&["--mock-recording", path.to_str().expect("UTF-8")]);
     mock.say("hello");

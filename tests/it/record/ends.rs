@@ -1,6 +1,6 @@
 //! Signals, statuses, and sudden deaths.
 
-use leakgate_session::recording::{End, What};
+use leakgate_session::recording::{End, Payload};
 use rustix::process::Signal;
 
 use super::process::{Recorder, command, is_alive};
@@ -60,7 +60,9 @@ fn sigterm_ends_a_cli_that_does_not_handle_it() {
     recorder.expect(b"ready\n");
     recorder.signal(Signal::TERM);
     assert_eq!(recorder.end(), End::Signal(15));
-    assert!(matches!(&recorder.session().events.last().unwrap().what, What::Exit { after, .. } if after == "SIGTERM"));
+    assert!(
+        matches!(&recorder.session().events.last().unwrap().payload, Payload::Exit { after, .. } if after == "SIGTERM")
+    );
 }
 
 #[test]
@@ -96,8 +98,8 @@ fn a_killed_recorder_leaves_nothing_running_and_a_whole_recording() {
     recorder.signal(Signal::KILL);
     assert_eq!(recorder.end(), End::Signal(9));
     until("nothing is left", || !below.iter().any(|pid| is_alive(*pid)));
-    let last = recorder.session().events.pop().unwrap().what;
-    assert!(matches!(&last, What::Exit { end: End::Signal(9), after, .. } if after == "SIGKILL"), "{last:?}");
+    let last = recorder.session().events.pop().unwrap().payload;
+    assert!(matches!(&last, Payload::Exit { end: End::Signal(9), after, .. } if after == "SIGKILL"), "{last:?}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use leakgate_session::recording::{self, Event, Session, What};
+use leakgate_session::recording::{self, Event, Payload, Session};
 
 use super::process::{command, recordings};
 use crate::mock::process::Mock;
@@ -19,11 +19,11 @@ fn record(spec: &str, folder: &tempfile::TempDir) -> (String, Session) {
         .collect();
     let mut mock = Mock::spawn(command(folder, &[], &words));
     for event in &played.events {
-        match &event.what {
-            What::In(line) => mock.send(line),
-            What::Out(line) => assert_eq!(&mock.next(), line, "{spec}"),
-            What::Err(_) => {}
-            What::Exit { .. } => mock.close_stdin(),
+        match &event.payload {
+            Payload::In(line) => mock.send(line),
+            Payload::Out(line) => assert_eq!(&mock.next(), line, "{spec}"),
+            Payload::Err(_) => {}
+            Payload::Exit { .. } => mock.close_stdin(),
         }
     }
     mock.end();
@@ -37,8 +37,8 @@ fn only(folder: &Path) -> String {
 }
 
 fn said(session: &Session) -> Vec<&str> {
-    let lines = session.events.iter().filter(|event| matches!(event.what, What::Out(_)));
-    lines.map(|event| event.what.text()).collect()
+    let lines = session.events.iter().filter(|event| matches!(event.payload, Payload::Out(_)));
+    lines.map(|event| event.payload.text()).collect()
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn a_wrapper_that_starts_a_recorder_as_its_cli_serves_as_before_and_is_recorded(
 #[test]
 fn every_bundled_recording_passes_the_check() {
     let specs: Vec<String> =
-        recording::builtin().iter().map(|entry| format!("{}/{}", entry.version, entry.name)).collect();
+        recording::list_bundled().iter().map(|entry| format!("{}/{}", entry.version, entry.name)).collect();
     let words: Vec<&str> = std::iter::once("check").chain(specs.iter().map(String::as_str)).collect();
     let (code, told) = recordings(&words);
     assert_eq!(code, 0, "{told}");
@@ -88,12 +88,12 @@ fn check_changed(change: impl FnOnce(&mut Session)) -> (i32, String) {
     let mut session = recording::load("2.1.330/unicode").unwrap();
     change(&mut session);
     let path = folder.path().join("changed.jsonl");
-    std::fs::write(&path, session.file()).unwrap();
+    std::fs::write(&path, session.to_jsonl()).unwrap();
     recordings(&["check", path.to_str().unwrap()])
 }
 
 fn first_line(events: &mut [Event], wanted: &str) -> usize {
-    events.iter().position(|event| event.what.text().contains(wanted)).unwrap()
+    events.iter().position(|event| event.payload.text().contains(wanted)).unwrap()
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn the_check_names_the_line_of_a_secret() {
     let (code, told) = check_changed(|session| {
         let index = first_line(&mut session.events, "\"type\":\"user\"");
         line = index + 2;
-        let What::In(text) = &mut session.events[index].what else { panic!("not from the client") };
+        let Payload::In(text) = &mut session.events[index].payload else { panic!("not from the client") };
         let key = ["sk-", "ant-", "api03-0123456789"].concat();
         *text = text.replacen("\"content\":\"", &format!("\"content\":\"{key} "), 1);
     });
@@ -139,7 +139,7 @@ fn the_check_finds_a_recording_that_cannot_be_replayed() {
         // The mock gives an answer the id of its request; a client that was answered with another one cannot be played.
         let index = first_line(&mut session.events, "\"type\":\"control_response\"");
         line = index + 2;
-        let What::Out(text) = &mut session.events[index].what else { panic!("not from the CLI") };
+        let Payload::Out(text) = &mut session.events[index].payload else { panic!("not from the CLI") };
         *text = text.replacen("req_1_initialize", "req_2_initialize", 1);
     });
     assert_eq!(code, 1);
@@ -150,7 +150,7 @@ fn the_check_finds_a_recording_that_cannot_be_replayed() {
 fn the_check_names_file_and_line_of_a_fault_in_the_format() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("torn.jsonl");
-    let text = recording::find("2.1.330", "unicode").unwrap().text();
+    let text = recording::find_bundled("2.1.330", "unicode").unwrap().text();
     std::fs::write(&path, &text[..text.len() - 20]).unwrap();
     let (code, told) = recordings(&["check", path.to_str().unwrap()]);
     assert_eq!(code, 1);
@@ -172,7 +172,7 @@ fn a_trimmed_recording_is_smaller_and_still_checks() {
     for event in &session.events {
         assert!(event.ms - before <= 5);
         before = event.ms;
-        let Ok(line) = serde_json::from_str::<serde_json::Value>(event.what.text()) else { continue };
+        let Ok(line) = serde_json::from_str::<serde_json::Value>(event.payload.text()) else { continue };
         if let Some(result) = line["result"].as_str() {
             assert!(result.chars().count() <= 30);
             results += 1;

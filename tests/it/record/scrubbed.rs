@@ -1,6 +1,6 @@
 //! What a recording holds no more.
 
-use leakgate_session::recording::{Session, What};
+use leakgate_session::recording::{Payload, Session};
 use serde_json::json;
 
 use super::process::{Recorder, recordings};
@@ -20,8 +20,8 @@ fn file(recorder: &Recorder) -> String {
 }
 
 fn removed(session: &Session) -> Vec<(String, u64)> {
-    match &session.events.last().unwrap().what {
-        What::Exit { removed, .. } => removed.clone().into_iter().collect(),
+    match &session.events.last().unwrap().payload {
+        Payload::Exit { removed, .. } => removed.clone().into_iter().collect(),
         other => panic!("no exit: {other:?}"),
     }
 }
@@ -67,7 +67,7 @@ fn a_secret_has_the_same_placeholder_wherever_it_stands() {
     recorder.send(line(&format!("mine is {}", key())).as_bytes());
     recorder.send(line(&format!("{} again", key())).as_bytes());
     recorder.output();
-    let lines: Vec<String> = recorder.session().events.iter().map(|event| event.what.text().to_owned()).collect();
+    let lines: Vec<String> = recorder.session().events.iter().map(|event| event.payload.text().to_owned()).collect();
     let placeholder = |line: &String| {
         let start = line.find("REDACTED").unwrap();
         line[start..].chars().take(key().len()).collect::<String>()
@@ -95,8 +95,8 @@ fn a_secret_that_streams_in_pieces_is_removed_from_all_of_them() {
     let said: Vec<String> = session
         .events
         .iter()
-        .filter(|event| matches!(event.what, What::Out(_)))
-        .filter_map(|event| serde_json::from_str::<serde_json::Value>(event.what.text()).ok())
+        .filter(|event| matches!(event.payload, Payload::Out(_)))
+        .filter_map(|event| serde_json::from_str::<serde_json::Value>(event.payload.text()).ok())
         .filter_map(|line| line.pointer("/event/delta/text")?.as_str().map(str::to_owned))
         .collect();
     assert_eq!(said.len(), 3);

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 
-use leakgate_session::recording::{End, What};
+use leakgate_session::recording::{End, Payload};
 use proptest::prelude::*;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -50,7 +50,7 @@ fn a_line_beyond_every_limit_comes_through_and_is_recorded_cut() {
     assert!(output.stdout == sent, "the bytes differ");
     let session = recorder.session();
     assert!(session.events.iter().any(|event| event.flaws.cut == Some(sent.len() as u64)));
-    assert!(session.events.iter().all(|event| event.what.text().len() <= 8 * 1024 * 1024));
+    assert!(session.events.iter().all(|event| event.payload.text().len() <= 8 * 1024 * 1024));
 }
 
 proptest! {
@@ -71,8 +71,8 @@ fn stderr_comes_through_as_well() {
     let output = recorder.output();
     assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&b"out\0"[..], &b"err\xff no newline"[..]));
     let events = recorder.session().events;
-    let err = events.iter().find(|event| matches!(event.what, What::Err(_))).unwrap();
-    assert_eq!(err.what.text(), "err\u{fffd} no newline");
+    let err = events.iter().find(|event| matches!(event.payload, Payload::Err(_))).unwrap();
+    assert_eq!(err.payload.text(), "err\u{fffd} no newline");
     assert!(err.flaws.lossy && err.flaws.open);
 }
 

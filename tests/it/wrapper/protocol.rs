@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use cc_openai_wrapper::claude::event::{self, ClaudeEvent};
 use cc_openai_wrapper::invoker::binding::{TurnBinding, Work};
-use leakgate_session::recording::{self, What};
+use leakgate_session::recording::{self, Payload};
 use serde_json::json;
 
 use crate::support::{Options, until};
@@ -12,9 +12,10 @@ use crate::support::{Options, until};
 #[test]
 fn every_line_of_every_recording_is_understood() {
     let mut results = 0;
-    for builtin in recording::builtin() {
+    for builtin in recording::list_bundled() {
         let session = builtin.parse().unwrap();
-        for line in session.events.iter().filter_map(|e| if let What::Out(line) = &e.what { Some(line) } else { None })
+        for line in
+            session.events.iter().filter_map(|e| if let Payload::Out(line) = &e.payload { Some(line) } else { None })
         {
             let parsed = event::parse_line(line.as_bytes());
             let event = parsed.unwrap_or_else(|e| panic!("{}/{}: {e}: {line}", builtin.version, builtin.name)).event;
@@ -28,17 +29,17 @@ fn every_line_of_every_recording_is_understood() {
 
 #[test]
 fn every_line_of_every_recording_belongs_to_its_turn() {
-    for builtin in recording::builtin() {
+    for builtin in recording::list_bundled() {
         let session = builtin.parse().unwrap();
         let mut binding = TurnBinding::default();
         // The CLI begins a queued prompt by itself, once the one before it has ended.
         let (mut asked, mut running) = (VecDeque::new(), false);
         for event in &session.events {
-            match &event.what {
-                What::In(line) if line.contains(r#""type":"user""#) => {
+            match &event.payload {
+                Payload::In(line) if line.contains(r#""type":"user""#) => {
                     asked.push_back(if line.contains(r#""/clear""#) { Work::Clear } else { Work::Prompt });
                 }
-                What::Out(line) => {
+                Payload::Out(line) => {
                     let Ok(line) = event::parse_line(line.as_bytes()) else { continue };
                     let accepted = binding.check_line(&line);
                     accepted.unwrap_or_else(|e| panic!("{}/{}: {e}: {line:?}", builtin.version, builtin.name));
@@ -60,7 +61,7 @@ fn deltas_and_result_of_a_recorded_turn_are_the_same_text() {
         let session = recording::load(&format!("{version}/ten-turns")).unwrap();
         let (mut text, mut turns) = (String::new(), 0);
         for event in &session.events {
-            let What::Out(line) = &event.what else { continue };
+            let Payload::Out(line) = &event.payload else { continue };
             match event::parse_line(line.as_bytes()).unwrap().event {
                 ClaudeEvent::TextDelta(delta) => text.push_str(&delta),
                 ClaudeEvent::Result(result) => {
@@ -88,8 +89,8 @@ fn a_tool_that_the_cli_asks_for_is_refused_and_the_turn_goes_on() {
 
 #[test]
 fn text_that_is_not_ascii_survives_both_ways() {
-    let expected = recording::load("unicode").unwrap().events.iter().rev().find_map(|e| match &e.what {
-        What::Out(line) => match event::parse_line(line.as_bytes()).map(|line| line.event) {
+    let expected = recording::load("unicode").unwrap().events.iter().rev().find_map(|e| match &e.payload {
+        Payload::Out(line) => match event::parse_line(line.as_bytes()).map(|line| line.event) {
             Ok(ClaudeEvent::Result(result)) => result.result,
             _ => None,
         },

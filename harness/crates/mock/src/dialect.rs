@@ -102,7 +102,7 @@ impl Dialect {
 
     /// Whether what the SDKs need beyond the protocol was recorded from this very version.
     pub(super) fn knows_sdks(&self) -> bool {
-        recording::find(&self.version, TOOL).is_some()
+        recording::find_bundled(&self.version, TOOL).is_some()
     }
 
     /// A turn in which a tool is used, every kind of hook is called and a permission is asked for.
@@ -155,7 +155,7 @@ impl Dialect {
 
     /// The steps of a turn that ends in the API's error with this status: as recorded, or the nearest that is.
     pub(super) fn failed(&self, status: u16) -> Option<Vec<Step>> {
-        let recorded = recording::find(&self.version, &format!("api-error-{status}"));
+        let recorded = recording::find_bundled(&self.version, &format!("api-error-{status}"));
         match recorded.and_then(|entry| entry.parse().ok()) {
             Some(session) => api_error::first(&Script::new(&session)),
             None => Some(api_error::retell(api_error::first(&self.bundled("api-error-529"))?, status)),
@@ -233,7 +233,7 @@ impl Dialect {
     /// What only the SDKs ask; nothing of another version, which may not know it.
     fn of_sdks(&self) -> &Script {
         self.of_sdks.get_or_init(|| {
-            let session = recording::find(&self.version, "sdk-requests").and_then(|entry| entry.parse().ok());
+            let session = recording::find_bundled(&self.version, "sdk-requests").and_then(|entry| entry.parse().ok());
             session.map(|session| Script::new(&session)).unwrap_or_default()
         })
     }
@@ -256,6 +256,7 @@ fn retold(line: &str, found: &ControlAnswer, asked: &Control) -> String {
     pairs.fold(line.to_owned(), |line, (from, to)| line.replace(&quoted(from), &quoted(to)))
 }
 
-fn find(version: &str, name: &str) -> Option<recording::Builtin> {
-    recording::find(version, name).or_else(|| recording::builtin().into_iter().rev().find(|entry| entry.name == name))
+fn find(version: &str, name: &str) -> Option<recording::BundledRecording> {
+    recording::find_bundled(version, name)
+        .or_else(|| recording::list_bundled().into_iter().rev().find(|entry| entry.name == name))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::input::{self, Control, Input};
 use super::line::{Kind, Line};
-use leakgate_session::recording::{End, Session, What};
+use leakgate_session::recording::{End, Payload, Session};
 
 /// What a recording holds, in playable form.
 #[derive(Debug, Default)]
@@ -100,11 +100,11 @@ impl Script {
         for event in &session.events {
             cutter.gap = Duration::from_millis(event.ms.saturating_sub(before));
             before = event.ms;
-            match &event.what {
-                What::In(line) => cutter.read(line),
-                What::Out(line) => cutter.said(Line::new(line)),
-                What::Err(line) => cutter.complained(line),
-                What::Exit { end, .. } => cutter.exited(*end),
+            match &event.payload {
+                Payload::In(line) => cutter.read(line),
+                Payload::Out(line) => cutter.said(Line::new(line)),
+                Payload::Err(line) => cutter.complained(line),
+                Payload::Exit { end, .. } => cutter.exited(*end),
             }
         }
         cutter.finish()

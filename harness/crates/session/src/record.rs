@@ -33,20 +33,20 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-mod back;
-mod book;
-mod front;
+mod copy;
 mod lines;
-mod pass;
 mod queue;
+mod recorder;
+mod shim;
 mod signals;
+mod writer;
 
-pub use back::back;
-pub use front::front;
+pub use recorder::run_recorder;
+pub use shim::run_shim;
 
 /// What to record, and where.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct RecordOptions {
     /// The folder for the recording's file.
     pub out: PathBuf,
     /// One sentence on what happens in it.
@@ -79,17 +79,26 @@ pub enum RecordError {
 }
 
 impl RecordError {
-    fn system<E: Into<std::io::Error>>(what: &'static str) -> impl FnOnce(E) -> Self {
+    fn system_error<E: Into<std::io::Error>>(what: &'static str) -> impl FnOnce(E) -> Self {
         move |source| Self::System { what, source: source.into() }
     }
 
     /// The exit code that a shell would give: 127 for no such CLI, 126 for one that cannot be run; none otherwise.
     #[must_use]
-    pub fn code(&self) -> Option<u8> {
+    pub fn exit_code(&self) -> Option<u8> {
         match self {
             Self::Start { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Some(127),
             Self::Start { .. } => Some(126),
             Self::System { .. } => None,
         }
+    }
+}
+
+/// Lets go of this process's own copies of the streams: a peer sees the end of a stream only when its last holder closes it.
+fn close_own_stdio() {
+    if let Ok(null) = std::fs::File::options().read(true).write(true).open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdin(&null);
+        let _ = rustix::stdio::dup2_stdout(&null);
+        let _ = rustix::stdio::dup2_stderr(&null);
     }
 }

@@ -52,7 +52,7 @@ pub struct Event {
     /// Milliseconds since the spawn.
     pub ms: u64,
     /// What passed.
-    pub what: What,
+    pub payload: Payload,
     /// How the line differs from what passed.
     pub flaws: Flaws,
 }
@@ -78,7 +78,7 @@ fn is_false(value: &bool) -> bool {
 
 /// What an [`Event`] carries; lines come without their newline.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
+pub enum Payload {
     /// A line that the client wrote to stdin.
     In(String),
     /// A line from stdout.
@@ -108,7 +108,7 @@ pub enum End {
 
 /// A bundled recording.
 #[derive(Debug, Clone, Copy)]
-pub struct Builtin {
+pub struct BundledRecording {
     /// The CLI's version, which is the folder.
     pub version: &'static str,
     /// The file's name without its ending.
@@ -149,15 +149,15 @@ pub enum RecordingError {
 }
 
 /// The bundled recordings, ordered by version and name.
-pub fn builtin() -> Vec<Builtin> {
-    let mut all: Vec<Builtin> = BUNDLED.dirs().flat_map(Dir::files).filter_map(as_builtin).collect();
+pub fn list_bundled() -> Vec<BundledRecording> {
+    let mut all: Vec<BundledRecording> = BUNDLED.dirs().flat_map(Dir::files).filter_map(to_bundled).collect();
     all.sort_by_key(|entry| (version_key(entry.version), entry.name));
     all
 }
 
 /// The bundled recording of this version and name.
-pub fn find(version: &str, name: &str) -> Option<Builtin> {
-    BUNDLED.get_file(format!("{version}/{name}.jsonl")).and_then(as_builtin)
+pub fn find_bundled(version: &str, name: &str) -> Option<BundledRecording> {
+    BUNDLED.get_file(format!("{version}/{name}.jsonl")).and_then(to_bundled)
 }
 
 /// Reads the recording that `spec` means: the path of a `.jsonl` file, `NAME` (its newest version) or `VERSION/NAME`.
@@ -168,10 +168,10 @@ pub fn load(spec: &str) -> Result<Session, RecordingError> {
         return parse(spec, &text);
     }
     let found = match spec.split_once('/') {
-        Some((version, name)) => find(version, name),
-        None => builtin().into_iter().rev().find(|entry| entry.name == spec),
+        Some((version, name)) => find_bundled(version, name),
+        None => list_bundled().into_iter().rev().find(|entry| entry.name == spec),
     };
-    found.map_or_else(|| Err(unknown(spec)), |entry| entry.parse())
+    found.map_or_else(|| Err(unknown_recording(spec)), |entry| entry.parse())
 }
 
 /// Parses a recording; `file` names it in errors.
@@ -187,7 +187,7 @@ pub fn parse(file: &str, text: &str) -> Result<Session, RecordingError> {
     }
     let mut events: Vec<Event> = Vec::new();
     for (number, line) in lines {
-        if matches!(events.last(), Some(Event { what: What::Exit { .. }, .. })) {
+        if matches!(events.last(), Some(Event { payload: Payload::Exit { .. }, .. })) {
             return Err(malformed(number, "nothing may follow the exit".to_owned()));
         }
         events.push(Event::parse(line).map_err(|wrong| malformed(number, wrong))?);
@@ -195,7 +195,7 @@ pub fn parse(file: &str, text: &str) -> Result<Session, RecordingError> {
     Ok(Session { header, events })
 }
 
-impl Builtin {
+impl BundledRecording {
     /// The file's content.
     pub fn text(&self) -> &'static str {
         self.file.contents_utf8().unwrap_or_default()
@@ -207,7 +207,7 @@ impl Builtin {
     }
 }
 
-impl What {
+impl Payload {
     /// The line that passed.
     #[must_use]
     pub fn text(&self) -> &str {
@@ -223,31 +223,31 @@ impl Event {
     pub fn parse(line: &str) -> Result<Self, String> {
         let raw: RawEvent = serde_json::from_str(line).map_err(|error| format!("this is no event ({error})"))?;
         let (after, removed) = (raw.after.unwrap_or_default(), raw.removed);
-        let found: Vec<What> = [
-            raw.input.map(What::In),
-            raw.out.map(What::Out),
-            raw.err.map(What::Err),
-            raw.exit.map(|end| What::Exit { end, after, removed }),
+        let found: Vec<Payload> = [
+            raw.input.map(Payload::In),
+            raw.out.map(Payload::Out),
+            raw.err.map(Payload::Err),
+            raw.exit.map(|end| Payload::Exit { end, after, removed }),
         ]
         .into_iter()
         .flatten()
         .collect();
-        match <[What; 1]>::try_from(found) {
-            Ok([what]) => Ok(Self { ms: raw.ms, what, flaws: raw.flaws }),
+        match <[Payload; 1]>::try_from(found) {
+            Ok([payload]) => Ok(Self { ms: raw.ms, payload, flaws: raw.flaws }),
             Err(found) => Err(format!("an event has one of in, out, err and exit, this one has {}", found.len())),
         }
     }
 
     /// The event as a line of the file.
     #[must_use]
-    pub fn line(&self) -> String {
+    pub fn to_line(&self) -> String {
         let mut fields = Map::new();
         fields.insert("ms".to_owned(), self.ms.into());
-        match &self.what {
-            What::In(line) => drop(fields.insert("in".to_owned(), line.as_str().into())),
-            What::Out(line) => drop(fields.insert("out".to_owned(), line.as_str().into())),
-            What::Err(line) => drop(fields.insert("err".to_owned(), line.as_str().into())),
-            What::Exit { end, after, removed } => {
+        match &self.payload {
+            Payload::In(line) => drop(fields.insert("in".to_owned(), line.as_str().into())),
+            Payload::Out(line) => drop(fields.insert("out".to_owned(), line.as_str().into())),
+            Payload::Err(line) => drop(fields.insert("err".to_owned(), line.as_str().into())),
+            Payload::Exit { end, after, removed } => {
                 fields.insert("exit".to_owned(), json!(end));
                 fields.insert("after".to_owned(), after.as_str().into());
                 if !removed.is_empty() {
@@ -265,15 +265,15 @@ impl Event {
 impl Session {
     /// The session as a file.
     #[must_use]
-    pub fn file(&self) -> String {
-        let lines = std::iter::once(json!(self.header).to_string()).chain(self.events.iter().map(Event::line));
+    pub fn to_jsonl(&self) -> String {
+        let lines = std::iter::once(json!(self.header).to_string()).chain(self.events.iter().map(Event::to_line));
         lines.map(|line| line + "\n").collect()
     }
 
     /// How the recorded process ended, if the recording goes that far.
     pub fn end(&self) -> Option<End> {
-        self.events.iter().find_map(|event| match event.what {
-            What::Exit { end, .. } => Some(end),
+        self.events.iter().find_map(|event| match event.payload {
+            Payload::Exit { end, .. } => Some(end),
             _ => None,
         })
     }
@@ -295,13 +295,13 @@ struct RawEvent {
     flaws: Flaws,
 }
 
-fn as_builtin(file: &'static File<'static>) -> Option<Builtin> {
+fn to_bundled(file: &'static File<'static>) -> Option<BundledRecording> {
     let path = file.path();
-    Some(Builtin { version: path.parent()?.to_str()?, name: path.file_stem()?.to_str()?, file })
+    Some(BundledRecording { version: path.parent()?.to_str()?, name: path.file_stem()?.to_str()?, file })
 }
 
-fn unknown(spec: &str) -> RecordingError {
-    let known: Vec<String> = builtin().iter().map(|entry| format!("{}/{}", entry.version, entry.name)).collect();
+fn unknown_recording(spec: &str) -> RecordingError {
+    let known: Vec<String> = list_bundled().iter().map(|entry| format!("{}/{}", entry.version, entry.name)).collect();
     RecordingError::Unknown { spec: spec.to_owned(), known: known.join(", ") }
 }
 
@@ -322,8 +322,8 @@ mod tests {
 
     #[test]
     fn every_bundled_recording_parses_and_has_an_end() {
-        assert!(builtin().len() > 30);
-        for entry in builtin() {
+        assert!(list_bundled().len() > 30);
+        for entry in list_bundled() {
             let session = entry.parse().expect("bundled recordings are well-formed");
             assert_eq!((session.header.cli.as_str(), session.header.name.as_str()), (entry.version, entry.name));
             assert!(session.end().is_some(), "{}", entry.name);

@@ -1,7 +1,7 @@
 //! Takes out of text what must not be shared: keys, passwords, ids, names, paths.
 //!
 //! Pure: no files, no processes. A [`Scrubber`] remembers what it has replaced, so that the same value becomes the same
-//! placeholder everywhere, and a value that was recognised by its surroundings is recognised without them from then on.
+//! placeholder everywhere, and a value that was recognised by its host is recognised without them from then on.
 //! `scrub/rules.rs` has the patterns, `scrub/json.rs` the strings of a line of JSON, `scrub/stream.rs` the lines of a
 //! session, with texts that the CLI sends in pieces.
 //!
@@ -20,7 +20,7 @@ mod json;
 mod rules;
 mod stream;
 
-pub use stream::Stream;
+pub use stream::StreamScrubber;
 
 /// What is taken out. The order is that of importance: of two findings that overlap, the first kind names both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
@@ -100,9 +100,9 @@ impl std::fmt::Display for Kind {
     }
 }
 
-/// What is known about the place where a session is recorded.
+/// What is known about the line where a session is recorded.
 #[derive(Debug, Clone, Default)]
-pub struct Surroundings {
+pub struct HostInfo {
     /// The home folder.
     pub home: Option<String>,
     /// The working directory.
@@ -125,11 +125,11 @@ pub struct Scrubber {
     issued: HashMap<Kind, u64>,
     removed: BTreeMap<Kind, u64>,
     learned: bool,
-    place: usize,
-    places: Option<Vec<(usize, Kind)>>,
+    line: usize,
+    findings: Option<Vec<(usize, Kind)>>,
 }
 
-/// A part of a text and what takes its place.
+/// A part of a text and what takes its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Edit {
     range: Range<usize>,
@@ -137,12 +137,12 @@ struct Edit {
 }
 
 impl Scrubber {
-    /// Knows these surroundings, and leaves the kinds of `keep` in.
+    /// Knows these host, and leaves the kinds of `keep` in.
     #[must_use]
-    pub fn new(surroundings: &Surroundings, keep: &[Kind]) -> Self {
+    pub fn new(host: &HostInfo, keep: &[Kind]) -> Self {
         let mut scrubber = Self { keep: keep.to_vec(), ..Self::default() };
-        for (kind, literal) in rules::literals(surroundings) {
-            scrubber.know(kind, literal);
+        for (kind, literal) in rules::known_literals(host) {
+            scrubber.remember_literal(kind, literal);
         }
         scrubber.learned = false;
         scrubber
@@ -151,29 +151,29 @@ impl Scrubber {
     /// Knows nothing of where a recording was made, and notes the line of everything that it finds.
     #[must_use]
     pub fn for_check(keep: &[Kind]) -> Self {
-        Self { keep: keep.to_vec(), places: Some(Vec::new()), ..Self::default() }
+        Self { keep: keep.to_vec(), findings: Some(Vec::new()), ..Self::default() }
     }
 
     /// A text without what it must not hold; JSON in it is understood.
-    pub fn text(&mut self, text: &str) -> String {
-        let edits = self.edits(text, None);
-        apply(text, &edits)
+    pub fn scrub_text(&mut self, text: &str) -> String {
+        let edits = self.find_edits(text, None);
+        apply_edits(text, &edits)
     }
 
     /// The value of a field, variable or flag with this name.
-    pub fn value(&mut self, name: &str, value: &str) -> String {
-        let edits = self.edits(value, Some(name));
-        apply(value, &edits)
+    pub fn scrub_value(&mut self, name: &str, value: &str) -> String {
+        let edits = self.find_edits(value, Some(name));
+        apply_edits(value, &edits)
     }
 
     /// The arguments of a command; the value of a flag may be the next of them.
-    pub fn arguments(&mut self, arguments: &[String]) -> Vec<String> {
+    pub fn scrub_arguments(&mut self, arguments: &[String]) -> Vec<String> {
         let mut flag: Option<&str> = None;
         let mut scrubbed = Vec::with_capacity(arguments.len());
         for argument in arguments {
             scrubbed.push(match flag.filter(|flag| rules::is_flag(flag)) {
-                Some(flag) => self.value(flag, argument),
-                None => self.text(argument),
+                Some(flag) => self.scrub_value(flag, argument),
+                None => self.scrub_text(argument),
             });
             flag = Some(argument);
         }
@@ -182,28 +182,28 @@ impl Scrubber {
 
     /// How much of each kind was replaced.
     #[must_use]
-    pub fn removed(&self) -> &BTreeMap<Kind, u64> {
+    pub fn removed_counts(&self) -> &BTreeMap<Kind, u64> {
         &self.removed
     }
 
-    /// Whether a secret was recognised by its surroundings: it may stand without them in what came before.
+    /// Whether a secret was recognised by its host: it may stand without them in what came before.
     #[must_use]
     pub fn has_learned(&self) -> bool {
         self.learned
     }
 
-    /// The places of [`Scrubber::for_check`]: what was found, and in which line.
+    /// The findings of [`Scrubber::for_check`]: what was found, and in which line.
     #[must_use]
-    pub fn places(&self) -> &[(usize, Kind)] {
-        self.places.as_deref().unwrap_or_default()
+    pub fn findings(&self) -> &[(usize, Kind)] {
+        self.findings.as_deref().unwrap_or_default()
     }
 
     /// From here on, findings are in this line.
-    pub fn at(&mut self, line: usize) {
-        self.place = line;
+    pub fn set_line(&mut self, line: usize) {
+        self.line = line;
     }
 
-    fn know(&mut self, kind: Kind, literal: String) {
+    fn remember_literal(&mut self, kind: Kind, literal: String) {
         if !self.literals.iter().any(|(_, known)| *known == literal) {
             self.literals.push((kind, literal));
             self.finder = None;
@@ -212,15 +212,15 @@ impl Scrubber {
     }
 
     /// What has to change in a text that belongs to `name`.
-    fn edits(&mut self, text: &str, name: Option<&str>) -> Vec<Edit> {
+    fn find_edits(&mut self, text: &str, name: Option<&str>) -> Vec<Edit> {
         let mut edits = Vec::new();
-        self.find(text, name, &mut edits);
+        self.collect_edits(text, name, &mut edits);
         edits
     }
 
-    fn find(&mut self, text: &str, name: Option<&str>, edits: &mut Vec<Edit>) {
+    fn collect_edits(&mut self, text: &str, name: Option<&str>, edits: &mut Vec<Edit>) {
         if name.is_some_and(rules::is_secret_name) && rules::can_be_secret(text) {
-            self.replace(text, 0..text.len(), Kind::SecretField, edits);
+            self.add_replacement(text, 0..text.len(), Kind::SecretField, edits);
         } else if json::is_container(text) {
             self.find_in_json(text, edits, |_| false);
         } else {
@@ -230,7 +230,7 @@ impl Scrubber {
 
     /// The strings of a JSON text, except those that `leave` names.
     fn find_in_json(&mut self, text: &str, edits: &mut Vec<Edit>, leave: impl Fn(&json::Token<'_>) -> bool) {
-        json::each_token(text, |token| {
+        json::visit_tokens(text, |token| {
             if leave(token) {
                 return;
             }
@@ -238,14 +238,14 @@ impl Scrubber {
                 self.find_in_number(text, token, edits);
                 return;
             }
-            let (decoded, raw) = (token.decoded(text), &text[token.range.clone()]);
+            let (decoded, raw) = (token.decode(text), &text[token.range.clone()]);
             let mut inner = Vec::new();
             if token.is_key {
                 self.find_in_text(&decoded, &mut inner);
             } else {
-                self.find(&decoded, token.name, &mut inner);
+                self.collect_edits(&decoded, token.name, &mut inner);
             }
-            edits.extend(json::outward(raw, &inner).into_iter().map(|edit| Edit {
+            edits.extend(json::to_raw_edits(raw, &inner).into_iter().map(|edit| Edit {
                 range: edit.range.start + token.range.start..edit.range.end + token.range.start,
                 ..edit
             }));
@@ -255,18 +255,18 @@ impl Scrubber {
     fn find_in_number(&mut self, text: &str, token: &json::Token<'_>, edits: &mut Vec<Edit>) {
         let Some(name) = token.name else { return };
         if rules::is_pid(name) {
-            self.replace(text, token.range.clone(), Kind::Pid, edits);
+            self.add_replacement(text, token.range.clone(), Kind::Pid, edits);
         } else if rules::is_password(name)
             && !self.keep.contains(&Kind::SecretField)
             && &text[token.range.clone()] != "0"
         {
-            self.count(Kind::SecretField);
+            self.count_finding(Kind::SecretField);
             edits.push(Edit { range: token.range.clone(), with: "0".to_owned() });
         }
     }
 
     fn find_in_text(&mut self, text: &str, edits: &mut Vec<Edit>) {
-        let mut found = rules::candidates(text);
+        let mut found = rules::find_candidates(text);
         found.extend(self.known_in(text));
         found.retain(|(kind, range)| !self.keep.contains(kind) && !range.is_empty());
         found.sort_by_key(|(kind, range)| (range.start, *kind));
@@ -281,7 +281,7 @@ impl Scrubber {
             }
         }
         for (kind, range) in merged {
-            self.replace(text, range, kind, edits);
+            self.add_replacement(text, range, kind, edits);
         }
     }
 
@@ -301,30 +301,30 @@ impl Scrubber {
         matches.filter(|(kind, range)| rules::stands_alone(*kind, text, range)).collect()
     }
 
-    fn replace(&mut self, text: &str, range: Range<usize>, kind: Kind, edits: &mut Vec<Edit>) {
+    fn add_replacement(&mut self, text: &str, range: Range<usize>, kind: Kind, edits: &mut Vec<Edit>) {
         if self.keep.contains(&kind) {
             return;
         }
         let value = &text[range.clone()];
-        let with = self.placeholder(kind, value);
+        let with = self.placeholder_for(kind, value);
         if with == value {
             return;
         }
-        self.count(kind);
+        self.count_finding(kind);
         if kind.is_secret() && rules::is_distinctive(value) {
-            self.know(kind, value.to_owned());
+            self.remember_literal(kind, value.to_owned());
         }
         edits.push(Edit { range, with });
     }
 
-    fn count(&mut self, kind: Kind) {
+    fn count_finding(&mut self, kind: Kind) {
         *self.removed.entry(kind).or_default() += 1;
-        if let Some(places) = &mut self.places {
-            places.push((self.place, kind));
+        if let Some(findings) = &mut self.findings {
+            findings.push((self.line, kind));
         }
     }
 
-    fn placeholder(&mut self, kind: Kind, value: &str) -> String {
+    fn placeholder_for(&mut self, kind: Kind, value: &str) -> String {
         if rules::is_placeholder(kind, value) {
             let taken = rules::number_of(kind, value);
             let issued = self.issued.entry(kind).or_default();
@@ -336,14 +336,14 @@ impl Scrubber {
         }
         let issued = self.issued.entry(kind).or_default();
         *issued += 1;
-        let placeholder = rules::placeholder(kind, value, *issued);
+        let placeholder = rules::make_placeholder(kind, value, *issued);
         self.placeholders.insert((kind, value.to_owned()), placeholder.clone());
         placeholder
     }
 }
 
 /// The text after its edits, which are in order and do not overlap.
-fn apply(text: &str, edits: &[Edit]) -> String {
+fn apply_edits(text: &str, edits: &[Edit]) -> String {
     let (mut result, mut at) = (String::with_capacity(text.len()), 0);
     for edit in edits {
         result.push_str(&text[at..edit.range.start]);

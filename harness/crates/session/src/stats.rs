@@ -28,7 +28,7 @@ pub struct Spawned {
 }
 
 /// What tasks are called that no set knows.
-const ELSEWHERE: &str = "elsewhere, not through shutdown::Tasks";
+const UNTRACKED: &str = "elsewhere, not through shutdown::Tasks";
 
 impl<P> Stats<P> {
     /// The tasks alive by the line that spawned them, those of no known line included.
@@ -39,7 +39,7 @@ impl<P> Stats<P> {
             *tasks.entry(at.clone()).or_default() += alive;
         }
         let known: u64 = tasks.values().sum();
-        tasks.insert(ELSEWHERE.to_owned(), self.tasks.saturating_sub(known));
+        tasks.insert(UNTRACKED.to_owned(), self.tasks.saturating_sub(known));
         tasks
     }
 }

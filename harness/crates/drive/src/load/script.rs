@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 use thiserror::Error;
 
-use leakgate_session::recording::{Session, What};
+use leakgate_session::recording::{Payload, Session};
 
 /// The prompts that are sent, in turn, and every reply that the recording can give.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -33,10 +33,10 @@ impl Script {
     pub fn from_session(session: &Session) -> Result<Self, NothingToReplay> {
         let mut script = Self::default();
         for event in &session.events {
-            match &event.what {
-                What::In(line) => script.prompts.extend(prompt_text(line)),
-                What::Out(line) => script.replies.extend(result_text(line)),
-                What::Err(_) | What::Exit { .. } => {}
+            match &event.payload {
+                Payload::In(line) => script.prompts.extend(prompt_text(line)),
+                Payload::Out(line) => script.replies.extend(result_text(line)),
+                Payload::Err(_) | Payload::Exit { .. } => {}
             }
         }
         let is_usable = !script.prompts.is_empty() && !script.replies.is_empty();

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, End, Maker, Piece, pieces, prompt, refused};
 use super::scenario::Scenario;
-use leakgate_session::recording::{Session, What};
+use leakgate_session::recording::{Payload, Session};
 
 /// A shorter silence was none of the API's.
 const SHORTEST_WAIT: u64 = 20;
@@ -40,10 +40,10 @@ impl Tape {
     pub fn of(session: &Session) -> Self {
         let mut listener = Listener { has_partials: session.events.iter().any(is_partial), ..Listener::default() };
         for event in &session.events {
-            match &event.what {
-                What::In(line) => listener.read(&parsed(line)),
-                What::Out(line) => listener.said(event.ms, &parsed(line)),
-                What::Err(_) | What::Exit { .. } => {}
+            match &event.payload {
+                Payload::In(line) => listener.read(&parsed(line)),
+                Payload::Out(line) => listener.said(event.ms, &parsed(line)),
+                Payload::Err(_) | Payload::Exit { .. } => {}
             }
         }
         listener.close(End::Hang);
@@ -120,7 +120,7 @@ fn parsed(line: &str) -> Value {
 }
 
 fn is_partial(event: &leakgate_session::recording::Event) -> bool {
-    matches!(&event.what, What::Out(line) if parsed(line)["type"] == "stream_event")
+    matches!(&event.payload, Payload::Out(line) if parsed(line)["type"] == "stream_event")
 }
 
 /// Follows a session.
@@ -302,8 +302,8 @@ mod tests {
     #[test]
     fn replies_are_the_recorded_texts() {
         let session = recording::load("ten-turns").expect("bundled");
-        let result = |event: &recording::Event| match &event.what {
-            What::Out(line) => parsed(line)["result"].as_str().map(str::to_owned),
+        let result = |event: &recording::Event| match &event.payload {
+            Payload::Out(line) => parsed(line)["result"].as_str().map(str::to_owned),
             _ => None,
         };
         let results: Vec<String> = session.events.iter().filter_map(result).collect();

@@ -6,10 +6,10 @@ use super::queue::Queue;
 use crate::recording::Flaws;
 
 /// Longer lines are recorded up to here: the largest that was ever seen of the CLI is a hundred times smaller.
-pub(super) const LINE: usize = 8 * 1024 * 1024;
+pub(super) const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
 
-/// Kept beyond [`LINE`], so that a secret on the edge is recognised before the line is cut.
-pub(super) const MARGIN: usize = 16 * 1024;
+/// Kept beyond [`MAX_LINE_BYTES`], so that a secret on the edge is recognised before the line is cut.
+pub(super) const CUT_MARGIN_BYTES: usize = 16 * 1024;
 
 /// Which stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(super) enum Channel {
 
 /// A line as it passed.
 #[derive(Debug)]
-pub(super) struct Passed {
+pub(super) struct CapturedLine {
     pub(super) channel: Channel,
     pub(super) at: Instant,
     pub(super) bytes: Vec<u8>,
@@ -29,46 +29,46 @@ pub(super) struct Passed {
 }
 
 /// Collects the lines of one stream. Dropped, it hands on what had no newline.
-pub(super) struct Lines<'a> {
+pub(super) struct LineSplitter<'a> {
     channel: Channel,
     queue: &'a Queue,
     line: Vec<u8>,
     length: usize,
 }
 
-impl<'a> Lines<'a> {
+impl<'a> LineSplitter<'a> {
     pub(super) fn new(channel: Channel, queue: &'a Queue) -> Self {
         Self { channel, queue, line: Vec::new(), length: 0 }
     }
 
     /// Takes what was read just now.
-    pub(super) fn take(&mut self, mut bytes: &[u8]) {
+    pub(super) fn push_bytes(&mut self, mut bytes: &[u8]) {
         while let Some(end) = memchr::memchr(b'\n', bytes) {
-            self.add(&bytes[..end]);
-            self.hand_on(false);
+            self.append_bytes(&bytes[..end]);
+            self.finish_line(false);
             bytes = &bytes[end + 1..];
         }
-        self.add(bytes);
+        self.append_bytes(bytes);
     }
 
-    fn add(&mut self, bytes: &[u8]) {
-        let room = (LINE + MARGIN).saturating_sub(self.line.len());
+    fn append_bytes(&mut self, bytes: &[u8]) {
+        let room = (MAX_LINE_BYTES + CUT_MARGIN_BYTES).saturating_sub(self.line.len());
         self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
         self.length += bytes.len();
     }
 
-    fn hand_on(&mut self, open: bool) {
+    fn finish_line(&mut self, open: bool) {
         let (bytes, length) = (std::mem::take(&mut self.line), std::mem::take(&mut self.length));
-        let cut = (length > LINE).then_some(length as u64);
+        let cut = (length > MAX_LINE_BYTES).then_some(length as u64);
         let flaws = Flaws { cut, lossy: false, open };
-        self.queue.push(Passed { channel: self.channel, at: Instant::now(), bytes, flaws });
+        self.queue.push(CapturedLine { channel: self.channel, at: Instant::now(), bytes, flaws });
     }
 }
 
-impl Drop for Lines<'_> {
+impl Drop for LineSplitter<'_> {
     fn drop(&mut self) {
         if self.length > 0 {
-            self.hand_on(true);
+            self.finish_line(true);
         }
     }
 }

@@ -4,17 +4,17 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::lines::Passed;
+use super::lines::CapturedLine;
 
 /// Bytes that may wait for the disk.
-const ROOM: usize = 32 * 1024 * 1024;
+const MAX_QUEUED_BYTES: usize = 32 * 1024 * 1024;
 
 /// How long the session may be held up by its recording, in all. After that the recording ends.
-const PATIENCE: Duration = Duration::from_secs(2);
+const MAX_TOTAL_WAIT: Duration = Duration::from_secs(2);
 
 #[derive(Default)]
 struct State {
-    lines: VecDeque<Passed>,
+    lines: VecDeque<CapturedLine>,
     bytes: usize,
     waited: Duration,
     closed: bool,
@@ -30,15 +30,15 @@ pub(super) struct Queue {
 
 impl Queue {
     /// Hands a line on; waits for room only as long as patience lasts.
-    pub(super) fn push(&self, line: Passed) {
-        let size = line.bytes.len() + size_of::<Passed>();
+    pub(super) fn push(&self, line: CapturedLine) {
+        let size = line.bytes.len() + size_of::<CapturedLine>();
         let mut state = self.lock();
-        while state.bytes > 0 && state.bytes + size > ROOM && !state.given_up {
+        while state.bytes > 0 && state.bytes + size > MAX_QUEUED_BYTES && !state.given_up {
             let before = Instant::now();
-            let left = PATIENCE.saturating_sub(state.waited);
+            let left = MAX_TOTAL_WAIT.saturating_sub(state.waited);
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
             state.waited += before.elapsed();
-            state.given_up |= state.waited >= PATIENCE;
+            state.given_up |= state.waited >= MAX_TOTAL_WAIT;
         }
         if state.given_up || state.closed {
             return;
@@ -49,11 +49,11 @@ impl Queue {
     }
 
     /// The next line; none once the queue is closed and empty.
-    pub(super) fn next(&self) -> Option<Passed> {
+    pub(super) fn next(&self) -> Option<CapturedLine> {
         let mut state = self.lock();
         loop {
             if let Some(line) = state.lines.pop_front() {
-                state.bytes -= line.bytes.len() + size_of::<Passed>();
+                state.bytes -= line.bytes.len() + size_of::<CapturedLine>();
                 self.changed.notify_all();
                 return Some(line);
             }

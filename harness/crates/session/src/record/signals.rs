@@ -8,15 +8,15 @@ use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SI
 use crate::recording::End;
 
 /// What a wrapper may send to its CLI.
-const PASSED: [i32; 9] = [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGTSTP, SIGCONT, SIGWINCH];
+const FORWARDED: [i32; 9] = [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGTSTP, SIGCONT, SIGWINCH];
 
 /// What a terminal sends to everybody in the group: the back gets it by itself.
 const FROM_TERMINAL: [i32; 6] = [SIGINT, SIGQUIT, SIGHUP, SIGTSTP, SIGCONT, SIGWINCH];
 
 /// The signals to pass on. Those that whoever started us ignores (`nohup`) stay ignored, here and in the CLI.
-pub(super) fn passed() -> Vec<i32> {
+pub(super) fn forwarded_signals() -> Vec<i32> {
     let ignored = procfs::process::Process::myself().and_then(|own| own.status()).map_or(0, |status| status.sigign);
-    PASSED.into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0).collect()
+    FORWARDED.into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0).collect()
 }
 
 pub(super) fn comes_from_terminal(signal: i32) -> bool {
@@ -24,12 +24,12 @@ pub(super) fn comes_from_terminal(signal: i32) -> bool {
 }
 
 /// A signal of this number, if it can be sent safely.
-pub(super) fn named(signal: i32) -> Option<Signal> {
+pub(super) fn to_signal(signal: i32) -> Option<Signal> {
     Signal::from_named_raw(signal)
 }
 
 /// `SIGTERM` and the like.
-pub(super) fn name(signal: i32) -> String {
+pub(super) fn signal_name(signal: i32) -> String {
     signal_hook::low_level::signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned)
 }
 
@@ -40,12 +40,12 @@ pub(super) fn end_of(status: WaitStatus) -> End {
 }
 
 /// Ends this process in the same way: by the same signal, without a core of its own.
-pub(super) fn end_as(end: End) -> ExitCode {
+pub(super) fn exit_like(end: End) -> ExitCode {
     match end {
         End::Code(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         End::Signal(signal) => {
             let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
-            if let Some(Signal::KILL) = named(signal) {
+            if let Some(Signal::KILL) = to_signal(signal) {
                 let _ = kill_process(getpid(), Signal::KILL);
             }
             // It takes the handlers away first, the runtime's own among them. Only a real-time signal comes back.

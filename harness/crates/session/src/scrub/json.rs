@@ -22,8 +22,8 @@ pub(super) struct Token<'a> {
 
 impl Token<'_> {
     /// What the string says.
-    pub(super) fn decoded<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        decode(&text[self.range.clone()])
+    pub(super) fn decode<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        decode_string(&text[self.range.clone()])
     }
 }
 
@@ -36,7 +36,7 @@ pub(super) fn is_container(text: &str) -> bool {
 }
 
 /// What a raw string says.
-pub(super) fn decode(raw: &str) -> Cow<'_, str> {
+pub(super) fn decode_string(raw: &str) -> Cow<'_, str> {
     if !raw.contains('\\') {
         return Cow::Borrowed(raw);
     }
@@ -45,8 +45,8 @@ pub(super) fn decode(raw: &str) -> Cow<'_, str> {
 }
 
 /// Edits of a decoded string, as edits of the raw one.
-pub(super) fn outward(raw: &str, edits: &[Edit]) -> Vec<Edit> {
-    if edits.is_empty() || !raw.contains('\\') || matches!(decode(raw), Cow::Borrowed(_)) {
+pub(super) fn to_raw_edits(raw: &str, edits: &[Edit]) -> Vec<Edit> {
+    if edits.is_empty() || !raw.contains('\\') || matches!(decode_string(raw), Cow::Borrowed(_)) {
         return edits.to_vec();
     }
     let mut at = Walk { raw, position: 0, decoded: 0 };
@@ -67,7 +67,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn go_to(&mut self, decoded: usize) -> usize {
         while self.decoded < decoded && self.position < self.raw.len() {
-            let (raw, meant) = self.step();
+            let (raw, meant) = self.next_lengths();
             self.position += raw;
             self.decoded += meant;
         }
@@ -75,7 +75,7 @@ impl Walk<'_> {
     }
 
     /// The lengths of the next character: as it is written, and as it is meant.
-    fn step(&self) -> (usize, usize) {
+    fn next_lengths(&self) -> (usize, usize) {
         let rest = &self.raw[self.position..];
         let unit = |from: usize| u32::from_str_radix(rest.get(from..from + 4)?, 16).ok();
         match (rest.as_bytes(), unit(2)) {
@@ -97,7 +97,7 @@ struct Frame<'a> {
 }
 
 /// Visits every string and number of a JSON text that is known to be valid.
-pub(super) fn each_token(text: &str, mut visit: impl FnMut(&Token<'_>)) {
+pub(super) fn visit_tokens(text: &str, mut visit: impl FnMut(&Token<'_>)) {
     let bytes = text.as_bytes();
     let mut frames: Vec<Frame<'_>> = Vec::new();
     let mut path: Vec<&str> = Vec::new();
@@ -122,7 +122,7 @@ pub(super) fn each_token(text: &str, mut visit: impl FnMut(&Token<'_>)) {
             }
             b'"' => {
                 let end = end_of_string(bytes, at + 1);
-                string(text, at + 1..end, &mut frames, &path, &mut visit);
+                visit_string(text, at + 1..end, &mut frames, &path, &mut visit);
                 at = end;
             }
             b'-' | b'0'..=b'9' => {
@@ -139,7 +139,7 @@ pub(super) fn each_token(text: &str, mut visit: impl FnMut(&Token<'_>)) {
     }
 }
 
-fn string<'t>(
+fn visit_string<'t>(
     text: &'t str,
     range: Range<usize>,
     frames: &mut [Frame<'t>],

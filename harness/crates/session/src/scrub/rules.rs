@@ -5,28 +5,28 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{Kind, Surroundings};
+use super::{HostInfo, Kind};
 
 /// Secrets start so; nothing that does is taken for one.
-const REPLACED: &str = "REDACTED-";
+const REDACTED_PREFIX: &str = "REDACTED-";
 /// The home folder, the working directory and their name in `projects/`, as in the bundled recordings.
 const HOME: &str = "/home/user/home";
 const DIRECTORY: &str = "/home/user/project";
 const DASHED: &str = "-home-user-project";
 /// The pid of the bundled recordings; the ones after it are placeholders too.
-const PID: u64 = 4242;
-const PIDS: u64 = 20;
+const FIRST_PID: u64 = 4242;
+const PID_COUNT: u64 = 20;
 
 /// A value that is shorter than this, or an ordinary word, is replaced where it stands and looked for nowhere else.
-const SHORTEST_LITERAL: usize = 8;
+const MIN_LITERAL_BYTES: usize = 8;
 /// Shorter names are words of too many texts.
-const SHORTEST_NAME: usize = 3;
+const MIN_NAME_BYTES: usize = 3;
 
 /// A word that a field has to end with for its value to be a secret.
-const NAMES: &str = r"api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key|auth[_-]?key|signing[_-]?key|encryption[_-]?key|subscription[_-]?key|secret|passwd|password|pwd|passphrase|passcode|token|credentials?|cookie|authorization";
+const SECRET_NAMES: &str = r"api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key|auth[_-]?key|signing[_-]?key|encryption[_-]?key|subscription[_-]?key|secret|passwd|password|pwd|passphrase|passcode|token|credentials?|cookie|authorization";
 
 /// User and machine names that are words of the protocol or of everyday texts: they tell nobody anything.
-const COMMON: [&str; 32] = [
+const COMMON_NAMES: [&str; 32] = [
     "user",
     "root",
     "admin",
@@ -71,14 +71,14 @@ struct Pattern {
 
 /// Compiled once; a pattern that does not compile fails the test of this file.
 static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
-    sources()
+    pattern_sources()
         .into_iter()
         .filter_map(|(kind, source)| Some(Pattern { kind, regex: Regex::new(&source).ok()? }))
         .collect()
 });
 
 /// The first group that took part is what has to go; without groups it is all of the match.
-fn sources() -> Vec<(Kind, String)> {
+fn pattern_sources() -> Vec<(Kind, String)> {
     let fixed = |kind, source: &str| (kind, source.to_owned());
     vec![
         fixed(
@@ -102,22 +102,22 @@ fn sources() -> Vec<(Kind, String)> {
         fixed(Kind::SecretField, r#"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@"'\\]*:([^\s/@"'\\]+)@"#),
         (
             Kind::SecretField,
-            format!(r#"(?i)(?:{NAMES}|(?-i:[A-Z0-9]_KEY))\\*["']?\s*(?:[:=]|=>)\s*\\*["]([^"\\]{{4,}})"#),
+            format!(r#"(?i)(?:{SECRET_NAMES}|(?-i:[A-Z0-9]_KEY))\\*["']?\s*(?:[:=]|=>)\s*\\*["]([^"\\]{{4,}})"#),
         ),
         (
             Kind::SecretField,
-            format!(r#"(?i)(?:{NAMES}|(?-i:[A-Z0-9]_KEY))\\*["']?\s*(?:[:=]|=>)\s*\\*[']([^'\\]{{4,}})"#),
+            format!(r#"(?i)(?:{SECRET_NAMES}|(?-i:[A-Z0-9]_KEY))\\*["']?\s*(?:[:=]|=>)\s*\\*[']([^'\\]{{4,}})"#),
         ),
         (
             Kind::SecretField,
             format!(
-                r#"(?i)(?:{NAMES}|(?-i:[A-Z0-9]_KEY))\\*["']?\s*(?:[:=]|=>)\s*\\*([^\s"'\\,;&<>(){{}}\[\]]{{6,}})"#
+                r#"(?i)(?:{SECRET_NAMES}|(?-i:[A-Z0-9]_KEY))\\*["']?\s*(?:[:=]|=>)\s*\\*([^\s"'\\,;&<>(){{}}\[\]]{{6,}})"#
             ),
         ),
         (
             Kind::SecretField,
             format!(
-                r#"(?i)--?(?:[a-z0-9]+[_-])*(?:{NAMES})[= ]+\\*["']?([^\s"'\\,;&<>(){{}}\[\]-][^\s"'\\,;&<>(){{}}\[\]]{{5,}})"#
+                r#"(?i)--?(?:[a-z0-9]+[_-])*(?:{SECRET_NAMES})[= ]+\\*["']?([^\s"'\\,;&<>(){{}}\[\]-][^\s"'\\,;&<>(){{}}\[\]]{{5,}})"#
             ),
         ),
         fixed(Kind::Mail, r"[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9][A-Za-z0-9.-]{0,252}\.[A-Za-z]{2,24}\b"),
@@ -130,10 +130,10 @@ fn sources() -> Vec<(Kind, String)> {
 }
 
 static SECRET_NAME: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(&format!(r"(?i)(?:{NAMES}|(?-i:[A-Z0-9]_KEY))$")).ok());
+    LazyLock::new(|| Regex::new(&format!(r"(?i)(?:{SECRET_NAMES}|(?-i:[A-Z0-9]_KEY))$")).ok());
 
 /// Everything in a text that a pattern finds; ranges may overlap.
-pub(super) fn candidates(text: &str) -> Vec<(Kind, Range<usize>)> {
+pub(super) fn find_candidates(text: &str) -> Vec<(Kind, Range<usize>)> {
     let mut found = Vec::new();
     for Pattern { kind, regex } in PATTERNS.iter() {
         if regex.captures_len() == 1 {
@@ -190,24 +190,24 @@ pub(super) fn can_be_secret(value: &str) -> bool {
     );
     let is_variable = value.starts_with('$')
         || (value.contains('_') && value.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'));
-    !is_word && !is_variable && !value.starts_with(REPLACED) && !value.bytes().all(|byte| byte.is_ascii_digit())
+    !is_word && !is_variable && !value.starts_with(REDACTED_PREFIX) && !value.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Whether a secret can be looked for anywhere without hitting ordinary words.
 pub(super) fn is_distinctive(value: &str) -> bool {
     let has = |test: fn(&u8) -> bool| value.bytes().any(|byte| test(&byte));
-    value.len() >= SHORTEST_LITERAL && has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic)
+    value.len() >= MIN_LITERAL_BYTES && has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic)
 }
 
-/// What the surroundings say must not be seen.
-pub(super) fn literals(surroundings: &Surroundings) -> Vec<(Kind, String)> {
+/// What the host say must not be seen.
+pub(super) fn known_literals(host: &HostInfo) -> Vec<(Kind, String)> {
     let mut found = Vec::new();
     let folder = |path: &Option<String>| {
         let path = path.as_deref().map(|path| path.trim_end_matches('/'))?;
         let is_own = path.starts_with('/') && !SHARED_FOLDERS.contains(&path) && ![HOME, DIRECTORY].contains(&path);
         is_own.then(|| path.to_owned())
     };
-    for (kind, path) in [(Kind::Directory, folder(&surroundings.directory)), (Kind::Home, folder(&surroundings.home))] {
+    for (kind, path) in [(Kind::Directory, folder(&host.directory)), (Kind::Home, folder(&host.home))] {
         if let Some(path) = path {
             let dashed = path.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
             found.push((kind, path));
@@ -215,16 +215,17 @@ pub(super) fn literals(surroundings: &Surroundings) -> Vec<(Kind, String)> {
         }
     }
     let name = |name: &Option<String>| {
-        name.clone().filter(|name| name.len() >= SHORTEST_NAME && !COMMON.contains(&name.to_ascii_lowercase().as_str()))
+        name.clone()
+            .filter(|name| name.len() >= MIN_NAME_BYTES && !COMMON_NAMES.contains(&name.to_ascii_lowercase().as_str()))
     };
-    found.extend(name(&surroundings.user).map(|name| (Kind::User, name)));
-    if let Some(host) = name(&surroundings.host) {
+    found.extend(name(&host.user).map(|name| (Kind::User, name)));
+    if let Some(host) = name(&host.host) {
         let short = host.split('.').next().map(str::to_owned);
         found.extend(name(&short).map(|name| (Kind::Host, name)));
         found.push((Kind::Host, host));
     }
-    for (variable, value) in &surroundings.variables {
-        if is_secret_name(variable) && value.len() >= SHORTEST_LITERAL && can_be_secret(value) {
+    for (variable, value) in &host.variables {
+        if is_secret_name(variable) && value.len() >= MIN_LITERAL_BYTES && can_be_secret(value) {
             found.push((Kind::SecretField, value.clone()));
         }
     }
@@ -252,21 +253,21 @@ fn is_ours(text: &str, start: usize) -> bool {
 /// Whether a finding is what an earlier pass put there.
 pub(super) fn is_placeholder(kind: Kind, value: &str) -> bool {
     match kind {
-        Kind::Uuid => value.starts_with("00000000-0000-4000-8000-") && digits(value.get(24..)),
-        Kind::Id => value.split_once('_').is_some_and(|(_, number)| digits(Some(number))),
+        Kind::Uuid => value.starts_with("00000000-0000-4000-8000-") && is_number(value.get(24..)),
+        Kind::Id => value.split_once('_').is_some_and(|(_, number)| is_number(Some(number))),
         Kind::Mail => value
             .strip_suffix("@example.com")
             .and_then(|user| user.strip_prefix("user"))
-            .is_some_and(|n| digits(Some(n))),
+            .is_some_and(|n| is_number(Some(n))),
         Kind::User => value == "user",
         Kind::Host => value == "host",
         Kind::Directory | Kind::Home => [HOME, DIRECTORY, DASHED].contains(&value),
-        Kind::Pid => value.parse().is_ok_and(|pid: u64| (PID..PID + PIDS).contains(&pid)),
-        _ => value.starts_with(REPLACED),
+        Kind::Pid => value.parse().is_ok_and(|pid: u64| (FIRST_PID..FIRST_PID + PID_COUNT).contains(&pid)),
+        _ => value.starts_with(REDACTED_PREFIX),
     }
 }
 
-fn digits(text: Option<&str>) -> bool {
+fn is_number(text: Option<&str>) -> bool {
     text.is_some_and(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
@@ -276,14 +277,14 @@ pub(super) fn number_of(kind: Kind, value: &str) -> u64 {
         Kind::Uuid => value.get(24..),
         Kind::Id => value.split_once('_').map(|(_, number)| number),
         Kind::Mail => value.get(4..).and_then(|rest| rest.split('@').next()),
-        Kind::Pid => return value.parse::<u64>().map_or(0, |pid| pid + 1 - PID),
+        Kind::Pid => return value.parse::<u64>().map_or(0, |pid| pid + 1 - FIRST_PID),
         _ => None,
     };
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// What takes the place of a value: of the same length where its form allows that.
-pub(super) fn placeholder(kind: Kind, value: &str, number: u64) -> String {
+pub(super) fn make_placeholder(kind: Kind, value: &str, number: u64) -> String {
     match kind {
         Kind::Uuid => format!("00000000-0000-4000-8000-{number:012}"),
         Kind::Id => {
@@ -296,8 +297,8 @@ pub(super) fn placeholder(kind: Kind, value: &str, number: u64) -> String {
         Kind::Directory | Kind::Home if value.starts_with('-') => DASHED.to_owned(),
         Kind::Directory => DIRECTORY.to_owned(),
         Kind::Home => HOME.to_owned(),
-        Kind::Pid => (PID + (number - 1) % PIDS).to_string(),
-        _ => format!("{:x<width$}", format!("{REPLACED}{kind}-{number}-"), width = value.chars().count()),
+        Kind::Pid => (FIRST_PID + (number - 1) % PID_COUNT).to_string(),
+        _ => format!("{:x<width$}", format!("{REDACTED_PREFIX}{kind}-{number}-"), width = value.chars().count()),
     }
 }
 
@@ -307,7 +308,7 @@ mod tests {
 
     #[test]
     fn every_pattern_compiles() {
-        for (kind, source) in sources() {
+        for (kind, source) in pattern_sources() {
             assert!(Regex::new(&source).is_ok(), "{kind}: {source}");
         }
         assert!(SECRET_NAME.is_some());

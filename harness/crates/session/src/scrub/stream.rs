@@ -9,15 +9,15 @@ use std::ops::Range;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Edit, Scrubber, apply, json};
-use crate::recording::{Event, What};
+use super::{Edit, Scrubber, apply_edits, json};
+use crate::recording::{Event, Payload};
 
 /// A block whose lines are larger than this is not recorded: no reply of a model is.
-const HELD: usize = 64 * 1024 * 1024;
+const MAX_HELD_BYTES: usize = 64 * 1024 * 1024;
 
 /// Scrubs events in order.
 #[derive(Debug, Default)]
-pub struct Stream {
+pub struct StreamScrubber {
     scrubber: Scrubber,
     held: VecDeque<Held>,
     held_bytes: usize,
@@ -72,7 +72,7 @@ struct ProbeEvent {
     index: u64,
 }
 
-impl Stream {
+impl StreamScrubber {
     /// Scrubs with what the scrubber knows.
     #[must_use]
     pub fn new(scrubber: Scrubber) -> Self {
@@ -89,71 +89,71 @@ impl Stream {
     /// Takes the next event and gives those that are ready, or `None` when too much would have to be held back.
     pub fn push(&mut self, event: Event) -> Option<Vec<Event>> {
         self.line += 1;
-        self.scrubber.at(self.line);
-        let held = match event.what {
-            What::In(ref line) => self.hold(&event, line, 0),
-            What::Out(ref line) => self.hold(&event, line, 1),
-            What::Err(ref line) => self.hold(&event, line, 2),
-            What::Exit { .. } => {
+        self.scrubber.set_line(self.line);
+        let held = match event.payload {
+            Payload::In(ref line) => self.scrub_line(&event, line, 0),
+            Payload::Out(ref line) => self.scrub_line(&event, line, 1),
+            Payload::Err(ref line) => self.scrub_line(&event, line, 2),
+            Payload::Exit { .. } => {
                 self.close_all();
                 Held { event, number: self.line, piece: None }
             }
         };
-        self.held_bytes += held.event.what.text().len();
+        self.held_bytes += held.event.payload.text().len();
         self.held.push_back(held);
-        (self.held_bytes <= HELD).then(|| self.ready())
+        (self.held_bytes <= MAX_HELD_BYTES).then(|| self.take_ready())
     }
 
     /// Gives what is still held back.
     pub fn finish(&mut self) -> Vec<Event> {
         self.close_all();
-        self.ready()
+        self.take_ready()
     }
 
-    fn hold(&mut self, event: &Event, line: &str, channel: usize) -> Held {
+    fn scrub_line(&mut self, event: &Event, line: &str, channel: usize) -> Held {
         let (line, piece) = if json::is_container(line) {
-            self.json_line(line, channel)
+            self.scrub_json_line(line, channel)
         } else {
-            (self.plain_line(line, channel), None)
+            (self.scrub_plain_line(line, channel), None)
         };
-        let what = match event.what {
-            What::In(_) => What::In(line),
-            What::Out(_) => What::Out(line),
-            _ => What::Err(line),
+        let payload = match event.payload {
+            Payload::In(_) => Payload::In(line),
+            Payload::Out(_) => Payload::Out(line),
+            _ => Payload::Err(line),
         };
-        Held { event: Event { what, ..event.clone() }, number: self.line, piece }
+        Held { event: Event { payload, ..event.clone() }, number: self.line, piece }
     }
 
-    fn json_line(&mut self, line: &str, channel: usize) -> (String, Option<Piece>) {
+    fn scrub_json_line(&mut self, line: &str, channel: usize) -> (String, Option<Piece>) {
         self.in_key[channel] = false;
         let probe = serde_json::from_str::<Probe>(line).ok().filter(|_| channel == 1);
         let streamed = probe.as_ref().and_then(|probe| probe.event.as_ref());
         if let Some(probe) = &probe {
-            self.close(probe);
+            self.close_ended_blocks(probe);
         }
         let is_delta = streamed.is_some_and(|event| event.kind == "content_block_delta");
         let mut pieces: Vec<(String, Range<usize>)> = Vec::new();
         if is_delta {
-            json::each_token(line, |token| {
+            json::visit_tokens(line, |token| {
                 if is_piece(token) {
                     pieces.push((token.name.unwrap_or_default().to_owned(), token.range.clone()));
                 }
             });
         }
         // One text a delta is all that the API knows.
-        let [(field, range)] = &pieces[..] else { return (self.scrubber.text(line), None) };
+        let [(field, range)] = &pieces[..] else { return (self.scrubber.scrub_text(line), None) };
         let mut edits = Vec::new();
         self.scrubber.find_in_json(line, &mut edits, is_piece);
-        let moved = shift(&edits, range.start);
-        let text = json::decode(&line[range.clone()]).into_owned();
+        let moved = shift_position(&edits, range.start);
+        let text = json::decode_string(&line[range.clone()]).into_owned();
         if let (Some(probe), Some(event)) = (&probe, streamed) {
-            let block = Block { message: message(probe), index: event.index, field: field.clone() };
+            let block = Block { message: message_key(probe), index: event.index, field: field.clone() };
             self.blocks.entry(block).or_default().push(self.first + self.held.len());
         }
-        (apply(line, &edits), Some(Piece { range: moved..moved + range.len(), text }))
+        (apply_edits(line, &edits), Some(Piece { range: moved..moved + range.len(), text }))
     }
 
-    fn plain_line(&mut self, line: &str, channel: usize) -> String {
+    fn scrub_plain_line(&mut self, line: &str, channel: usize) -> String {
         let starts = line.rfind("-----BEGIN ").filter(|at| line[*at..].contains("PRIVATE KEY"));
         let ends =
             line.find("-----END ").map(|at| at + line[at + 9..].find("-----").map_or(line.len() - at, |end| end + 14));
@@ -165,17 +165,17 @@ impl Stream {
             (None, None) => was_in_key,
         };
         if !was_in_key {
-            return self.scrubber.text(line);
+            return self.scrubber.scrub_text(line);
         }
         let (key, rest) = line.split_at(ends.unwrap_or(line.len()).min(line.len()));
         let mut edits = Vec::new();
-        self.scrubber.replace(key, 0..key.len(), super::Kind::PrivateKey, &mut edits);
-        apply(key, &edits) + &self.scrubber.text(rest)
+        self.scrubber.add_replacement(key, 0..key.len(), super::Kind::PrivateKey, &mut edits);
+        apply_edits(key, &edits) + &self.scrubber.scrub_text(rest)
     }
 
     /// Ends the blocks that this line ends: its own, or all of its message.
-    fn close(&mut self, probe: &Probe) {
-        let message = message(probe);
+    fn close_ended_blocks(&mut self, probe: &Probe) {
+        let message = message_key(probe);
         let ended: Vec<Block> = match probe.event.as_ref().map(|event| (event.kind.as_str(), event.index)) {
             Some(("content_block_stop" | "content_block_start", index)) => {
                 self.blocks.keys().filter(|block| block.message == message && block.index == index).cloned().collect()
@@ -206,16 +206,16 @@ impl Stream {
         let pieces: Vec<String> = lines.iter().filter_map(|line| piece(&self.held, *line)).collect();
         let whole = pieces.concat();
         if let Some(line) = lines.first() {
-            self.scrubber.at(self.held[line - first].number);
+            self.scrubber.set_line(self.held[line - first].number);
         }
-        let edits = self.scrubber.edits(&whole, None);
-        self.scrubber.at(self.line);
+        let edits = self.scrubber.find_edits(&whole, None);
+        self.scrubber.set_line(self.line);
         let cut = cut_again(&whole, &pieces, &edits);
         for (line, text) in lines.into_iter().zip(cut) {
             let held = &mut self.held[line - first];
             if let Some(Piece { range, text: before }) = held.piece.take()
                 && before != text
-                && let What::Out(line) = &mut held.event.what
+                && let Payload::Out(line) = &mut held.event.payload
             {
                 let string = Value::from(text).to_string();
                 line.replace_range(range, &string[1..string.len() - 1]);
@@ -223,11 +223,11 @@ impl Stream {
         }
     }
 
-    fn ready(&mut self) -> Vec<Event> {
+    fn take_ready(&mut self) -> Vec<Event> {
         let mut ready = Vec::new();
         while let Some(held) = self.held.pop_front_if(|held| held.piece.is_none()) {
             self.first += 1;
-            self.held_bytes = self.held_bytes.saturating_sub(held.event.what.text().len());
+            self.held_bytes = self.held_bytes.saturating_sub(held.event.payload.text().len());
             ready.push(held.event);
         }
         ready
@@ -240,33 +240,33 @@ fn is_piece(token: &json::Token<'_>) -> bool {
     is_text && token.path == ["", "event", "delta"]
 }
 
-fn message(probe: &Probe) -> Message {
+fn message_key(probe: &Probe) -> Message {
     (probe.session_id.clone(), probe.parent_tool_use_id.clone())
 }
 
 /// Where `at` is after the edits before it.
-fn shift(edits: &[Edit], at: usize) -> usize {
+fn shift_position(edits: &[Edit], at: usize) -> usize {
     let before = edits.iter().take_while(|edit| edit.range.end <= at);
     before.fold(at, |at, edit| at + edit.with.len() - edit.range.len())
 }
 
 /// Cuts an edited text where it was cut before; a cut in something replaced goes through its replacement, or behind it.
 fn cut_again(whole: &str, pieces: &[String], edits: &[Edit]) -> Vec<String> {
-    let edited = apply(whole, edits);
+    let edited = apply_edits(whole, edits);
     let (mut result, mut from, mut end) = (Vec::with_capacity(pieces.len()), 0, 0);
     for (index, piece) in pieces.iter().enumerate() {
         end += piece.len();
-        let to = if index + 1 == pieces.len() { edited.len() } else { cut_at(edits, end).min(edited.len()) };
+        let to = if index + 1 == pieces.len() { edited.len() } else { cut_position(edits, end).min(edited.len()) };
         result.push(edited[from..to].to_owned());
         from = to;
     }
     result
 }
 
-fn cut_at(edits: &[Edit], at: usize) -> usize {
+fn cut_position(edits: &[Edit], at: usize) -> usize {
     match edits.iter().find(|edit| edit.range.start < at && at < edit.range.end) {
         // A replacement is ASCII, so it can be cut anywhere.
-        Some(inside) => shift(edits, inside.range.start) + (at - inside.range.start).min(inside.with.len()),
-        None => shift(edits, at),
+        Some(inside) => shift_position(edits, inside.range.start) + (at - inside.range.start).min(inside.with.len()),
+        None => shift_position(edits, at),
     }
 }

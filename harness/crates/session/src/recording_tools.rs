@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use serde::Deserialize;
 
-use crate::recording::{Session, What};
+use crate::recording::{Payload, Session};
 
 pub mod check;
 pub mod replay;
@@ -18,7 +18,7 @@ pub mod trim;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Turn {
     /// The user message.
-    pub asked: usize,
+    pub prompt: usize,
     /// The first line that answers it.
     pub first: Option<usize>,
     /// The result; none where the process ended before.
@@ -27,7 +27,7 @@ pub struct Turn {
 
 /// What of a line says which message it is.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Label {
+pub(crate) struct MessageKind {
     #[serde(rename = "type")]
     kind: String,
     subtype: Option<String>,
@@ -42,9 +42,9 @@ struct Inner {
     subtype: Option<String>,
 }
 
-impl Label {
+impl MessageKind {
     /// The label of a line that is a message.
-    fn of(line: &str) -> Option<Self> {
+    fn parse(line: &str) -> Option<Self> {
         serde_json::from_str(line).ok()
     }
 
@@ -57,17 +57,17 @@ impl Label {
 }
 
 /// The turns in order. The CLI queues user messages that come while a turn runs, and answers each with a result.
-pub fn turns(session: &Session) -> Vec<Turn> {
+pub fn find_turns(session: &Session) -> Vec<Turn> {
     let (mut turns, mut open): (Vec<Turn>, VecDeque<usize>) = (Vec::new(), VecDeque::new());
     for (index, event) in session.events.iter().enumerate() {
-        let Some(kind) = Label::of(event.what.text()).map(|label| label.kind) else { continue };
-        match (&event.what, kind.as_str()) {
-            (What::In(_), "user") => {
+        let Some(kind) = MessageKind::parse(event.payload.text()).map(|label| label.kind) else { continue };
+        match (&event.payload, kind.as_str()) {
+            (Payload::In(_), "user") => {
                 open.push_back(turns.len());
-                turns.push(Turn { asked: index, first: None, result: None });
+                turns.push(Turn { prompt: index, first: None, result: None });
             }
-            (What::Out(_), "control_response" | "control_request") => {}
-            (What::Out(_), kind) => {
+            (Payload::Out(_), "control_response" | "control_request") => {}
+            (Payload::Out(_), kind) => {
                 let Some(turn) = open.front().map(|open| &mut turns[*open]) else { continue };
                 turn.first.get_or_insert(index);
                 if kind == "result" {

@@ -8,65 +8,65 @@ use std::os::unix::net::UnixStream;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use super::lines::Lines;
+use super::lines::LineSplitter;
 
 /// What one read may bring: as much as a pipe holds.
-const BUFFER: usize = 64 * 1024;
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Once the CLI is gone, this much may still be in its pipe; a child of it that goes on writing is not listened to.
-const LEFT: usize = 1024 * 1024;
+const MAX_BYTES_AFTER_EXIT: usize = 1024 * 1024;
 
 /// Why a stream came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stopped {
+pub(super) enum CopyEnd {
     /// The source has ended.
-    AtEnd,
+    EndOfFile,
     /// Nobody takes it any more.
     NoReader,
     /// The CLI is gone, and nothing is left in the pipe.
-    Over,
+    CliExited,
 }
 
 /// Passes everything on, until there is an end; `over` becomes readable when the CLI is gone.
-pub(super) fn pass(mut from: File, mut to: File, over: &UnixStream, mut lines: Lines<'_>) -> Stopped {
-    let mut buffer = vec![0; BUFFER];
+pub(super) fn copy_stream(mut from: File, mut to: File, over: &UnixStream, mut lines: LineSplitter<'_>) -> CopyEnd {
+    let mut buffer = vec![0; BUFFER_BYTES];
     let mut left = None;
     loop {
-        match wait(&from, &to, over, left.is_some()) {
-            Next::Read { is_over } => left = left.or_else(|| is_over.then_some(LEFT)),
-            Next::Over if left.is_none() => {
-                left = Some(LEFT);
+        match wait_for_input(&from, &to, over, left.is_some()) {
+            Readiness::Read { is_over } => left = left.or_else(|| is_over.then_some(MAX_BYTES_AFTER_EXIT)),
+            Readiness::Over if left.is_none() => {
+                left = Some(MAX_BYTES_AFTER_EXIT);
                 continue;
             }
-            Next::Over => return Stopped::Over,
-            Next::NoReader => return Stopped::NoReader,
+            Readiness::Over => return CopyEnd::CliExited,
+            Readiness::NoReader => return CopyEnd::NoReader,
         }
         if left == Some(0) {
-            return Stopped::Over;
+            return CopyEnd::CliExited;
         }
         let read = match from.read(&mut buffer) {
-            Ok(0) => return Stopped::AtEnd,
+            Ok(0) => return CopyEnd::EndOfFile,
             Ok(read) => read,
             Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => continue,
-            Err(_) => return Stopped::AtEnd,
+            Err(_) => return CopyEnd::EndOfFile,
         };
         left = left.map(|left| left.saturating_sub(read));
         // Noted before it is passed on: what answers it must come later in the recording.
-        lines.take(&buffer[..read]);
+        lines.push_bytes(&buffer[..read]);
         if write_all(&mut to, &buffer[..read]).is_err() {
-            return Stopped::NoReader;
+            return CopyEnd::NoReader;
         }
     }
 }
 
-enum Next {
+enum Readiness {
     Read { is_over: bool },
     NoReader,
     Over,
 }
 
 /// Waits until there is something to read, or no sense in it.
-fn wait(from: &File, to: &File, over: &UnixStream, was_over: bool) -> Next {
+fn wait_for_input(from: &File, to: &File, over: &UnixStream, was_over: bool) -> Readiness {
     let mut fds = [
         PollFd::from_borrowed_fd(from.as_fd(), PollFlags::IN),
         // Asked for nothing, poll still tells that the reader is gone.
@@ -76,16 +76,16 @@ fn wait(from: &File, to: &File, over: &UnixStream, was_over: bool) -> Next {
     loop {
         match poll(&mut fds, None) {
             Err(Errno::INTR) => {}
-            Err(_) => return Next::Read { is_over: was_over },
+            Err(_) => return Readiness::Read { is_over: was_over },
             Ok(_) => break,
         }
     }
     if fds[1].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
-        Next::NoReader
+        Readiness::NoReader
     } else if fds[0].revents().is_empty() {
-        Next::Over
+        Readiness::Over
     } else {
-        Next::Read { is_over: !fds[2].revents().is_empty() }
+        Readiness::Read { is_over: !fds[2].revents().is_empty() }
     }
 }
 

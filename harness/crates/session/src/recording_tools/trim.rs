@@ -5,12 +5,12 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::turns;
-use crate::recording::{End, Event, Flaws, Session, What};
+use super::find_turns;
+use crate::recording::{End, Event, Flaws, Payload, Session};
 
 /// What to cut.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Cut {
+pub struct TrimLimits {
     /// Keep this many turns from the start.
     pub turns: Option<usize>,
     /// Keep this many milliseconds of each pause.
@@ -20,35 +20,35 @@ pub struct Cut {
 }
 
 /// The smaller recording. One without an exit gets one: a mock that plays it has to end somehow.
-pub fn trim(session: &Session, cut: &Cut) -> Session {
-    let mut events = cut.turns.map_or_else(|| session.events.clone(), |turns| first_turns(session, turns));
+pub fn trim_recording(session: &Session, cut: &TrimLimits) -> Session {
+    let mut events = cut.turns.map_or_else(|| session.events.clone(), |turns| keep_first_turns(session, turns));
     if let Some(longest) = cut.text {
         let mut shortener = Shortener { longest, streamed: HashMap::new() };
-        events.retain_mut(|event| shortener.keeps(event));
+        events.retain_mut(|event| shortener.shorten_event(event));
     }
     if let Some(longest) = cut.pause {
         shorten_pauses(&mut events, longest);
     }
-    if !events.last().is_some_and(|event| matches!(event.what, What::Exit { .. })) {
+    if !events.last().is_some_and(|event| matches!(event.payload, Payload::Exit { .. })) {
         let ms = events.last().map_or(0, |event| event.ms);
-        let removed = match session.events.last().map(|event| &event.what) {
-            Some(What::Exit { removed, .. }) => removed.clone(),
+        let removed = match session.events.last().map(|event| &event.payload) {
+            Some(Payload::Exit { removed, .. }) => removed.clone(),
             _ => BTreeMap::new(),
         };
-        let what = What::Exit { end: End::Code(0), after: "stdin closed".to_owned(), removed };
-        events.push(Event { ms, what, flaws: Flaws::default() });
+        let payload = Payload::Exit { end: End::Code(0), after: "stdin closed".to_owned(), removed };
+        events.push(Event { ms, payload, flaws: Flaws::default() });
     }
     Session { header: session.header.clone(), events }
 }
 
 /// Everything up to the last line of the last turn to keep; user messages that were queued for later turns go too.
-fn first_turns(session: &Session, count: usize) -> Vec<Event> {
-    let turns = turns(session);
+fn keep_first_turns(session: &Session, count: usize) -> Vec<Event> {
+    let turns = find_turns(session);
     let Some(next) = turns.get(count) else { return session.events.clone() };
     // Lines after a result and before the next message belong to the turn that they follow.
     let result = count.checked_sub(1).and_then(|last| turns[last].result);
-    let end = result.map_or(next.asked, |result| next.asked.max(result + 1));
-    let late: Vec<usize> = turns[count..].iter().map(|turn| turn.asked).collect();
+    let end = result.map_or(next.prompt, |result| next.prompt.max(result + 1));
+    let late: Vec<usize> = turns[count..].iter().map(|turn| turn.prompt).collect();
     let before = session.events[..end].iter().enumerate();
     before.filter(|(index, _)| !late.contains(index)).map(|(_, event)| event.clone()).collect()
 }
@@ -71,18 +71,18 @@ struct Shortener {
 
 impl Shortener {
     /// Shortens the texts of a line; a delta that has nothing left to say goes.
-    fn keeps(&mut self, event: &mut Event) -> bool {
-        let (What::In(line) | What::Out(line)) = &mut event.what else { return true };
+    fn shorten_event(&mut self, event: &mut Event) -> bool {
+        let (Payload::In(line) | Payload::Out(line)) = &mut event.payload else { return true };
         let Ok(mut message) = serde_json::from_str::<Value>(line) else { return true };
         let before = message.clone();
         let keeps = match message["type"].as_str() {
-            Some("stream_event") => self.delta(&mut message),
+            Some("stream_event") => self.shorten_delta(&mut message),
             Some("user" | "assistant") => {
-                self.content(&mut message["message"]["content"]);
+                self.shorten_content(&mut message["message"]["content"]);
                 true
             }
             Some("result") => {
-                self.text(&mut message["result"]);
+                self.shorten_value(&mut message["result"]);
                 true
             }
             _ => true,
@@ -94,7 +94,7 @@ impl Shortener {
         keeps
     }
 
-    fn delta(&mut self, message: &mut Value) -> bool {
+    fn shorten_delta(&mut self, message: &mut Value) -> bool {
         let block =
             format!("{} {} {}", message["session_id"], message["parent_tool_use_id"], message["event"]["index"]);
         match message["event"]["type"].as_str() {
@@ -108,7 +108,7 @@ impl Shortener {
                     let said = self.streamed.entry(block.clone()).or_default();
                     let left = self.longest.saturating_sub(*said);
                     *said += text.chars().count();
-                    shorten(text, left);
+                    truncate_chars(text, left);
                     return left > 0;
                 }
             }
@@ -117,30 +117,30 @@ impl Shortener {
         true
     }
 
-    fn content(&self, content: &mut Value) {
+    fn shorten_content(&self, content: &mut Value) {
         match content {
             Value::Array(blocks) => {
                 for block in blocks {
                     // A tool's result has its text one level deeper.
                     for field in ["text", "thinking", "content"] {
                         if let Some(inner) = block.get_mut(field) {
-                            self.content(inner);
+                            self.shorten_content(inner);
                         }
                     }
                 }
             }
-            other => self.text(other),
+            other => self.shorten_value(other),
         }
     }
 
-    fn text(&self, value: &mut Value) {
+    fn shorten_value(&self, value: &mut Value) {
         if let Value::String(text) = value {
-            shorten(text, self.longest);
+            truncate_chars(text, self.longest);
         }
     }
 }
 
-fn shorten(text: &mut String, longest: usize) {
+fn truncate_chars(text: &mut String, longest: usize) {
     if let Some((end, _)) = text.char_indices().nth(longest) {
         text.truncate(end);
     }

@@ -10,26 +10,26 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::Plan;
-use super::lines::{Channel, LINE, Passed};
+use super::RecordOptions;
+use super::lines::{CapturedLine, Channel, MAX_LINE_BYTES};
 use super::queue::Queue;
-use crate::recording::{End, Event, FORMAT, Flaws, Header, What};
-use crate::scrub::{Scrubber, Stream, Surroundings};
+use crate::recording::{End, Event, FORMAT, Flaws, Header, Payload};
+use crate::scrub::{HostInfo, Scrubber, StreamScrubber};
 
 /// A recording ends here: what is larger was not meant to be one.
-const LARGEST: u64 = 512 * 1024 * 1024;
+const MAX_RECORDING_BYTES: u64 = 512 * 1024 * 1024;
 
 /// Variables that change what the CLI does.
-const TELLING: [&str; 6] = ["ANTHROPIC_", "CLAUDE", "MOCK_CLAUDE_", "MCP_", "DISABLE_", "API_"];
+const RECORDED_VARIABLES: [&str; 6] = ["ANTHROPIC_", "CLAUDE", "MOCK_CLAUDE_", "MCP_", "DISABLE_", "API_"];
 
 /// Lines wait until the CLI has told its version, which the header holds; the first turn tells it.
-const WAITING: usize = 1024 * 1024;
+const MAX_BYTES_BEFORE_HEADER: usize = 1024 * 1024;
 
 /// One recording, being written.
-pub(super) struct Book {
+pub(super) struct RecordingWriter {
     path: PathBuf,
     file: File,
-    stream: Stream,
+    stream: StreamScrubber,
     header: Header,
     started: Instant,
     /// The time of the last event: the streams are read side by side, and time does not run backwards in a recording.
@@ -40,22 +40,22 @@ pub(super) struct Book {
     broken: Option<String>,
 }
 
-impl Book {
+impl RecordingWriter {
     /// Makes the file, before anything is started. An error says why there is no recording.
-    pub(super) fn open(plan: &Plan, front: u32) -> Result<Self, String> {
-        let (path, file) = create(&plan.out, front).map_err(|error| {
+    pub(super) fn create(options: &RecordOptions, shim: u32) -> Result<Self, String> {
+        let (path, file) = create_file(&options.out, shim).map_err(|error| {
             format!(
                 "leakgate: there is no recording: cannot make a file in {}: {error}; the session was passed on unchanged; \
                  choose another folder with --out",
-                plan.out.display()
+                options.out.display()
             )
         })?;
-        let mut scrubber = Scrubber::new(&surroundings(), &plan.keep);
-        let header = header(plan, &path, &mut scrubber);
+        let mut scrubber = Scrubber::new(&read_host_info(), &options.keep);
+        let header = make_header(options, &path, &mut scrubber);
         Ok(Self {
             path,
             file,
-            stream: Stream::new(scrubber),
+            stream: StreamScrubber::new(scrubber),
             header,
             started: Instant::now(),
             latest: 0,
@@ -66,16 +66,16 @@ impl Book {
     }
 
     /// Nothing was started, so there is nothing to keep.
-    pub(super) fn discard(self) {
+    pub(super) fn discard_file(self) {
         let _ = std::fs::remove_file(self.path);
     }
 
     /// Writes whatever comes until the queue is closed.
-    pub(super) fn keep(&mut self, queue: &Queue) {
+    pub(super) fn write_queued(&mut self, queue: &Queue) {
         while let Some(passed) = queue.next() {
-            let event = self.event(passed);
+            let event = self.make_event(passed);
             match self.stream.push(event) {
-                Some(events) => self.write(&events),
+                Some(events) => self.write_events(&events),
                 None => self.fail("a text in pieces is too large to be scrubbed"),
             }
             if self.broken.is_some() {
@@ -91,13 +91,13 @@ impl Book {
     pub(super) fn finish(mut self, end: End, after: String) -> Result<(), String> {
         if self.broken.is_none() {
             let rest = self.stream.finish();
-            self.write(&rest);
+            self.write_events(&rest);
         }
-        let removed = removed(self.stream.scrubber());
-        let ms = self.ms(Instant::now());
-        let exit = Event { ms, what: What::Exit { end, after, removed }, flaws: Flaws::default() };
+        let removed = removed_counts(self.stream.scrubber());
+        let ms = self.elapsed_ms(Instant::now());
+        let exit = Event { ms, payload: Payload::Exit { end, after, removed }, flaws: Flaws::default() };
         if self.broken.is_none() {
-            self.write(&[exit]);
+            self.write_events(&[exit]);
             self.write_header();
         }
         if self.broken.is_none() && self.stream.scrubber().has_learned() {
@@ -116,31 +116,31 @@ impl Book {
         }
     }
 
-    fn ms(&mut self, at: Instant) -> u64 {
+    fn elapsed_ms(&mut self, at: Instant) -> u64 {
         let ms = u64::try_from(at.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX);
         self.latest = self.latest.max(ms);
         self.latest
     }
 
-    fn event(&mut self, passed: Passed) -> Event {
-        let ms = self.ms(passed.at);
+    fn make_event(&mut self, passed: CapturedLine) -> Event {
+        let ms = self.elapsed_ms(passed.at);
         let (mut line, lossy) = match String::from_utf8(passed.bytes) {
             Ok(line) => (line, false),
             Err(error) => (String::from_utf8_lossy(error.as_bytes()).into_owned(), true),
         };
         if passed.flaws.cut.is_some() {
-            line = self.stream.scrubber().text(&line);
-            line.truncate(line.floor_char_boundary(LINE));
+            line = self.stream.scrubber().scrub_text(&line);
+            line.truncate(line.floor_char_boundary(MAX_LINE_BYTES));
         }
-        if self.header.cli == UNKNOWN && passed.channel == Channel::Out {
+        if self.header.cli == UNKNOWN_VERSION && passed.channel == Channel::Out {
             self.learn_version(&line);
         }
-        let what = match passed.channel {
-            Channel::In => What::In(line),
-            Channel::Out => What::Out(line),
-            Channel::Err => What::Err(line),
+        let payload = match passed.channel {
+            Channel::In => Payload::In(line),
+            Channel::Out => Payload::Out(line),
+            Channel::Err => Payload::Err(line),
         };
-        Event { ms, what, flaws: Flaws { lossy, ..passed.flaws } }
+        Event { ms, payload, flaws: Flaws { lossy, ..passed.flaws } }
     }
 
     fn learn_version(&mut self, line: &str) {
@@ -150,28 +150,28 @@ impl Book {
         }
     }
 
-    fn write(&mut self, events: &[Event]) {
-        let lines: String = events.iter().map(|event| event.line() + "\n").collect();
+    fn write_events(&mut self, events: &[Event]) {
+        let lines: String = events.iter().map(|event| event.to_line() + "\n").collect();
         match &mut self.waiting {
             Some(waiting) => {
                 waiting.push_str(&lines);
-                if self.header.cli != UNKNOWN || waiting.len() > WAITING {
+                if self.header.cli != UNKNOWN_VERSION || waiting.len() > MAX_BYTES_BEFORE_HEADER {
                     self.write_header();
                 }
             }
-            None => self.append(&lines),
+            None => self.append_text(&lines),
         }
     }
 
     fn write_header(&mut self) {
         if let Some(waiting) = self.waiting.take() {
             let header = json!(self.header).to_string() + "\n";
-            self.append(&(header + &waiting));
+            self.append_text(&(header + &waiting));
         }
     }
 
-    fn append(&mut self, text: &str) {
-        if self.written + text.len() as u64 > LARGEST {
+    fn append_text(&mut self, text: &str) {
+        if self.written + text.len() as u64 > MAX_RECORDING_BYTES {
             self.fail("it is larger than 512 MiB");
         } else if let Err(error) = self.file.write_all(text.as_bytes()) {
             // Whole lines only, so that what there is can be read.
@@ -204,16 +204,16 @@ impl Book {
         for (index, line) in BufReader::new(&self.file).lines().enumerate() {
             let line = line?;
             if index == 0 {
-                writeln!(out, "{}", self.stream.scrubber().text(&line))?;
+                writeln!(out, "{}", self.stream.scrubber().scrub_text(&line))?;
                 continue;
             }
             let event = Event::parse(&line).map_err(std::io::Error::other)?;
             let ready = self.stream.push(event).ok_or_else(|| std::io::Error::other("a text is too large"))?;
             for mut event in ready {
-                if let What::Exit { removed: count, .. } = &mut event.what {
-                    *count = removed(self.stream.scrubber());
+                if let Payload::Exit { removed: count, .. } = &mut event.payload {
+                    *count = removed_counts(self.stream.scrubber());
                 }
-                writeln!(out, "{}", event.line())?;
+                writeln!(out, "{}", event.to_line())?;
             }
         }
         out.flush()?;
@@ -224,48 +224,49 @@ impl Book {
 }
 
 /// The version until the CLI has told it.
-const UNKNOWN: &str = "unknown";
+const UNKNOWN_VERSION: &str = "unknown";
 
-fn removed(scrubber: &Scrubber) -> BTreeMap<String, u64> {
-    scrubber.removed().iter().map(|(kind, count)| (kind.to_string(), *count)).collect()
+fn removed_counts(scrubber: &Scrubber) -> BTreeMap<String, u64> {
+    scrubber.removed_counts().iter().map(|(kind, count)| (kind.to_string(), *count)).collect()
 }
 
 /// Makes a file of its own for this session: a wrapper starts many CLIs.
-fn create(folder: &Path, front: u32) -> std::io::Result<(PathBuf, File)> {
+fn create_file(folder: &Path, shim: u32) -> std::io::Result<(PathBuf, File)> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let path = folder.join(format!("session-{}.{:03}-{front}.jsonl", since.as_secs(), since.subsec_millis()));
+    let path = folder.join(format!("session-{}.{:03}-{shim}.jsonl", since.as_secs(), since.subsec_millis()));
     let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
     Ok((path, file))
 }
 
-fn header(plan: &Plan, path: &Path, scrubber: &mut Scrubber) -> Header {
+fn make_header(options: &RecordOptions, path: &Path, scrubber: &mut Scrubber) -> Header {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let arguments: Vec<String> = plan.command.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-    let env = std::env::vars_os().map(|(name, value)| (lossy(&name), lossy(&value)));
-    let env = env.filter(|(name, _)| TELLING.iter().any(|prefix| name.starts_with(prefix)));
+    let arguments: Vec<String> =
+        options.command.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let env = std::env::vars_os().map(|(name, value)| (to_lossy(&name), to_lossy(&value)));
+    let env = env.filter(|(name, _)| RECORDED_VARIABLES.iter().any(|prefix| name.starts_with(prefix)));
     Header {
         session: FORMAT,
         name: stem,
-        about: scrubber.text(&plan.about),
-        cli: UNKNOWN.to_owned(),
-        args: scrubber.arguments(&arguments),
-        env: env.map(|(name, value)| (name.clone(), scrubber.value(&name, &value))).collect(),
-        kept: plan.keep.iter().map(ToString::to_string).collect(),
+        about: scrubber.scrub_text(&options.about),
+        cli: UNKNOWN_VERSION.to_owned(),
+        args: scrubber.scrub_arguments(&arguments),
+        env: env.map(|(name, value)| (name.clone(), scrubber.scrub_value(&name, &value))).collect(),
+        kept: options.keep.iter().map(ToString::to_string).collect(),
     }
 }
 
-fn surroundings() -> Surroundings {
-    let variable = |name| std::env::var_os(name).map(|value| lossy(&value));
-    Surroundings {
+fn read_host_info() -> HostInfo {
+    let variable = |name| std::env::var_os(name).map(|value| to_lossy(&value));
+    HostInfo {
         home: variable("HOME"),
-        directory: std::env::current_dir().ok().map(|folder| lossy(folder.as_os_str())),
+        directory: std::env::current_dir().ok().map(|folder| to_lossy(folder.as_os_str())),
         user: variable("USER").or_else(|| variable("LOGNAME")),
         host: rustix::system::uname().nodename().to_str().ok().map(str::to_owned),
-        variables: std::env::vars_os().map(|(name, value)| (lossy(&name), lossy(&value))).collect(),
+        variables: std::env::vars_os().map(|(name, value)| (to_lossy(&name), to_lossy(&value))).collect(),
     }
 }
 
-fn lossy(text: &OsStr) -> String {
+fn to_lossy(text: &OsStr) -> String {
     text.to_string_lossy().into_owned()
 }
