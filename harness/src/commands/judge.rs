@@ -6,7 +6,7 @@ use crate::commands::{Failure, print_stored};
 use leakgate_judge::exit::Exit;
 use leakgate_judge::store;
 use leakgate_judge::verdict;
-use leakgate_report::terminal::{Style, WIDEST, render};
+use leakgate_report::terminal::{Style, MAX_WIDTH, render};
 
 /// Advice where stdout cannot be written.
 const STDOUT_ADVICE: &str = "the exit code is that of the verdict";
@@ -28,7 +28,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
         if args.runs.len() > 1 {
             print_stored(&format!("{}\n", path.display()), STDOUT_ADVICE);
         }
-        print_stored(&render(&verdict, &run, Style { width: WIDEST, colour: true }), STDOUT_ADVICE);
+        print_stored(&render(&verdict, &run, Style { width: MAX_WIDTH, colour: true }), STDOUT_ADVICE);
         if worst.as_ref().is_none_or(|worst| worst.verdict < verdict.verdict) {
             worst = Some(verdict);
         }

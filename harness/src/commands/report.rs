@@ -8,7 +8,7 @@ use leakgate_judge::sample::Run;
 use leakgate_judge::store;
 use leakgate_judge::verdict::{self, Verdict};
 use leakgate_report::Format;
-use leakgate_report::terminal::{Style, WIDEST};
+use leakgate_report::terminal::{Style, MAX_WIDTH};
 
 /// Options of `report`.
 #[derive(Debug, clap::Args)]
@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     match place {
         // With colours, where stdout can show them.
         Output::Stdout(Format::Terminal) => {
-            print(&leakgate_report::terminal::render(&verdict, &run, Style { width: WIDEST, colour: true }))?;
+            print(&leakgate_report::terminal::render(&verdict, &run, Style { width: MAX_WIDTH, colour: true }))?;
         }
         Output::Stdout(format) => print(&render_report(format, &verdict, &run)?)?,
         Output::File(format, path) => write_report(&path, format, &verdict, &run)?,

@@ -21,7 +21,7 @@ use leakgate_judge::sample::Run;
 use leakgate_judge::store;
 use leakgate_judge::verdict;
 use leakgate_report::Format;
-use leakgate_report::terminal::{Style, WIDEST, render};
+use leakgate_report::terminal::{Style, MAX_WIDTH, render};
 use leakgate_sut::plant::Spec;
 
 mod external;
@@ -143,7 +143,7 @@ pub(super) fn judge_and_store(run: &Run, out: &Path, formats: &[Format]) -> Resu
     let verdict = verdict::judge(run);
     let (raw, judged) = (out.join("run.json"), out.join("verdict.json"));
     let stored = store_all(run, &verdict, [&raw, &judged], || write_reports(out, formats, &verdict, run));
-    let report = render(&verdict, run, Style { width: WIDEST, colour: true });
+    let report = render(&verdict, run, Style { width: MAX_WIDTH, colour: true });
     match stored {
         Ok(reports) => {
             let stored = [vec![judged], reports].concat();

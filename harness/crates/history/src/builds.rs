@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use tempfile::Builder;
 
 /// Builds that are kept although they are no baseline's: a night is accepted a few days later at most.
-const LATEST: usize = 3;
+const MAX_RECENT_BUILDS: usize = 3;
 /// A build that was stored or used this recently may be running in a night that is not in the history yet.
 const IN_USE: Duration = Duration::from_hours(6);
 /// Characters of a build's name: of the hash of its programs, enough to tell builds apart and to see a changed one.
@@ -70,6 +70,7 @@ impl Builds {
         let names: Vec<String> = programs.iter().map(|path| file_name(path)).collect();
         match self.check(&name, &names.iter().map(String::as_str).collect::<Vec<_>>()) {
             Ok(()) => {
+                // `prune` tells by the time of the folder that a night uses this build.
                 fs::File::open(self.folder(&name)).and_then(|it| it.set_modified(SystemTime::now())).map_err(failed)?;
                 return Ok(name);
             }
@@ -111,7 +112,7 @@ impl Builds {
         let failed = |source| BuildError::Io { folder: self.folder.clone(), source };
         let mut latest: Vec<&String> = Vec::new();
         for name in newest_first {
-            if latest.len() < LATEST && !latest.contains(&name) {
+            if latest.len() < MAX_RECENT_BUILDS && !latest.contains(&name) {
                 latest.push(name);
             }
         }
@@ -140,6 +141,7 @@ fn hash_programs(programs: &[&Path]) -> io::Result<String> {
     for program in programs {
         let mut file = fs::File::open(program)?;
         all.update(program.file_name().unwrap_or_default().as_encoded_bytes());
+        // The length separates neighbouring files: bytes that move from one to the next change the hash.
         all.update(file.metadata()?.len().to_le_bytes());
         feed_file(&mut file, &mut all)?;
     }

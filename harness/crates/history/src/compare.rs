@@ -16,12 +16,12 @@ use leakgate_judge::verdict::words::{format_bytes, to_f64};
 /// Processes of each build.
 pub const PROCESSES: usize = 5;
 /// The largest p that is called a regression. With 5 and 5 processes the next smaller one that can come is 2 / 252: as
-/// often does it call two equal builds different, if their difference reaches [`EFFECT`] as well.
-pub const P: f64 = 0.015;
+/// often does it call two equal builds different, if their difference reaches [`MIN_EFFECT`] as well.
+pub(crate) const MAX_P: f64 = 0.015;
 /// The smallest difference of growth that is called a regression, in bytes for each restart.
-pub const EFFECT: f64 = 48.0;
+pub(crate) const MIN_EFFECT: f64 = 48.0;
 /// Readings that a slope needs: those that the trend of one run needs in its windows.
-const READINGS: usize = 12;
+const MIN_READINGS: usize = 12;
 
 /// The runs of two builds, in the order in which they were measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -113,15 +113,18 @@ fn decide_change(of: &Comparison) -> (Change, String) {
     let slopes = (of.baseline_slopes.len(), of.candidate_slopes.len());
     let (Some(effect), Some(p), (PROCESSES, PROCESSES)) = (of.effect, of.p, slopes) else {
         let few = format!("{} and {} of {PROCESSES} processes gave a slope", slopes.0, slopes.1);
-        return (Change::Unknown, format!("only {few}: too few restarts for {READINGS} readings in their last half"));
+        return (
+            Change::Unknown,
+            format!("only {few}: too few restarts for {MIN_READINGS} readings in their last half"),
+        );
     };
     let Comparison { baseline, scenario, .. } = of;
-    if p <= P && effect >= EFFECT {
+    if p <= MAX_P && effect >= MIN_EFFECT {
         let faster =
             format!("anon_pss grows by {} per restart faster than in baseline {baseline}", format_bytes(effect));
         (Change::Regression, format!("{faster} (scenario {scenario}, p = {p:.3})"))
-    } else if p <= P {
-        let small = format!("below the {} that count as a regression", format_bytes(EFFECT));
+    } else if p <= MAX_P {
+        let small = format!("below the {} that count as a regression", format_bytes(MIN_EFFECT));
         (Change::None, format!("anon_pss grows by {} per restart faster, {small} (p = {p:.3})", format_bytes(effect)))
     } else {
         (Change::None, format!("anon_pss grows no faster than in baseline {baseline} (p = {p:.3})"))
@@ -151,7 +154,7 @@ fn memory_slope(run: &TargetRun) -> Option<f64> {
     let end = run.trace.last()?.restarts;
     let late: Vec<&TracePoint> = run.trace.iter().filter(|at| at.restarts > end / 2 && at.anon_pss > 0).collect();
     let points: Vec<(f64, f64)> = late.iter().map(|at| (to_f64(at.restarts), to_f64(at.anon_pss))).collect();
-    if points.len() < READINGS { None } else { theil_sen(&points) }
+    if points.len() < MIN_READINGS { None } else { theil_sen(&points) }
 }
 
 fn median_pair(metric: Figure, pairs: &Pairs) -> Option<MetricPair> {

@@ -25,7 +25,7 @@ const SCHEMAS: [&str; 1] = [include_str!("history/schema-1.sql")];
 const MAGIC: &[u8] = b"SQLite format 3\0";
 const NO_DATABASE: &str = "it is no database of SQLite's, or was cut short";
 /// How long one waits while another writes: far longer than a night takes to write.
-const PATIENCE: Duration = Duration::from_secs(30);
+const MAX_LOCK_WAIT: Duration = Duration::from_secs(30);
 
 /// An open history.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ pub enum HistoryError {
         what: String,
     },
     /// Another one wrote for too long.
-    #[error("{} is locked by another process for more than {} s: end it, and try again", path.display(), PATIENCE.as_secs())]
+    #[error("{} is locked by another process for more than {} s: end it, and try again", path.display(), MAX_LOCK_WAIT.as_secs())]
     Locked {
         /// The file.
         path: PathBuf,
@@ -128,7 +128,9 @@ impl History {
         }
         let failed = |error| explain_error(path, error);
         let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(failed)?;
-        db.busy_timeout(PATIENCE).map_err(failed)?;
+        db.busy_timeout(MAX_LOCK_WAIT).map_err(failed)?;
+        // A property of the connection and not of the file, and off unless SQLite was built otherwise: without it a baseline
+        // could name a night that does not exist.
         db.pragma_update(None, "foreign_keys", true).map_err(failed)?;
         Ok(Self { db, path: path.to_owned() })
     }
@@ -139,6 +141,8 @@ impl History {
         self.write(|change| {
             let version = match read_identity(change)? {
                 Identity::History(version) => version,
+                // Our own errors leave the transaction as values, because `write` explains errors of SQLite only. Nothing was
+                // changed at that point, so the commit is empty.
                 Identity::Other(what) => return Ok(Err(HistoryError::Foreign { path: path.clone(), what })),
             };
             let Some(missing) = usize::try_from(version).ok().and_then(|version| SCHEMAS.get(version..)) else {

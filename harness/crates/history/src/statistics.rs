@@ -6,12 +6,12 @@ use std::cmp::Ordering;
 use leakgate_judge::statistics::median;
 
 /// The most values of both samples together: all their arrangements are counted one by one.
-pub const MOST: usize = 20;
+pub(crate) const MAX_VALUES: usize = 20;
 
 /// The median of the slopes between all pairs of points (Theil 1950, Sen 1968): up to 29 % of wild points do not move it
 /// far. Pairs at the same place say nothing and are left out; without any other pair there is no slope.
 #[must_use]
-pub fn theil_sen(points: &[(f64, f64)]) -> Option<f64> {
+pub(crate) fn theil_sen(points: &[(f64, f64)]) -> Option<f64> {
     let mut slopes = Vec::new();
     for (at, (x, y)) in points.iter().enumerate() {
         let later = points.iter().skip(at + 1);
@@ -27,7 +27,7 @@ pub fn theil_sen(points: &[(f64, f64)]) -> Option<f64> {
 /// How much higher the second sample lies: the median of all differences (Hodges and Lehmann 1963), which belongs to
 /// the test of [`mann_whitney`].
 #[must_use]
-pub fn hodges_lehmann_shift(lower: &[f64], higher: &[f64]) -> Option<f64> {
+pub(crate) fn hodges_lehmann_shift(lower: &[f64], higher: &[f64]) -> Option<f64> {
     let differences: Vec<f64> = lower.iter().flat_map(|low| higher.iter().map(move |high| high - low)).collect();
     median(&differences)
 }
@@ -36,12 +36,12 @@ pub fn hodges_lehmann_shift(lower: &[f64], higher: &[f64]) -> Option<f64> {
 /// these sizes in which the second comes out at least as high as it did.
 ///
 /// Ties count one half each, and the ways are those of the values as they are, ties included; so the result is exact
-/// with them too, and 1 where all values are the same. None for an empty sample, for more than [`MOST`] values, and for
+/// with them too, and 1 where all values are the same. None for an empty sample, for more than [`MAX_VALUES`] values, and for
 /// values that are no numbers.
 #[must_use]
-pub fn mann_whitney(lower: &[f64], higher: &[f64]) -> Option<f64> {
+pub(crate) fn mann_whitney(lower: &[f64], higher: &[f64]) -> Option<f64> {
     let pooled: Vec<f64> = lower.iter().chain(higher).copied().collect();
-    if lower.is_empty() || higher.is_empty() || pooled.len() > MOST || pooled.iter().any(|value| value.is_nan()) {
+    if lower.is_empty() || higher.is_empty() || pooled.len() > MAX_VALUES || pooled.iter().any(|value| value.is_nan()) {
         return None;
     }
     let ranks: Vec<u32> = pooled.iter().map(|value| double_rank(&pooled, *value)).collect();

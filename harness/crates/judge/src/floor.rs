@@ -16,11 +16,11 @@ pub struct Floor {
 /// or a lock allocates at its first use can be two (on a busy machine two came after the warm-up in one of 40 runs). One
 /// block in 100 restarts must still be seen, whichever of them it is: over the 264 restarts from T to 4T that are two or
 /// three. Settled readings had no jitter at all (without settling it was 2 blocks).
-pub const BLOCKS: Floor = Floor { least: 2.0, per_restart: 0.0065, sure: 3.0 };
+pub(crate) const BLOCKS: Floor = Floor { least: 2.0, per_restart: 0.0065, sure: 3.0 };
 
 /// Bytes. A machine word per restart is the smallest thing that a push-only vector can keep, and doubling such a vector
 /// between 2T and 4T adds 8 to 16 bytes per restart. Under 1 KiB in all is one small buffer that grew late.
-pub const BYTES: Floor = Floor { least: 1024.0, per_restart: 8.0, sure: 0.0 };
+pub(crate) const BYTES: Floor = Floor { least: 1024.0, per_restart: 8.0, sure: 0.0 };
 
 impl Floor {
     /// The growth over `restarts` from which on it counts.

@@ -132,7 +132,7 @@ impl TargetRun {
     /// Whether `next`, the run that was stored after this one, measured the same for longer. A repetition that was cut
     /// short before it got further than this run adds nothing to it.
     #[must_use]
-    pub fn is_continued_by(&self, next: &Self) -> bool {
+    pub(crate) fn is_continued_by(&self, next: &Self) -> bool {
         let is_same = self.scenario == next.scenario && self.target == next.target && self.seed == next.seed;
         is_same && next.plan.doubled == self.plan.doubled + 1 && next.progress() > self.progress()
     }

@@ -109,6 +109,7 @@ fn write_whole(path: &Path, text: &[u8]) -> io::Result<()> {
     let mut writer = BufWriter::new(file);
     writer.write_all(text)?;
     let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+    // Before the rename: a crash between the two could otherwise leave the new name with an empty file.
     file.as_file().sync_all()?;
     file.persist(path)?;
     Ok(())

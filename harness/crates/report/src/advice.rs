@@ -4,7 +4,7 @@ use leakgate_judge::sample::{Metric, Run};
 use leakgate_judge::verdict::{Class, Finding, MetricVerdict, Verdict};
 
 /// Notes of a target that are repeated in a report; the rest is in `run.json`.
-pub const NOTES: usize = 5;
+pub const MAX_NOTES: usize = 5;
 
 /// One sentence on what the verdict means.
 pub fn explain_finding(verdict: Finding) -> &'static str {
@@ -61,7 +61,7 @@ pub fn next_steps(verdict: &Verdict, run: &Run) -> Vec<String> {
 /// The notes of the targets that did not pass: what was left, by name, and the first errors.
 pub fn failed_notes<'a>(verdict: &Verdict, run: &'a Run) -> Vec<&'a str> {
     let failed = run.targets.iter().zip(&verdict.targets).filter(|(_, judged)| judged.verdict > Finding::Pass);
-    failed.flat_map(|(target, _)| target.notes.iter().take(NOTES)).map(String::as_str).collect()
+    failed.flat_map(|(target, _)| target.notes.iter().take(MAX_NOTES)).map(String::as_str).collect()
 }
 
 fn leak_steps(verdict: &Verdict, run: &Run) -> Vec<String> {

@@ -9,7 +9,7 @@ use leakgate_judge::verdict::words::{format_amount, format_bytes, format_rate, m
 use leakgate_judge::verdict::{Class, ControlVerdict, Finding, MetricVerdict, ProofVerdict, Verdict};
 
 /// Characters of a target's name in a label: that of somebody else's server is its whole command.
-const LABEL: usize = 64;
+const MAX_LABEL_CHARS: usize = 64;
 
 /// A run and its verdict, a part for each target.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl<'a> Facts<'a> {
     pub(super) fn new(verdict: &'a Verdict, run: &'a Run) -> Self {
         let mut targets: Vec<Target<'a>> = Vec::new();
         for (at, (measured, judged)) in run.targets.iter().zip(&verdict.targets).enumerate() {
-            let (scenario, label) = (sanitize(&judged.scenario), truncate(&sanitize(&judged.target), LABEL));
+            let (scenario, label) = (sanitize(&judged.scenario), truncate(&sanitize(&judged.target), MAX_LABEL_CHARS));
             let seed = measured.seed;
             let same = |other: &&Target| other.scenario == scenario && other.label == label && other.seed == seed;
             let attempt = targets.iter().filter(same).count() + 1;

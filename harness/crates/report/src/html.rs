@@ -25,14 +25,14 @@ const STYLE: &str = include_str!("html/style.css");
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
 /// So many targets are shown whole, whether they passed or not.
-const WHOLE: usize = 3;
+const MAX_EXPANDED_TARGETS: usize = 3;
 
 /// Characters of a sentence at the top; the whole of it stands further down.
-const LONGEST: usize = 240;
+const MAX_SENTENCE_CHARS: usize = 240;
 
 /// The whole page.
 pub(super) fn render_page(facts: &Facts) -> String {
-    let folded = |finding: Finding| facts.targets.len() > WHOLE && finding <= Finding::Pass;
+    let folded = |finding: Finding| facts.targets.len() > MAX_EXPANDED_TARGETS && finding <= Finding::Pass;
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -77,7 +77,7 @@ fn page_head(title: &str, leakgate: &str, styles: &str) -> Markup {
 }
 
 fn page_title(verdict: &Verdict) -> String {
-    format!("{}: {}", verdict.verdict, truncate(&sanitize(&verdict.summary), LONGEST))
+    format!("{}: {}", verdict.verdict, truncate(&sanitize(&verdict.summary), MAX_SENTENCE_CHARS))
 }
 
 fn page_headline(facts: &Facts) -> Markup {
@@ -100,9 +100,9 @@ fn page_headline(facts: &Facts) -> Markup {
         header class=(finding_class(verdict.verdict)) {
             div.inner {
                 p.brand { "leakgate" }
-                h1 { (finding_badge(verdict.verdict)) " " span.summary { (truncate(&sanitize(&verdict.summary), LONGEST)) } }
+                h1 { (finding_badge(verdict.verdict)) " " span.summary { (truncate(&sanitize(&verdict.summary), MAX_SENTENCE_CHARS)) } }
                 p.meaning { (advice::explain_verdict(verdict)) }
-                @if !reasons.is_empty() { ul.warnings { @for reason in reasons { li { (truncate(&sanitize(reason), LONGEST)) } } } }
+                @if !reasons.is_empty() { ul.warnings { @for reason in reasons { li { (truncate(&sanitize(reason), MAX_SENTENCE_CHARS)) } } } }
                 (definition_list(&figures))
             }
         }

@@ -36,7 +36,7 @@ use leakgate_history::Night;
 use leakgate_history::baseline::Baseline;
 use leakgate_judge::sample::Run;
 use leakgate_judge::verdict::Verdict;
-use terminal::{Style, WIDEST};
+use terminal::{MAX_WIDTH, Style};
 
 /// The formats of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -89,7 +89,7 @@ pub fn render(format: Format, verdict: &Verdict, run: &Run) -> Result<String, Fo
     let facts = Facts::new(verdict, run);
     let failed = |reason: String| FormatError { format, reason };
     match format {
-        Format::Terminal => Ok(terminal::render(verdict, run, Style { width: WIDEST, colour: false })),
+        Format::Terminal => Ok(terminal::render(verdict, run, Style { width: MAX_WIDTH, colour: false })),
         Format::Json => json(verdict).map_err(failed),
         Format::Markdown => Ok(markdown::render_markdown(&facts)),
         Format::Html => Ok(html::render_page(&facts)),

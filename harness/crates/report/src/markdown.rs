@@ -12,14 +12,14 @@ use escape::{escape_around_code, escape_html, escape_markdown, fence_code};
 use leakgate_judge::verdict::{Finding, MetricVerdict};
 
 /// GitHub takes no comment of more than 65,536 characters.
-const LONGEST: usize = 60_000;
+const MAX_COMMENT_CHARS: usize = 60_000;
 /// Places in the code with their stacks.
-const PLACES: usize = 5;
+const MAX_SITES: usize = 5;
 
 /// The whole text. If it is too long for a comment, the tables of passed targets are left out.
 pub(super) fn render_markdown(facts: &Facts) -> String {
     let whole = render_with(facts, true);
-    if whole.chars().count() <= LONGEST { whole } else { render_with(facts, false) }
+    if whole.chars().count() <= MAX_COMMENT_CHARS { whole } else { render_with(facts, false) }
 }
 
 fn render_with(facts: &Facts, with_passed: bool) -> String {
@@ -129,7 +129,7 @@ fn write_leaked(out: &mut String, target: &Target) -> fmt::Result {
         return Ok(());
     }
     writeln!(out, "\n**Where the heap grew** in {}\n", escape_markdown(&target.name()))?;
-    for place in places.iter().take(PLACES) {
+    for place in places.iter().take(MAX_SITES) {
         let line = place.line.as_deref().map(|line| format!("{line} in ")).unwrap_or_default();
         let title = escape_html(&format!("{line}{}: {}", place.function, place.growth));
         writeln!(out, "<details><summary>{title}</summary>\n\n{}\n</details>", fence_code(&place.frames.join("\n")))?;

@@ -52,6 +52,7 @@ impl Collector for Families {
             for (labels, value) in &family.series {
                 if labels.is_empty() {
                     ConstGauge::new(*value).encode(metrics)?;
+                    // A family without labels has one sample, and encoding it takes the encoder.
                     break;
                 }
                 ConstGauge::new(*value).encode(metrics.encode_family(labels)?)?;

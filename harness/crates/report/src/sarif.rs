@@ -25,7 +25,7 @@ use leakgate_judge::verdict::{Finding, MetricVerdict, Verdict};
 const SCHEMA: &str = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
 
 /// Places that become results of their own; a leak has one, and its echoes are not worth an alert each.
-const PLACES: usize = 10;
+const MAX_SITES: usize = 10;
 
 /// The whole log.
 pub(super) fn build_log(facts: &Facts) -> Sarif {
@@ -105,7 +105,7 @@ fn of_target(target: &Target) -> Vec<Outcome> {
     });
     let of_row = |row: &MetricVerdict| {
         if explained == Some(row.name) {
-            target.measured.sites.iter().take(PLACES).map(|site| result_at_site(target, row, site)).collect()
+            target.measured.sites.iter().take(MAX_SITES).map(|site| result_at_site(target, row, site)).collect()
         } else {
             vec![result_without_line(target, row)]
         }

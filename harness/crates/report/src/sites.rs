@@ -6,7 +6,7 @@ use leakgate_judge::sample::{Frame, Site};
 use leakgate_judge::verdict::words::format_bytes;
 
 /// Frames that are shown of a stack.
-const SHOWN: usize = 5;
+const MAX_FRAMES: usize = 5;
 
 /// `harness/crates/sut/src/plant/leaked.rs:78 in leakgate_sut::plant::leaked::Leaked::take: +1.00 blocks, +64 B per restart`.
 pub(super) fn site_headline(site: &Site) -> String {
@@ -31,7 +31,7 @@ pub(super) fn stack_lines(site: &Site) -> Vec<String> {
         Some(own) => at + 1 == own || is_own(&site.frames[at]),
         None => true,
     };
-    let shown: Vec<usize> = (0..site.frames.len()).filter(|&at| tells(at)).take(SHOWN).collect();
+    let shown: Vec<usize> = (0..site.frames.len()).filter(|&at| tells(at)).take(MAX_FRAMES).collect();
     let mut lines = Vec::new();
     let mut next = 0;
     for at in shown {

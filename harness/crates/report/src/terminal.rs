@@ -15,12 +15,12 @@ use leakgate_judge::sample::Run;
 use leakgate_judge::verdict::{Finding, Verdict};
 
 /// No line is wider than this, whatever the terminal's width, except for a word that is (a command, a path).
-pub const WIDEST: usize = 100;
+pub const MAX_WIDTH: usize = 100;
 
 /// How to draw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Style {
-    /// Columns of the terminal; at most [`WIDEST`] are used. Tables need 88 and do not shrink.
+    /// Columns of the terminal; at most [`MAX_WIDTH`] are used. Tables need 88 and do not shrink.
     pub width: usize,
     /// Whether colours may be used; the caller knows the terminal and its user's wishes.
     pub colour: bool,
@@ -42,7 +42,7 @@ struct Page {
 impl Page {
     /// One paragraph, wrapped: its first line set in by two, the others by four.
     fn write_item(&mut self, text: impl Display) -> fmt::Result {
-        let width = self.style.width.clamp(40, WIDEST) - 2;
+        let width = self.style.width.clamp(40, MAX_WIDTH) - 2;
         writeln!(self.out, "  {}", wrap_words(&text.to_string(), width, 4))
     }
 
@@ -94,7 +94,8 @@ fn draw_report(page: &mut Page, verdict: &Verdict, run: &Run) -> fmt::Result {
 
 fn draw_headline(page: &mut Page, verdict: &Verdict) -> fmt::Result {
     let word = verdict.verdict.to_string();
-    let width = page.style.width.clamp(40, WIDEST);
+    let width = page.style.width.clamp(40, MAX_WIDTH);
+    // Wrapped with one blank after the word; the second is printed later, hence `width - 1`.
     let text = wrap_words(&format!("{word}  {}", verdict.summary).replacen("  ", " ", 1), width - 1, word.len() + 2);
     let rest = text.strip_prefix(&word).unwrap_or(&text).trim_start();
     let painted = page.finding(verdict.verdict, &word);

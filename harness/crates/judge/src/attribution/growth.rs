@@ -86,7 +86,7 @@ pub fn find_growing_sites(windows: &Pair, lives: &Pair) -> Growth {
 
 /// The first frame of the code under test.
 #[must_use]
-pub fn first_own_frame(stack: &[Frame]) -> Option<usize> {
+pub(crate) fn first_own_frame(stack: &[Frame]) -> Option<usize> {
     stack.iter().position(is_own)
 }
 

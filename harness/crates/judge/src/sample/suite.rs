@@ -47,7 +47,7 @@ pub struct Part {
 }
 
 /// The most shards that a suite may have.
-pub const MAX_SHARDS: u64 = 10_000;
+pub(crate) const MAX_SHARDS: u64 = 10_000;
 
 impl Suite {
     /// The numbers of its shards, as far as a suite may have so many.

@@ -80,6 +80,7 @@ impl ShardFile {
 /// The one that most of the others agree with; of several, the first.
 fn majority_shard(given: &[ShardFile]) -> Option<&ShardFile> {
     let agreeing = |one: &&ShardFile| given.iter().filter(|other| suite_difference(one, other).is_none()).count();
+    // `max_by_key` returns the last of equal maxima: in reverse order the first file wins a tie.
     given.iter().rev().max_by_key(agreeing)
 }
 

@@ -10,7 +10,7 @@ use crate::sample::{Metric, Outcome, TargetRun, TracePoint};
 
 /// Holds the high-water marks against `slots` + 1; the result goes into the row of [`Metric::LiveInvokers`], which is
 /// made when the checkpoints have none. A server that is not ours counts no invokers: `cli_processes` is for those.
-pub fn judge_invokers(run: &TargetRun, rows: &mut Vec<MetricVerdict>) {
+pub(crate) fn judge_invokers(run: &TargetRun, rows: &mut Vec<MetricVerdict>) {
     if let Some(outside) = &run.plan.outside {
         return cli_processes(run, outside.cli_processes_allowed, rows);
     }
@@ -52,7 +52,7 @@ fn cli_processes(run: &TargetRun, allowed: Option<u64>, rows: &mut [MetricVerdic
 
 /// Judges what is counted after the stop: any at all is a leak. Files of a server that is not ours are shown only: it may
 /// keep what it likes from one start to the next, as long as a restart of its CLI leaves none.
-pub fn judge_totals(run: &TargetRun) -> Vec<MetricVerdict> {
+pub(crate) fn judge_totals(run: &TargetRun) -> Vec<MetricVerdict> {
     let total = |metric| run.totals.get(&metric).copied();
     // Counted twice, by the load and by the stop: the higher count is the one to answer for.
     let lost = run.proof.lost.max(total(Metric::Lost).unwrap_or(0));
@@ -72,7 +72,7 @@ pub fn judge_totals(run: &TargetRun) -> Vec<MetricVerdict> {
 }
 
 /// Holds RSS against the caps. Not for a target under dhat, whose bookkeeping counts there. A cap of 0 is none.
-pub fn judge_caps(run: &TargetRun) -> Vec<MetricVerdict> {
+pub(crate) fn judge_caps(run: &TargetRun) -> Vec<MetricVerdict> {
     let (seen, plan) = (run.bounds, &run.plan);
     let trace = |of: fn(&crate::sample::TracePoint) -> u64| run.trace.iter().map(of).collect::<Vec<_>>();
     vec![

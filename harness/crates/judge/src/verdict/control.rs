@@ -6,7 +6,7 @@ use crate::sample::{Control, Metric, Outcome};
 
 /// A planted leak is caught when one of its metrics is called a leak. The clean control passes when it completed, is
 /// valid, and nothing is called a leak; that it is too short for the noisy metric is no fault of it.
-pub fn judge_control(control: &Control) -> ControlVerdict {
+pub(crate) fn judge_control(control: &Control) -> ControlVerdict {
     let (judged, rows) = target::judge_target(&control.run);
     let named: Vec<Metric> = rows.iter().filter(|row| row.verdict == Finding::Leak).map(|row| row.name).collect();
     let clean = control.planted.is_empty();

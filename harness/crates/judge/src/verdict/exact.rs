@@ -12,7 +12,7 @@ use super::{Class, Finding, MetricVerdict, words};
 use crate::sample::{Checkpoint, Metric, TargetRun};
 
 /// Judges every exact metric that all checkpoints have. The checkpoints must be in order (`validity` sees to it).
-pub fn judge_counts(run: &TargetRun) -> Vec<MetricVerdict> {
+pub(crate) fn judge_counts(run: &TargetRun) -> Vec<MetricVerdict> {
     Metric::COUNTED.iter().filter_map(|&metric| judge_one(run, metric)).collect()
 }
 

@@ -17,6 +17,7 @@ pub(super) fn apply_exceptions(run: &TargetRun, rows: &mut [MetricVerdict]) {
 
 fn excuse_growth(row: &mut MetricVerdict, exception: &Exception) {
     let Exception { metric, allow, reason, owner, expires } = exception;
+    // The peak counts too: growth that was released again before the last reading exceeded the allowance as well.
     let grown = row.last.max(row.max).unwrap_or(0).saturating_sub(row.first.unwrap_or(0));
     let allowed = format_amount(*metric, to_f64(*allow));
     if grown <= *allow {

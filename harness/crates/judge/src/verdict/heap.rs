@@ -14,11 +14,11 @@ use crate::floor::{BLOCKS, BYTES, Floor};
 use crate::sample::{Metric, TargetRun};
 
 /// Readings that the rule needs.
-pub const CHECKPOINTS: u64 = 3;
+pub(crate) const MIN_CHECKPOINTS: u64 = 3;
 
 /// The least rate of the second interval, as a share of the first's, that is "not slowing down": half of 1.3, because
 /// the rule was found with a second interval of twice the length.
-pub const NOT_SLOWING: f64 = 1.3 / 2.0;
+pub(crate) const NOT_SLOWING: f64 = 1.3 / 2.0;
 
 /// Three readings, as close to cumulative T, 2T and 4T as the checkpoints allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub fn judged_readings(run: &TargetRun, metric: Metric) -> Option<[(u64, u64); 3
 }
 
 /// Judges blocks and bytes where the target reports them. The checkpoints must be in order (`validity` sees to it).
-pub fn judge_heap(run: &TargetRun) -> Vec<MetricVerdict> {
+pub(crate) fn judge_heap(run: &TargetRun) -> Vec<MetricVerdict> {
     [(Metric::HeapBlocks, BLOCKS), (Metric::HeapBytes, BYTES)]
         .into_iter()
         .filter_map(|(metric, floor)| judge_one(run, metric, floor))

@@ -52,6 +52,7 @@ impl MetricVerdict {
 
 /// Judges one run by itself.
 pub fn judge_target(run: &TargetRun) -> (TargetVerdict, Vec<MetricVerdict>) {
+    // The rows stay in the order of causes, invokers first and memory last: the summary names the first that fails.
     let invalid = validity::run_problems(run);
     let mut rows = Vec::new();
     if validity::in_order(run) {

@@ -23,10 +23,10 @@ use super::{Class, Finding, MetricVerdict};
 use crate::sample::{MAX_DOUBLINGS, Metric, TargetRun, TracePoint};
 
 /// Windows in the last half.
-pub const WINDOWS: usize = 4;
+pub(crate) const WINDOWS: usize = 4;
 
 /// Readings that each window needs: the median of three still shrugs off one wild reading.
-pub const POINTS_PER_WINDOW: usize = 3;
+pub(crate) const MIN_POINTS_PER_WINDOW: usize = 3;
 
 /// The bound for runs of at least `from` restarts.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -66,14 +66,14 @@ const OUTSIDE_FLOOR: f64 = 256e3;
 const OUTSIDE_SLOWED: f64 = 1.0 / 12.0;
 
 /// The most that this allows a window, in bytes: what the sound Node example gained, which grows for 390 restarts.
-const OUTSIDE_WARM_UP: f64 = 4e6;
+const MAX_OUTSIDE_WARM_UP_GROWTH: f64 = 4e6;
 
 /// A rise of so many bytes in each window is a leak at once: twice the least rise of any sound server.
 const OUTSIDE_SURE: f64 = 8e6;
 
 /// The most that a tolerance may be that nobody chose, in bytes for each restart or turn. Where the noise is larger the run
 /// is too short.
-pub const OUTSIDE_MOST: f64 = 256e3;
+pub(crate) const MAX_OUTSIDE_TOLERANCE: f64 = 256e3;
 
 /// The leak-free runs that the bounds were held against, each at T = 300, 600 and 1,200; every scenario took its turn
 /// (`reports/reference/power`).
@@ -106,6 +106,7 @@ pub fn windows_of(run: &TargetRun) -> Option<[Window; WINDOWS]> {
         return None;
     }
     let Windows { medians, length, .. } = Windows::of(run, |point| point.anon_pss).ok()?;
+    // The first half of the run, which is not judged, is as long as the four windows.
     let mut from = 4.0 * length;
     Some(medians.map(|median| {
         let window = Window { from, to: from + length, median };
@@ -131,7 +132,7 @@ pub fn least_rise(run: &TargetRun, steps: u64) -> Option<f64> {
 const NEARLY: f64 = 0.95;
 
 /// Judges [`Metric::AnonPss`]. Absent for a target under dhat, whose own bookkeeping is what grows there.
-pub fn judge_memory(run: &TargetRun) -> Option<MetricVerdict> {
+pub(crate) fn judge_memory(run: &TargetRun) -> Option<MetricVerdict> {
     if is_profiled(run) {
         return None;
     }
@@ -212,9 +213,9 @@ impl Limits {
                 limits(chosen, chosen)
             }
             Some(None) => {
-                let warm_up = (windows.warm_up * OUTSIDE_SLOWED).min(OUTSIDE_WARM_UP) / length;
-                let quiet = calibrated.max(OUTSIDE_FLOOR / length).max(warm_up.min(OUTSIDE_MOST));
-                let limits = limits(quiet.max(noise), quiet.max(OUTSIDE_MOST));
+                let warm_up = (windows.warm_up * OUTSIDE_SLOWED).min(MAX_OUTSIDE_WARM_UP_GROWTH) / length;
+                let quiet = calibrated.max(OUTSIDE_FLOOR / length).max(warm_up.min(MAX_OUTSIDE_TOLERANCE));
+                let limits = limits(quiet.max(noise), quiet.max(MAX_OUTSIDE_TOLERANCE));
                 Self { sure: (OUTSIDE_SURE / length).max(2.0 * limits.least), ..limits }
             }
         }

@@ -5,10 +5,10 @@ use super::{heap, trend};
 use crate::sample::{GrowthUnit, Metric, Outcome, TargetRun};
 
 /// The readings that an exact metric needs: one after the warm-up and one at the end.
-pub const CHECKPOINTS: u64 = 2;
+pub(crate) const MIN_CHECKPOINTS: u64 = 2;
 
 /// Why this run proves nothing, each reason in words; empty when it is valid.
-pub fn run_problems(run: &TargetRun) -> Vec<String> {
+pub(crate) fn run_problems(run: &TargetRun) -> Vec<String> {
     let mut found = Vec::new();
     found.extend(outcome_problem(&run.outcome));
     found.extend(exercise_problem(run));
@@ -25,7 +25,7 @@ pub fn run_problems(run: &TargetRun) -> Vec<String> {
 }
 
 /// The restarts, or turns, rise from each checkpoint to the next and never fall in the trace: otherwise no rate means anything.
-pub fn in_order(run: &TargetRun) -> bool {
+pub(crate) fn in_order(run: &TargetRun) -> bool {
     let per = run.plan.growth_unit();
     run.checkpoints.is_sorted_by(|a, b| a.steps(per) < b.steps(per))
         && run.trace.is_sorted_by(|a, b| a.steps(per) <= b.steps(per))
@@ -60,7 +60,7 @@ fn error_problem(run: &TargetRun) -> Option<String> {
 
 fn enough_checkpoints(run: &TargetRun) -> Option<String> {
     let (needed, what) =
-        if trend::is_profiled(run) { (heap::CHECKPOINTS, "a heap's growth") } else { (CHECKPOINTS, "growth") };
+        if trend::is_profiled(run) { (heap::MIN_CHECKPOINTS, "a heap's growth") } else { (MIN_CHECKPOINTS, "growth") };
     let found = u64::try_from(run.checkpoints.len()).unwrap_or(u64::MAX);
     (found < needed).then(|| format!("there is only {}, and {what} needs {needed}", pluralize(found, "checkpoint")))
 }

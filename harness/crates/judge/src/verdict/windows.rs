@@ -6,7 +6,7 @@
 //! Noise is measured by falls alone, because a leak gives nothing back: a steady one, a staircase or a single step has no
 //! fall, and so cannot raise its own tolerance.
 
-use super::trend::{POINTS_PER_WINDOW, WINDOWS};
+use super::trend::{MIN_POINTS_PER_WINDOW, WINDOWS};
 use super::words::to_f64;
 use crate::sample::{TargetRun, TracePoint};
 use crate::statistics;
@@ -40,8 +40,10 @@ impl Windows {
             run.trace.iter().map(|point| (steps(point), value(point))).filter(|(at, _)| *at > total / 2.0).collect();
         let values = split_windows(&judged, total);
         let fewest = values.iter().map(Vec::len).min().unwrap_or(0);
-        if fewest < POINTS_PER_WINDOW {
-            return Err(format!("too short for a trend: a window has {fewest} readings and needs {POINTS_PER_WINDOW}"));
+        if fewest < MIN_POINTS_PER_WINDOW {
+            return Err(format!(
+                "too short for a trend: a window has {fewest} readings and needs {MIN_POINTS_PER_WINDOW}"
+            ));
         }
         let medians = values.map(|window| median_of(&window));
         if medians.contains(&0.0) {
@@ -49,7 +51,7 @@ impl Windows {
         }
         let readings: Vec<u64> = judged.iter().map(|(_, value)| *value).collect();
         let growth = growth_above_lowest(medians, length, &judged);
-        let start: Vec<u64> = run.trace.iter().take(POINTS_PER_WINDOW).map(value).collect();
+        let start: Vec<u64> = run.trace.iter().take(MIN_POINTS_PER_WINDOW).map(value).collect();
         let [first, ..] = medians;
         let warm_up = (first - median_of(&start)).max(0.0);
         Ok(Self {
@@ -97,7 +99,7 @@ fn growth_above_lowest(medians: [f64; WINDOWS], length: f64, judged: &[(f64, u64
     let [before @ .., last] = medians;
     let lowest = before.into_iter().fold(f64::INFINITY, f64::min);
     let by_windows = (last - lowest) / (3.0 * length);
-    let (_, end) = judged.split_at(judged.len().saturating_sub(POINTS_PER_WINDOW));
+    let (_, end) = judged.split_at(judged.len().saturating_sub(MIN_POINTS_PER_WINDOW));
     let Some((at, _)) = end.get(end.len() / 2) else { return by_windows };
     let values: Vec<u64> = end.iter().map(|(_, value)| *value).collect();
     // From the middle of the first window: a steady leak has the same rate either way.

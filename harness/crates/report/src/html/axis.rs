@@ -1,7 +1,7 @@
 //! The range of an axis and its round ticks.
 
 /// More would not fit, whatever was asked for.
-const TICKS: u32 = 20;
+const MAX_TICKS: u32 = 20;
 
 /// From where to where an axis goes, and where its ticks are.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,7 +20,7 @@ impl Axis {
         // As whole multiples of the step, so that no tick is off by the error of a sum.
         let (first, last) = ((low / step).ceil(), (high / step).floor());
         let ticks =
-            (0..=TICKS).map(|at| first + f64::from(at)).take_while(|&at| at <= last).map(|at| at * step).collect();
+            (0..=MAX_TICKS).map(|at| first + f64::from(at)).take_while(|&at| at <= last).map(|at| at * step).collect();
         Self { from: low, to: high, ticks, step }
     }
 

@@ -6,7 +6,7 @@
 use maud::{DOCTYPE, Markup, html};
 
 use super::parts::{definition_list, finding_badge, finding_class, scrolling_table};
-use super::{LONGEST, page_head};
+use super::{MAX_SENTENCE_CHARS, page_head};
 use crate::night::format_day;
 use crate::text::{format_date, group_digits, sanitize};
 use leakgate_history::baseline::Baseline;
@@ -22,7 +22,7 @@ mod lines;
 const OWN_STYLE: &str = include_str!("nights.css");
 
 /// Characters of a reason in a row.
-const REASON: usize = 120;
+const MAX_REASON_CHARS: usize = 120;
 
 /// The whole page.
 pub(crate) fn render_nights(nights: &[Night], baselines: &[Baseline]) -> String {
@@ -69,9 +69,9 @@ fn nights_headline(nights: &[Night], baselines: &[Baseline]) -> Markup {
         header class=(conclusion_class(conclusion)) {
             div.inner {
                 p.brand { "leakgate nightly" }
-                h1 { (conclusion_badge(conclusion)) " " span.summary { (truncate(&sanitize(&last.sentence()), LONGEST)) } }
+                h1 { (conclusion_badge(conclusion)) " " span.summary { (truncate(&sanitize(&last.sentence()), MAX_SENTENCE_CHARS)) } }
                 @let said = last.remarks.iter().filter(|remark| sanitize(&remark.what) != sanitize(&last.sentence()));
-                @let said: Vec<String> = said.map(|remark| truncate(&sanitize(&remark.what), LONGEST)).collect();
+                @let said: Vec<String> = said.map(|remark| truncate(&sanitize(&remark.what), MAX_SENTENCE_CHARS)).collect();
                 @if !said.is_empty() { ul.warnings { @for what in said { li { (what) } } } }
                 (definition_list(&figures))
             }
@@ -132,8 +132,8 @@ fn night_row(night: &Night, before: Option<&Night>, baselines: &[Baseline]) -> V
         html! { (group_digits(restarts)) },
         beside.unwrap_or_else(|| html! { "–" }),
         html! {
-            span.why { (truncate(&why, REASON)) }
-            @for change in changed { " " span.changed { (truncate(&sanitize(&change), REASON)) "." } }
+            span.why { (truncate(&why, MAX_REASON_CHARS)) }
+            @for change in changed { " " span.changed { (truncate(&sanitize(&change), MAX_REASON_CHARS)) "." } }
         },
     ]
 }

@@ -8,7 +8,7 @@ use leakgate_judge::verdict::words::{format_bytes, format_rate, to_f64};
 use leakgate_judge::verdict::{Class, MetricVerdict, heap};
 
 /// Points that a line has at most; more than the pixels of a chart would only make the file larger.
-const POINTS: usize = 240;
+const MAX_POINTS: usize = 240;
 
 /// A place in a chart: restarts or turns, and a value in the metric's unit.
 pub(super) type Point = (f64, f64);
@@ -81,7 +81,7 @@ fn checkpoint_points(target: &Target, metric: Metric) -> Vec<Point> {
 
 /// The lowest and the highest of each part, in their order, so that no peak is lost.
 fn thin_out(points: Vec<Point>) -> Vec<Point> {
-    let part = points.len().div_ceil(POINTS / 2).max(1);
+    let part = points.len().div_ceil(MAX_POINTS / 2).max(1);
     if part <= 2 {
         return points;
     }
@@ -156,7 +156,7 @@ mod tests {
         let points: Vec<Point> =
             (0..5_000_u32).map(|at| (f64::from(at), if at == 2_345 { 9.0 } else { 1.0 })).collect();
         let thin = thin_out(points);
-        assert!(thin.len() <= POINTS, "{}", thin.len());
+        assert!(thin.len() <= MAX_POINTS, "{}", thin.len());
         assert!(thin.contains(&(2_345.0, 9.0)));
         assert!(thin.is_sorted_by(|a, b| a.0 <= b.0));
         assert!(thin.first().is_some_and(|point| point.0 < 50.0) && thin.last().is_some_and(|point| point.0 > 4_950.0));

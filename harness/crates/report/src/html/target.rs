@@ -13,7 +13,7 @@ use leakgate_judge::verdict::words::{format_amount, metric_unit, to_f64};
 use leakgate_judge::verdict::{Class, Finding, MetricVerdict};
 
 /// Places whose stacks are open from the start.
-const OPEN: usize = 1;
+const MAX_OPEN_STACKS: usize = 1;
 
 /// A section, with the anchor `t{at}`. Where there are many targets, those that passed are folded.
 pub(super) fn target_section(target: &Target, at: usize, folded: bool) -> Markup {
@@ -67,7 +67,7 @@ fn sites_section(target: &Target) -> Markup {
     html! {
         @if !places.is_empty() {
             h3 { "Where the heap grew" }
-            ol.places { @for (at, place) in places.iter().enumerate() { li { (site_item(place, at < OPEN)) } } }
+            ol.places { @for (at, place) in places.iter().enumerate() { li { (site_item(place, at < MAX_OPEN_STACKS)) } } }
         }
     }
 }

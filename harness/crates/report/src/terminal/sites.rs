@@ -7,7 +7,7 @@ use crate::sites::{site_headline, stack_lines};
 use leakgate_judge::sample::TargetRun;
 
 /// Sites of a report; all are in `run.json`.
-const SHOWN: usize = 5;
+const MAX_SITES: usize = 5;
 
 /// A few lines for each of the first sites; nothing where no heap was profiled.
 pub(super) fn draw_sites(page: &mut Page, run: &TargetRun) -> fmt::Result {
@@ -15,13 +15,13 @@ pub(super) fn draw_sites(page: &mut Page, run: &TargetRun) -> fmt::Result {
         return Ok(());
     }
     page.write_heading("Where the heap grew")?;
-    for (number, site) in (1..).zip(run.sites.iter().take(SHOWN)) {
+    for (number, site) in (1..).zip(run.sites.iter().take(MAX_SITES)) {
         page.write_item(format_args!("{number}. {}", site_headline(site)))?;
         for line in stack_lines(site) {
             page.write_line(&line)?;
         }
     }
-    match run.sites.len().saturating_sub(SHOWN) {
+    match run.sites.len().saturating_sub(MAX_SITES) {
         0 => Ok(()),
         more => page.write_item(format_args!("and {more} more, in run.json")),
     }

@@ -19,7 +19,7 @@ const TOP: f64 = 24.0;
 const BOTTOM: f64 = HEIGHT - 30.0;
 const DAY: u64 = 86_400;
 /// Days on the axis at most.
-const TICKS: u64 = 5;
+const MAX_TICKS: u64 = 5;
 /// Half the width of a day's label, of its largest text.
 const HALF_A_DAY: f64 = 30.0;
 
@@ -136,8 +136,8 @@ fn day_ticks(frame: &Frame) -> Vec<(f64, &'static str, String)> {
         }
         return ends;
     }
-    let step = (last - first).div_ceil(DAY).div_ceil(TICKS - 1).max(1) * DAY;
-    let midnights = (0..TICKS).map(|at| first.div_ceil(DAY) * DAY + at * step).take_while(|&at| at <= last);
+    let step = (last - first).div_ceil(DAY).div_ceil(MAX_TICKS - 1).max(1) * DAY;
+    let midnights = (0..MAX_TICKS).map(|at| first.div_ceil(DAY) * DAY + at * step).take_while(|&at| at <= last);
     let tick = |at: u64| {
         let x = frame.x_of(to_f64(at));
         // A day is wide: at the left it keeps off the lowest label of the other axis.

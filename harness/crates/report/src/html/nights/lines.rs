@@ -7,7 +7,7 @@ use leakgate_judge::verdict::words::{metric_name, metric_unit, to_f64};
 use leakgate_judge::verdict::{Class, Finding};
 
 /// Nights further apart than this have one missing between them, in seconds.
-const APART: u64 = 36 * 3600;
+const MAX_NIGHT_GAP_SECONDS: u64 = 36 * 3600;
 
 /// One target of one scenario.
 #[derive(Debug)]
@@ -67,7 +67,8 @@ impl Times {
         let began: Vec<u64> = nights.iter().map(|night| night.environment.started_unix).collect();
         let pairs = || nights.iter().zip(nights.iter().skip(1)).enumerate();
         let started = |night: &Night| night.environment.started_unix;
-        let is_gap = |before: &Night, after: &Night| started(after).saturating_sub(started(before)) > APART;
+        let is_gap =
+            |before: &Night, after: &Night| started(after).saturating_sub(started(before)) > MAX_NIGHT_GAP_SECONDS;
         let is_change = |a: &Night, b: &Night| !environment_differences(&a.environment, &b.environment).is_empty();
         let is_accepted = |night: &Night| baselines.iter().any(|baseline| baseline.night == night.id);
         Self {
