@@ -8,7 +8,7 @@
 //! to is one block, however much it holds, and grows in leaps; here it is at least twice as large. Bytes without blocks
 //! are found by this, and only where both windows show the same site growing: a buffer that grew once did so in one.
 //!
-//! Growth is decided for a site's [key](super::key) and not for each of its stacks: a task that is polled by another worker
+//! Growth is decided for a site's [key](super::site_key) and not for each of its stacks: a task that is polled by another worker
 //! has another stack, and that is no growth.
 
 use std::collections::BTreeMap;

@@ -89,7 +89,7 @@ pub fn bound_for(restarts: f64) -> Bound {
     })
 }
 
-/// One of the windows that [`judge_memory`] compares.
+/// One of the windows that `judge_memory` compares.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Window {
     /// The restarts or turns before it.
