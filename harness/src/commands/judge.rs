@@ -6,7 +6,7 @@ use crate::commands::{Failure, print_stored};
 use leakgate_judge::exit::Exit;
 use leakgate_judge::store;
 use leakgate_judge::verdict;
-use leakgate_report::terminal::{Style, MAX_WIDTH, render};
+use leakgate_report::terminal::{MAX_WIDTH, Style, render};
 
 /// Advice where stdout cannot be written.
 const STDOUT_ADVICE: &str = "the exit code is that of the verdict";

@@ -8,7 +8,7 @@ use leakgate_judge::sample::Run;
 use leakgate_judge::store;
 use leakgate_judge::verdict::{self, Verdict};
 use leakgate_report::Format;
-use leakgate_report::terminal::{Style, MAX_WIDTH};
+use leakgate_report::terminal::{MAX_WIDTH, Style};
 
 /// Options of `report`.
 #[derive(Debug, clap::Args)]

@@ -21,7 +21,7 @@ use leakgate_judge::sample::Run;
 use leakgate_judge::store;
 use leakgate_judge::verdict;
 use leakgate_report::Format;
-use leakgate_report::terminal::{Style, MAX_WIDTH, render};
+use leakgate_report::terminal::{MAX_WIDTH, Style, render};
 use leakgate_sut::plant::Spec;
 
 mod external;
