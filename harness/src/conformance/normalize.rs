@@ -59,7 +59,7 @@ pub fn normalize_message(line: &str) -> String {
     let title = message_title(&value);
     let mut lines = Vec::new();
     flatten_value("", &normalize_value("", value, true), &mut |path, value| {
-        lines.push(format!("{title} {path} {value}"))
+        lines.push(format!("{title} {path} {value}"));
     });
     lines.dedup();
     lines.join("\n")

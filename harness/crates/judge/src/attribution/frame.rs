@@ -1,6 +1,6 @@
 //! One frame of a call stack: read from a profile's text, and told apart whether it is in the code under test.
 //!
-//! dhat keeps the last three parts of a path, so that `harness/crates/sut/src/plant/leaked.rs` and a library's `src/plant/kept.rs`
+//! dhat keeps the last three parts of a path, so that `harness/crates/sut/src/plant/leaked.rs` and a library's `src/plant/leaked.rs`
 //! read the same. The function knows better: its name begins with its crate, and a crate's sources have one folder.
 
 use crate::sample::Frame;
