@@ -70,7 +70,7 @@ mod tests {
         let picture =
             || String::from_utf8(draw_flame_graph(&fold_stacks(&stacks()), "growth").unwrap().unwrap()).unwrap();
         assert!(
-            picture().contains("Kept::take (harness/crates/sut/src/plant/leaked.rs:78)")
+            picture().contains("Leaked::take (harness/crates/sut/src/plant/leaked.rs:78)")
                 && picture().ends_with("</svg>")
         );
         assert_eq!(picture(), picture());
