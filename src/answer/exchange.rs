@@ -76,30 +76,32 @@ impl Exchange {
         // A reply that was cut at a stop sequence is complete, even if a token limit ended it later.
         let finish = |text: &str| cut_short.filter(|_| text.len() == whole).unwrap_or(Finish::Stop);
         match finding {
-            Checked::Text(words) if matches!(self.request.reply_format, ReplyFormat::Tools { format: None, .. }) => {
-                let words = self.stream_filter.cut_words(&words).to_owned();
-                let finish = finish(&words);
-                self.finish(words, Vec::new(), finish, completion.model, None)
+            Checked::Text(reply_text)
+                if matches!(self.request.reply_format, ReplyFormat::Tools { format: None, .. }) =>
+            {
+                let reply_text = self.stream_filter.cut_words(&reply_text).to_owned();
+                let finish = finish(&reply_text);
+                self.finish(reply_text, Vec::new(), finish, completion.model, None)
             }
-            Checked::Text(words) => self.finish(words, Vec::new(), finish(&text), completion.model, None),
-            Checked::Calls { words, calls } => {
+            Checked::Text(reply_text) => self.finish(reply_text, Vec::new(), finish(&text), completion.model, None),
+            Checked::Calls { words: reply_text, calls } => {
                 let call = |(n, (name, arguments))| Call { id: format!("call_{}{n}", self.id), name, arguments };
                 let calls = calls.into_iter().enumerate().map(call).collect();
-                self.finish(words, calls, Finish::Calls, completion.model, None)
+                self.finish(reply_text, calls, Finish::Calls, completion.model, None)
             }
             // A token limit or a refusal would end the retry in the same way, and `finish` tells the client.
             Checked::Mismatch(_) | Checked::InvalidCalls(_) if cut_short.is_some() => {
                 let finish = finish(&text);
                 self.finish(text, Vec::new(), finish, completion.model, None)
             }
-            Checked::Mismatch(words) | Checked::InvalidCalls(words) if self.rejected.is_none() => {
-                self.rejected = Some(Rejected { reply: completion.text, words });
+            Checked::Mismatch(errors) | Checked::InvalidCalls(errors) if self.rejected.is_none() => {
+                self.rejected = Some(Rejected { reply: completion.text, errors });
                 NextStep::Retry(self.next_prompt())
             }
-            Checked::Mismatch(words) if self.request.reply_format.format().is_some_and(|format| format.lenient) => {
-                self.finish(completion.text, Vec::new(), Finish::Stop, completion.model, Some(words))
+            Checked::Mismatch(errors) if self.request.reply_format.format().is_some_and(|format| format.lenient) => {
+                self.finish(completion.text, Vec::new(), Finish::Stop, completion.model, Some(errors))
             }
-            Checked::Mismatch(words) | Checked::InvalidCalls(words) => NextStep::Failed(words),
+            Checked::Mismatch(errors) | Checked::InvalidCalls(errors) => NextStep::Failed(errors),
         }
     }
 

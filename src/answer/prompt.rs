@@ -27,7 +27,7 @@ pub(super) struct Rejected {
     /// The reply.
     pub(super) reply: String,
     /// Its validation errors, one per line.
-    pub(super) words: String,
+    pub(super) errors: String,
 }
 
 const TAGS: [&str; 11] = [
@@ -65,10 +65,14 @@ pub(super) fn compose_prompt(request: &ChatRequest, rejected: Option<&Rejected>)
     {
         page.write_response_format(format.schema.as_ref(), matches!(request.reply_format, ReplyFormat::Tools { .. }));
     }
-    if let Some(Rejected { reply, words }) = rejected {
+    if let Some(Rejected { reply, errors }) = rejected {
         page.write_entry(&Entry::new(Speaker::Assistant, reply.as_str()));
         page.write_section("correction", "", |text| {
-            let _ = write!(text, "This reply was not accepted:\n{words}\nGive it again, whole and corrected.");
+            let _ = write!(
+                text,
+                "This reply was not accepted:
+{errors}\nGive it again, whole and corrected."
+            );
         });
     }
     page.text
@@ -90,7 +94,7 @@ fn tag_number(request: &ChatRequest, rejected: Option<&Rejected>) -> usize {
     let schemas = tools.iter().filter_map(|tool| tool.parameters.as_ref());
     let schemas = schemas.chain(request.reply_format.format().and_then(|format| format.schema.as_ref()));
     let described = tools.iter().flat_map(|tool| [Some(tool.name.as_str()), tool.description.as_deref()]).flatten();
-    let rejected = rejected.iter().flat_map(|rejected| [rejected.reply.as_str(), rejected.words.as_str()]);
+    let rejected = rejected.iter().flat_map(|rejected| [rejected.reply.as_str(), rejected.errors.as_str()]);
     let mut used: BTreeSet<usize> = entries.chain(described).chain(rejected).flat_map(tag_numbers).collect();
     for schema in schemas {
         used.extend(tag_numbers(&schema.to_string()));

@@ -170,8 +170,11 @@ impl ApiError {
     }
 
     /// The reply was not what was wanted, even when asked for again.
-    pub(super) fn invalid_reply(words: &str) -> Self {
-        let message = format!("the model's reply did not match the requested format, also on the retry:\n{words}");
+    pub(super) fn invalid_reply(errors: &str) -> Self {
+        let message = format!(
+            "the model's reply did not match the requested format, also on the retry:
+{errors}"
+        );
         Self::invalid(StatusCode::UNPROCESSABLE_ENTITY, "invalid_reply", message)
     }
 

@@ -134,7 +134,7 @@ impl TurnLoop {
                             tracing::info!(id = %self.id, "the reply does not match the requested format; retrying");
                             self.queue_turn(prompt);
                         }
-                        NextStep::Failed(words) => return Err(ApiError::invalid_reply(&words)),
+                        NextStep::Failed(errors) => return Err(ApiError::invalid_reply(&errors)),
                     }
                 }
                 Some(TurnEvent::Failed(error)) => return Err(error.into()),

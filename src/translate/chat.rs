@@ -82,8 +82,8 @@ fn read_message(place: &str, message: Message) -> Result<Entry, Invalid> {
         None if !calls.is_empty() => String::new(),
         None => refusal.ok_or_else(|| {
             let param = format!("{place}.content");
-            let words = format!("`{param}` is missing or null");
-            Invalid::missing(param, words)
+            let message = format!("`{param}` is missing or null");
+            Invalid::missing(param, message)
         })?,
     };
     let speaker = match role {
@@ -110,8 +110,8 @@ fn read_format(given: ResponseFormat) -> Result<Option<JsonFormat>, Invalid> {
         "json_object" => Ok(Some(JsonFormat { schema: None, lenient: false, param: "response_format" })),
         "json_schema" => {
             let Some(given) = given.json_schema else {
-                let words = "the type `json_schema` needs a `json_schema`";
-                return Err(Invalid::missing("response_format.json_schema", words));
+                let message = "the type `json_schema` needs a `json_schema`";
+                return Err(Invalid::missing("response_format.json_schema", message));
             };
             params::check_schema_name("response_format.json_schema.name", given.name.as_deref())?;
             let Some(schema) = given.schema else {
@@ -120,8 +120,8 @@ fn read_format(given: ResponseFormat) -> Result<Option<JsonFormat>, Invalid> {
             Ok(Some(JsonFormat { schema: Some(schema), lenient: given.strict == Some(false), param: SCHEMA }))
         }
         other => {
-            let words = format!("unknown format {other:?}: use `text`, `json_object` or `json_schema`");
-            Err(Invalid::new("response_format.type", words))
+            let message = format!("unknown format {other:?}: use `text`, `json_object` or `json_schema`");
+            Err(Invalid::new("response_format.type", message))
         }
     }
 }
@@ -130,8 +130,8 @@ fn read_tools(given: Vec<ToolDefinition>) -> Result<Vec<Tool>, Invalid> {
     let tools = given.into_iter().enumerate().map(|(index, ToolDefinition { kind, function })| {
         let place = format!("tools[{index}]");
         if kind != "function" {
-            let words = format!("tools of type {kind:?} are not supported: use functions");
-            return Err(Invalid::new(format!("{place}.type"), words));
+            let message = format!("tools of type {kind:?} are not supported: use functions");
+            return Err(Invalid::new(format!("{place}.type"), message));
         }
         let missing = || Invalid::missing(format!("{place}.function"), "this tool has no `function`");
         let function = function.ok_or_else(missing)?;
@@ -155,9 +155,9 @@ fn read_choice(given: Option<&Value>) -> Result<Option<answer::Choice>, Invalid>
 }
 
 fn no_choice() -> Invalid {
-    let words =
+    let message =
         r#"`tool_choice` must be "none", "auto", "required" or {"type": "function", "function": {"name": "…"}}"#;
-    Invalid::new("tool_choice", words)
+    Invalid::new("tool_choice", message)
 }
 
 /// Fields that all chunks of a reply share.

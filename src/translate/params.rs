@@ -126,9 +126,9 @@ pub(super) fn tools_format(
         let param =
             tool.param.strip_suffix("parameters").map_or_else(|| tool.param.clone(), |place| format!("{place}name"));
         if !is_name(&tool.name, MAX_NAME_CHARS) {
-            let words =
+            let message =
                 format!("a function's name must be 1 to {MAX_NAME_CHARS} letters, digits, `_` or `-` (a-z, A-Z, 0-9)");
-            return Err(Invalid::new(param, words));
+            return Err(Invalid::new(param, message));
         }
         if tools[..index].iter().any(|earlier| earlier.name == tool.name) {
             return Err(Invalid::new(param, format!("two functions are named {:?}", tool.name)));

@@ -67,7 +67,7 @@ pub fn chat_request(mut request: ResponsesRequest) -> Result<(ChatRequest, Setti
 fn refuse_what_is_kept(request: &ResponsesRequest) -> Result<(), Invalid> {
     const WHOLE: &str = "send the whole conversation as `input` with every request, and `store: false`";
     let given = |value: &Option<Value>| value.as_ref().is_some_and(|value| !value.is_null());
-    let refuse = |param: &str, words: String| Err(Invalid::new(param, words));
+    let refuse = |param: &str, message: String| Err(Invalid::new(param, message));
     if request.store == Some(true) {
         return refuse("store", format!("this server does not store responses: {WHOLE}"));
     }
@@ -95,20 +95,20 @@ fn read_tools(given: &[Value]) -> Result<Vec<Tool>, Invalid> {
         match tool.get("type").and_then(Value::as_str) {
             Some("function") => {}
             Some(kind) => {
-                let words = format!("tools of type {kind:?} are not supported: use functions");
-                return Err(Invalid::new(format!("{place}.type"), words));
+                let message = format!("tools of type {kind:?} are not supported: use functions");
+                return Err(Invalid::new(format!("{place}.type"), message));
             }
             None if !tool.is_object() => {
                 return Err(Invalid::of_type(place.clone(), format!("`{place}` must be an object")));
             }
             None => {
-                let words = "this tool has no `type`: set it to `function`";
-                return Err(Invalid::missing(format!("{place}.type"), words));
+                let message = "this tool has no `type`: set it to `function`";
+                return Err(Invalid::missing(format!("{place}.type"), message));
             }
         }
         if tool.get("function").is_some_and(Value::is_object) {
-            let words = "in this API, `name` and `parameters` belong next to `type`, not inside `function`";
-            return Err(Invalid::new(format!("{place}.function"), words));
+            let message = "in this API, `name` and `parameters` belong next to `type`, not inside `function`";
+            return Err(Invalid::new(format!("{place}.function"), message));
         }
         let FunctionTool { name, description, parameters } = reading::read_part(&place, tool.clone())?;
         let parameters = parameters.filter(|schema| !schema.is_null());
@@ -154,8 +154,8 @@ fn parse_mode(word: &str) -> Result<Choice, Invalid> {
 }
 
 fn no_choice() -> Invalid {
-    let words = r#"`tool_choice` must be "none", "auto", "required", {"type": "function", "name": "…"} or {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "…"}]}"#;
-    Invalid::new("tool_choice", words)
+    let message = r#"`tool_choice` must be "none", "auto", "required", {"type": "function", "name": "…"} or {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "…"}]}"#;
+    Invalid::new("tool_choice", message)
 }
 
 fn allowed_tools(mut tools: Vec<Tool>, given: Option<&Value>) -> Result<Vec<Tool>, Invalid> {
@@ -191,8 +191,8 @@ fn read_format(given: Option<&TextFormat>) -> Result<Option<JsonFormat>, Invalid
             }
         }
         other => {
-            let words = format!("unknown format {other:?}: use `text`, `json_object` or `json_schema`");
-            Err(Invalid::new("text.format.type", words))
+            let message = format!("unknown format {other:?}: use `text`, `json_object` or `json_schema`");
+            Err(Invalid::new("text.format.type", message))
         }
     }
 }

@@ -28,12 +28,12 @@ pub(super) struct ShapeError {
     missing: Option<&'static str>,
     path: Option<String>,
     /// Message without the path, for example "is missing".
-    words: String,
+    message: String,
 }
 
 impl ShapeError {
-    fn new(flaw: Flaw, words: String) -> Self {
-        Self { flaw, missing: None, path: None, words }
+    fn new(flaw: Flaw, message: String) -> Self {
+        Self { flaw, missing: None, path: None, message }
     }
 
     /// Sets the path unless a nested value has set a longer one.
@@ -48,22 +48,23 @@ impl ShapeError {
 
     pub(super) fn into_misread(self) -> Misread {
         let param = self.path.unwrap_or_default();
-        let message = if param.is_empty() { format!("it {}", self.words) } else { format!("`{param}` {}", self.words) };
+        let message =
+            if param.is_empty() { format!("it {}", self.message) } else { format!("`{param}` {}", self.message) };
         Misread { flaw: self.flaw, param, message }
     }
 }
 
 impl fmt::Display for ShapeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.words)
+        f.write_str(&self.message)
     }
 }
 
 impl std::error::Error for ShapeError {}
 
 impl Error for ShapeError {
-    fn custom<T: fmt::Display>(words: T) -> Self {
-        Self::new(Flaw::Value, words.to_string())
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::new(Flaw::Value, message.to_string())
     }
 
     fn invalid_type(given: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -86,8 +87,8 @@ impl Error for ShapeError {
 
 /// JSON's name for a type that serde names after Rust's.
 fn plain_type(expected: &dyn Expected) -> String {
-    let words = expected.to_string();
-    match words.as_str() {
+    let name = expected.to_string();
+    match name.as_str() {
         "a map" => "an object".to_owned(),
         "a sequence" => "an array".to_owned(),
         "a boolean" => "true or false".to_owned(),
@@ -95,7 +96,7 @@ fn plain_type(expected: &dyn Expected) -> String {
         "i64" => "a whole number".to_owned(),
         "f64" => "a number".to_owned(),
         shape if shape.starts_with("struct ") => "an object".to_owned(),
-        _ => words,
+        _ => name,
     }
 }
 

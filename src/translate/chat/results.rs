@@ -36,10 +36,10 @@ impl<'a> OpenCalls<'a> {
             self.answered.insert(call);
             return Ok(());
         }
-        let words = format!(
+        let message = format!(
             "no call has the `id` {call:?}: a tool message must follow the assistant message with the call that it answers"
         );
-        Err(Invalid::new(format!("messages[{index}].tool_call_id"), words))
+        Err(Invalid::new(format!("messages[{index}].tool_call_id"), message))
     }
 
     fn check_complete(&self) -> Result<(), Invalid> {
@@ -49,9 +49,9 @@ impl<'a> OpenCalls<'a> {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        let words = format!(
+        let message = format!(
             "no tool message answers the call {id:?}{more}: after `tool_calls`, send one tool message for each call"
         );
-        Err(Invalid::new(format!("messages[{}].tool_calls", self.at), words))
+        Err(Invalid::new(format!("messages[{}].tool_calls", self.at), message))
     }
 }

@@ -37,8 +37,8 @@ pub(super) fn read_conversation(instructions: Option<String>, input: Value) -> R
     }
     let left = called.into_iter().filter(|(_, call)| !call.answered);
     if let Some((id, Given { place, .. })) = left.min_by_key(|(_, call)| call.number) {
-        let words = format!("no `function_call_output` answers the call {id:?}: send one for each call");
-        return Err(Invalid::new(format!("{place}.call_id"), words));
+        let message = format!("no `function_call_output` answers the call {id:?}: send one for each call");
+        return Err(Invalid::new(format!("{place}.call_id"), message));
     }
     Ok(conversation)
 }
@@ -72,8 +72,8 @@ fn add_item(conversation: &mut Vec<Entry>, called: &mut Called, place: &str, ite
             let item: FunctionCallItem = reading::read_part(place, item)?;
             let given = Given { place: place.to_owned(), number: called.len(), answered: false };
             if called.insert(item.call_id.clone(), given).is_some() {
-                let words = format!("two calls have the `call_id` {:?}", item.call_id);
-                return Err(Invalid::new(format!("{place}.call_id"), words));
+                let message = format!("two calls have the `call_id` {:?}", item.call_id);
+                return Err(Invalid::new(format!("{place}.call_id"), message));
             }
             add_call(conversation, item);
         }
@@ -84,13 +84,13 @@ fn add_item(conversation: &mut Vec<Entry>, called: &mut Called, place: &str, ite
         // What a model thought is for itself alone, and this one never saw it.
         "reasoning" => {}
         "item_reference" => {
-            let words = "this server does not store items: send the item itself (clients do so with `store: false`)";
-            return Err(Invalid::new(place, words));
+            let message = "this server does not store items: send the item itself (clients do so with `store: false`)";
+            return Err(Invalid::new(place, message));
         }
         _ => {
-            let words =
+            let message =
                 format!("items of type {kind:?} are not supported: send messages, function calls and their outputs");
-            return Err(Invalid::new(format!("{place}.type"), words));
+            return Err(Invalid::new(format!("{place}.type"), message));
         }
     }
     Ok(())
@@ -102,8 +102,8 @@ fn read_message(place: &str, MessageItem { role, content }: MessageItem) -> Resu
         "user" => Speaker::User,
         "assistant" => Speaker::Assistant,
         _ => {
-            let words = format!("unknown role {role:?}: use `user`, `assistant`, `system` or `developer`");
-            return Err(Invalid::new(format!("{place}.role"), words));
+            let message = format!("unknown role {role:?}: use `user`, `assistant`, `system` or `developer`");
+            return Err(Invalid::new(format!("{place}.role"), message));
         }
     };
     Ok(Entry::new(speaker, content_text(&format!("{place}.content"), content, &TEXT_KINDS)?))
@@ -125,11 +125,11 @@ fn read_output(
     FunctionCallOutputItem { call_id, output }: FunctionCallOutputItem,
 ) -> Result<Entry, Invalid> {
     let Some(call) = called.get_mut(&call_id) else {
-        let words = format!(
+        let message = format!(
             "no `function_call` before it has the `call_id` {call_id:?}; this server stores nothing, so send the whole \
              conversation"
         );
-        return Err(Invalid::new(format!("{place}.call_id"), words));
+        return Err(Invalid::new(format!("{place}.call_id"), message));
     };
     call.answered = true;
     Ok(Entry::new(Speaker::Tool { call: call_id }, content_text(&format!("{place}.output"), output, &TEXT_KINDS)?))
