@@ -59,7 +59,7 @@ pub enum ReplayError {
 pub async fn replay_with_real(session: &Session, program: &Path) -> Result<Transcript, ReplayError> {
     let failed = setup_error(session);
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(failed("listening on loopback"))?;
-    let api = FakeApi::start(listener, Source::Recorded(Mutex::new(Tape::of(session))), 1, |_| {})
+    let api = FakeApi::start(listener, Source::Recorded(Mutex::new(Tape::from_session(session))), 1, |_| {})
         .map_err(failed("serving the stand-in for the API"))?;
     let mut env: Vec<(String, String)> =
         real_cli::stand_in_variables(&api.url()).map(|(name, value)| (name.to_owned(), value)).into();

@@ -263,7 +263,7 @@ impl Request {
                 env: Vec::new(),
             },
             cli: real.map_or_else(|| self.mock_cli(), |(path, _)| path).clone(),
-            api: real.map(|_| Tape::of(&session).replies()),
+            api: real.map(|_| Tape::from_session(&session).replies()),
             script: Arc::new(Script::from_session(&session)?),
             seed: self.seed,
             own_seed: None,

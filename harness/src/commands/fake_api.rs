@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::commands::{Failure, print};
 use leakgate_judge::exit::Exit;
-use leakgate_mock::fake_api::answer::Maker;
+use leakgate_mock::fake_api::answer::AnswerMaker;
 use leakgate_mock::fake_api::scenario::Scenario;
 use leakgate_mock::fake_api::tape::Tape;
 use leakgate_mock::fake_api::{FakeApi, Source};
@@ -66,12 +66,12 @@ fn parse_loopback(text: &str) -> Result<SocketAddr, String> {
 /// Serves until it is told to end.
 pub fn run(args: &Args) -> Result<Exit, Failure> {
     let session = recording::load(&args.recording).map_err(|error| Failure::usage(&error))?;
-    let tape = Tape::of(&session);
+    let tape = Tape::from_session(&session);
     let source = if args.replay {
         Source::Recorded(Mutex::new(tape))
     } else {
         let delay = Duration::from_millis(args.delay);
-        Source::Made(Maker::new(args.scenario.clone(), tape.replies(), args.echo_mark, delay))
+        Source::Made(AnswerMaker::new(args.scenario.clone(), tape.replies(), args.echo_mark, delay))
     };
     let failed = |what: &str, error: std::io::Error| Failure::harness(&format!("cannot {what}: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread()

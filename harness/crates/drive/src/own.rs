@@ -22,7 +22,7 @@ use crate::scenario::schedule::Schedule;
 use crate::target::{Ended, Rest, Sample, Target, TargetError};
 use latency::{Latencies, PACE};
 use leakgate_judge::sample::{Bounds, Outcome, Plan, TargetRun};
-use leakgate_mock::fake_api::answer::Maker;
+use leakgate_mock::fake_api::answer::AnswerMaker;
 use leakgate_mock::fake_api::{self, FakeApi, Source};
 use leakgate_session::stats::Stats;
 pub use server::Launch;
@@ -115,7 +115,8 @@ impl OwnAssignment {
     /// Starts the stand-in for the API that a real CLI asks; none for the mock, which asks nobody.
     async fn start_api(&self) -> std::io::Result<Option<FakeApi>> {
         let Some(replies) = &self.api else { return Ok(None) };
-        let maker = Maker::new(fake_api::scenario::Scenario::default(), replies.clone(), true, self.scenario.api_delay);
+        let maker =
+            AnswerMaker::new(fake_api::scenario::Scenario::default(), replies.clone(), true, self.scenario.api_delay);
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         FakeApi::start(listener, Source::Made(maker), 1, |_| {}).map(Some)
     }

@@ -33,7 +33,7 @@
 //! The changes that are about JSON make `auto` the kind, where nothing names one. In a JSON answer the caller's mark
 //! stands in the strings of the instance instead of around the text. `[[input:JSON]]` is the input of the tool that is used.
 //! A wrong answer carries `WRONG_KEY` and
-//! `WRONG_WORDS`: by these the mock knows its own in a prompt, so that any process can answer the second time.
+//! `WRONG_VALUE`: by these the mock knows its own in a prompt, so that any process can answer the second time.
 //!
 //! Pure: the clock is the caller's.
 
@@ -50,9 +50,9 @@ use find::Function;
 /// The property by which a wrong answer is known.
 const WRONG_KEY: &str = "mock_claude";
 /// What it says.
-const WRONG_WORDS: &str = "wrong on purpose";
+const WRONG_VALUE: &str = "wrong on purpose";
 /// How long a used-up quota stays so, unless it is told.
-const QUOTA: Duration = Duration::from_mins(1);
+const DEFAULT_QUOTA_RESET: Duration = Duration::from_mins(1);
 
 /// How turns are answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -99,11 +99,11 @@ pub struct UnknownMode(pub String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reply {
     /// Its text.
-    pub(crate) words: Words,
+    pub(crate) content: Content,
     /// The silence before its first piece.
-    pub(crate) slow: Duration,
+    pub(crate) first_delay: Duration,
     /// The silence before each later piece.
-    pub(crate) drip: Duration,
+    pub(crate) piece_delay: Duration,
     /// Why it ends, where that is not as recorded.
     pub(crate) stop_reason: Option<&'static str>,
     /// What is said of the account's quota.
@@ -112,7 +112,7 @@ pub(crate) struct Reply {
 
 /// The text of a [`Reply`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Words {
+pub(crate) enum Content {
     /// As recorded.
     Recorded,
     /// This, around which a mark can be woven.
@@ -146,7 +146,7 @@ pub(crate) struct Quota {
 impl Reply {
     /// Whether it is what was recorded, and nothing else.
     pub(super) fn is_recorded(&self) -> bool {
-        *self == Mode::default().with(Words::Recorded, Duration::ZERO)
+        *self == Mode::default().build_reply(Content::Recorded, Duration::ZERO)
     }
 }
 
@@ -156,14 +156,14 @@ impl FromStr for Mode {
     fn from_str(spec: &str) -> Result<Self, UnknownMode> {
         let mut mode = Self::default();
         for part in spec.split('+') {
-            mode.add(part.trim()).ok_or_else(|| UnknownMode(part.trim().to_owned()))?;
+            mode.add_part(part.trim()).ok_or_else(|| UnknownMode(part.trim().to_owned()))?;
         }
         Ok(mode)
     }
 }
 
 impl Mode {
-    fn add(&mut self, part: &str) -> Option<()> {
+    fn add_part(&mut self, part: &str) -> Option<()> {
         let (name, value) = part.split_once('=').map_or((part, None), |(name, value)| (name, Some(value)));
         let millis = || Some(Duration::from_millis(value?.parse().ok()?));
         match (name, value) {
@@ -177,73 +177,81 @@ impl Mode {
             ("max-tokens", None) => self.stop_reason = Some("max_tokens"),
             ("rate-limit-warning", None) => self.warning = true,
             _ if self.kind.is_some() => return None,
-            _ => self.kind = Some(Kind::read(name, value)?),
+            _ => self.kind = Some(Kind::parse(name, value)?),
         }
         Some(())
     }
 
     /// What is answered to a prompt, with this as the option's mode. A mark goes into JSON; `now` is the time since 1970.
-    pub(crate) fn reply(&self, prompt: &str, mark: Option<&str>, now: Duration) -> Reply {
-        let mode = match word(prompt).map(str::parse::<Self>) {
+    pub(crate) fn make_reply(&self, prompt: &str, mark: Option<&str>, now: Duration) -> Reply {
+        let mode = match find_answer_tag(prompt).map(str::parse::<Self>) {
             None => self.clone(),
             Some(Ok(word)) => Self { kind: word.kind.clone().or_else(|| self.kind.clone()), ..word },
             Some(Err(error)) => {
-                return Self::default().with(Words::Text(format!("mock-claude: {error}")), now);
+                return Self::default().build_reply(Content::Text(format!("mock-claude: {error}")), now);
             }
         };
-        let words = mode.words(prompt, mark);
-        mode.with(words, now)
+        let content = mode.choose_content(prompt, mark);
+        mode.build_reply(content, now)
     }
 
-    fn with(&self, words: Words, now: Duration) -> Reply {
+    fn build_reply(&self, content: Content, now: Duration) -> Reply {
         let quota = match self.kind {
             Some(Kind::RateLimit(length)) => Some(Quota { rejected: true, resets_at: now + length }),
-            _ => self.warning.then(|| Quota { rejected: false, resets_at: now + QUOTA }),
+            _ => self.warning.then(|| Quota { rejected: false, resets_at: now + DEFAULT_QUOTA_RESET }),
         };
-        Reply { words, slow: self.slow, drip: self.drip, stop_reason: self.stop_reason, quota }
+        Reply { content, first_delay: self.slow, piece_delay: self.drip, stop_reason: self.stop_reason, quota }
     }
 
-    fn words(&self, prompt: &str, mark: Option<&str>) -> Words {
+    fn choose_content(&self, prompt: &str, mark: Option<&str>) -> Content {
         let is_about_json = self.fenced || self.prose || self.wrong.is_some();
         let is_wrong = match self.wrong {
             None => false,
             Some(Wrong::Always) => true,
-            Some(Wrong::Once) => !(prompt.contains(WRONG_KEY) && prompt.contains(WRONG_WORDS)),
+            Some(Wrong::Once) => !(prompt.contains(WRONG_KEY) && prompt.contains(WRONG_VALUE)),
         };
         let kind = self.kind.as_ref().unwrap_or(if is_about_json { &Kind::Auto } else { &Kind::Text });
         match kind {
-            Kind::Text => Words::Recorded,
-            Kind::Echo => Words::Text(find::last_words(prompt).to_owned()),
-            Kind::Schema => self.json(&instance(find::schema(prompt).as_ref(), mark, is_wrong)),
+            Kind::Text => Content::Recorded,
+            Kind::Echo => Content::Text(find::last_user_text(prompt).to_owned()),
+            Kind::Schema => self.format_json(&make_instance(find::find_schema(prompt).as_ref(), mark, is_wrong)),
             Kind::Tools { name, count } => {
-                let functions = chosen(find::functions(prompt), name.as_deref(), find::named_choice(prompt), *count);
+                let functions = choose_functions(
+                    find::find_functions(prompt),
+                    name.as_deref(),
+                    find::required_function(prompt),
+                    *count,
+                );
                 if functions.is_empty() {
-                    return Words::Text("mock-claude: the turn describes no function that could be called".to_owned());
+                    return Content::Text(
+                        "mock-claude: the turn describes no function that could be called".to_owned(),
+                    );
                 }
-                self.json(&calls(&functions, mark, is_wrong))
+                self.format_json(&make_calls(&functions, mark, is_wrong))
             }
-            Kind::Use(tool) => Words::Use(Use { tool: tool.clone(), input: input(prompt) }),
+            Kind::Use(tool) => Content::Use(Use { tool: tool.clone(), input: find_input_tag(prompt) }),
             Kind::Auto => {
-                let functions = chosen(find::functions(prompt), None, find::named_choice(prompt), 1);
-                let schema = find::schema(prompt);
+                let functions =
+                    choose_functions(find::find_functions(prompt), None, find::required_function(prompt), 1);
+                let schema = find::find_schema(prompt);
                 if !functions.is_empty() && !find::ends_with_result(prompt) {
-                    self.json(&calls(&functions, mark, is_wrong))
+                    self.format_json(&make_calls(&functions, mark, is_wrong))
                 } else if schema.is_some() || find::wants_json(prompt) {
-                    self.json(&instance(schema.as_ref(), mark, is_wrong))
+                    self.format_json(&make_instance(schema.as_ref(), mark, is_wrong))
                 } else {
-                    Words::Recorded
+                    Content::Recorded
                 }
             }
             Kind::NotJson if self.wrong == Some(Wrong::Once) && !is_wrong => {
-                Self { kind: Some(Kind::Auto), wrong: None, ..self.clone() }.words(prompt, mark)
+                Self { kind: Some(Kind::Auto), wrong: None, ..self.clone() }.choose_content(prompt, mark)
             }
-            Kind::NotJson => Words::Text(format!("These are words ({WRONG_KEY}: {WRONG_WORDS}).")),
-            Kind::ApiError(status) => Words::Error(*status),
-            Kind::RateLimit(_) => Words::Error(429),
+            Kind::NotJson => Content::Text(format!("These are words ({WRONG_KEY}: {WRONG_VALUE}).")),
+            Kind::ApiError(status) => Content::Error(*status),
+            Kind::RateLimit(_) => Content::Error(429),
         }
     }
 
-    fn json(&self, value: &Value) -> Words {
+    fn format_json(&self, value: &Value) -> Content {
         let mut text = value.to_string();
         if self.fenced {
             text = format!("```json\n{text}\n```");
@@ -251,12 +259,12 @@ impl Mode {
         if self.prose {
             text = format!("Here is what was asked for:\n\n{text}\n\nThat is all of it.");
         }
-        Words::Json(text)
+        Content::Json(text)
     }
 }
 
 impl Kind {
-    fn read(name: &str, value: Option<&str>) -> Option<Self> {
+    fn parse(name: &str, value: Option<&str>) -> Option<Self> {
         Some(match (name, value) {
             ("text", None) => Self::Text,
             ("echo", None) => Self::Echo,
@@ -273,7 +281,7 @@ impl Kind {
             ("api-error", Some(status)) => {
                 Self::ApiError(status.parse().ok().filter(|status| (400..600).contains(status))?)
             }
-            ("rate-limit", None) => Self::RateLimit(QUOTA),
+            ("rate-limit", None) => Self::RateLimit(DEFAULT_QUOTA_RESET),
             ("rate-limit", Some(seconds)) => Self::RateLimit(Duration::from_secs(seconds.parse::<u32>().ok()?.into())),
             _ => return None,
         })
@@ -281,24 +289,24 @@ impl Kind {
 }
 
 /// The last `[[answer:MODE]]` in a prompt.
-fn word(prompt: &str) -> Option<&str> {
+fn find_answer_tag(prompt: &str) -> Option<&str> {
     let (_, rest) = prompt.rsplit_once("[[answer:")?;
     rest.split_once("]]").map(|(mode, _)| mode)
 }
 
 /// The last `[[input:JSON]]` in a prompt.
-fn input(prompt: &str) -> Option<Value> {
+fn find_input_tag(prompt: &str) -> Option<Value> {
     let (_, rest) = prompt.rsplit_once("[[input:")?;
     serde_json::from_str(rest.split_once("]]")?.0).ok()
 }
 
 /// An instance of a schema, with the mark in its strings.
 pub(super) fn instance_of(schema: &Value, mark: Option<&str>) -> Value {
-    instance(Some(schema), mark, false)
+    make_instance(Some(schema), mark, false)
 }
 
 /// The functions to call: `name`, whether it is described or not, or the one that must be called, or the first ones.
-fn chosen(described: Vec<Function>, name: Option<&str>, must: Option<&str>, count: usize) -> Vec<Function> {
+fn choose_functions(described: Vec<Function>, name: Option<&str>, must: Option<&str>, count: usize) -> Vec<Function> {
     if let Some(wanted) = name.or(must) {
         let found = described.into_iter().find(|function| function.name == wanted);
         let nobodys = || Function { name: wanted.to_owned(), parameters: json!({"type": "object"}) };
@@ -307,36 +315,36 @@ fn chosen(described: Vec<Function>, name: Option<&str>, must: Option<&str>, coun
     if described.is_empty() { described } else { described.into_iter().cycle().take(count).collect() }
 }
 
-fn calls(functions: &[Function], mark: Option<&str>, is_wrong: bool) -> Value {
+fn make_calls(functions: &[Function], mark: Option<&str>, is_wrong: bool) -> Value {
     let call = |function: &Function| {
-        let arguments = instance(Some(&function.parameters), mark, is_wrong);
+        let arguments = make_instance(Some(&function.parameters), mark, is_wrong);
         json!({"name": function.name, "arguments": arguments})
     };
     json!({"tool_calls": functions.iter().map(call).collect::<Vec<_>>()})
 }
 
 /// Without a schema any object will do, and only what is none is wrong.
-fn instance(schema: Option<&Value>, mark: Option<&str>, is_wrong: bool) -> Value {
+fn make_instance(schema: Option<&Value>, mark: Option<&str>, is_wrong: bool) -> Value {
     let any_object = json!({"type": "object"});
     let telling = json!({"type": "object", "properties": {"answer": {"type": "string"}}});
-    let right = instance::instance(schema.unwrap_or(&telling), mark).unwrap_or_else(|| json!({}));
-    if is_wrong { wrong(schema.unwrap_or(&any_object), &right) } else { right }
+    let right = instance::make_instance(schema.unwrap_or(&telling), mark).unwrap_or_else(|| json!({}));
+    if is_wrong { break_instance(schema.unwrap_or(&any_object), &right) } else { right }
 }
 
 /// JSON that breaks the schema, and by which it can be told that the mock made it.
-fn wrong(schema: &Value, right: &Value) -> Value {
-    let bare = json!({WRONG_KEY: WRONG_WORDS});
+fn break_instance(schema: &Value, right: &Value) -> Value {
+    let bare = json!({WRONG_KEY: WRONG_VALUE});
     let Ok(validator) = jsonschema::validator_for(schema) else { return bare };
     // With properties of other types than they have to be, where nothing forbids that there are none.
     let others = [json!(0.5), json!("no"), Value::Null, json!([{}])];
     let broken = right.as_object().into_iter().flat_map(|right| {
         let with = |other: &Value| {
             let all = right.keys().map(|name| (name.clone(), other.clone()));
-            Value::Object(all.chain([(WRONG_KEY.to_owned(), Value::from(WRONG_WORDS))]).collect())
+            Value::Object(all.chain([(WRONG_KEY.to_owned(), Value::from(WRONG_VALUE))]).collect())
         };
         others.iter().map(with).collect::<Vec<_>>()
     });
-    let list = json!([WRONG_KEY, WRONG_WORDS]);
+    let list = json!([WRONG_KEY, WRONG_VALUE]);
     let mut candidates = std::iter::once(bare.clone()).chain(broken).chain([list]);
     candidates.find(|candidate| !validator.is_valid(candidate)).unwrap_or(bare)
 }

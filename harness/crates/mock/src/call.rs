@@ -15,7 +15,7 @@ pub struct Call {
     /// Messages come on stdin, one a line; otherwise there is one prompt.
     pub(super) streams: bool,
     /// What is written to stdout.
-    pub(super) form: Form,
+    pub(super) format: OutputFormat,
     /// The prompt on the command line, if any.
     pub(super) prompt: String,
     /// `--include-partial-messages`.
@@ -40,7 +40,7 @@ pub struct Call {
 
 /// What is written to stdout.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum OutputFormat {
     /// Each message, one a line.
     Lines,
     /// The result's text.
@@ -91,16 +91,16 @@ impl Call {
     /// Reads the flags; `variable` looks up a variable of the environment.
     pub(super) fn new(flags: &Flags, variable: impl Fn(&str) -> Option<String>) -> Result<Self, CallError> {
         let streams = flags.value("input-format") == Some("stream-json");
-        let form = match flags.value("output-format") {
-            Some("stream-json") => Form::Lines,
-            Some("json") if flags.has("verbose") => Form::Array,
-            Some("json") => Form::Json,
-            _ => Form::Text,
+        let format = match flags.value("output-format") {
+            Some("stream-json") => OutputFormat::Lines,
+            Some("json") if flags.has("verbose") => OutputFormat::Array,
+            Some("json") => OutputFormat::Json,
+            _ => OutputFormat::Text,
         };
-        if streams && form != Form::Lines {
+        if streams && format != OutputFormat::Lines {
             return Err(CallError::OneWay);
         }
-        if form == Form::Lines && !flags.has("verbose") {
+        if format == OutputFormat::Lines && !flags.has("verbose") {
             return Err(CallError::NotVerbose);
         }
         if flags.value("session-id").is_some_and(|id| !is_uuid(id)) {
@@ -110,15 +110,15 @@ impl Call {
         let is_set = |name| variable(name).is_some_and(|value| !["", "0", "false"].contains(&value.as_str()));
         Ok(Self {
             streams,
-            form,
-            prompt: flags.words().join(" "),
+            format,
+            prompt: flags.positionals().join(" "),
             partials: flags.has("include-partial-messages"),
             repeats_users: flags.has("replay-user-messages"),
             model: owned("model"),
             session: owned("session-id").or_else(|| owned("resume").filter(|id| is_uuid(id))),
-            tools: flags.has("tools").then(|| list(flags.values("tools"))).filter(|tools| tools != &["default"]),
+            tools: flags.has("tools").then(|| split_names(flags.values("tools"))).filter(|tools| tools != &["default"]),
             schema: flags.value("json-schema").and_then(|schema| serde_json::from_str(schema).ok()),
-            servers: servers(flags.values("mcp-config")),
+            servers: caller_servers(flags.values("mcp-config")),
             permissions: Permissions::new(flags, streams),
             states: is_set(STATES).then_some(false).or_else(|| is_set(STATES_FOR_SDK).then_some(true)),
         })
@@ -140,14 +140,14 @@ impl Permissions {
             asks: streams
                 && flags.value("permission-prompt-tool") == Some("stdio")
                 && flags.value("permission-prompts") != Some("none"),
-            allowed: list(flags.values("allowed-tools")),
-            denied: list(flags.values("disallowed-tools")),
+            allowed: split_names(flags.values("allowed-tools")),
+            denied: split_names(flags.values("disallowed-tools")),
         }
     }
 }
 
 /// Names between commas or spaces; what stands in brackets belongs to its name.
-fn list(values: &[String]) -> Vec<String> {
+fn split_names(values: &[String]) -> Vec<String> {
     let mut depth = 0_i32;
     let joined = values.join(",");
     let parts = joined.split(|c| {
@@ -158,7 +158,7 @@ fn list(values: &[String]) -> Vec<String> {
 }
 
 /// The servers of the caller's own process in `--mcp-config`: JSON, or files of it.
-fn servers(configs: &[String]) -> Vec<String> {
+fn caller_servers(configs: &[String]) -> Vec<String> {
     let read = |config: &String| {
         let text =
             if config.trim_start().starts_with('{') { config.clone() } else { std::fs::read_to_string(config).ok()? };
@@ -185,7 +185,7 @@ mod tests {
         let mut flags = Flags::default();
         let mut rest = line.iter().map(|word| (*word).to_owned()).peekable();
         while let Some(argument) = rest.next() {
-            flags.take(argument, &mut rest)?;
+            flags.take_argument(argument, &mut rest)?;
         }
         Call::new(&flags, |_| None)
     }
@@ -207,6 +207,6 @@ mod tests {
             (call.permissions.allowed, call.servers),
             (vec!["Bash(git *, x)".into(), "Read".into()], vec!["calc".into()])
         );
-        assert_eq!((call.permissions.mode.as_str(), call.form, call.tools), ("plan", Form::Text, None));
+        assert_eq!((call.permissions.mode.as_str(), call.format, call.tools), ("plan", OutputFormat::Text, None));
     }
 }

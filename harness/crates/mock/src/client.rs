@@ -28,10 +28,10 @@ impl Client {
             matchers.iter().map(|matcher| Hook {
                 event: event.clone(),
                 matcher: matcher.get("matcher").and_then(Value::as_str).unwrap_or_default().to_owned(),
-                callbacks: strings(matcher.get("hookCallbackIds")),
+                callbacks: string_items(matcher.get("hookCallbackIds")),
             })
         });
-        Self { hooks: hooks.collect(), servers: strings(initialize.request.get("sdkMcpServers")) }
+        Self { hooks: hooks.collect(), servers: string_items(initialize.request.get("sdkMcpServers")) }
     }
 
     /// Whether there is any hook.
@@ -44,17 +44,17 @@ impl Client {
         let due = self
             .hooks
             .iter()
-            .filter(|hook| hook.event == event && tool.is_none_or(|tool| matches(&hook.matcher, tool)));
+            .filter(|hook| hook.event == event && tool.is_none_or(|tool| matches_tool(&hook.matcher, tool)));
         due.flat_map(|hook| hook.callbacks.iter().cloned()).collect()
     }
 }
 
-fn strings(list: Option<&Value>) -> Vec<String> {
+fn string_items(list: Option<&Value>) -> Vec<String> {
     list.and_then(Value::as_array).into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect()
 }
 
 /// A matcher is empty or `*` for all, names between `|`, or else a pattern.
-fn matches(matcher: &str, tool: &str) -> bool {
+fn matches_tool(matcher: &str, tool: &str) -> bool {
     let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '|');
     match matcher {
         "" | "*" => true,
@@ -65,7 +65,7 @@ fn matches(matcher: &str, tool: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::matches_tool;
 
     /// As `hook-matchers`, recorded from 2.1.330.
     #[test]
@@ -79,7 +79,7 @@ mod tests {
             ("Read|Bash", true),
             ("Bas", false),
         ] {
-            assert_eq!(matches(matcher, "Bash"), is_bash, "{matcher}");
+            assert_eq!(matches_tool(matcher, "Bash"), is_bash, "{matcher}");
         }
     }
 }

@@ -1,14 +1,14 @@
 //! What a CLI version says in general, for what a single recording does not hold.
 //!
 //! Taken from the bundled recordings of that version, or of the newest where that version has none; each is parsed only
-//! when it is needed, but for the one that nearly every process needs (`Dialect::prepare`).
+//! when it is needed, but for the one that nearly every process needs (`Dialect::preload_clears`).
 
 use std::cell::OnceCell;
 
 use serde_json::Value;
 
 use super::input::Control;
-use super::line::{Kind, Line, swap};
+use super::line::{Kind, Line, replace_id};
 use super::script::{ControlAnswer, Script, Step, Turn};
 use leakgate_session::recording::{self, End, Session};
 
@@ -67,28 +67,28 @@ impl Dialect {
     }
 
     /// The recording that is played.
-    pub(super) fn own(&self) -> &Script {
+    pub(super) fn own_script(&self) -> &Script {
         &self.own
     }
 
     /// The answer to a control request, with the caller's id; `None` where this version never answers.
     ///
     /// `may_bypass`: the command line allows to bypass all permissions.
-    pub(super) fn answer(&self, asked: &Control, may_bypass: bool) -> Option<Answer> {
+    pub(super) fn answer_control(&self, asked: &Control, may_bypass: bool) -> Option<Answer> {
         if let Some(answer) = self.permission_mode(asked, may_bypass) {
             return Some(answer);
         }
         let recorded = self.recorded_answer(asked);
         let (found, line) = match recorded {
             Some(found) => (found, found.line.raw.clone()),
-            None => self.refuse(asked)?,
+            None => self.refuse_request(asked)?,
         };
-        let mut line = retold(&swap(&line, &found.asked.id, &asked.id), found, asked);
+        let mut line = rename_subjects(&replace_id(&line, &found.asked.id, &asked.id), found, asked);
         let mut model = None;
         if recorded.is_some() && asked.subtype == "set_model" {
-            let resolved = self.resolve(asked.model.as_deref().unwrap_or("default"));
+            let resolved = self.resolve_model(asked.model.as_deref().unwrap_or("default"));
             if let Some(recorded) = &found.line.model {
-                line = swap(&line, recorded, &resolved);
+                line = replace_id(&line, recorded, &resolved);
             }
             model = Some(resolved);
         }
@@ -106,59 +106,59 @@ impl Dialect {
     }
 
     /// A turn in which a tool is used, every kind of hook is called and a permission is asked for.
-    pub(super) fn tool(&self) -> Option<&Turn> {
-        self.tool.get_or_init(|| self.bundled(TOOL)).turns.first()
+    pub(super) fn tool_turn(&self) -> Option<&Turn> {
+        self.tool.get_or_init(|| self.load_script(TOOL)).turns.first()
     }
 
     /// The end of such a turn after an interrupt, from the tool's result on.
     pub(super) fn tool_interrupted(&self) -> Option<(&Turn, &[Step])> {
-        let script = self.tool_interrupted.get_or_init(|| self.bundled("tool-permission-interrupted"));
+        let script = self.tool_interrupted.get_or_init(|| self.load_script("tool-permission-interrupted"));
         script.turns.first()?.from(Kind::ToolResult)
     }
 
     /// A turn whose prompt a hook has blocked, from its `system/init` on.
-    pub(super) fn blocked(&self) -> Option<(&Turn, &[Step])> {
-        self.blocked.get_or_init(|| self.bundled("prompt-hook-blocked")).turns.first()?.from(Kind::Init)
+    pub(super) fn blocked_turn(&self) -> Option<(&Turn, &[Step])> {
+        self.blocked.get_or_init(|| self.load_script("prompt-hook-blocked")).turns.first()?.from(Kind::Init)
     }
 
     /// The steps with which an interrupted turn ends.
     ///
     /// They come with the whole turn that they were recorded in.
     pub(super) fn after_interrupt(&self) -> Option<(&Turn, &[Step])> {
-        self.own.after_interrupt().or_else(|| self.interrupt().after_interrupt())
+        self.own.after_interrupt().or_else(|| self.interrupt_script().after_interrupt())
     }
 
     /// The answer to the `n`th `/clear` of a process, from 0, and whether it was used before.
-    pub(super) fn clear(&self, n: usize) -> Option<(&Turn, bool)> {
-        let clears = self.clears();
+    pub(super) fn clear_answer(&self, n: usize) -> Option<(&Turn, bool)> {
+        let clears = self.clear_answers();
         let turn = clears.get(n.checked_rem(clears.len())?)?;
         Some((turn, n >= clears.len()))
     }
 
-    fn clears(&self) -> &[Turn] {
+    fn clear_answers(&self) -> &[Turn] {
         match &self.own.clears[..] {
-            [] => &self.clear.get_or_init(|| self.bundled("clear-between-turns")).clears,
+            [] => &self.clear.get_or_init(|| self.load_script("clear-between-turns")).clears,
             own => own,
         }
     }
 
     /// Parses what is asked of every process that is kept between two turns. A quarter of a megabyte that comes with the
     /// first `/clear` would make the memory of a server's tree depend on how many turns its processes have had.
-    pub(super) fn prepare(&self) {
-        self.clears();
+    pub(super) fn preload_clears(&self) {
+        self.clear_answers();
     }
 
     /// A plain turn with a text.
-    pub(super) fn answered(&self) -> Option<&Turn> {
-        self.answered.get_or_init(|| self.bundled("ten-turns")).turns.first()
+    pub(super) fn plain_turn(&self) -> Option<&Turn> {
+        self.answered.get_or_init(|| self.load_script("ten-turns")).turns.first()
     }
 
     /// The steps of a turn that ends in the API's error with this status: as recorded, or the nearest that is.
-    pub(super) fn failed(&self, status: u16) -> Option<Vec<Step>> {
+    pub(super) fn error_steps(&self, status: u16) -> Option<Vec<Step>> {
         let recorded = recording::find_bundled(&self.version, &format!("api-error-{status}"));
         match recorded.and_then(|entry| entry.parse().ok()) {
-            Some(session) => api_error::first(&Script::new(&session)),
-            None => Some(api_error::retell(api_error::first(&self.bundled("api-error-529"))?, status)),
+            Some(session) => api_error::first_steps(&Script::new(&session)),
+            None => Some(api_error::change_status(api_error::first_steps(&self.load_script("api-error-529"))?, status)),
         }
     }
 
@@ -167,7 +167,7 @@ impl Dialect {
         let line = String::from_utf8_lossy(line);
         let script = match self.own.bad_input {
             Some(_) => &self.own,
-            None => self.bad_input.get_or_init(|| self.bundled("bad-input-line")),
+            None => self.bad_input.get_or_init(|| self.load_script("bad-input-line")),
         };
         let Some((input, complaint)) = &script.bad_input else {
             return "Error parsing streaming input line".to_owned();
@@ -178,7 +178,7 @@ impl Dialect {
 
     /// How a process of this version ends after SIGTERM.
     pub(super) fn end_after_sigterm(&self) -> End {
-        let recorded = find(&self.version, "sigterm-mid-turn").and_then(|entry| {
+        let recorded = find_recording(&self.version, "sigterm-mid-turn").and_then(|entry| {
             let last = entry.text().trim_end().lines().next_back()?;
             let event: Value = serde_json::from_str(last).ok()?;
             serde_json::from_value(event.get("exit")?.clone()).ok()
@@ -191,72 +191,72 @@ impl Dialect {
         let is_answer = |found: &&ControlAnswer| found.line.kind == Kind::Response;
         let own = self.own.controls.iter().find(|control| control.asked.request == asked.request);
         own.or_else(|| self.own.answer_to(asked).filter(is_answer))
-            .or_else(|| self.controls().answer_to(asked).filter(is_answer))
-            .or_else(|| self.interrupt().answer_to(asked).filter(is_answer))
-            .or_else(|| self.of_sdks().answer_to(asked))
+            .or_else(|| self.control_script().answer_to(asked).filter(is_answer))
+            .or_else(|| self.interrupt_script().answer_to(asked).filter(is_answer))
+            .or_else(|| self.sdk_script().answer_to(asked))
     }
 
     /// The error to a request that this version does not know, if it sends one.
-    fn refuse(&self, asked: &Control) -> Option<(&ControlAnswer, String)> {
-        let errors = self.controls().controls.iter();
+    fn refuse_request(&self, asked: &Control) -> Option<(&ControlAnswer, String)> {
+        let errors = self.control_script().controls.iter();
         let found = errors.into_iter().find(|control| control.line.kind == Kind::ErrorResponse)?;
-        let with_id = swap(&found.line.raw, &found.asked.id, &asked.id);
+        let with_id = replace_id(&found.line.raw, &found.asked.id, &asked.id);
         Some((found, with_id.replace(&found.asked.subtype, &asked.subtype)))
     }
 
     /// The full name of a model: as the version's recordings resolve it, or else the name itself.
-    fn resolve(&self, wanted: &str) -> String {
-        let controls = self.controls();
+    fn resolve_model(&self, wanted: &str) -> String {
+        let controls = self.control_script();
         let renamed = controls.controls.iter().find(|control| control.asked.model.as_deref() == Some(wanted));
         let from_turn = renamed.and_then(|_| controls.turns.first()?.model()).map(str::to_owned);
-        from_turn.or_else(|| self.listed(wanted)).unwrap_or_else(|| wanted.to_owned())
+        from_turn.or_else(|| self.listed_model(wanted)).unwrap_or_else(|| wanted.to_owned())
     }
 
     /// The full name of a model that the command line names, if the version knows it or it is one already.
-    pub(super) fn named(&self, wanted: &str) -> Option<String> {
-        self.listed(wanted).or_else(|| wanted.starts_with("claude-").then(|| wanted.to_owned()))
+    pub(super) fn full_model_name(&self, wanted: &str) -> Option<String> {
+        self.listed_model(wanted).or_else(|| wanted.starts_with("claude-").then(|| wanted.to_owned()))
     }
 
     /// The full name that the answer to `initialize` lists for a model.
-    pub(super) fn listed(&self, wanted: &str) -> Option<String> {
-        let initialize = Control::of(String::new(), "initialize");
+    pub(super) fn listed_model(&self, wanted: &str) -> Option<String> {
+        let initialize = Control::bare(String::new(), "initialize");
         let answer: Value = serde_json::from_str(&self.recorded_answer(&initialize)?.line.raw).ok()?;
         let models = answer.pointer("/response/response/models")?.as_array()?;
         let model = models.iter().find(|model| model.get("value").and_then(Value::as_str) == Some(wanted))?;
         model.get("resolvedModel")?.as_str().map(str::to_owned)
     }
 
-    fn controls(&self) -> &Script {
-        self.controls.get_or_init(|| self.bundled("control-requests"))
+    fn control_script(&self) -> &Script {
+        self.controls.get_or_init(|| self.load_script("control-requests"))
     }
 
     /// What only the SDKs ask; nothing of another version, which may not know it.
-    fn of_sdks(&self) -> &Script {
+    fn sdk_script(&self) -> &Script {
         self.of_sdks.get_or_init(|| {
             let session = recording::find_bundled(&self.version, "sdk-requests").and_then(|entry| entry.parse().ok());
             session.map(|session| Script::new(&session)).unwrap_or_default()
         })
     }
 
-    fn interrupt(&self) -> &Script {
-        self.interrupt.get_or_init(|| self.bundled("interrupt"))
+    fn interrupt_script(&self) -> &Script {
+        self.interrupt.get_or_init(|| self.load_script("interrupt"))
     }
 
-    fn bundled(&self, name: &str) -> Script {
-        let session = find(&self.version, name).and_then(|entry| entry.parse().ok());
+    fn load_script(&self, name: &str) -> Script {
+        let session = find_recording(&self.version, name).and_then(|entry| entry.parse().ok());
         session.map(|session| Script::new(&session)).unwrap_or_default()
     }
 }
 
 /// An answer that names what was asked for names what is asked for now.
-fn retold(line: &str, found: &ControlAnswer, asked: &Control) -> String {
+fn rename_subjects(line: &str, found: &ControlAnswer, asked: &Control) -> String {
     let keys = ["serverName", "path"].into_iter();
     let pairs = keys.filter_map(|key| Some((found.asked.text(key)?, asked.text(key)?)));
     let quoted = |text: &str| format!(": {}", Value::from(text).to_string().trim_start_matches('"'));
     pairs.fold(line.to_owned(), |line, (from, to)| line.replace(&quoted(from), &quoted(to)))
 }
 
-fn find(version: &str, name: &str) -> Option<recording::BundledRecording> {
+fn find_recording(version: &str, name: &str) -> Option<recording::BundledRecording> {
     recording::find_bundled(version, name)
         .or_else(|| recording::list_bundled().into_iter().rev().find(|entry| entry.name == name))
 }

@@ -4,28 +4,28 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::answer::{Quota, Reply, Words};
+use super::answer::{Content, Quota, Reply};
 use super::dialect::Dialect;
 use super::line::{Kind, Line};
 use super::script::{Act, Ending, Step, Turn};
 
 /// The length of a piece of text, in characters: about what the recorded pieces have.
-const PIECE: usize = 40;
+const PIECE_CHARS: usize = 40;
 /// A text has at least so many pieces, if it has so many characters.
-const FEWEST: usize = 4;
+const MIN_PIECES: usize = 4;
 /// A text has no more pieces: longer ones have longer pieces.
-const MOST: usize = 200;
+const MAX_PIECES: usize = 200;
 
 /// The turn in which the reply is played, made from the recorded one; none where no recording has lines for it.
-pub(super) fn wrap(reply: &Reply, recorded: Option<&Turn>, dialect: &Dialect) -> Option<Turn> {
-    let mut steps = match &reply.words {
-        Words::Use(_) => return None,
-        Words::Recorded => recorded.or_else(|| dialect.answered())?.steps.clone(),
-        Words::Text(text) | Words::Json(text) => {
-            let base = recorded.filter(|turn| is_plain(turn)).or_else(|| dialect.answered())?;
+pub(super) fn wrap_reply(reply: &Reply, recorded: Option<&Turn>, dialect: &Dialect) -> Option<Turn> {
+    let mut steps = match &reply.content {
+        Content::Use(_) => return None,
+        Content::Recorded => recorded.or_else(|| dialect.plain_turn())?.steps.clone(),
+        Content::Text(text) | Content::Json(text) => {
+            let base = recorded.filter(|turn| is_plain(turn)).or_else(|| dialect.plain_turn())?;
             with_text(&base.steps, text)
         }
-        Words::Error(status) => dialect.failed(*status)?,
+        Content::Error(status) => dialect.error_steps(*status)?,
     };
     if let Some(reason) = reply.stop_reason {
         for step in &mut steps {
@@ -34,22 +34,22 @@ pub(super) fn wrap(reply: &Reply, recorded: Option<&Turn>, dialect: &Dialect) ->
     }
     let first = steps.iter().position(begins_reply).unwrap_or(steps.len());
     if let Some(quota) = reply.quota {
-        let session = lines(&steps).find_map(|line| line.session.clone()).unwrap_or_default();
-        steps.insert(first, now(Act::Say(quota_line(quota, &session))));
+        let session = said_lines(&steps).find_map(|line| line.session.clone()).unwrap_or_default();
+        steps.insert(first, immediate(Act::Say(quota_line(quota, &session))));
     }
     let first = first + usize::from(reply.quota.is_some());
-    if !reply.slow.is_zero() {
-        steps.insert(first, now(Act::Wait(reply.slow)));
+    if !reply.first_delay.is_zero() {
+        steps.insert(first, immediate(Act::Wait(reply.first_delay)));
     }
-    if !reply.drip.is_zero() {
-        steps = dripping(steps, reply.drip);
+    if !reply.piece_delay.is_zero() {
+        steps = add_delays(steps, reply.piece_delay);
     }
     Some(Turn::new(steps))
 }
 
 /// A turn whose text can be any other: one text, in deltas, and nobody asked in between.
 fn is_plain(turn: &Turn) -> bool {
-    let count = |kind| lines(&turn.steps).filter(|line| line.kind == kind).count();
+    let count = |kind| said_lines(&turn.steps).filter(|line| line.kind == kind).count();
     turn.ending == Ending::Answered
         && count(Kind::TextDelta) > 0
         && count(Kind::AssistantText) == 1
@@ -58,16 +58,17 @@ fn is_plain(turn: &Turn) -> bool {
 
 /// These steps with another text.
 pub(super) fn with_text(steps: &[Step], text: &str) -> Vec<Step> {
-    let is_delta = |step: &Step| says(step, |kind| kind == Kind::TextDelta);
+    let is_delta = |step: &Step| is_line(step, |kind| kind == Kind::TextDelta);
     let deltas: Vec<&Step> = steps.iter().filter(|step| is_delta(step)).collect();
-    let mut pieces = pieces(text).into_iter().zip(deltas.into_iter().cycle()).map(|(piece, step)| retold(step, piece));
+    let mut pieces =
+        split_pieces(text).into_iter().zip(deltas.into_iter().cycle()).map(|(piece, step)| with_line_text(step, piece));
     let mut made = Vec::new();
     for step in steps {
         if is_delta(step) {
             // All of them at the place of the first one.
             made.extend(pieces.by_ref());
-        } else if says(step, |kind| matches!(kind, Kind::AssistantText | Kind::Result)) {
-            made.push(retold(step, text));
+        } else if is_line(step, |kind| matches!(kind, Kind::AssistantText | Kind::Result)) {
+            made.push(with_line_text(step, text));
         } else {
             made.push(step.clone());
         }
@@ -75,7 +76,7 @@ pub(super) fn with_text(steps: &[Step], text: &str) -> Vec<Step> {
     made
 }
 
-fn retold(step: &Step, text: &str) -> Step {
+fn with_line_text(step: &Step, text: &str) -> Step {
     let act = match &step.act {
         Act::Say(line) => Act::Say(Line::new(&line.with_text(text))),
         other => other.clone(),
@@ -84,9 +85,9 @@ fn retold(step: &Step, text: &str) -> Step {
 }
 
 /// A text in pieces; an empty one is one piece.
-fn pieces(text: &str) -> Vec<&str> {
+fn split_pieces(text: &str) -> Vec<&str> {
     let characters = text.chars().count();
-    let length = PIECE.min(characters / FEWEST).max(characters.div_ceil(MOST)).max(1);
+    let length = PIECE_CHARS.min(characters / MIN_PIECES).max(characters.div_ceil(MAX_PIECES)).max(1);
     let mut pieces = Vec::new();
     let mut rest = text;
     while let Some((end, _)) = rest.char_indices().nth(length) {
@@ -98,13 +99,13 @@ fn pieces(text: &str) -> Vec<&str> {
     pieces
 }
 
-fn dripping(steps: Vec<Step>, drip: Duration) -> Vec<Step> {
+fn add_delays(steps: Vec<Step>, drip: Duration) -> Vec<Step> {
     let mut made = Vec::with_capacity(steps.len());
     let mut is_later = false;
     for step in steps {
-        let is_delta = says(&step, |kind| kind == Kind::TextDelta);
+        let is_delta = is_line(&step, |kind| kind == Kind::TextDelta);
         if is_delta && is_later {
-            made.push(now(Act::Wait(drip)));
+            made.push(immediate(Act::Wait(drip)));
         }
         is_later |= is_delta;
         made.push(step);
@@ -119,7 +120,7 @@ fn stop_with(step: &mut Step, reason: &str) {
         Kind::Result => "/stop_reason",
         _ => return,
     };
-    *line = line.changed(|json| {
+    *line = line.edit_json(|json| {
         if let Some(found) = json.pointer_mut(key) {
             *found = Value::from(reason);
         }
@@ -141,33 +142,33 @@ fn quota_line(quota: Quota, session: &str) -> Line {
 }
 
 fn begins_reply(step: &Step) -> bool {
-    says(step, |kind| kind == Kind::AssistantText || kind.ends_turn() || (kind.is_partial() && kind != Kind::Status))
+    is_line(step, |kind| kind == Kind::AssistantText || kind.ends_turn() || (kind.is_partial() && kind != Kind::Status))
 }
 
-fn says(step: &Step, wanted: impl Fn(Kind) -> bool) -> bool {
+fn is_line(step: &Step, wanted: impl Fn(Kind) -> bool) -> bool {
     matches!(&step.act, Act::Say(line) if wanted(line.kind))
 }
 
-fn lines(steps: &[Step]) -> impl Iterator<Item = &Line> {
+fn said_lines(steps: &[Step]) -> impl Iterator<Item = &Line> {
     steps.iter().filter_map(|step| match &step.act {
         Act::Say(line) => Some(line),
         _ => None,
     })
 }
 
-fn now(act: Act) -> Step {
+fn immediate(act: Act) -> Step {
     Step { gap: Duration::ZERO, act }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::pieces;
+    use super::split_pieces;
 
     #[test]
     fn a_text_comes_in_several_pieces_but_not_too_many() {
         for (text, count) in [("", 1), ("a", 1), ("äöü", 3), ("12345678", 4), (&"é".repeat(400), 10)] {
-            assert_eq!((pieces(text).concat().as_str(), pieces(text).len()), (text, count));
+            assert_eq!((split_pieces(text).concat().as_str(), split_pieces(text).len()), (text, count));
         }
-        assert_eq!(pieces(&"x".repeat(1_000_000)).len(), 200);
+        assert_eq!(split_pieces(&"x".repeat(1_000_000)).len(), 200);
     }
 }

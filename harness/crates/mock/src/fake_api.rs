@@ -28,19 +28,19 @@ pub mod scenario;
 pub mod sse;
 pub mod tape;
 
-use answer::{Answer, Maker};
+use answer::{Answer, AnswerMaker};
 use tape::Tape;
 
 /// The longest request accepted, in bytes.
 const MAX_BODY: usize = 64 << 20;
 /// How many requests for something else are told apart.
-const UNKNOWN_KEPT: usize = 50;
+const MAX_UNKNOWN: usize = 50;
 
 /// Where answers come from.
 #[derive(Debug)]
 pub enum Source {
     /// Made for each request.
-    Made(Maker),
+    Made(AnswerMaker),
     /// Told again from a recording, one after the other.
     Recorded(Mutex<Tape>),
 }
@@ -68,9 +68,9 @@ impl FakeApi {
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared { source, retry_after, unknown: Mutex::default(), report });
         let router = Router::new()
-            .route("/v1/messages", post(messages))
+            .route("/v1/messages", post(answer_messages))
             .route("/v1/messages/count_tokens", post(count_tokens))
-            .fallback(unknown)
+            .fallback(reject_unknown)
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .with_state(Arc::clone(&shared));
         let mut server = JoinSet::new();
@@ -89,43 +89,43 @@ impl FakeApi {
 
     /// What was asked for besides messages, and how often.
     #[must_use]
-    pub fn unknown(&self) -> Vec<String> {
+    pub fn unknown_requests(&self) -> Vec<String> {
         let unknown = self.shared.unknown.lock().unwrap_or_else(PoisonError::into_inner);
         unknown.iter().map(|(what, times)| format!("{what} ({times} times)")).collect()
     }
 }
 
-async fn messages(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+async fn answer_messages(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     let Ok(request) = serde_json::from_slice::<Value>(&body) else {
-        return sse::refusal(400, "the body is no JSON", 0);
+        return sse::error_response(400, "the body is no JSON", 0);
     };
     let answer = match &shared.source {
         Source::Made(maker) => {
             let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            maker.answer(&request, since_1970)
+            maker.make_answer(&request, since_1970)
         }
         Source::Recorded(tape) => tape.lock().unwrap_or_else(PoisonError::into_inner).next(&request),
     };
     match answer {
-        Answer::Refused { status, words } => sse::refusal(status, &words, shared.retry_after),
-        Answer::Said { pieces, end } if request["stream"] == true => sse::stream(pieces, end),
-        Answer::Said { pieces, end } => sse::whole(pieces, end).await,
+        Answer::Refused { status, words } => sse::error_response(status, &words, shared.retry_after),
+        Answer::Reply { pieces, end } if request["stream"] == true => sse::stream_response(pieces, end),
+        Answer::Reply { pieces, end } => sse::whole_response(pieces, end).await,
     }
 }
 
 /// An estimate that is good enough for a CLI: four bytes a token.
 async fn count_tokens(body: Bytes) -> Response {
-    sse::json(StatusCode::OK, &json!({"input_tokens": body.len() / 4}))
+    sse::json_response(StatusCode::OK, &json!({"input_tokens": body.len() / 4}))
 }
 
-async fn unknown(State(shared): State<Arc<Shared>>, method: Method, uri: Uri) -> Response {
+async fn reject_unknown(State(shared): State<Arc<Shared>>, method: Method, uri: Uri) -> Response {
     let what = format!("{method} {}", uri.path());
     let mut unknown = shared.unknown.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(times) = unknown.get_mut(&what) {
         *times += 1;
-    } else if unknown.len() < UNKNOWN_KEPT {
+    } else if unknown.len() < MAX_UNKNOWN {
         (shared.report)(&what);
         unknown.insert(what.clone(), 1);
     }
-    sse::refusal(404, &format!("there is no {what}"), 0)
+    sse::error_response(404, &format!("there is no {what}"), 0)
 }

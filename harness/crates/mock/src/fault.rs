@@ -93,7 +93,7 @@ impl FromStr for Fault {
         let kind = kind.ok_or_else(|| FaultError::Kind(name.to_owned()))?;
         let mut fault = Self { kind, turn: None, probability: None, every: None };
         for part in parts {
-            fault.condition(part).ok_or_else(|| FaultError::Condition(part.to_owned()))?;
+            fault.add_condition(part).ok_or_else(|| FaultError::Condition(part.to_owned()))?;
         }
         let only_at_start = matches!(kind, Kind::CrashStart | Kind::HangStart | Kind::IgnoreSigterm);
         if only_at_start && fault.turn.is_some() { Err(FaultError::Turn(name.to_owned())) } else { Ok(fault) }
@@ -101,7 +101,7 @@ impl FromStr for Fault {
 }
 
 impl Fault {
-    fn condition(&mut self, part: &str) -> Option<()> {
+    fn add_condition(&mut self, part: &str) -> Option<()> {
         let (key, value) = part.split_once('=')?;
         let count = || value.parse().ok().filter(|count| *count > 0);
         match key {
@@ -140,15 +140,15 @@ impl Faults {
 
     /// What happens at the start of the process.
     pub(super) fn at_start(&mut self) -> Vec<Kind> {
-        self.due(Fault::is_at_start)
+        self.draw_due(Fault::is_at_start)
     }
 
     /// What happens in this turn, from 1.
     pub(super) fn in_turn(&mut self, turn: u64) -> Vec<Kind> {
-        self.due(|fault| !fault.is_at_start() && fault.turn.is_none_or(|wanted| wanted == turn))
+        self.draw_due(|fault| !fault.is_at_start() && fault.turn.is_none_or(|wanted| wanted == turn))
     }
 
-    fn due(&mut self, applies: impl Fn(&Fault) -> bool) -> Vec<Kind> {
+    fn draw_due(&mut self, applies: impl Fn(&Fault) -> bool) -> Vec<Kind> {
         let Self { all, process, random } = self;
         let due = all.iter().filter(|fault| {
             applies(fault)

@@ -10,7 +10,7 @@ mod declared;
 use declared::{CHOICES, HIDDEN, NUMBERS, SHOWN, UNLISTED};
 
 /// A suggestion differs from what was written in at most so many places.
-const NEAR: usize = 3;
+const MAX_DISTANCE: usize = 3;
 
 /// The CLI's flags of one command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Flags {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FlagError {
     /// There is no such flag.
-    #[error("error: unknown option '{flag}'{}", suggestion(flag))]
+    #[error("error: unknown option '{flag}'{}", suggest_flag(flag))]
     Unknown {
         /// As it was written.
         flag: String,
@@ -68,10 +68,10 @@ impl Declared {
             maybe if maybe.contains('[') => Takes::Maybe,
             _ => Takes::Nothing,
         };
-        Self { line, name: names(line).last().unwrap_or_default().trim_start_matches('-'), takes }
+        Self { line, name: flag_names(line).last().unwrap_or_default().trim_start_matches('-'), takes }
     }
 
-    fn check(&self, value: &str) -> Result<(), FlagError> {
+    fn check_value(&self, value: &str) -> Result<(), FlagError> {
         let invalid = |why: String| Err(FlagError::Invalid { declared: self.line, value: value.to_owned(), why });
         let choices = CHOICES.iter().find(|(name, _)| *name == self.name);
         if let Some((name, choices)) = choices
@@ -87,16 +87,16 @@ impl Declared {
     }
 }
 
-fn all() -> impl Iterator<Item = Declared> {
-    declared(SHOWN).chain(declared(HIDDEN))
+fn all_flags() -> impl Iterator<Item = Declared> {
+    parse_declarations(SHOWN).chain(parse_declarations(HIDDEN))
 }
 
-fn declared(lines: &'static str) -> impl Iterator<Item = Declared> {
+fn parse_declarations(lines: &'static str) -> impl Iterator<Item = Declared> {
     lines.lines().filter(|line| !line.is_empty()).map(Declared::new)
 }
 
 /// The names in a declaration, with their dashes.
-fn names(line: &'static str) -> impl Iterator<Item = &'static str> {
+fn flag_names(line: &'static str) -> impl Iterator<Item = &'static str> {
     line.split([' ', ',']).filter(|word| word.starts_with('-'))
 }
 
@@ -106,7 +106,7 @@ impl Flags {
     /// # Errors
     ///
     /// What the CLI would say.
-    pub(super) fn take(
+    pub(super) fn take_argument(
         &mut self,
         argument: String,
         rest: &mut std::iter::Peekable<impl Iterator<Item = String>>,
@@ -123,7 +123,7 @@ impl Flags {
             Some((flag, value)) if flag.starts_with("--") => (flag, Some(value.to_owned())),
             _ => (argument.as_str(), None),
         };
-        let found = all().find(|each| names(each.line).any(|name| name == flag));
+        let found = all_flags().find(|each| flag_names(each.line).any(|name| name == flag));
         let Some(declared) = found.filter(|each| given.is_none() || each.takes != Takes::Nothing) else {
             return self.take_cluster(&argument, rest);
         };
@@ -135,7 +135,7 @@ impl Flags {
         let values = self.values.entry(declared.name).or_default();
         match given {
             Some(value) => {
-                declared.check(&value)?;
+                declared.check_value(&value)?;
                 values.push(value);
             }
             None if matches!(declared.takes, Takes::One | Takes::Many) => {
@@ -159,7 +159,8 @@ impl Flags {
         let mut letters = argument.trim_start_matches('-').chars();
         let (Some(first), false) = (letters.next(), argument.starts_with("--")) else { return unknown() };
         let more = letters.as_str();
-        let Some(declared) = all().find(|each| names(each.line).any(|name| name == format!("-{first}"))) else {
+        let Some(declared) = all_flags().find(|each| flag_names(each.line).any(|name| name == format!("-{first}")))
+        else {
             return unknown();
         };
         if more.is_empty() {
@@ -167,7 +168,7 @@ impl Flags {
         }
         self.values.entry(declared.name).or_default();
         if declared.takes == Takes::Nothing {
-            return self.take(format!("-{more}"), rest);
+            return self.take_argument(format!("-{more}"), rest);
         }
         self.values.entry(declared.name).or_default().push(more.to_owned());
         Ok(())
@@ -189,20 +190,20 @@ impl Flags {
     }
 
     /// What is no flag: the prompt.
-    pub(super) fn words(&self) -> &[String] {
+    pub(super) fn positionals(&self) -> &[String] {
         &self.words
     }
 }
 
 /// What the CLI adds where a flag is nearly one that `--help` shows.
-fn suggestion(flag: &str) -> String {
+fn suggest_flag(flag: &str) -> String {
     let Some(word) = flag.strip_prefix("--") else { return String::new() };
-    let long = declared(SHOWN).filter_map(|each| names(each.line).last()?.strip_prefix("--"));
+    let long = parse_declarations(SHOWN).filter_map(|each| flag_names(each.line).last()?.strip_prefix("--"));
     let distances = long.map(|name| (strsim::osa_distance(word, name), name));
     let near = distances.filter(|(distance, name)| {
         let length = word.chars().count().max(name.chars().count());
         // Alike in more than 40 % of their letters.
-        *distance <= NEAR && name.len() > 1 && 10 * (length - distance) > 4 * length
+        *distance <= MAX_DISTANCE && name.len() > 1 && 10 * (length - distance) > 4 * length
     });
     let near: Vec<_> = near.collect();
     let Some(least) = near.iter().map(|(distance, _)| *distance).min() else { return String::new() };
@@ -223,7 +224,7 @@ mod tests {
         let mut flags = Flags::default();
         let mut rest = line.iter().map(|word| (*word).to_owned()).peekable();
         while let Some(argument) = rest.next() {
-            flags.take(argument, &mut rest)?;
+            flags.take_argument(argument, &mut rest)?;
         }
         Ok(flags)
     }
@@ -237,10 +238,10 @@ mod tests {
         let flags = read(&["-p", "--tools", "", "--verbose", "--resume=x", "-pc", "--debug", "--model", "-p", "hello"]);
         let flags = flags.expect("good flags");
         assert_eq!((flags.values("tools"), flags.value("resume")), (&[String::new()][..], Some("x")));
-        assert_eq!((flags.value("model"), flags.words()), (Some("-p"), &["hello".to_owned()][..]));
+        assert_eq!((flags.value("model"), flags.positionals()), (Some("-p"), &["hello".to_owned()][..]));
         assert!(flags.has("continue") && flags.has("debug") && flags.value("debug").is_none());
         let swallowed = read(&["--add-dir", "a", "b", "--", "-c"]).expect("good flags");
-        assert_eq!((swallowed.values("add-dir").len(), swallowed.words()), (2, &["-c".to_owned()][..]));
+        assert_eq!((swallowed.values("add-dir").len(), swallowed.positionals()), (2, &["-c".to_owned()][..]));
     }
 
     /// Each line is what 2.1.330 said to the same arguments.

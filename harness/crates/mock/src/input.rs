@@ -44,7 +44,7 @@ pub(super) struct Control {
 
 impl Control {
     /// A request without anything but its kind.
-    pub(super) fn of(id: String, subtype: &str) -> Self {
+    pub(super) fn bare(id: String, subtype: &str) -> Self {
         Self { id, subtype: subtype.to_owned(), model: None, request: json!({"subtype": subtype}) }
     }
 
@@ -95,23 +95,23 @@ pub(super) fn parse(line: &[u8]) -> Result<Input, serde_json::Error> {
         Err(error) => return Err(error),
     };
     Ok(match raw.kind.as_deref() {
-        Some("user") => raw.message.map_or(Input::Other, |message| Input::User(user(&message.content))),
+        Some("user") => raw.message.map_or(Input::Other, |message| Input::User(parse_user(&message.content))),
         Some("control_request") => match (raw.request_id, raw.request) {
-            (Some(id), Some(request)) => Input::Control(control(id, request)),
+            (Some(id), Some(request)) => Input::Control(parse_control(id, request)),
             _ => Input::Other,
         },
-        Some("control_response") => raw.response.and_then(RawResponse::answer).map_or(Input::Other, Input::Answer),
+        Some("control_response") => raw.response.and_then(RawResponse::into_answer).map_or(Input::Other, Input::Answer),
         _ => Input::Other,
     })
 }
 
-fn control(id: String, request: Value) -> Control {
+fn parse_control(id: String, request: Value) -> Control {
     let text = |key| request.get(key).and_then(Value::as_str).map(str::to_owned);
     Control { id, subtype: text("subtype").unwrap_or_default(), model: text("model"), request }
 }
 
 impl RawResponse {
-    fn answer(self) -> Option<Answer> {
+    fn into_answer(self) -> Option<Answer> {
         let said = self.error.map_or(Ok(self.response), Err);
         Some(Answer { id: self.request_id?, said })
     }
@@ -119,10 +119,10 @@ impl RawResponse {
 
 /// The message of a single prompt.
 pub(super) fn user_of(prompt: &str) -> User {
-    user(&Value::from(prompt))
+    parse_user(&Value::from(prompt))
 }
 
-fn user(content: &Value) -> User {
+fn parse_user(content: &Value) -> User {
     let texts: Vec<&str> = match content {
         Value::String(text) => vec![text],
         Value::Array(blocks) => blocks.iter().filter_map(|block| block.get("text")?.as_str()).collect(),

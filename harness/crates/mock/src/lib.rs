@@ -67,51 +67,51 @@ pub fn main() -> ExitCode {
     let variables = std::env::vars_os()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()));
     match options::parse(arguments, variables) {
-        Ok(Command::Help) => stdio::print(options::HELP),
-        Ok(Command::Version(spec)) => version(&spec),
-        Ok(Command::Orphan) => orphan::live(),
+        Ok(Command::Help) => stdio::print_text(options::HELP),
+        Ok(Command::Version(spec)) => print_version(&spec),
+        Ok(Command::Orphan) => orphan::run_orphan(),
         Ok(Command::Run(options)) => run(*options),
-        Err(OptionsError::Call(error)) => refuse(&error),
-        Err(error) => usage(&error.to_string()),
+        Err(OptionsError::Call(error)) => refuse_call(&error),
+        Err(error) => report_usage(&error.to_string()),
     }
 }
 
 /// Refuses a call as the CLI does: in its words, with its exit code.
-fn refuse(error: &CallError) -> ExitCode {
-    stdio::complain(&error.to_string());
+fn refuse_call(error: &CallError) -> ExitCode {
+    stdio::print_error(&error.to_string());
     ExitCode::FAILURE
 }
 
-fn version(spec: &str) -> ExitCode {
+fn print_version(spec: &str) -> ExitCode {
     match recording::load(spec) {
-        Ok(session) => stdio::print(&format!("{} (Claude Code)\n", session.header.cli)),
-        Err(error) => usage(&error.to_string()),
+        Ok(session) => stdio::print_text(&format!("{} (Claude Code)\n", session.header.cli)),
+        Err(error) => report_usage(&error.to_string()),
     }
 }
 
 fn run(mut options: Options) -> ExitCode {
     let session = match recording::load(&options.recording) {
         Ok(session) => session,
-        Err(error) => return usage(&error.to_string()),
+        Err(error) => return report_usage(&error.to_string()),
     };
     if !options.call.streams {
-        let more = stdio::whole().unwrap_or_default();
+        let more = stdio::read_all().unwrap_or_default();
         let parts = [options.call.prompt.as_str(), more.as_str()];
         options.call.prompt = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n");
         if options.call.prompt.trim().is_empty() {
-            return refuse(&CallError::NoPrompt);
+            return refuse_call(&CallError::NoPrompt);
         }
     }
     match player::Player::start(options, &session) {
         Ok(mut player) => player.run(),
         Err(error) => {
-            stdio::complain(&format!("mock-claude: {error}"));
+            stdio::print_error(&format!("mock-claude: {error}"));
             Exit::Broken.into()
         }
     }
 }
 
-fn usage(message: &str) -> ExitCode {
-    stdio::complain(&format!("mock-claude: {message}"));
+fn report_usage(message: &str) -> ExitCode {
+    stdio::print_error(&format!("mock-claude: {message}"));
     Exit::Usage.into()
 }

@@ -113,7 +113,7 @@ impl Line {
             slot: None,
         };
         if let Ok(probe) = serde_json::from_str::<Probe>(raw) {
-            line.fill(probe);
+            line.fill_in(probe);
         }
         line
     }
@@ -134,7 +134,7 @@ impl Line {
     }
 
     /// The line with something else in its JSON.
-    pub(super) fn changed(&self, change: impl FnOnce(&mut Value)) -> Self {
+    pub(super) fn edit_json(&self, change: impl FnOnce(&mut Value)) -> Self {
         match serde_json::from_str(&self.raw) {
             Ok(mut json) => {
                 change(&mut json);
@@ -151,7 +151,7 @@ impl Line {
         Self { raw, ..self.clone() }
     }
 
-    fn fill(&mut self, mut probe: Probe) {
+    fn fill_in(&mut self, mut probe: Probe) {
         self.kind = probe.classify();
         self.session = probe.session_id;
         self.id = probe.request_id.or(probe.response.as_ref().and_then(|response| response.request_id.clone()));
@@ -190,7 +190,7 @@ impl Line {
 }
 
 /// Puts another id in place of one, wherever it stands as a whole JSON string; inside a text it would be escaped.
-pub(super) fn swap(line: &str, from: &str, to: &str) -> String {
+pub(super) fn replace_id(line: &str, from: &str, to: &str) -> String {
     line.replace(&format!("\"{from}\""), &Value::from(to).to_string())
 }
 
@@ -326,6 +326,6 @@ mod tests {
     #[test]
     fn swapping_an_id_leaves_texts_alone() {
         let line = r#"{"id":"s","text":"say \"s\"","s":1}"#;
-        assert_eq!(swap(line, "s", "t"), r#"{"id":"t","text":"say \"s\"","t":1}"#);
+        assert_eq!(replace_id(line, "s", "t"), r#"{"id":"t","text":"say \"s\"","t":1}"#);
     }
 }

@@ -167,7 +167,7 @@ pub fn parse(
     let variables: Vec<(String, String)> = variables.into_iter().collect();
     for (variable, value) in &variables {
         if let Some(name) = variable.strip_prefix("MOCK_CLAUDE_") {
-            options.set(&name.to_lowercase().replace('_', "-"), variable, value)?;
+            options.set_option(&name.to_lowercase().replace('_', "-"), variable, value)?;
         }
     }
     let faults_of_environment = std::mem::take(&mut options.faults);
@@ -177,8 +177,8 @@ pub fn parse(
         match argument.as_str() {
             orphan::VERB => return Ok(Command::Orphan),
             "--mock-help" => return Ok(Command::Help),
-            own if own.starts_with("--mock-") => options.flag(own, &mut arguments)?,
-            _ => flags.take(argument, &mut arguments).map_err(CallError::from)?,
+            own if own.starts_with("--mock-") => options.set_from_flag(own, &mut arguments)?,
+            _ => flags.take_argument(argument, &mut arguments).map_err(CallError::from)?,
         }
     }
     if options.faults.is_empty() {
@@ -199,18 +199,18 @@ pub fn parse(
 }
 
 impl Options {
-    fn flag(&mut self, flag: &str, rest: &mut impl Iterator<Item = String>) -> Result<(), OptionsError> {
+    fn set_from_flag(&mut self, flag: &str, rest: &mut impl Iterator<Item = String>) -> Result<(), OptionsError> {
         let (option, value) = match flag.split_once('=') {
             Some((option, value)) => (option, Some(value.to_owned())),
             None if flag == "--mock-echo-mark" => (flag, Some("true".to_owned())),
             None => (flag, rest.next()),
         };
         let value = value.ok_or_else(|| OptionsError::NoValue(option.to_owned()))?;
-        self.set(option.trim_start_matches("--mock-"), option, &value)
+        self.set_option(option.trim_start_matches("--mock-"), option, &value)
     }
 
     /// Sets the option `name`; `given` is how the user wrote it.
-    fn set(&mut self, name: &str, given: &str, value: &str) -> Result<(), OptionsError> {
+    fn set_option(&mut self, name: &str, given: &str, value: &str) -> Result<(), OptionsError> {
         let wrong = |wanted| OptionsError::Value { option: given.to_owned(), value: value.to_owned(), wanted };
         let amount = |unit: usize| {
             let amount = value.parse::<usize>().ok().and_then(|count| count.checked_mul(unit));

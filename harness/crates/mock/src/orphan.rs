@@ -12,7 +12,7 @@ pub(super) const VERB: &str = "--mock-orphan";
 const LIFE: Duration = Duration::from_hours(1);
 
 /// Starts the child and returns once it is in its own session, so that whoever kills the mock's group misses it.
-pub(super) fn spawn(holds_stdout: bool) -> std::io::Result<()> {
+pub(super) fn spawn_orphan(holds_stdout: bool) -> std::io::Result<()> {
     #[expect(clippy::disallowed_methods, reason = "a child without an owner is what this fault is")]
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(VERB).stdin(Stdio::null()).stderr(Stdio::piped());
@@ -25,7 +25,7 @@ pub(super) fn spawn(holds_stdout: bool) -> std::io::Result<()> {
 }
 
 /// The child's whole life.
-pub(super) fn live() -> ExitCode {
+pub(super) fn run_orphan() -> ExitCode {
     let _ = rustix::process::setsid();
     drop(std::io::stderr().write_all(b"."));
     std::thread::sleep(LIFE);

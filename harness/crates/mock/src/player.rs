@@ -19,7 +19,7 @@ use super::fault::{Faults, Kind as FaultKind, count_process};
 use super::input::{self, Control, Input, User};
 use super::options::{Options, Pace};
 use super::orphan;
-use super::stdio::{Inbound, Inbox, Outbox, complain};
+use super::stdio::{Inbound, Inbox, Outbox, print_error};
 use leakgate_session::recording::{End, Session};
 
 mod ask;
@@ -93,18 +93,18 @@ impl Player {
     pub(super) fn start(options: Options, session: &Session) -> std::io::Result<Self> {
         let dialect = Rc::new(Dialect::new(session));
         if options.call.streams {
-            dialect.prepare();
+            dialect.preload_clears();
         }
         let sigterm_exits = obey_sigterm(&dialect)?;
         let process = options.counter.as_deref().map(count_process).transpose()?.unwrap_or(1);
         let call = options.call.clone();
-        let first_session = dialect.own().turns.iter().find_map(|turn| Some(turn.sessions()?.0.to_owned()));
-        let model = call.model.as_deref().and_then(|model| dialect.named(model));
+        let first_session = dialect.own_script().turns.iter().find_map(|turn| Some(turn.session_ids()?.0.to_owned()));
+        let model = call.model.as_deref().and_then(|model| dialect.full_model_name(model));
         let mut player = Self {
             dialect,
             faults: Faults::new(options.faults.clone(), options.seed, process),
-            inbox: if call.streams { Inbox::open()? } else { Inbox::closed() },
-            out: Outbox::new(call.form),
+            inbox: if call.streams { Inbox::open()? } else { Inbox::empty() },
+            out: Outbox::new(call.format),
             // A single prompt is all that there is.
             closed: !call.streams,
             busy: false,
@@ -128,13 +128,13 @@ impl Player {
             ballast: Vec::new(),
             options,
         };
-        player.grow(player.options.rss);
+        player.hold_memory(player.options.rss);
         Ok(player)
     }
 
     /// Plays until the process has to end.
     pub(super) fn run(&mut self) -> ExitCode {
-        match self.play() {
+        match self.play_session() {
             Err(Stop::Exit(code)) => ExitCode::from(code),
             Err(Stop::NoReader) => ExitCode::SUCCESS,
             // The CLI says by its exit code whether the last turn was a failure.
@@ -142,13 +142,13 @@ impl Player {
         }
     }
 
-    fn play(&mut self) -> Result<(), Stop> {
-        if let Some(refusal) = &self.dialect.own().refusal {
-            refusal.complaints.iter().for_each(|line| complain(line));
+    fn play_session(&mut self) -> Result<(), Stop> {
+        if let Some(refusal) = &self.dialect.own_script().refusal {
+            refusal.complaints.iter().for_each(|line| print_error(line));
             return Err(Stop::Exit(refusal.code));
         }
         let faults = self.faults.at_start();
-        self.strike_all(&faults)?;
+        self.apply_faults(&faults)?;
         loop {
             while let Some(user) = self.queue.pop_front() {
                 self.answer_user(&user)?;
@@ -156,10 +156,10 @@ impl Player {
             }
             if self.closed {
                 self.out.finish()?;
-                return if self.outlives_sigterm { stay() } else { Ok(()) };
+                return if self.outlives_sigterm { wait_forever() } else { Ok(()) };
             }
             let inbound = self.inbox.wait();
-            self.take(inbound)?;
+            self.handle_inbound(inbound)?;
             self.out.flush()?;
         }
     }
@@ -169,20 +169,20 @@ impl Player {
             return self.answer_clear();
         }
         self.turns += 1;
-        self.grow(self.options.rss_per_turn);
+        self.hold_memory(self.options.rss_per_turn);
         self.busy = true;
         let result = self.play_turn(user);
         self.busy = false;
         self.answers.clear();
         // An interrupt that came with the last line of the turn finds nothing to stop.
         match self.interrupt.take() {
-            Some(id) if result.is_ok() => self.answer_control(&interrupt(id)),
+            Some(id) if result.is_ok() => self.answer_control(&interrupt_request(id)),
             _ => result,
         }
     }
 
     /// Takes in what came from stdin, while a turn runs or between turns.
-    fn take(&mut self, inbound: Inbound) -> Result<(), Stop> {
+    fn handle_inbound(&mut self, inbound: Inbound) -> Result<(), Stop> {
         let Inbound::Line(line) = inbound else {
             self.closed = true;
             return Ok(());
@@ -202,7 +202,7 @@ impl Player {
             Ok(Input::Answer(_) | Input::Other) => {}
             Err(_) => {
                 self.out.flush()?;
-                complain(&self.dialect.bad_input(&line));
+                print_error(&self.dialect.bad_input(&line));
                 return Err(Stop::Exit(1));
             }
         }
@@ -210,18 +210,18 @@ impl Player {
     }
 
     /// Takes in what is there already, without waiting.
-    fn look(&mut self) -> Result<(), Stop> {
+    fn poll_input(&mut self) -> Result<(), Stop> {
         while !self.closed {
-            let Some(inbound) = self.inbox.peek() else { break };
-            self.take(inbound)?;
+            let Some(inbound) = self.inbox.try_next() else { break };
+            self.handle_inbound(inbound)?;
         }
         Ok(())
     }
 
     /// Waits as long as the recording did, taking in what comes.
-    fn pause(&mut self, gap: Duration) -> Result<(), Stop> {
+    fn wait_recorded(&mut self, gap: Duration) -> Result<(), Stop> {
         if self.options.pace == Pace::Full || gap.is_zero() {
-            return self.look();
+            return self.poll_input();
         }
         self.out.flush()?;
         let end = Instant::now() + gap;
@@ -232,7 +232,7 @@ impl Player {
                 break;
             }
             if let Some(inbound) = self.inbox.wait_for(left) {
-                self.take(inbound)?;
+                self.handle_inbound(inbound)?;
                 self.out.flush()?;
             }
         }
@@ -252,7 +252,7 @@ impl Player {
                 break;
             }
             if let Some(inbound) = self.inbox.wait_for(left) {
-                self.take(inbound)?;
+                self.handle_inbound(inbound)?;
                 self.out.flush()?;
             }
         }
@@ -264,28 +264,28 @@ impl Player {
         self.out.flush()?;
         while !done(self) {
             if self.closed {
-                return stay();
+                return wait_forever();
             }
             let inbound = self.inbox.wait();
-            self.take(inbound)?;
+            self.handle_inbound(inbound)?;
             self.out.flush()?;
         }
         Ok(())
     }
 
-    fn strike_all(&mut self, faults: &[FaultKind]) -> Result<(), Stop> {
-        faults.iter().try_for_each(|fault| self.strike(*fault))
+    fn apply_faults(&mut self, faults: &[FaultKind]) -> Result<(), Stop> {
+        faults.iter().try_for_each(|fault| self.apply_fault(*fault))
     }
 
-    fn strike(&mut self, fault: FaultKind) -> Result<(), Stop> {
+    fn apply_fault(&mut self, fault: FaultKind) -> Result<(), Stop> {
         self.out.flush()?;
         match fault {
             FaultKind::Crash => {
                 let _ = kill_process(getpid(), Signal::KILL);
-                stay()
+                wait_forever()
             }
             FaultKind::CrashExit | FaultKind::CrashStart => Err(Stop::Exit(1)),
-            FaultKind::Hang | FaultKind::HangStart => stay(),
+            FaultKind::Hang | FaultKind::HangStart => wait_forever(),
             FaultKind::IgnoreSigterm => {
                 self.outlives_sigterm = true;
                 self.sigterm_exits.store(false, Ordering::SeqCst);
@@ -301,7 +301,7 @@ impl Player {
     }
 
     /// Holds this many bytes more, touched.
-    fn grow(&mut self, bytes: usize) {
+    fn hold_memory(&mut self, bytes: usize) {
         if bytes > 0 {
             self.ballast.push(black_box(vec![1; bytes]));
         }
@@ -319,18 +319,18 @@ fn obey_sigterm(dialect: &Dialect) -> std::io::Result<Arc<AtomicBool>> {
 
 /// Leaves a child behind. Should that fail, a run must not go on as if there were one.
 fn leave_orphan(holds_stdout: bool) -> Result<(), Stop> {
-    orphan::spawn(holds_stdout).map_err(|error| {
-        complain(&format!("mock-claude: cannot start a grandchild: {error}"));
+    orphan::spawn_orphan(holds_stdout).map_err(|error| {
+        print_error(&format!("mock-claude: cannot start a grandchild: {error}"));
         Stop::Exit(Exit::Broken as u8)
     })
 }
 
-fn interrupt(id: String) -> Control {
-    Control::of(id, "interrupt")
+fn interrupt_request(id: String) -> Control {
+    Control::bare(id, "interrupt")
 }
 
 /// Does nothing more, until a signal ends the process.
-fn stay() -> Result<(), Stop> {
+fn wait_forever() -> Result<(), Stop> {
     loop {
         std::thread::park();
     }

@@ -95,19 +95,19 @@ pub(super) struct Refusal {
 impl Script {
     /// Cuts a recording.
     pub(super) fn new(session: &Session) -> Self {
-        let mut cutter = Cutter::default();
+        let mut builder = ScriptBuilder::default();
         let mut before = 0;
         for event in &session.events {
-            cutter.gap = Duration::from_millis(event.ms.saturating_sub(before));
+            builder.gap = Duration::from_millis(event.ms.saturating_sub(before));
             before = event.ms;
             match &event.payload {
-                Payload::In(line) => cutter.read(line),
-                Payload::Out(line) => cutter.said(Line::new(line)),
-                Payload::Err(line) => cutter.complained(line),
-                Payload::Exit { end, .. } => cutter.exited(*end),
+                Payload::In(line) => builder.read_input(line),
+                Payload::Out(line) => builder.read_output(Line::new(line)),
+                Payload::Err(line) => builder.add_complaint(line),
+                Payload::Exit { end, .. } => builder.note_exit(*end),
             }
         }
-        cutter.finish()
+        builder.finish()
     }
 
     /// The recorded answer to a control request: to the very same one, to one that named the same model, or else to the
@@ -142,7 +142,7 @@ impl Turn {
     }
 
     /// Whether the CLI asks its caller in it, or tells it of states.
-    pub(super) fn asks(&self) -> bool {
+    pub(super) fn has_requests(&self) -> bool {
         self.lines().any(|line| matches!(line.kind, Kind::Request | Kind::State))
     }
 
@@ -161,7 +161,7 @@ impl Turn {
     }
 
     /// The first session id and the last one; they differ only where a `/clear` was done.
-    pub(super) fn sessions(&self) -> Option<(&str, &str)> {
+    pub(super) fn session_ids(&self) -> Option<(&str, &str)> {
         let first = self.lines().find_map(|line| line.session.as_deref())?;
         Some((first, self.lines().rev().find_map(|line| line.session.as_deref())?))
     }
@@ -173,7 +173,7 @@ impl Turn {
 }
 
 #[derive(Default)]
-struct Cutter {
+struct ScriptBuilder {
     script: Script,
     gap: Duration,
     /// User messages that no line has answered yet: whether each is a `/clear`.
@@ -188,31 +188,31 @@ struct Cutter {
     complaints: Vec<String>,
 }
 
-impl Cutter {
-    fn read(&mut self, line: &str) {
+impl ScriptBuilder {
+    fn read_input(&mut self, line: &str) {
         self.has_read = true;
         match input::parse(line.as_bytes()) {
             Ok(Input::User(user)) => self.waiting.push_back(user.is_clear),
             Ok(Input::Control(control)) => {
                 if control.subtype == "interrupt" {
-                    self.add(Act::AwaitInterrupt);
+                    self.add_act(Act::AwaitInterrupt);
                 }
                 self.asked.insert(control.id.clone(), control);
             }
-            Ok(Input::Answer(answer)) => self.add(Act::AwaitAnswer(answer.id)),
+            Ok(Input::Answer(answer)) => self.add_act(Act::AwaitAnswer(answer.id)),
             Ok(Input::Other) => {}
             Err(_) => self.bad_line = Some(line.to_owned()),
         }
     }
 
-    fn said(&mut self, line: Line) {
+    fn read_output(&mut self, line: Line) {
         let answered = match line.kind {
             Kind::Response | Kind::ErrorResponse => line.id.as_ref().and_then(|id| self.asked.remove(id)),
             _ => None,
         };
         if let Some(asked) = answered {
             if asked.subtype == "interrupt" {
-                self.add(Act::Acknowledge(line.clone()));
+                self.add_act(Act::Acknowledge(line.clone()));
             }
             self.script.controls.push(ControlAnswer { asked, gap: self.gap, line, after: Vec::new() });
             self.after_control = self.open.is_none();
@@ -227,23 +227,23 @@ impl Cutter {
         }
         self.after_control = false;
         let ends = line.kind.ends_turn();
-        self.add(Act::Say(line));
+        self.add_act(Act::Say(line));
         if ends {
-            self.close();
+            self.close_turn();
         }
     }
 
-    fn complained(&mut self, text: &str) {
+    fn add_complaint(&mut self, text: &str) {
         if let Some(line) = self.bad_line.take() {
             self.script.bad_input = Some((line, text.to_owned()));
         } else if self.has_read {
-            self.add(Act::Complain(text.to_owned()));
+            self.add_act(Act::Complain(text.to_owned()));
         } else {
             self.complaints.push(text.to_owned());
         }
     }
 
-    fn exited(&mut self, end: End) {
+    fn note_exit(&mut self, end: End) {
         if !self.has_read {
             let code = match end {
                 End::Code(code) => u8::try_from(code).unwrap_or(1),
@@ -254,14 +254,14 @@ impl Cutter {
     }
 
     fn finish(mut self) -> Script {
-        self.close();
+        self.close_turn();
         let unanswered = self.waiting.iter().filter(|is_clear| !**is_clear).count();
         self.script.turns.extend((0..unanswered).map(|_| Turn::new(Vec::new())));
         self.script
     }
 
     /// Adds to the open turn; between turns there is nothing to add to.
-    fn add(&mut self, act: Act) {
+    fn add_act(&mut self, act: Act) {
         if let Some((_, steps)) = &mut self.open {
             steps.push(Step { gap: self.gap, act });
         }
@@ -276,7 +276,7 @@ impl Cutter {
         }
     }
 
-    fn close(&mut self) {
+    fn close_turn(&mut self) {
         if let Some((is_clear, steps)) = self.open.take() {
             let into = if is_clear { &mut self.script.clears } else { &mut self.script.turns };
             into.push(Turn::new(steps));

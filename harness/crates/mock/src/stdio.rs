@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::call::Form;
+use super::call::OutputFormat;
 
 /// Lines read ahead while a turn runs; a full queue stops the reading, as a full pipe would.
 const READ_AHEAD: usize = 64;
 
 /// A burst is written once it has this many bytes: a pipe takes 64 KiB, and a reader should see something before that.
-const BURST: usize = 16 * 1024;
+const BURST_BYTES: usize = 16 * 1024;
 
 /// How long a single prompt waits for the first byte of stdin.
-const PATIENCE: Duration = Duration::from_secs(3);
+const MAX_STDIN_WAIT: Duration = Duration::from_secs(3);
 
-/// What a result does not have in another form than lines.
+/// What a result does not have in another format than lines.
 const ONLY_IN_LINES: [&str; 2] = ["begun_message_ids", "model_usage_since_last_result"];
 
 /// What came from stdin.
@@ -37,12 +37,12 @@ pub(super) struct Inbox {
 impl Inbox {
     pub(super) fn open() -> std::io::Result<Self> {
         let (sender, lines) = sync_channel(READ_AHEAD);
-        std::thread::Builder::new().name("stdin".to_owned()).spawn(move || read(&sender))?;
+        std::thread::Builder::new().name("stdin".to_owned()).spawn(move || read_lines(&sender))?;
         Ok(Self { lines })
     }
 
     /// One that nothing comes from.
-    pub(super) fn closed() -> Self {
+    pub(super) fn empty() -> Self {
         Self { lines: sync_channel(1).1 }
     }
 
@@ -61,7 +61,7 @@ impl Inbox {
     }
 
     /// The next line, if it is there already.
-    pub(super) fn peek(&self) -> Option<Inbound> {
+    pub(super) fn try_next(&self) -> Option<Inbound> {
         match self.lines.try_recv() {
             Ok(line) => Some(Inbound::Line(line)),
             Err(TryRecvError::Disconnected) => Some(Inbound::Closed),
@@ -70,7 +70,7 @@ impl Inbox {
     }
 }
 
-fn read(lines: &SyncSender<Vec<u8>>) {
+fn read_lines(lines: &SyncSender<Vec<u8>>) {
     let mut stdin = std::io::stdin().lock();
     loop {
         let mut line = Vec::new();
@@ -86,7 +86,7 @@ fn read(lines: &SyncSender<Vec<u8>>) {
 
 /// All of stdin, as a part of a single prompt; nothing where it is a terminal. A caller who has `prompt` already is not
 /// waited for longer than the CLI waits.
-pub(super) fn whole() -> std::io::Result<String> {
+pub(super) fn read_all() -> std::io::Result<String> {
     if std::io::stdin().is_terminal() {
         return Ok(String::new());
     }
@@ -99,8 +99,8 @@ pub(super) fn whole() -> std::io::Result<String> {
         let read = first.and_then(|_| stdin.read_to_end(&mut all));
         drop(sender.send(read.map(|_| all).unwrap_or_default()));
     })?;
-    if parts.recv_timeout(PATIENCE).is_err() {
-        complain("Warning: no stdin data received in 3s, proceeding without it.");
+    if parts.recv_timeout(MAX_STDIN_WAIT).is_err() {
+        print_error("Warning: no stdin data received in 3s, proceeding without it.");
         return Ok(String::new());
     }
     Ok(String::from_utf8_lossy(&parts.recv().unwrap_or_default()).into_owned())
@@ -109,24 +109,24 @@ pub(super) fn whole() -> std::io::Result<String> {
 /// Stdout, in bursts.
 pub(super) struct Outbox {
     burst: Vec<u8>,
-    form: Form,
-    /// Lines that are written at the end, in another form.
+    format: OutputFormat,
+    /// Lines that are written at the end, in another format.
     held: Vec<String>,
 }
 
 impl Outbox {
-    pub(super) fn new(form: Form) -> Self {
-        Self { burst: Vec::new(), form, held: Vec::new() }
+    pub(super) fn new(format: OutputFormat) -> Self {
+        Self { burst: Vec::new(), format, held: Vec::new() }
     }
 
-    pub(super) fn push(&mut self, line: &str) -> std::io::Result<()> {
-        match self.form {
-            Form::Lines => self.write(line),
-            Form::Array => {
+    pub(super) fn push_line(&mut self, line: &str) -> std::io::Result<()> {
+        match self.format {
+            OutputFormat::Lines => self.write(line),
+            OutputFormat::Array => {
                 self.held.push(line.to_owned());
                 Ok(())
             }
-            Form::Text | Form::Json => {
+            OutputFormat::Text | OutputFormat::Json => {
                 if serde_json::from_str::<Value>(line).is_ok_and(|message| message["type"] == "result") {
                     self.held = vec![line.to_owned()];
                 }
@@ -135,7 +135,7 @@ impl Outbox {
         }
     }
 
-    /// Writes what was held back, in its form.
+    /// Writes what was held back, in its format.
     pub(super) fn finish(&mut self) -> std::io::Result<()> {
         let mut messages: Vec<Value> =
             std::mem::take(&mut self.held).iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
@@ -143,14 +143,14 @@ impl Outbox {
             message.retain(|key, _| !ONLY_IN_LINES.contains(&key.as_str()));
         }
         let last = messages.last();
-        match (self.form, last) {
-            (Form::Text, Some(result)) => {
+        match (self.format, last) {
+            (OutputFormat::Text, Some(result)) => {
                 let text = result["result"].as_str().or(result["subtype"].as_str()).unwrap_or_default().to_owned();
                 self.write(&text)?;
             }
-            (Form::Json, Some(result)) => self.write(&result.to_string())?,
-            (Form::Array, Some(_)) => self.write(&Value::from(messages).to_string())?,
-            (Form::Lines, _) | (_, None) => {}
+            (OutputFormat::Json, Some(result)) => self.write(&result.to_string())?,
+            (OutputFormat::Array, Some(_)) => self.write(&Value::from(messages).to_string())?,
+            (OutputFormat::Lines, _) | (_, None) => {}
         }
         self.flush()
     }
@@ -158,7 +158,7 @@ impl Outbox {
     fn write(&mut self, line: &str) -> std::io::Result<()> {
         self.burst.extend_from_slice(line.as_bytes());
         self.burst.push(b'\n');
-        if self.burst.len() < BURST { Ok(()) } else { self.flush() }
+        if self.burst.len() < BURST_BYTES { Ok(()) } else { self.flush() }
     }
 
     pub(super) fn flush(&mut self) -> std::io::Result<()> {
@@ -170,18 +170,18 @@ impl Outbox {
         stdout.flush()?;
         self.burst.clear();
         // A reply of megabytes must not stay in the memory that --mock-rss accounts for.
-        self.burst.shrink_to(2 * BURST);
+        self.burst.shrink_to(2 * BURST_BYTES);
         Ok(())
     }
 }
 
 /// Writes a text to stdout; a reader that is gone is no failure.
-pub(super) fn print(text: &str) -> ExitCode {
+pub(super) fn print_text(text: &str) -> ExitCode {
     drop(std::io::stdout().lock().write_all(text.as_bytes()));
     ExitCode::SUCCESS
 }
 
 /// Writes a line to stderr, in one piece; a reader that is gone is no failure.
-pub(super) fn complain(line: &str) {
+pub(super) fn print_error(line: &str) {
     drop(std::io::stderr().lock().write_all(format!("{line}\n").as_bytes()));
 }

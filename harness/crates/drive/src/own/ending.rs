@@ -34,7 +34,7 @@ pub(super) async fn end(mut target: OwnTarget, failure: Option<String>, ended: E
         Ending::Stopped => stop(server, &mut target.probe).await,
         Ending::Killed => kill(server, &mut target.probe, load, &launch, &assignment.cli).await,
     };
-    let unknown = target.api.iter().flat_map(FakeApi::unknown).map(|what| format!("the CLI asked for {what}"));
+    let unknown = target.api.iter().flat_map(FakeApi::unknown_requests).map(|what| format!("the CLI asked for {what}"));
     let mut left = Vec::new();
     if let Some(stopped) = &end.stopped {
         let root = stopped.folder.path();

@@ -16,9 +16,9 @@ pub(super) struct Function {
 
 /// The schema that the reply has to fit: the last one in a `<schema>` tag, or else the last one that belongs to no
 /// function.
-pub(super) fn schema(text: &str) -> Option<Value> {
+pub(super) fn find_schema(text: &str) -> Option<Value> {
     let text = without_functions(text);
-    let mut found: Vec<(bool, Value)> = objects(&text)
+    let mut found: Vec<(bool, Value)> = find_objects(&text)
         .filter(|(_, value)| is_schema(value))
         .map(|(start, value)| (is_tagged(&text[..start]), value))
         .collect();
@@ -28,26 +28,26 @@ pub(super) fn schema(text: &str) -> Option<Value> {
 
 /// Whether the reply has to be JSON, even where no schema says of what kind.
 pub(super) fn wants_json(text: &str) -> bool {
-    opening(text, "response_format", 0).is_some()
+    find_tag(text, "response_format", 0).is_some()
 }
 
 /// The functions that a turn describes, in order.
-pub(super) fn functions(text: &str) -> Vec<Function> {
+pub(super) fn find_functions(text: &str) -> Vec<Function> {
     let mut found = Vec::new();
     let mut from = 0;
-    while let Some(tag) = opening(text, "tool", from) {
+    while let Some(tag) = find_tag(text, "tool", from) {
         let body = &text[tag.end..];
         let length = body.find(&tag.closing).unwrap_or(body.len());
         from = tag.end + length;
-        let Some(name) = attribute(tag.attributes, "name") else { continue };
-        let parameters = objects(&body[..length]).last().map(|(_, schema)| schema);
+        let Some(name) = attribute_value(tag.attributes, "name") else { continue };
+        let parameters = find_objects(&body[..length]).last().map(|(_, schema)| schema);
         found.push(Function { name, parameters: parameters.unwrap_or_else(|| Value::Object(Map::new())) });
     }
     found
 }
 
 /// The function that has to be called.
-pub(super) fn named_choice(text: &str) -> Option<&str> {
+pub(super) fn required_function(text: &str) -> Option<&str> {
     let (_, rest) = text.rsplit_once("You must call \"")?;
     rest.split_once('"').map(|(name, _)| name)
 }
@@ -55,17 +55,17 @@ pub(super) fn named_choice(text: &str) -> Option<&str> {
 /// Whether the conversation ends with what a function gave.
 pub(super) fn ends_with_result(text: &str) -> bool {
     // What stands in a `<tools>` section is about functions, and no part of the conversation.
-    let conversation = opening(text, "tools", 0).map_or(text, |tag| &text[..tag.start]);
+    let conversation = find_tag(text, "tools", 0).map_or(text, |tag| &text[..tag.start]);
     let last_of = |name| last_closing(conversation, name);
     let others = ["system", "user", "assistant"].into_iter().filter_map(last_of).max();
     last_of("tool_result") > others
 }
 
 /// The last thing that the user says: all of it, where nothing tells who says what.
-pub(super) fn last_words(text: &str) -> &str {
+pub(super) fn last_user_text(text: &str) -> &str {
     let mut last = text;
     let mut from = 0;
-    while let Some(tag) = opening(text, "user", from) {
+    while let Some(tag) = find_tag(text, "user", from) {
         let Some(length) = text[tag.end..].find(&tag.closing) else { break };
         last = text[tag.end..tag.end + length].trim_matches('\n');
         from = tag.end + length;
@@ -83,12 +83,12 @@ struct Tag<'a> {
 }
 
 /// The first opening tag of this name at or after `from`.
-fn opening<'a>(text: &'a str, name: &str, from: usize) -> Option<Tag<'a>> {
+fn find_tag<'a>(text: &'a str, name: &str, from: usize) -> Option<Tag<'a>> {
     let head = format!("<{name}");
     text[from..].match_indices(&head).find_map(|(at, _)| {
         let start = from + at;
         let rest = &text[start + head.len()..];
-        let number = number(rest);
+        let number = tag_number(rest);
         let (attributes, _) = rest[number.len()..].split_once('>')?;
         let is_whole = attributes.is_empty() || attributes.starts_with(' ');
         let closing = format!("</{name}{number}>");
@@ -98,7 +98,7 @@ fn opening<'a>(text: &'a str, name: &str, from: usize) -> Option<Tag<'a>> {
 }
 
 /// The `-2` of `<tool-2>`; empty where there is none.
-fn number(rest: &str) -> &str {
+fn tag_number(rest: &str) -> &str {
     let Some(digits) = rest.strip_prefix('-') else { return "" };
     let length = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
     if length == 0 { "" } else { &rest[..=length] }
@@ -108,12 +108,12 @@ fn last_closing(text: &str, name: &str) -> Option<usize> {
     let head = format!("</{name}");
     let is_whole = |at: usize| {
         let rest = &text[at + head.len()..];
-        rest[number(rest).len()..].starts_with('>')
+        rest[tag_number(rest).len()..].starts_with('>')
     };
     text.rmatch_indices(&head).map(|(at, _)| at).find(|at| is_whole(*at))
 }
 
-fn attribute(attributes: &str, name: &str) -> Option<String> {
+fn attribute_value(attributes: &str, name: &str) -> Option<String> {
     let (_, rest) = attributes.split_once(&format!(" {name}=\""))?;
     let (value, _) = rest.split_once('"')?;
     Some(value.replace("&lt;", "<").replace("&quot;", "\"").replace("&amp;", "&"))
@@ -122,7 +122,7 @@ fn attribute(attributes: &str, name: &str) -> Option<String> {
 fn without_functions(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut from = 0;
-    while let Some(tag) = opening(text, "tool", from) {
+    while let Some(tag) = find_tag(text, "tool", from) {
         kept.push_str(&text[from..tag.start]);
         from = text[tag.end..].find(&tag.closing).map_or(text.len(), |length| tag.end + length);
     }
@@ -132,11 +132,11 @@ fn without_functions(text: &str) -> String {
 
 fn is_tagged(before: &str) -> bool {
     let tag = before.trim_end().strip_suffix('>').and_then(|rest| rest.rsplit_once('<'));
-    tag.and_then(|(_, tag)| tag.strip_prefix("schema")).is_some_and(|rest| number(rest).len() == rest.len())
+    tag.and_then(|(_, tag)| tag.strip_prefix("schema")).is_some_and(|rest| tag_number(rest).len() == rest.len())
 }
 
 /// The JSON objects in a text that are not inside another one, with where they start.
-fn objects(text: &str) -> impl Iterator<Item = (usize, Value)> {
+fn find_objects(text: &str) -> impl Iterator<Item = (usize, Value)> {
     let mut from = 0;
     std::iter::from_fn(move || {
         while let Some(at) = text[from..].find('{') {
@@ -216,14 +216,14 @@ It is not valid under {"type": "array"}
 
     #[test]
     fn the_schema_is_the_tagged_one_or_else_the_last() {
-        assert_eq!(schema(TURN), Some(json!({"type": "object", "properties": {"new": {"type": "string"}}})));
+        assert_eq!(find_schema(TURN), Some(json!({"type": "object", "properties": {"new": {"type": "string"}}})));
         let untagged = TURN.replace("<schema>", "").replace("</schema>", "");
-        assert_eq!(schema(&untagged), Some(json!({"type": "array"})));
+        assert_eq!(find_schema(&untagged), Some(json!({"type": "array"})));
         let numbered = TURN.replace("<schema>", "<schema-3>").replace("</schema>", "</schema-3>");
-        assert_eq!(schema(&numbered), schema(TURN));
-        assert_eq!(schema("{\"a\": {\"type\": \"object\"}} {{"), None);
+        assert_eq!(find_schema(&numbered), find_schema(TURN));
+        assert_eq!(find_schema("{\"a\": {\"type\": \"object\"}} {{"), None);
         let only_functions = TURN.split("<response_format>").next().expect("text").replace(r#""type": "object""#, "x");
-        assert_eq!(schema(&only_functions), None);
+        assert_eq!(find_schema(&only_functions), None);
     }
 
     #[test]
@@ -254,13 +254,13 @@ It is not valid under {"type": "array"}
     fn functions_are_found_with_and_without_numbers() {
         let numbered = TURN.replace("<tool ", "<tool-2 ").replace("</tool>", "</tool-2>");
         for text in [TURN, &numbered] {
-            let found = functions(text);
+            let found = find_functions(text);
             assert_eq!(found.iter().map(|f| f.name.as_str()).collect::<Vec<_>>(), ["get_weather", "a\"b"]);
             assert_eq!(found[0].parameters["required"], json!(["city"]));
         }
-        assert_eq!(functions("<tools>\n<tool_result id=\"1\">"), []);
-        assert_eq!(named_choice("You must call \"f\". Reply"), Some("f"));
-        assert_eq!(named_choice(TURN), None);
+        assert_eq!(find_functions("<tools>\n<tool_result id=\"1\">"), []);
+        assert_eq!(required_function("You must call \"f\". Reply"), Some("f"));
+        assert_eq!(required_function(TURN), None);
     }
 
     #[test]
@@ -274,8 +274,8 @@ It is not valid under {"type": "array"}
 
     #[test]
     fn the_last_words_are_the_users() {
-        assert!(last_words(TURN).starts_with("Say {") && last_words(TURN).ends_with("}}}"));
-        assert_eq!(last_words("just this"), "just this");
-        assert_eq!(last_words("<user-2>\n1\n</user-2><user-2>\n2 <user>\n</user-2>"), "2 <user>");
+        assert!(last_user_text(TURN).starts_with("Say {") && last_user_text(TURN).ends_with("}}}"));
+        assert_eq!(last_user_text("just this"), "just this");
+        assert_eq!(last_user_text("<user-2>\n1\n</user-2><user-2>\n2 <user>\n</user-2>"), "2 <user>");
     }
 }

@@ -8,12 +8,12 @@ const TOOLS: &str = "<user>\nHi\n</user>\n<tools>\n<tool name=\"f\">\n<parameter
                      <tool name=\"g\">\n<parameters>\n{\"type\": \"object\", \"properties\": {}}\n</parameters>\n</tool>\n</tools>";
 
 fn reply(mode: &str, prompt: &str) -> Reply {
-    mode.parse::<Mode>().expect("a mode").reply(prompt, Some("00c0ffee"), Duration::from_secs(1000))
+    mode.parse::<Mode>().expect("a mode").make_reply(prompt, Some("00c0ffee"), Duration::from_secs(1000))
 }
 
 fn words(mode: &str, prompt: &str) -> String {
-    match reply(mode, prompt).words {
-        Words::Text(text) | Words::Json(text) => text,
+    match reply(mode, prompt).content {
+        Content::Text(text) | Content::Json(text) => text,
         other => panic!("{other:?}"),
     }
 }
@@ -36,7 +36,7 @@ fn modes_that_are_none_are_refused() {
     for mode in ["", "schema+", "text+echo", "slow", "slow=x", "tools=0", "api-error=200", "tool=", "fenced=1"] {
         assert!(mode.parse::<Mode>().is_err(), "{mode}");
     }
-    assert!("text".parse::<Mode>().is_ok_and(|mode| mode.reply("", None, Duration::ZERO).is_recorded()));
+    assert!("text".parse::<Mode>().is_ok_and(|mode| mode.make_reply("", None, Duration::ZERO).is_recorded()));
 }
 
 #[test]
@@ -53,11 +53,11 @@ fn json_comes_bare_fenced_or_between_sentences() {
 fn auto_does_what_the_turn_asks_for() {
     assert_eq!(value("auto", TOOLS), json!({"tool_calls": [{"name": "f", "arguments": {"x": 1}}]}));
     let answered = TOOLS.replace("</user>", "</user>\n<tool_result id=\"1\">\n7\n</tool_result>");
-    assert_eq!(reply("auto", &answered).words, Words::Recorded);
+    assert_eq!(reply("auto", &answered).content, Content::Recorded);
     assert_eq!(value("auto", ASKED)["a"], "⟦00c0ffee⟧ a 1");
     assert_eq!(value("auto", "<response_format>\nJSON\n</response_format>")["answer"], "⟦00c0ffee⟧ answer 1");
     assert!(value("auto", &format!("{answered}\n<response_format>\n</response_format>"))["answer"].is_string());
-    assert_eq!(reply("auto", "Hi").words, Words::Recorded);
+    assert_eq!(reply("auto", "Hi").content, Content::Recorded);
 }
 
 #[test]
@@ -85,9 +85,9 @@ fn wrong_once_is_wrong_until_it_sees_itself() {
     assert!(validator.is_valid(&value("wrong-once", &again)));
     assert!(!validator.is_valid(&value("wrong-always", &again)));
 
-    assert_eq!(value("wrong-once", TOOLS)["tool_calls"][0]["arguments"], json!({WRONG_KEY: WRONG_WORDS}));
+    assert_eq!(value("wrong-once", TOOLS)["tool_calls"][0]["arguments"], json!({WRONG_KEY: WRONG_VALUE}));
     let any_object = "<response_format>\nReply with one JSON object.\n</response_format>";
-    assert_eq!(value("wrong-once", any_object), json!([WRONG_KEY, WRONG_WORDS]));
+    assert_eq!(value("wrong-once", any_object), json!([WRONG_KEY, WRONG_VALUE]));
     assert_eq!(
         value("wrong-once", &format!("{any_object} {}", words("wrong-once", any_object)))["answer"],
         "⟦00c0ffee⟧ answer 1"
@@ -107,19 +107,22 @@ fn a_wrong_instance_breaks_even_a_schema_that_allows_nearly_everything() {
         json!({"anyOf": [{"type": "object", "required": ["a"], "properties": {"a": {"type": "boolean"}}}, {"type": "array", "minItems": 3}]}),
         json!({"type": "string"}),
     ] {
-        let right = instance::instance(&schema, None).expect("made");
+        let right = instance::make_instance(&schema, None).expect("made");
         let validator = jsonschema::validator_for(&schema).expect("a schema");
-        assert!(validator.is_valid(&right) && !validator.is_valid(&wrong(&schema, &right)), "{schema}");
+        assert!(validator.is_valid(&right) && !validator.is_valid(&break_instance(&schema, &right)), "{schema}");
     }
 }
 
 #[test]
 fn errors_limits_and_silence_are_told() {
-    assert_eq!(reply("api-error=529", "Hi").words, Words::Error(529));
+    assert_eq!(reply("api-error=529", "Hi").content, Content::Error(529));
     let quota = |mode| reply(mode, "Hi").quota.map(|quota| (quota.rejected, quota.resets_at.as_secs()));
     assert_eq!((quota("rate-limit"), quota("rate-limit=5")), (Some((true, 1060)), Some((true, 1005))));
-    assert_eq!(reply("rate-limit", "Hi").words, Words::Error(429));
+    assert_eq!(reply("rate-limit", "Hi").content, Content::Error(429));
     assert_eq!(quota("rate-limit-warning+echo"), Some((false, 1060)));
     let slow = reply("slow=200+drip=3+refusal", "Hi");
-    assert_eq!((slow.slow.as_millis(), slow.drip.as_millis(), slow.stop_reason), (200, 3, Some("refusal")));
+    assert_eq!(
+        (slow.first_delay.as_millis(), slow.piece_delay.as_millis(), slow.stop_reason),
+        (200, 3, Some("refusal"))
+    );
 }

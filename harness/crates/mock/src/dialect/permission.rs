@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Answer, Dialect};
 use crate::input::Control;
-use crate::line::{Line, swap};
+use crate::line::{Line, replace_id};
 
 /// The modes that `set_permission_mode` takes.
 const MODES: [&str; 6] = ["acceptEdits", "auto", "bypassPermissions", "default", "dontAsk", "plan"];
@@ -29,13 +29,13 @@ impl Dialect {
         };
         let exact = self.own.controls.iter().find(|control| control.asked.request == asked.request);
         let request = json!({"subtype": "set_permission_mode", "mode": alike});
-        let others = || self.of_sdks().controls.iter().find(|control| control.asked.request == request);
+        let others = || self.sdk_script().controls.iter().find(|control| control.asked.request == request);
         let found = exact.or_else(others)?;
         let is_taken = alike == RECORDED;
         let recorded = found.asked.request.get("mode").and_then(Value::as_str).unwrap_or_default();
-        let told = |line: &str| if is_taken { swap(line, recorded, mode) } else { line.to_owned() };
+        let told = |line: &str| if is_taken { replace_id(line, recorded, mode) } else { line.to_owned() };
         Some(Answer {
-            line: told(&swap(&found.line.raw, &found.asked.id, &asked.id)),
+            line: told(&replace_id(&found.line.raw, &found.asked.id, &asked.id)),
             gap: found.gap,
             model: None,
             mode: is_taken.then(|| mode.to_owned()),

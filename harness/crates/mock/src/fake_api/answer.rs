@@ -6,11 +6,11 @@ use std::time::Duration;
 use leakgate_session::mark;
 use serde_json::{Value, json};
 
-use super::scenario::{Scenario, Word};
-use crate::answer::{Mode, Words};
+use super::scenario::{ApiScenario, Scenario};
+use crate::answer::{Content, Mode};
 
 /// The length of a piece of text, in characters: about what the recorded pieces have.
-const PIECE: usize = 40;
+const PIECE_CHARS: usize = 40;
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +23,7 @@ pub enum Answer {
         words: String,
     },
     /// A reply.
-    Said {
+    Reply {
         /// The events, in order.
         pieces: Vec<Piece>,
         /// What comes after them.
@@ -53,7 +53,7 @@ pub enum End {
 
 /// Makes answers.
 #[derive(Debug)]
-pub struct Maker {
+pub struct AnswerMaker {
     /// What is answered where a prompt has no word for it.
     pub scenario: Scenario,
     /// The replies that a plain request gets, in turn, each in its pieces.
@@ -66,7 +66,7 @@ pub struct Maker {
     pub asked: AtomicUsize,
 }
 
-impl Maker {
+impl AnswerMaker {
     /// Answers plain requests with `replies`.
     #[must_use]
     pub fn new(scenario: Scenario, replies: Vec<Vec<String>>, echo_mark: bool, delay: Duration) -> Self {
@@ -74,11 +74,11 @@ impl Maker {
     }
 
     /// The answer to a request; `now` is the time since 1970.
-    pub fn answer(&self, request: &Value, now: Duration) -> Answer {
+    pub fn make_answer(&self, request: &Value, now: Duration) -> Answer {
         let number = self.asked.fetch_add(1, Ordering::Relaxed);
-        let prompt = prompt(request);
+        let prompt = prompt_text(request);
         let mark = mark::find_in_prompt(&prompt).filter(|_| self.echo_mark);
-        let word = Word::of(&prompt).or(match &self.scenario {
+        let word = ApiScenario::find_in_prompt(&prompt).or(match &self.scenario {
             Scenario::Api(word) => Some(word.clone()),
             Scenario::Mode(_) => None,
         });
@@ -86,47 +86,51 @@ impl Maker {
             Scenario::Mode(mode) => mode.clone(),
             Scenario::Api(_) => Mode::default(),
         };
-        let told = Told { number, request, wait: self.delay };
-        let recorded = || mark_pieces(self.recorded(number), mark);
+        let builder = AnswerBuilder { number, request, wait: self.delay };
+        let recorded = || mark_pieces(self.recorded_reply(number), mark);
         match word {
-            Some(Word::Long(words)) => told.text(&mark_pieces(pieces(&long(words)), mark)),
-            Some(Word::ToolUse(name)) if !has_result(request) => told.tool(&name, &any_input()),
-            Some(Word::ToolUse(_)) => told.text(&recorded()),
-            Some(Word::Overloaded) => told.half(&recorded(), Some(overloaded()), End::Complete),
-            Some(Word::Cut) => told.half(&recorded(), None, End::Cut),
-            Some(Word::Hang) => told.half(&recorded(), None, End::Hang),
+            Some(ApiScenario::Long(words)) => {
+                builder.text_answer(&mark_pieces(split_pieces(&make_long_text(words)), mark))
+            }
+            Some(ApiScenario::ToolUse(name)) if !has_result(request) => builder.tool_answer(&name, &any_input()),
+            Some(ApiScenario::ToolUse(_)) => builder.text_answer(&recorded()),
+            Some(ApiScenario::Overloaded) => builder.half_answer(&recorded(), Some(overloaded_event()), End::Complete),
+            Some(ApiScenario::Cut) => builder.half_answer(&recorded(), None, End::Cut),
+            Some(ApiScenario::Hang) => builder.half_answer(&recorded(), None, End::Hang),
             None => {
-                let reply = mode.reply(&prompt, mark, now);
-                let pieces = match reply.words {
-                    Words::Error(status) => return refused(status),
+                let reply = mode.make_reply(&prompt, mark, now);
+                let pieces = match reply.content {
+                    Content::Error(status) => return make_refusal(status),
                     // A tool is used once; its result is answered.
-                    Words::Use(_) if has_result(request) => recorded(),
-                    Words::Use(used) => return told.tool(&used.tool, &used.input.unwrap_or_else(any_input)),
-                    Words::Recorded => recorded(),
-                    Words::Text(text) => mark_pieces(pieces(&text), mark),
-                    Words::Json(text) => pieces(&text),
+                    Content::Use(_) if has_result(request) => recorded(),
+                    Content::Use(used) => {
+                        return builder.tool_answer(&used.tool, &used.input.unwrap_or_else(any_input));
+                    }
+                    Content::Recorded => recorded(),
+                    Content::Text(text) => mark_pieces(split_pieces(&text), mark),
+                    Content::Json(text) => split_pieces(&text),
                 };
-                let told = Told { wait: self.delay + reply.slow, ..told };
-                told.paced(&pieces, reply.drip, reply.stop_reason.unwrap_or("end_turn"))
+                let builder = AnswerBuilder { wait: self.delay + reply.first_delay, ..builder };
+                builder.paced_answer(&pieces, reply.piece_delay, reply.stop_reason.unwrap_or("end_turn"))
             }
         }
     }
 
-    fn recorded(&self, number: usize) -> Vec<String> {
+    fn recorded_reply(&self, number: usize) -> Vec<String> {
         let next = number.checked_rem(self.replies.len()).and_then(|next| self.replies.get(next));
-        next.cloned().unwrap_or_else(|| pieces("This is a reply of the stand-in for the Messages API."))
+        next.cloned().unwrap_or_else(|| split_pieces("This is a reply of the stand-in for the Messages API."))
     }
 }
 
 /// An answer that is an error.
 #[must_use]
-pub fn refused(status: u16) -> Answer {
-    Answer::Refused { status, words: super::sse::error(status).1.to_owned() }
+pub fn make_refusal(status: u16) -> Answer {
+    Answer::Refused { status, words: super::sse::describe_error(status).1.to_owned() }
 }
 
 /// What the user said last: the text of the last message with the role `user`, without what the CLI puts beside it.
 #[must_use]
-pub fn prompt(request: &Value) -> String {
+pub fn prompt_text(request: &Value) -> String {
     let Some(message) = last_user(request) else { return String::new() };
     match &message["content"] {
         Value::String(text) => text.clone(),
@@ -155,66 +159,68 @@ fn mark_pieces(pieces: Vec<String>, mark: Option<&str>) -> Vec<String> {
 
 /// A text in pieces; none is empty, and there is at least one.
 #[must_use]
-pub fn pieces(text: &str) -> Vec<String> {
+pub fn split_pieces(text: &str) -> Vec<String> {
     let letters: Vec<char> = text.chars().collect();
-    let pieces: Vec<String> = letters.chunks(PIECE).map(|chunk| chunk.iter().collect()).collect();
+    let pieces: Vec<String> = letters.chunks(PIECE_CHARS).map(|chunk| chunk.iter().collect()).collect();
     if pieces.is_empty() { vec![String::new()] } else { pieces }
 }
 
-fn long(words: usize) -> String {
+fn make_long_text(words: usize) -> String {
     (0..words).map(|word| format!("word{word}")).collect::<Vec<_>>().join(" ")
 }
 
-fn overloaded() -> Value {
-    let (kind, words) = super::sse::error(529);
+fn overloaded_event() -> Value {
+    let (kind, words) = super::sse::describe_error(529);
     json!({"type": "error", "error": {"type": kind, "message": words}})
 }
 
 /// What every event of an answer needs to know.
 #[derive(Clone, Copy)]
-struct Told<'a> {
+struct AnswerBuilder<'a> {
     number: usize,
     request: &'a Value,
     /// The silence before the first event.
     wait: Duration,
 }
 
-impl Told<'_> {
-    fn text(self, pieces: &[String]) -> Answer {
-        self.paced(pieces, Duration::ZERO, "end_turn")
+impl AnswerBuilder<'_> {
+    fn text_answer(self, pieces: &[String]) -> Answer {
+        self.paced_answer(pieces, Duration::ZERO, "end_turn")
     }
 
     /// A whole text, with `drip` before each piece but the first.
-    fn paced(self, pieces: &[String], drip: Duration, reason: &str) -> Answer {
-        let mut all = vec![self.start(), now(block_start(&json!({"type": "text", "text": ""})))];
+    fn paced_answer(self, pieces: &[String], drip: Duration, reason: &str) -> Answer {
+        let mut all = vec![self.start_event(), immediate(block_start(&json!({"type": "text", "text": ""})))];
         for (at, piece) in pieces.iter().enumerate() {
             let wait = if at == 0 { Duration::ZERO } else { drip };
-            all.push(Piece { wait, event: delta(&json!({"type": "text_delta", "text": piece})) });
+            all.push(Piece { wait, event: delta_event(&json!({"type": "text_delta", "text": piece})) });
         }
-        all.extend(end(reason, pieces.iter().map(String::len).sum()));
-        Answer::Said { pieces: all, end: End::Complete }
+        all.extend(end_events(reason, pieces.iter().map(String::len).sum()));
+        Answer::Reply { pieces: all, end: End::Complete }
     }
 
     /// The first half of a text, then one more event at most.
-    fn half(self, pieces: &[String], last: Option<Value>, end: End) -> Answer {
-        let mut all = vec![self.start(), now(block_start(&json!({"type": "text", "text": ""})))];
+    fn half_answer(self, pieces: &[String], last: Option<Value>, end: End) -> Answer {
+        let mut all = vec![self.start_event(), immediate(block_start(&json!({"type": "text", "text": ""})))];
         let half = pieces.len().div_ceil(2);
-        all.extend(pieces.iter().take(half).map(|piece| now(delta(&json!({"type": "text_delta", "text": piece})))));
-        all.extend(last.map(now));
-        Answer::Said { pieces: all, end }
+        all.extend(
+            pieces.iter().take(half).map(|piece| immediate(delta_event(&json!({"type": "text_delta", "text": piece})))),
+        );
+        all.extend(last.map(immediate));
+        Answer::Reply { pieces: all, end }
     }
 
-    fn tool(self, name: &str, input: &Value) -> Answer {
+    fn tool_answer(self, name: &str, input: &Value) -> Answer {
         let id = format!("toolu_{:022}", self.number);
         let input = input.to_string();
-        let mut all = vec![self.start()];
-        all.push(now(block_start(&json!({"type": "tool_use", "id": id, "name": name, "input": {}}))));
-        all.push(now(delta(&json!({"type": "input_json_delta", "partial_json": input}))));
-        all.extend(end("tool_use", input.len()));
-        Answer::Said { pieces: all, end: End::Complete }
+        let mut all = vec![self.start_event()];
+        all.push(immediate(block_start(&json!({"type": "tool_use", "id": id, "name": name, "input": {}}))));
+        all.push(immediate(delta_event(&json!({"type": "input_json_delta", "partial_json": input}))));
+        all.extend(end_events("tool_use", input.len()));
+        Answer::Reply { pieces: all, end: End::Complete }
     }
 
-    fn start(self) -> Piece {
+    fn start_event(self) -> Piece {
         let tokens = self.request["messages"].to_string().len() / 4;
         let message = json!({
             "id": format!("msg_{:024}", self.number),
@@ -235,13 +241,13 @@ impl Told<'_> {
     }
 }
 
-fn end(reason: &str, length: usize) -> [Piece; 3] {
+fn end_events(reason: &str, length: usize) -> [Piece; 3] {
     let delta = json!({"stop_reason": reason, "stop_sequence": null});
     let usage = json!({"output_tokens": length.div_ceil(4)});
     [
-        now(json!({"type": "content_block_stop", "index": 0})),
-        now(json!({"type": "message_delta", "delta": delta, "usage": usage})),
-        now(json!({"type": "message_stop"})),
+        immediate(json!({"type": "content_block_stop", "index": 0})),
+        immediate(json!({"type": "message_delta", "delta": delta, "usage": usage})),
+        immediate(json!({"type": "message_stop"})),
     ]
 }
 
@@ -254,10 +260,10 @@ fn block_start(block: &Value) -> Value {
     json!({"type": "content_block_start", "index": 0, "content_block": block})
 }
 
-fn delta(delta: &Value) -> Value {
+fn delta_event(delta: &Value) -> Value {
     json!({"type": "content_block_delta", "index": 0, "delta": delta})
 }
 
-fn now(event: Value) -> Piece {
+fn immediate(event: Value) -> Piece {
     Piece { wait: Duration::ZERO, event }
 }

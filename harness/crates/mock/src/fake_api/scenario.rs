@@ -13,12 +13,12 @@ pub enum Scenario {
     /// As the mock would.
     Mode(Mode),
     /// What only an API can do.
-    Api(Word),
+    Api(ApiScenario),
 }
 
 /// What only an API can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Word {
+pub enum ApiScenario {
     /// Half of the reply, then the API's error: overloaded.
     Overloaded,
     /// Half of the reply, then the connection ends.
@@ -43,7 +43,7 @@ impl FromStr for Scenario {
     type Err = UnknownScenario;
 
     fn from_str(spec: &str) -> Result<Self, UnknownScenario> {
-        let own = Word::read(spec).map(Self::Api);
+        let own = ApiScenario::parse(spec).map(Self::Api);
         own.or_else(|| spec.parse().ok().map(Self::Mode)).ok_or_else(|| UnknownScenario(spec.to_owned()))
     }
 }
@@ -54,8 +54,8 @@ impl Default for Scenario {
     }
 }
 
-impl Word {
-    fn read(spec: &str) -> Option<Self> {
+impl ApiScenario {
+    fn parse(spec: &str) -> Option<Self> {
         Some(match spec.split_once('=') {
             None => match spec {
                 "overloaded" => Self::Overloaded,
@@ -70,9 +70,9 @@ impl Word {
     }
 
     /// The last `[[api:WORD]]` in a prompt, if it is one.
-    pub(super) fn of(prompt: &str) -> Option<Self> {
+    pub(super) fn find_in_prompt(prompt: &str) -> Option<Self> {
         let (_, rest) = prompt.rsplit_once("[[api:")?;
-        rest.split_once("]]").and_then(|(word, _)| Self::read(word))
+        rest.split_once("]]").and_then(|(word, _)| Self::parse(word))
     }
 }
 
@@ -82,8 +82,8 @@ mod tests {
 
     #[test]
     fn a_scenario_is_an_apis_word_or_a_mode_of_the_mock() {
-        assert_eq!("long=12".parse(), Ok(Scenario::Api(Word::Long(12))));
-        assert_eq!("tool-use=Bash".parse(), Ok(Scenario::Api(Word::ToolUse("Bash".to_owned()))));
+        assert_eq!("long=12".parse(), Ok(Scenario::Api(ApiScenario::Long(12))));
+        assert_eq!("tool-use=Bash".parse(), Ok(Scenario::Api(ApiScenario::ToolUse("Bash".to_owned()))));
         assert!(matches!("slow=20+echo".parse(), Ok(Scenario::Mode(_))));
         for wrong in ["long=0", "tool-use=", "overloaded=1", "quick", "api-error=200"] {
             assert!(wrong.parse::<Scenario>().unwrap_err().to_string().contains(wrong));
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn the_last_word_of_a_prompt_counts() {
-        assert_eq!(Word::of("[[api:cut]] or [[api:hang]]?"), Some(Word::Hang));
-        assert_eq!(Word::of("[[api:nothing]]"), None);
+        assert_eq!(ApiScenario::find_in_prompt("[[api:cut]] or [[api:hang]]?"), Some(ApiScenario::Hang));
+        assert_eq!(ApiScenario::find_in_prompt("[[api:nothing]]"), None);
     }
 }

@@ -18,7 +18,7 @@ const FOREVER: Duration = Duration::from_hours(24);
 
 /// The API's name for a status and its words.
 #[must_use]
-pub fn error(status: u16) -> (&'static str, &'static str) {
+pub fn describe_error(status: u16) -> (&'static str, &'static str) {
     match status {
         401 => ("authentication_error", "invalid x-api-key"),
         403 => ("permission_error", "Permission denied"),
@@ -32,9 +32,9 @@ pub fn error(status: u16) -> (&'static str, &'static str) {
 }
 
 /// An error. What a client should try again says when.
-pub(super) fn refusal(status: u16, words: &str, retry_after: u64) -> Response {
-    let body = json!({"type": "error", "error": {"type": error(status).0, "message": words}});
-    let mut response = json(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST), &body);
+pub(super) fn error_response(status: u16, words: &str, retry_after: u64) -> Response {
+    let body = json!({"type": "error", "error": {"type": describe_error(status).0, "message": words}});
+    let mut response = json_response(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST), &body);
     if status == 429 || status >= 500 {
         response.headers_mut().insert(header::RETRY_AFTER, retry_after.into());
     }
@@ -42,12 +42,12 @@ pub(super) fn refusal(status: u16, words: &str, retry_after: u64) -> Response {
 }
 
 /// A JSON body.
-pub(super) fn json(status: StatusCode, body: &Value) -> Response {
-    with(status, "application/json", Body::from(body.to_string()))
+pub(super) fn json_response(status: StatusCode, body: &Value) -> Response {
+    build_response(status, "application/json", Body::from(body.to_string()))
 }
 
 /// Each event at its time.
-pub(super) fn stream(pieces: Vec<Piece>, end: End) -> Response {
+pub(super) fn stream_response(pieces: Vec<Piece>, end: End) -> Response {
     let body = stream::unfold((pieces.into_iter(), end, false), |(mut pieces, end, is_over)| async move {
         if is_over {
             return None;
@@ -72,40 +72,40 @@ pub(super) fn stream(pieces: Vec<Piece>, end: End) -> Response {
             }
         }
     });
-    with(StatusCode::OK, "text/event-stream; charset=utf-8", Body::from_stream(body))
+    build_response(StatusCode::OK, "text/event-stream; charset=utf-8", Body::from_stream(body))
 }
 
 /// The message that the events make, once all of them have had their time.
-pub(super) async fn whole(pieces: Vec<Piece>, end: End) -> Response {
+pub(super) async fn whole_response(pieces: Vec<Piece>, end: End) -> Response {
     let mut message = Value::Null;
     for Piece { wait, event } in pieces {
         if !wait.is_zero() {
             sleep(wait).await;
         }
         if event["type"] == "error" {
-            return json(StatusCode::from_u16(529).unwrap_or(StatusCode::SERVICE_UNAVAILABLE), &event);
+            return json_response(StatusCode::from_u16(529).unwrap_or(StatusCode::SERVICE_UNAVAILABLE), &event);
         }
-        add(&mut message, &event);
+        add_event(&mut message, &event);
     }
     match end {
-        End::Complete => json(StatusCode::OK, &message),
+        End::Complete => json_response(StatusCode::OK, &message),
         End::Cut => {
             let nothing = stream::iter([Err::<Bytes, _>("cut on purpose")]);
-            with(StatusCode::OK, "application/json", Body::from_stream(nothing))
+            build_response(StatusCode::OK, "application/json", Body::from_stream(nothing))
         }
         End::Hang => {
             sleep(FOREVER).await;
-            json(StatusCode::OK, &message)
+            json_response(StatusCode::OK, &message)
         }
     }
 }
 
 /// Adds an event to the message that it is a part of.
-fn add(message: &mut Value, event: &Value) {
+fn add_event(message: &mut Value, event: &Value) {
     let last = |message: &mut Value| message["content"].as_array_mut().and_then(std::vec::Vec::pop);
     match event["type"].as_str().unwrap_or_default() {
         "message_start" => *message = event["message"].clone(),
-        "content_block_start" => push(message, event["content_block"].clone()),
+        "content_block_start" => push_block(message, event["content_block"].clone()),
         "content_block_delta" => {
             let Some(mut block) = last(message) else { return };
             for (key, into) in [("text", "text"), ("thinking", "thinking"), ("partial_json", "input")] {
@@ -114,14 +114,14 @@ fn add(message: &mut Value, event: &Value) {
                     block[into] = text.into();
                 }
             }
-            push(message, block);
+            push_block(message, block);
         }
         "content_block_stop" => {
             let Some(mut block) = last(message) else { return };
             if let Some(input) = block["input"].as_str() {
                 block["input"] = serde_json::from_str(input).unwrap_or_else(|_| json!({}));
             }
-            push(message, block);
+            push_block(message, block);
         }
         "message_delta" => {
             for key in ["stop_reason", "stop_sequence"] {
@@ -133,13 +133,13 @@ fn add(message: &mut Value, event: &Value) {
     }
 }
 
-fn push(message: &mut Value, block: Value) {
+fn push_block(message: &mut Value, block: Value) {
     if let Some(blocks) = message["content"].as_array_mut() {
         blocks.push(block);
     }
 }
 
-fn with(status: StatusCode, kind: &'static str, body: Body) -> Response {
+fn build_response(status: StatusCode, kind: &'static str, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));

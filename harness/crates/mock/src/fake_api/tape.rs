@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, End, Maker, Piece, pieces, prompt, refused};
+use super::answer::{Answer, AnswerMaker, End, Piece, make_refusal, prompt_text, split_pieces};
 use super::scenario::Scenario;
 use leakgate_session::recording::{Payload, Session};
 
 /// A shorter silence was none of the API's.
-const SHORTEST_WAIT: u64 = 20;
+const MIN_WAIT_MS: u64 = 20;
 /// What the CLI calls the model of a message that it made up itself.
 const SYNTHETIC: &str = "<synthetic>";
 
@@ -37,36 +37,36 @@ enum Exchange {
 impl Tape {
     /// Everything that the API said in a session.
     #[must_use]
-    pub fn of(session: &Session) -> Self {
-        let mut listener = Listener { has_partials: session.events.iter().any(is_partial), ..Listener::default() };
+    pub fn from_session(session: &Session) -> Self {
+        let mut builder = TapeBuilder { has_partials: session.events.iter().any(is_partial), ..TapeBuilder::default() };
         for event in &session.events {
             match &event.payload {
-                Payload::In(line) => listener.read(&parsed(line)),
-                Payload::Out(line) => listener.said(event.ms, &parsed(line)),
+                Payload::In(line) => builder.read_input(&parse_line(line)),
+                Payload::Out(line) => builder.read_output(event.ms, &parse_line(line)),
                 Payload::Err(_) | Payload::Exit { .. } => {}
             }
         }
-        listener.close(End::Hang);
-        Self { exchanges: listener.exchanges, refusing: None, prompts: listener.prompts }
+        builder.close_reply(End::Hang);
+        Self { exchanges: builder.exchanges, refusing: None, prompts: builder.prompts }
     }
 
     /// The answer to the next request.
     pub fn next(&mut self, request: &Value) -> Answer {
         if !self.is_of_the_session(request) {
-            return aside(request);
+            return answer_aside(request);
         }
-        let prompt = prompt(request);
+        let prompt = prompt_text(request);
         if let Some((refused_prompt, status)) = &self.refusing
             && *refused_prompt == prompt
         {
-            return refused(*status);
+            return make_refusal(*status);
         }
         match self.exchanges.pop_front() {
             Some(Exchange::Refused(status)) => {
                 self.refusing = Some((prompt, status));
-                refused(status)
+                make_refusal(status)
             }
-            Some(Exchange::Said(pieces, end)) => Answer::Said { pieces, end },
+            Some(Exchange::Said(pieces, end)) => Answer::Reply { pieces, end },
             None => Answer::Refused { status: 400, words: "the recording has no further reply".to_owned() },
         }
     }
@@ -96,14 +96,15 @@ impl Tape {
             Exchange::Said(pieces, End::Complete) => Some(pieces),
             _ => None,
         });
-        let texts = texts.map(|pieces| pieces.iter().filter_map(text_of).collect::<Vec<_>>());
+        let texts = texts.map(|pieces| pieces.iter().filter_map(piece_text).collect::<Vec<_>>());
         texts.filter(|pieces| !pieces.is_empty()).collect()
     }
 }
 
 /// The answer to what a CLI asks for its own ends.
-fn aside(request: &Value) -> Answer {
-    Maker::new(Scenario::default(), vec![pieces("An aside")], false, Duration::ZERO).answer(request, Duration::ZERO)
+fn answer_aside(request: &Value) -> Answer {
+    AnswerMaker::new(Scenario::default(), vec![split_pieces("An aside")], false, Duration::ZERO)
+        .make_answer(request, Duration::ZERO)
 }
 
 /// The letters and digits of a text: what a CLI does not change on its way.
@@ -111,21 +112,21 @@ fn core_of(text: &str) -> String {
     text.chars().filter(|letter| letter.is_alphanumeric()).collect()
 }
 
-fn text_of(piece: &Piece) -> Option<String> {
+fn piece_text(piece: &Piece) -> Option<String> {
     piece.event["delta"]["text"].as_str().map(str::to_owned)
 }
 
-fn parsed(line: &str) -> Value {
+fn parse_line(line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_default()
 }
 
 fn is_partial(event: &leakgate_session::recording::Event) -> bool {
-    matches!(&event.payload, Payload::Out(line) if parsed(line)["type"] == "stream_event")
+    matches!(&event.payload, Payload::Out(line) if parse_line(line)["type"] == "stream_event")
 }
 
 /// Follows a session.
 #[derive(Default)]
-struct Listener {
+struct TapeBuilder {
     has_partials: bool,
     exchanges: VecDeque<Exchange>,
     prompts: Vec<String>,
@@ -139,8 +140,8 @@ struct Listener {
     refused: bool,
 }
 
-impl Listener {
-    fn read(&mut self, line: &Value) {
+impl TapeBuilder {
+    fn read_input(&mut self, line: &Value) {
         self.interrupted |= line["request"]["subtype"] == "interrupt";
         if line["type"] == "user" {
             self.refused = false;
@@ -148,40 +149,40 @@ impl Listener {
         }
     }
 
-    fn said(&mut self, ms: u64, line: &Value) {
+    fn read_output(&mut self, ms: u64, line: &Value) {
         match line["type"].as_str().unwrap_or_default() {
-            "stream_event" => self.streamed(ms, &line["event"]),
+            "stream_event" => self.add_stream_event(ms, &line["event"]),
             // What follows is the CLI's own tidying up.
             "control_response" if self.interrupted => {
                 self.interrupted = false;
-                self.close(End::Hang);
+                self.close_reply(End::Hang);
             }
-            "system" if line["subtype"] == "api_retry" => self.refuse(line["error_status"].as_u64()),
+            "system" if line["subtype"] == "api_retry" => self.add_refusal(line["error_status"].as_u64()),
             "assistant" if line["message"]["model"] == SYNTHETIC => {
                 let words = line["message"]["content"][0]["text"].as_str().unwrap_or_default();
-                self.refuse(line["api_error_status"].as_u64().or_else(|| status(words)));
+                self.add_refusal(line["api_error_status"].as_u64().or_else(|| parse_status(words)));
             }
-            "assistant" if !self.has_partials => self.message(&line["message"]),
-            "result" => self.close(End::Complete),
+            "assistant" if !self.has_partials => self.add_message(&line["message"]),
+            "result" => self.close_reply(End::Complete),
             _ => {}
         }
     }
 
-    fn streamed(&mut self, ms: u64, event: &Value) {
+    fn add_stream_event(&mut self, ms: u64, event: &Value) {
         if event["type"] == "message_start" {
-            self.close(End::Hang);
+            self.close_reply(End::Hang);
             self.open = Some((Vec::new(), ms));
         }
         let Some((events, last)) = &mut self.open else { return };
-        let wait = Some(ms.saturating_sub(*last)).filter(|wait| *wait >= SHORTEST_WAIT).unwrap_or(0);
+        let wait = Some(ms.saturating_sub(*last)).filter(|wait| *wait >= MIN_WAIT_MS).unwrap_or(0);
         *last = ms;
         events.push(Piece { wait: Duration::from_millis(wait), event: event.clone() });
         if event["type"] == "message_stop" {
-            self.close(End::Complete);
+            self.close_reply(End::Complete);
         }
     }
 
-    fn refuse(&mut self, status: Option<u64>) {
+    fn add_refusal(&mut self, status: Option<u64>) {
         let status = status.and_then(|status| u16::try_from(status).ok());
         if let Some(status) = status.filter(|_| !self.refused) {
             self.refused = true;
@@ -190,25 +191,25 @@ impl Listener {
     }
 
     /// Adds the blocks of an `assistant` line to the reply whose id it has.
-    fn message(&mut self, message: &Value) {
+    fn add_message(&mut self, message: &Value) {
         let id = message["id"].as_str().unwrap_or_default().to_owned();
         if self.message.as_ref().is_none_or(|(open, _)| *open != id) {
-            self.close(End::Complete);
+            self.close_reply(End::Complete);
             let mut start = message.clone();
             start["content"] = json!([]);
-            self.open = Some((vec![now(json!({"type": "message_start", "message": start}))], 0));
+            self.open = Some((vec![immediate(json!({"type": "message_start", "message": start}))], 0));
             self.message = Some((id, 0));
         }
         for block in message["content"].as_array().into_iter().flatten() {
-            self.block(block);
+            self.add_block(block);
         }
     }
 
-    fn block(&mut self, block: &Value) {
+    fn add_block(&mut self, block: &Value) {
         let (Some((events, _)), Some((_, index))) = (&mut self.open, &mut self.message) else { return };
         let (mut empty, deltas) = match block["type"].as_str().unwrap_or_default() {
             "text" => {
-                let texts = pieces(block["text"].as_str().unwrap_or_default());
+                let texts = split_pieces(block["text"].as_str().unwrap_or_default());
                 let deltas = texts.into_iter().map(|text| json!({"type": "text_delta", "text": text})).collect();
                 (json!({"type": "text", "text": ""}), deltas)
             }
@@ -220,35 +221,37 @@ impl Listener {
         if empty["type"] == "tool_use" {
             empty["input"] = json!({});
         }
-        events.push(now(json!({"type": "content_block_start", "index": index, "content_block": empty})));
+        events.push(immediate(json!({"type": "content_block_start", "index": index, "content_block": empty})));
         let deltas = deltas.into_iter();
-        events.extend(deltas.map(|delta| now(json!({"type": "content_block_delta", "index": index, "delta": delta}))));
-        events.push(now(json!({"type": "content_block_stop", "index": index})));
+        events.extend(
+            deltas.map(|delta| immediate(json!({"type": "content_block_delta", "index": index, "delta": delta}))),
+        );
+        events.push(immediate(json!({"type": "content_block_stop", "index": index})));
         *index += 1;
     }
 
     /// Ends the reply that is open, if there is one.
-    fn close(&mut self, end: End) {
+    fn close_reply(&mut self, end: End) {
         let Some((mut events, _)) = self.open.take() else { return };
         if self.message.take().is_some() && end == End::Complete {
             let is_tool = events.iter().any(|piece| piece.event["content_block"]["type"] == "tool_use");
             let reason = if is_tool { "tool_use" } else { "end_turn" };
             let delta = json!({"stop_reason": reason, "stop_sequence": null});
             let usage = json!({"output_tokens": events.len()});
-            events.push(now(json!({"type": "message_delta", "delta": delta, "usage": usage})));
-            events.push(now(json!({"type": "message_stop"})));
+            events.push(immediate(json!({"type": "message_delta", "delta": delta, "usage": usage})));
+            events.push(immediate(json!({"type": "message_stop"})));
         }
         self.exchanges.push_back(Exchange::Said(events, end));
     }
 }
 
 /// The status that an older CLI tells only in words.
-fn status(words: &str) -> Option<u64> {
+fn parse_status(words: &str) -> Option<u64> {
     let told = words.split_once("API Error: ").map(|(_, rest)| rest.chars().take(3).collect::<String>());
     told.and_then(|status| status.parse().ok()).or_else(|| words.contains("API key").then_some(401))
 }
 
-fn now(event: Value) -> Piece {
+fn immediate(event: Value) -> Piece {
     Piece { wait: Duration::ZERO, event }
 }
 
@@ -258,7 +261,7 @@ mod tests {
     use leakgate_session::recording;
 
     fn tape(spec: &str) -> Tape {
-        Tape::of(&recording::load(spec).expect("bundled"))
+        Tape::from_session(&recording::load(spec).expect("bundled"))
     }
 
     fn ends(spec: &str) -> Vec<Result<End, u16>> {
@@ -291,11 +294,11 @@ mod tests {
         let mut tape = tape("2.1.19/api-error-529");
         let (first, second) = ("FAIL529", tape.prompts[1].clone());
         let asks = |text: &str| json!({"messages": [{"role": "user", "content": text}]});
-        assert_eq!(tape.next(&asks(first)), refused(529));
-        assert!(matches!(tape.next(&asks("a title, please")), Answer::Said { .. }), "an aside takes nothing away");
-        assert_eq!(tape.next(&asks(first)), refused(529));
-        assert!(matches!(tape.next(&asks(&second)), Answer::Said { .. }));
-        assert_eq!(tape.next(&asks(first)), refused(529));
+        assert_eq!(tape.next(&asks(first)), make_refusal(529));
+        assert!(matches!(tape.next(&asks("a title, please")), Answer::Reply { .. }), "an aside takes nothing away");
+        assert_eq!(tape.next(&asks(first)), make_refusal(529));
+        assert!(matches!(tape.next(&asks(&second)), Answer::Reply { .. }));
+        assert_eq!(tape.next(&asks(first)), make_refusal(529));
         assert!(matches!(tape.next(&asks(&second)), Answer::Refused { status: 400, .. }));
     }
 
@@ -303,11 +306,11 @@ mod tests {
     fn replies_are_the_recorded_texts() {
         let session = recording::load("ten-turns").expect("bundled");
         let result = |event: &recording::Event| match &event.payload {
-            Payload::Out(line) => parsed(line)["result"].as_str().map(str::to_owned),
+            Payload::Out(line) => parse_line(line)["result"].as_str().map(str::to_owned),
             _ => None,
         };
         let results: Vec<String> = session.events.iter().filter_map(result).collect();
-        let replies = Tape::of(&session).replies();
+        let replies = Tape::from_session(&session).replies();
         assert_eq!(replies.iter().map(|pieces| pieces.concat()).collect::<Vec<_>>(), results);
         assert_eq!(replies.len(), 10);
     }

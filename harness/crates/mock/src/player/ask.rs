@@ -6,7 +6,7 @@ use super::{Player, Stop};
 
 /// What became of a request of the CLI.
 #[derive(Debug)]
-pub(super) enum Answered {
+pub(super) enum RequestOutcome {
     /// This was answered.
     With(Value),
     /// The caller answered with an error.
@@ -17,9 +17,9 @@ pub(super) enum Answered {
     Interrupted,
 }
 
-impl Answered {
+impl RequestOutcome {
     /// The answer; an empty object where there is none.
-    pub(super) fn value(self) -> Value {
+    pub(super) fn into_value(self) -> Value {
         match self {
             Self::With(value) => value,
             _ => json!({}),
@@ -28,30 +28,30 @@ impl Answered {
 }
 
 impl Player {
-    /// Sends a request; its answer is waited for by [`Self::answered`].
-    pub(super) fn ask(&mut self, request: &Value) -> Result<String, Stop> {
+    /// Sends a request; its answer is waited for by [`Self::await_answer`].
+    pub(super) fn send_request(&mut self, request: &Value) -> Result<String, Stop> {
         let id = self.fresh_id();
-        self.out.push(&json!({"type": "control_request", "request_id": id, "request": request}).to_string())?;
+        self.out.push_line(&json!({"type": "control_request", "request_id": id, "request": request}).to_string())?;
         self.asked.insert(id.clone());
         Ok(id)
     }
 
     /// Waits for the answer to a request; in the middle of a turn an interrupt ends that.
-    pub(super) fn answered(&mut self, id: &str) -> Result<Answered, Stop> {
+    pub(super) fn await_answer(&mut self, id: &str) -> Result<RequestOutcome, Stop> {
         self.out.flush()?;
         let outcome = loop {
             if let Some(said) = self.answers.remove(id) {
-                break said.map_or_else(Answered::Error, Answered::With);
+                break said.map_or_else(RequestOutcome::Error, RequestOutcome::With);
             }
             if self.interrupt.is_some() {
-                self.out.push(&json!({"type": "control_cancel_request", "request_id": id}).to_string())?;
-                break Answered::Interrupted;
+                self.out.push_line(&json!({"type": "control_cancel_request", "request_id": id}).to_string())?;
+                break RequestOutcome::Interrupted;
             }
             if self.closed {
-                break Answered::Closed;
+                break RequestOutcome::Closed;
             }
             let inbound = self.inbox.wait();
-            self.take(inbound)?;
+            self.handle_inbound(inbound)?;
             self.out.flush()?;
         };
         self.asked.remove(id);
@@ -68,11 +68,11 @@ impl Player {
     pub(super) fn say_new(&mut self, mut message: Value) -> Result<(), Stop> {
         message["uuid"] = self.fresh_id().into();
         message["session_id"] = self.session_id().into();
-        Ok(self.out.push(&message.to_string())?)
+        Ok(self.out.push_line(&message.to_string())?)
     }
 
     /// Says in what state the session is, where that is asked for.
-    pub(super) fn tell_state(&mut self, state: &str) -> Result<(), Stop> {
+    pub(super) fn report_state(&mut self, state: &str) -> Result<(), Stop> {
         let Some(for_sdk) = self.options.call.states.filter(|_| self.dialect.knows_sdks()) else { return Ok(()) };
         let mut message = json!({"type": "system", "subtype": "session_state_changed", "state": state});
         if for_sdk {

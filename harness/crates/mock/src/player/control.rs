@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use crate::input::Control;
-use crate::line::swap;
+use crate::line::replace_id;
 use crate::options::Pace;
 
 use super::{Player, Stop};
@@ -11,13 +11,13 @@ impl Player {
     pub(super) fn answer_control(&mut self, asked: &Control) -> Result<(), Stop> {
         if asked.subtype == "initialize" {
             self.client = Client::new(asked);
-            self.greet_servers()?;
+            self.initialize_servers()?;
         }
         if self.answer_about_servers(asked)? {
             return Ok(());
         }
         let may_bypass = self.options.call.permissions.may_bypass;
-        let Some(answer) = self.dialect.answer(asked, may_bypass) else { return Ok(()) };
+        let Some(answer) = self.dialect.answer_control(asked, may_bypass) else { return Ok(()) };
         if self.options.pace == Pace::Recorded {
             self.out.flush()?;
             std::thread::sleep(answer.gap);
@@ -30,20 +30,20 @@ impl Player {
         }
         match asked.subtype.as_str() {
             "initialize" => {
-                self.out.push(&self.own_initialization(answer.line))?;
+                self.out.push_line(&self.own_initialization(answer.line))?;
                 self.confirm_servers()?;
             }
             "end_session" => {
-                self.out.push(&answer.line)?;
+                self.out.push_line(&answer.line)?;
                 self.out.flush()?;
                 return Err(Stop::Exit(0));
             }
-            _ => self.out.push(&answer.line)?,
+            _ => self.out.push_line(&answer.line)?,
         }
         let session = self.session_id();
         for line in answer.after {
             let recorded = line.session.as_deref().unwrap_or_default();
-            self.out.push(&swap(&line.raw, recorded, &session))?;
+            self.out.push_line(&replace_id(&line.raw, recorded, &session))?;
         }
         Ok(())
     }

@@ -2,13 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::ask::Answered;
+use super::ask::RequestOutcome;
 use super::{Player, Stop};
 use crate::script::{Act, Turn};
 
 /// What the hooks of one event have answered.
 #[derive(Debug, Default)]
-pub(super) struct Verdict {
+pub(super) struct HookDecision {
     /// Refused, for this reason.
     pub(super) denied: Option<String>,
     /// Allowed, so that nobody has to be asked.
@@ -23,11 +23,11 @@ pub(super) struct Verdict {
 
 impl Player {
     /// Calls all hooks of an event at once and waits for them; `about` is what its input has beyond the usual.
-    pub(super) fn call_hooks(&mut self, event: &str, tool: Option<&str>, about: &Value) -> Result<Verdict, Stop> {
-        let mut verdict = Verdict::default();
+    pub(super) fn call_hooks(&mut self, event: &str, tool: Option<&str>, about: &Value) -> Result<HookDecision, Stop> {
+        let mut decision = HookDecision::default();
         let callbacks = self.client.callbacks(event, tool);
         if callbacks.is_empty() {
-            return Ok(verdict);
+            return Ok(decision);
         }
         let tool_use = about.get("tool_use_id").and_then(Value::as_str).map(str::to_owned);
         let mut ids = Vec::new();
@@ -37,19 +37,19 @@ impl Player {
             let request = json!({
                 "subtype": "hook_callback", "callback_id": callback, "input": input, "tool_use_id": tool_use,
             });
-            ids.push(self.ask(&request)?);
+            ids.push(self.send_request(&request)?);
         }
         for id in ids {
-            let answered = self.answered(&id)?;
-            verdict.closed |= matches!(answered, Answered::Closed);
-            verdict.add(&answered.value());
+            let answered = self.await_answer(&id)?;
+            decision.closed |= matches!(answered, RequestOutcome::Closed);
+            decision.apply_answer(&answered.into_value());
         }
-        Ok(verdict)
+        Ok(decision)
     }
 
     /// The input of a hook in the keys and with the values that were recorded, and what is known better.
     fn hook_input(&self, event: &str, about: &Value) -> Value {
-        let recorded = self.dialect.tool().and_then(|turn| recorded_input(turn, event)).unwrap_or_default();
+        let recorded = self.dialect.tool_turn().and_then(|turn| recorded_input(turn, event)).unwrap_or_default();
         let known = |key: &str| match key {
             "session_id" => Some(Value::from(self.session_id())),
             "permission_mode" => Some(Value::from(self.mode.clone())),
@@ -73,8 +73,8 @@ fn recorded_input(turn: &Turn, event: &str) -> Option<Map<String, Value>> {
     })
 }
 
-impl Verdict {
-    fn add(&mut self, answer: &Value) {
+impl HookDecision {
+    fn apply_answer(&mut self, answer: &Value) {
         let text = |pointer: &str| answer.pointer(pointer).and_then(Value::as_str);
         let decision = text("/hookSpecificOutput/permissionDecision");
         if decision == Some("deny") || text("/decision") == Some("block") {

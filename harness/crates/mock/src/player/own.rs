@@ -50,7 +50,7 @@ impl Player {
         if is_same || self.is_as_recorded {
             return line.clone();
         }
-        line.changed(|json| {
+        line.edit_json(|json| {
             for (key, value) in wanted {
                 if let Some(value) = value {
                     json[key] = value;
@@ -62,13 +62,13 @@ impl Player {
     /// Ends a turn whose prompt a hook has blocked.
     pub(super) fn end_by_hook(&mut self, user: &User, reason: &str) -> Result<(), Stop> {
         let dialect = Rc::clone(&self.dialect);
-        let Some((recorded, steps)) = dialect.blocked() else { return Ok(()) };
+        let Some((recorded, steps)) = dialect.blocked_turn() else { return Ok(()) };
         let words = format!("UserPromptSubmit operation blocked by hook:\n{reason}\n\nOriginal prompt: {}", user.text);
-        let swaps = self.swaps(recorded);
+        let swaps = self.id_swaps(recorded);
         for step in steps {
             let Act::Say(line) = &step.act else { continue };
-            self.pause(step.gap)?;
-            let line = line.changed(|json| {
+            self.wait_recorded(step.gap)?;
+            let line = line.edit_json(|json| {
                 for key in ["content", "result"] {
                     if json.get(key).is_some() {
                         json[key] = words.clone().into();
@@ -78,7 +78,7 @@ impl Player {
                     *told = reason.into();
                 }
             });
-            self.say(&line, None, &swaps)?;
+            self.say_line(&line, None, &swaps)?;
         }
         Ok(())
     }

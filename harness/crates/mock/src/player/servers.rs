@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::ask::Answered;
+use super::ask::RequestOutcome;
 use super::{Player, Stop};
 use crate::input::Control;
 
@@ -25,7 +25,7 @@ pub(super) struct Server {
 
 impl Player {
     /// Greets the servers that `initialize` and the command line name.
-    pub(super) fn greet_servers(&mut self) -> Result<(), Stop> {
+    pub(super) fn initialize_servers(&mut self) -> Result<(), Stop> {
         let named = self.options.call.servers.iter().chain(&self.client.servers);
         let mut servers: Vec<Server> = Vec::new();
         for name in named {
@@ -34,12 +34,12 @@ impl Player {
             }
         }
         self.servers = servers;
-        (0..self.servers.len()).try_for_each(|index| self.greet(index))
+        (0..self.servers.len()).try_for_each(|index| self.initialize_server(index))
     }
 
     /// Tells the servers that they were understood, after `initialize` is answered.
     pub(super) fn confirm_servers(&mut self) -> Result<(), Stop> {
-        (0..self.servers.len()).try_for_each(|index| self.confirm(index))
+        (0..self.servers.len()).try_for_each(|index| self.confirm_server(index))
     }
 
     /// Asks the servers for their tools, before the first turn.
@@ -47,13 +47,13 @@ impl Player {
         let unlisted = |server: &Server| server.info.is_some() && server.tools.is_none();
         for index in 0..self.servers.len() {
             if self.servers.get(index).is_some_and(unlisted) {
-                self.list(index)?;
+                self.list_server_tools(index)?;
             }
         }
         Ok(())
     }
 
-    fn greet(&mut self, index: usize) -> Result<(), Stop> {
+    fn initialize_server(&mut self, index: usize) -> Result<(), Stop> {
         let client = json!({
             "name": "claude-code", "title": "Claude Code", "description": "lorem ipsum dolor sit amet cons",
             "websiteUrl": "https://claude.com/claude-code", "version": self.dialect.version(),
@@ -62,7 +62,7 @@ impl Player {
         if let Some(server) = self.servers.get_mut(index) {
             (server.next, server.is_off) = (0, false);
         }
-        let result = self.request(index, json!({"method": "initialize", "params": params}))?;
+        let result = self.call_server(index, json!({"method": "initialize", "params": params}))?;
         if let Some(server) = self.servers.get_mut(index) {
             server.info = result.ok().map(|result| result["serverInfo"].clone());
             server.tools = None;
@@ -70,15 +70,16 @@ impl Player {
         Ok(())
     }
 
-    fn confirm(&mut self, index: usize) -> Result<(), Stop> {
+    fn confirm_server(&mut self, index: usize) -> Result<(), Stop> {
         let Some(server) = self.servers.get(index).filter(|server| server.info.is_some()) else { return Ok(()) };
         let message = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
-        let id = self.ask(&json!({"subtype": "mcp_message", "server_name": server.name, "message": message}))?;
-        self.answered(&id).map(drop)
+        let id =
+            self.send_request(&json!({"subtype": "mcp_message", "server_name": server.name, "message": message}))?;
+        self.await_answer(&id).map(drop)
     }
 
-    fn list(&mut self, index: usize) -> Result<(), Stop> {
-        let result = self.request(index, json!({"method": "tools/list"}))?;
+    fn list_server_tools(&mut self, index: usize) -> Result<(), Stop> {
+        let result = self.call_server(index, json!({"method": "tools/list"}))?;
         if let Some(server) = self.servers.get_mut(index) {
             server.tools = result.ok().and_then(|result| result["tools"].as_array().cloned());
         }
@@ -86,17 +87,17 @@ impl Player {
     }
 
     /// Sends a JSON-RPC request to a server; the error is its own, in words.
-    fn request(&mut self, index: usize, mut message: Value) -> Result<Result<Value, String>, Stop> {
+    fn call_server(&mut self, index: usize, mut message: Value) -> Result<Result<Value, String>, Stop> {
         let Some(server) = self.servers.get_mut(index) else { return Ok(Err("no such server".to_owned())) };
         message["jsonrpc"] = "2.0".into();
         message["id"] = server.next.into();
         server.next += 1;
         let request = json!({"subtype": "mcp_message", "server_name": server.name, "message": message});
-        let id = self.ask(&request)?;
-        let response = match self.answered(&id)? {
-            Answered::With(mut answer) => answer["mcp_response"].take(),
-            Answered::Error(error) => return Ok(Err(error)),
-            Answered::Closed | Answered::Interrupted => return Ok(Err("the server is gone".to_owned())),
+        let id = self.send_request(&request)?;
+        let response = match self.await_answer(&id)? {
+            RequestOutcome::With(mut answer) => answer["mcp_response"].take(),
+            RequestOutcome::Error(error) => return Ok(Err(error)),
+            RequestOutcome::Closed | RequestOutcome::Interrupted => return Ok(Err("the server is gone".to_owned())),
         };
         match response.pointer("/error/message").and_then(Value::as_str) {
             Some(error) => Ok(Err(error.to_owned())),
@@ -106,8 +107,10 @@ impl Player {
 
     /// The names by which the model knows the tools of the servers.
     pub(super) fn server_tools(&self) -> Vec<String> {
-        let each =
-            self.servers.iter().flat_map(|server| server.names().map(|name| format!("mcp__{}__{name}", server.name)));
+        let each = self
+            .servers
+            .iter()
+            .flat_map(|server| server.tool_names().map(|name| format!("mcp__{}__{name}", server.name)));
         each.collect()
     }
 
@@ -138,7 +141,7 @@ impl Player {
         let name = full.strip_prefix(&format!("mcp__{}__", server.name)).unwrap_or(full);
         let meta = json!({"claudecode/toolUseId": tool_use, "progressToken": server.next});
         let message = json!({"method": "tools/call", "params": {"name": name, "arguments": input, "_meta": meta}});
-        self.request(index, message)
+        self.call_server(index, message)
     }
 
     /// Answers what is asked about the servers of the caller; false where it is about none of them.
@@ -147,8 +150,8 @@ impl Player {
             return Ok(false);
         }
         if asked.subtype == "mcp_status" {
-            let status: Vec<Value> = self.servers.iter().filter_map(Server::status).collect();
-            self.succeed(&asked.id, Some(json!({"mcpServers": status})))?;
+            let status: Vec<Value> = self.servers.iter().filter_map(Server::status_entry).collect();
+            self.send_success(&asked.id, Some(json!({"mcpServers": status})))?;
             return Ok(true);
         }
         let name = asked.text("serverName").unwrap_or_default();
@@ -158,39 +161,39 @@ impl Player {
                 if let Some(server) = self.servers.get_mut(index) {
                     (server.info, server.tools, server.is_off) = (None, None, true);
                 }
-                self.succeed(&asked.id, None)?;
+                self.send_success(&asked.id, None)?;
             }
             "mcp_toggle" => {
-                self.greet(index)?;
-                self.confirm(index)?;
-                self.list(index)?;
-                self.succeed(&asked.id, None)?;
+                self.initialize_server(index)?;
+                self.confirm_server(index)?;
+                self.list_server_tools(index)?;
+                self.send_success(&asked.id, None)?;
             }
             "mcp_reconnect" => {
                 let body = json!({"subtype": "error", "request_id": asked.id, "error": NO_RECONNECT});
-                self.out.push(&json!({"type": "control_response", "response": body}).to_string())?;
+                self.out.push_line(&json!({"type": "control_response", "response": body}).to_string())?;
             }
             _ => return Ok(false),
         }
         Ok(true)
     }
 
-    fn succeed(&mut self, id: &str, response: Option<Value>) -> Result<(), Stop> {
+    fn send_success(&mut self, id: &str, response: Option<Value>) -> Result<(), Stop> {
         let mut body = json!({"subtype": "success", "request_id": id});
         if let Some(response) = response {
             body["response"] = response;
         }
-        Ok(self.out.push(&json!({"type": "control_response", "response": body}).to_string())?)
+        Ok(self.out.push_line(&json!({"type": "control_response", "response": body}).to_string())?)
     }
 }
 
 impl Server {
-    fn names(&self) -> impl Iterator<Item = &str> {
+    fn tool_names(&self) -> impl Iterator<Item = &str> {
         self.tools.iter().flatten().filter_map(|tool| tool["name"].as_str())
     }
 
     /// One entry of `mcp_status`; before its tools are listed there is none.
-    fn status(&self) -> Option<Value> {
+    fn status_entry(&self) -> Option<Value> {
         let status = if self.is_off { "disabled" } else { "failed" };
         let Some(info) = &self.info else {
             return Some(json!({
@@ -198,7 +201,7 @@ impl Server {
             }));
         };
         self.tools.as_ref()?;
-        let tools: Vec<Value> = self.names().map(|name| json!({"name": name, "annotations": {}})).collect();
+        let tools: Vec<Value> = self.tool_names().map(|name| json!({"name": name, "annotations": {}})).collect();
         Some(json!({
             "name": self.name, "status": "connected", "serverInfo": info, "transport": "sdk", "scope": "dynamic",
             "source": "sdk", "tools": tools,

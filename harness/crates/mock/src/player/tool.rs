@@ -7,9 +7,9 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 
-use super::ask::Answered;
-use super::hooks::Verdict;
-use super::turn::Said;
+use super::ask::RequestOutcome;
+use super::hooks::HookDecision;
+use super::turn::TurnProgress;
 use super::{Player, Stop};
 use crate::answer::{Use, instance_of};
 use crate::dialect::BYPASS;
@@ -34,16 +34,18 @@ impl Player {
     /// Plays a turn in which a tool is used.
     pub(super) fn use_tool(&mut self, wanted: &Use, mark: Option<&str>, faults: Vec<Fault>) -> Result<(), Stop> {
         let dialect = Rc::clone(&self.dialect);
-        let Some((base, after)) = dialect.tool().and_then(|turn| turn.from(Kind::ToolResult)) else { return Ok(()) };
+        let Some((base, after)) = dialect.tool_turn().and_then(|turn| turn.from(Kind::ToolResult)) else {
+            return Ok(());
+        };
         let (early, late): (Vec<_>, Vec<_>) = faults.into_iter().partition(|fault| fault.is_grandchild());
-        self.strike_all(&early)?;
-        let mut said = Said::with(self.swaps(base));
-        let mut tool = self.tool(wanted, mark);
-        let Some(verdict) = self.announce(&tool, base, after.len(), &mut said)? else {
+        self.apply_faults(&early)?;
+        let mut said = TurnProgress::with_swaps(self.id_swaps(base));
+        let mut tool = self.choose_tool(wanted, mark);
+        let Some(decision) = self.announce_tool(&tool, base, after.len(), &mut said)? else {
             return self.end_by_interrupt(base, &said);
         };
-        self.strike_all(&late)?;
-        let outcome = self.decide(&mut tool, &verdict)?;
+        self.apply_faults(&late)?;
+        let outcome = self.decide_use(&mut tool, &decision)?;
         let Some((result, rest)) = after.split_first() else { return Ok(()) };
         if matches!(outcome, Outcome::Interrupted) {
             return self.end_tool(&tool);
@@ -52,17 +54,21 @@ impl Player {
             let about = json!({"tool_response": result, "tool_use_id": tool.id, "tool_name": tool.name, "tool_input": tool.input});
             self.call_hooks("PostToolUse", Some(&tool.name), &about)?;
         }
-        self.tell(&tool, &outcome, result, &mut said)?;
-        if verdict.stops || tool.name == STRUCTURED {
+        self.say_outcome(&tool, &outcome, result, &mut said)?;
+        if decision.stops || tool.name == STRUCTURED {
             let Some(last) = base.lines().rev().find(|line| line.kind.ends_turn()) else { return Ok(()) };
-            let last = if verdict.stops { retell::stopped(last) } else { retell::structured(last, &tool.input) };
-            return self.conclude(&last, &said);
+            let last = if decision.stops {
+                retell::hook_stopped_result(last)
+            } else {
+                retell::structured_result(last, &tool.input)
+            };
+            return self.end_with_result(&last, &said);
         }
-        self.reply(&tool, &outcome, rest, mark, &mut said)
+        self.say_reply(&tool, &outcome, rest, mark, &mut said)
     }
 
     /// The tool, with the input that the prompt has for it, or else one that fits.
-    fn tool(&mut self, wanted: &Use, mark: Option<&str>) -> Tool {
+    fn choose_tool(&mut self, wanted: &Use, mark: Option<&str>) -> Tool {
         let id = format!("toolu_{:022}", self.turns);
         let of_server = self.server_tool(&wanted.tool);
         let schema = match &of_server {
@@ -76,43 +82,49 @@ impl Player {
     }
 
     /// Says that the tool shall be used, up to its result, and asks the hooks; none if the turn was interrupted.
-    fn announce(&mut self, tool: &Tool, base: &Turn, after: usize, said: &mut Said) -> Result<Option<Verdict>, Stop> {
-        let mut verdict = Verdict::default();
+    fn announce_tool(
+        &mut self,
+        tool: &Tool,
+        base: &Turn,
+        after: usize,
+        said: &mut TurnProgress,
+    ) -> Result<Option<HookDecision>, Stop> {
+        let mut decision = HookDecision::default();
         let before = base.steps.iter().take(base.steps.len() - after);
         for step in before {
             let Act::Say(line) = &step.act else { continue };
             if line.kind == Kind::Request {
                 continue;
             }
-            let step = Step { gap: step.gap, act: Act::Say(tool.announced(line)) };
-            self.perform(&step.act, &step, None, said, None)?;
+            let step = Step { gap: step.gap, act: Act::Say(tool.retell_announcement(line)) };
+            self.perform_step(&step.act, &step, None, said, None)?;
             if line.kind == Kind::ToolUse {
                 let about = json!({"tool_name": tool.name, "tool_input": tool.input, "tool_use_id": tool.id});
-                verdict = self.call_hooks("PreToolUse", Some(&tool.name), &about)?;
+                decision = self.call_hooks("PreToolUse", Some(&tool.name), &about)?;
             }
             if self.interrupt.is_some() {
                 return Ok(None);
             }
         }
-        Ok(Some(verdict))
+        Ok(Some(decision))
     }
 
     /// Whether the tool may be used, and what comes of it.
-    fn decide(&mut self, tool: &mut Tool, verdict: &Verdict) -> Result<Outcome, Stop> {
-        if let Some(input) = &verdict.input {
+    fn decide_use(&mut self, tool: &mut Tool, decision: &HookDecision) -> Result<Outcome, Stop> {
+        if let Some(input) = &decision.input {
             tool.input = input.clone();
         }
-        if verdict.closed {
-            return Ok(Outcome::cancelled());
+        if decision.closed {
+            return Ok(Outcome::cancelled_at_close());
         }
-        if let Some(reason) = &verdict.denied {
+        if let Some(reason) = &decision.denied {
             return Ok(Outcome::denied_by_hook(&tool.name, reason));
         }
         let permissions = &self.options.call.permissions;
-        let is_listed = |list: &[String]| list.iter().any(|rule| tool.is_meant_by(rule));
+        let is_listed = |list: &[String]| list.iter().any(|rule| tool.matches_rule(rule));
         let accepted = match self.mode.as_str() {
             _ if is_listed(&permissions.denied) => return Ok(Outcome::denied_by_rule(&tool.name)),
-            _ if verdict.allowed => json!({"decision": "accept", "source": "hook", "reason_type": "hook"}),
+            _ if decision.allowed => json!({"decision": "accept", "source": "hook", "reason_type": "hook"}),
             _ if is_listed(&permissions.allowed) || HARMLESS.contains(&tool.name.as_str()) => {
                 json!({"decision": "accept", "source": "config"})
             }
@@ -133,23 +145,27 @@ impl Player {
             "type": "system", "subtype": "permission_denied", "tool_name": tool.name, "tool_use_id": tool.id,
             "message": message,
         }))?;
-        Ok(Outcome::unasked(&message))
+        Ok(Outcome::denied_unasked(&message))
     }
 
     fn ask_permission(&mut self, tool: &mut Tool) -> Result<Outcome, Stop> {
-        self.tell_state("requires_action")?;
-        let request = tool.permission_request(self.dialect.tool());
+        self.report_state("requires_action")?;
+        let request = tool.permission_request(self.dialect.tool_turn());
         let suggestions = request["permission_suggestions"].clone();
-        let id = self.ask(&request)?;
-        let answered = self.answered(&id)?;
-        if matches!(answered, Answered::Interrupted) {
+        let id = self.send_request(&request)?;
+        let answered = self.await_answer(&id)?;
+        if matches!(answered, RequestOutcome::Interrupted) {
             return Ok(Outcome::Interrupted);
         }
-        self.tell_state("running")?;
+        self.report_state("running")?;
         let answer = match answered {
-            Answered::With(answer) => answer,
-            Answered::Error(error) => return Ok(Outcome::failed(&format!("Error: {error}"))),
-            _ => return Ok(Outcome::failed("AbortError: Tool permission stream closed before response received")),
+            RequestOutcome::With(answer) => answer,
+            RequestOutcome::Error(error) => return Ok(Outcome::failed_request(&format!("Error: {error}"))),
+            _ => {
+                return Ok(Outcome::failed_request(
+                    "AbortError: Tool permission stream closed before response received",
+                ));
+            }
         };
         let about = json!({"tool_name": tool.name, "tool_input": tool.input, "permission_suggestions": suggestions});
         self.call_hooks("PermissionRequest", Some(&tool.name), &about)?;
@@ -165,40 +181,46 @@ impl Player {
     }
 
     fn run_tool(&mut self, tool: &Tool, decision: Value) -> Result<Outcome, Stop> {
-        let Some((index, _)) = tool.server else { return Ok(Outcome::ran(tool, decision)) };
+        let Some((index, _)) = tool.server else { return Ok(Outcome::of_cli_tool(tool, decision)) };
         Ok(match self.call_tool(index, &tool.name, &tool.input, &tool.id)? {
-            Ok(given) => Outcome::given(&given, decision),
+            Ok(given) => Outcome::of_server_tool(&given, decision),
             Err(error) => Outcome::failed_in_server(&error, decision),
         })
     }
 
     /// Says what the tool gave.
-    fn tell(&mut self, tool: &Tool, outcome: &Outcome, recorded: &Step, said: &mut Said) -> Result<(), Stop> {
+    fn say_outcome(
+        &mut self,
+        tool: &Tool,
+        outcome: &Outcome,
+        recorded: &Step,
+        said: &mut TurnProgress,
+    ) -> Result<(), Stop> {
         let Act::Say(line) = &recorded.act else { return Ok(()) };
-        let line = outcome.told(tool, line);
-        self.say(&line, None, &said.swaps)?;
-        said.note(&line, None);
+        let line = outcome.retell_tool_result(tool, line);
+        self.say_line(&line, None, &said.swaps)?;
+        said.note_line(&line, None);
         Ok(())
     }
 
     /// Replies with what the tool gave.
-    fn reply(
+    fn say_reply(
         &mut self,
         tool: &Tool,
         outcome: &Outcome,
         rest: &[Step],
         mark: Option<&str>,
-        said: &mut Said,
+        said: &mut TurnProgress,
     ) -> Result<(), Stop> {
-        let words = format!("{}: {}", tool.name, outcome.words());
+        let words = format!("{}: {}", tool.name, outcome.reply_text());
         let spoken = with_text(rest, &words).into_iter().filter(|step| match &step.act {
             Act::Say(line) => line.kind != Kind::Request,
             _ => false,
         });
-        let turn = Turn::new(spoken.map(|step| tool.concluded(step, outcome)).collect());
+        let turn = Turn::new(spoken.map(|step| tool.retell_result(step, outcome)).collect());
         let marked = mark.map(|mark| mark_turn(&turn, mark, self.options.call.partials)).unwrap_or_default();
         for (index, step) in turn.steps.iter().enumerate() {
-            self.perform(&step.act, step, marked.get(&index), said, None)?;
+            self.perform_step(&step.act, step, marked.get(&index), said, None)?;
             if self.interrupt.is_some() {
                 return self.end_by_interrupt(&turn, said);
             }
@@ -207,23 +229,23 @@ impl Player {
     }
 
     /// Ends the turn with this result.
-    fn conclude(&mut self, last: &Line, said: &Said) -> Result<(), Stop> {
+    fn end_with_result(&mut self, last: &Line, said: &TurnProgress) -> Result<(), Stop> {
         self.call_hooks("Stop", None, &json!({}))?;
-        self.say(last, None, &said.swaps)
+        self.say_line(last, None, &said.swaps)
     }
 
     /// Ends the turn in the middle of the tool's use, as an interrupt does.
     fn end_tool(&mut self, tool: &Tool) -> Result<(), Stop> {
         if let Some(id) = self.interrupt.take() {
-            self.answer_control(&super::interrupt(id))?;
+            self.answer_control(&super::interrupt_request(id))?;
         }
         let dialect = Rc::clone(&self.dialect);
         let Some((recorded, tail)) = dialect.tool_interrupted() else { return Ok(()) };
-        let said = Said::with(self.swaps(recorded));
+        let said = TurnProgress::with_swaps(self.id_swaps(recorded));
         for step in tail {
             let Act::Say(line) = &step.act else { continue };
-            self.pause(step.gap)?;
-            self.say(&tool.cut(line), None, &said.swaps)?;
+            self.wait_recorded(step.gap)?;
+            self.say_line(&tool.retell_interrupted(line), None, &said.swaps)?;
         }
         Ok(())
     }

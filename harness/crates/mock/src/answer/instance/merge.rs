@@ -4,20 +4,20 @@
 use serde_json::{Map, Value, json};
 
 /// Alternatives that are looked at.
-const MOST: usize = 32;
+const MAX_VARIANTS: usize = 32;
 /// References to follow one after the other: more go in a circle.
-const LONGEST: u32 = 16;
+const MAX_HOPS: u32 = 16;
 
 type Schema = Map<String, Value>;
 
 /// The plain schemas that `schema` allows, in its order. None where nothing fits.
-pub(super) fn variants(schema: &Value, root: &Value) -> Vec<Schema> {
-    follow(schema, root, 0)
+pub(super) fn expand_variants(schema: &Value, root: &Value) -> Vec<Schema> {
+    expand_schema(schema, root, 0)
 }
 
-fn follow(schema: &Value, root: &Value, hops: u32) -> Vec<Schema> {
+fn expand_schema(schema: &Value, root: &Value, hops: u32) -> Vec<Schema> {
     let schema = match schema {
-        _ if hops > LONGEST => return Vec::new(),
+        _ if hops > MAX_HOPS => return Vec::new(),
         Value::Bool(false) => return Vec::new(),
         Value::Object(schema) => schema,
         _ => return vec![Schema::new()],
@@ -26,57 +26,57 @@ fn follow(schema: &Value, root: &Value, hops: u32) -> Vec<Schema> {
     own.retain(|key, _| !["$ref", "allOf", "anyOf", "oneOf", "$defs", "definitions"].contains(&key.as_str()));
     let mut variants = vec![own];
     if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
-        let target = resolve(reference, root).map(|target| follow(target, root, hops + 1));
-        variants = product(&variants, &target.unwrap_or_default());
+        let target = resolve_reference(reference, root).map(|target| expand_schema(target, root, hops + 1));
+        variants = combine_all(&variants, &target.unwrap_or_default());
     }
-    for part in list(schema, "allOf") {
-        variants = product(&variants, &follow(part, root, hops + 1));
+    for part in subschemas(schema, "allOf") {
+        variants = combine_all(&variants, &expand_schema(part, root, hops + 1));
     }
     for key in ["anyOf", "oneOf"] {
         if schema.contains_key(key) {
             let choices: Vec<Schema> =
-                list(schema, key).iter().flat_map(|choice| follow(choice, root, hops + 1)).collect();
-            variants = product(&variants, &choices);
+                subschemas(schema, key).iter().flat_map(|choice| expand_schema(choice, root, hops + 1)).collect();
+            variants = combine_all(&variants, &choices);
         }
     }
     variants
 }
 
-fn list<'a>(schema: &'a Schema, key: &str) -> &'a [Value] {
+fn subschemas<'a>(schema: &'a Schema, key: &str) -> &'a [Value] {
     schema.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-fn resolve<'a>(reference: &str, root: &'a Value) -> Option<&'a Value> {
+fn resolve_reference<'a>(reference: &str, root: &'a Value) -> Option<&'a Value> {
     root.pointer(reference.strip_prefix('#')?)
 }
 
-fn product(left: &[Schema], right: &[Schema]) -> Vec<Schema> {
+fn combine_all(left: &[Schema], right: &[Schema]) -> Vec<Schema> {
     let pairs = left.iter().flat_map(|left| right.iter().map(move |right| (left, right)));
-    pairs.filter_map(|(left, right)| merged(left, right)).take(MOST).collect()
+    pairs.filter_map(|(left, right)| merge_schemas(left, right)).take(MAX_VARIANTS).collect()
 }
 
 /// A schema that asks for what both ask for; none where both can't be had.
-fn merged(left: &Schema, right: &Schema) -> Option<Schema> {
+fn merge_schemas(left: &Schema, right: &Schema) -> Option<Schema> {
     let mut merged = left.clone();
     for (key, other) in right {
         let value = match merged.get(key) {
             None => other.clone(),
-            Some(own) => both(key, own, other)?,
+            Some(own) => merge_keyword(key, own, other)?,
         };
         merged.insert(key.clone(), value);
     }
     Some(merged)
 }
 
-fn both(key: &str, own: &Value, other: &Value) -> Option<Value> {
+fn merge_keyword(key: &str, own: &Value, other: &Value) -> Option<Value> {
     let larger = || if own.as_f64() < other.as_f64() { other } else { own }.clone();
     let smaller = || if own.as_f64() > other.as_f64() { other } else { own }.clone();
     Some(match key {
-        "type" => types(own, other)?,
-        "enum" => common(own, other)?,
+        "type" => common_types(own, other)?,
+        "enum" => common_values(own, other)?,
         "const" if own != other => return None,
-        "required" => union(own, other),
-        "properties" => properties(own, other),
+        "required" => merge_lists(own, other),
+        "properties" => merge_properties(own, other),
         "additionalProperties" if own == &Value::Bool(false) || other == &Value::Bool(false) => Value::Bool(false),
         "items" | "additionalProperties" => json!({"allOf": [own, other]}),
         "minimum" | "exclusiveMinimum" | "minLength" | "minItems" | "minProperties" => larger(),
@@ -86,7 +86,7 @@ fn both(key: &str, own: &Value, other: &Value) -> Option<Value> {
     })
 }
 
-fn types(own: &Value, other: &Value) -> Option<Value> {
+fn common_types(own: &Value, other: &Value) -> Option<Value> {
     let all = |value: &Value| match value {
         Value::Array(all) => all.clone(),
         one => vec![one.clone()],
@@ -104,13 +104,13 @@ fn types(own: &Value, other: &Value) -> Option<Value> {
     (!common.is_empty()).then_some(Value::Array(common))
 }
 
-fn common(own: &Value, other: &Value) -> Option<Value> {
+fn common_values(own: &Value, other: &Value) -> Option<Value> {
     let (own, other) = (own.as_array()?, other.as_array()?);
     let common: Vec<Value> = own.iter().filter(|value| other.contains(value)).cloned().collect();
     (!common.is_empty()).then_some(Value::Array(common))
 }
 
-fn union(own: &Value, other: &Value) -> Value {
+fn merge_lists(own: &Value, other: &Value) -> Value {
     let mut all = own.as_array().cloned().unwrap_or_default();
     for value in other.as_array().into_iter().flatten() {
         if !all.contains(value) {
@@ -120,7 +120,7 @@ fn union(own: &Value, other: &Value) -> Value {
     Value::Array(all)
 }
 
-fn properties(own: &Value, other: &Value) -> Value {
+fn merge_properties(own: &Value, other: &Value) -> Value {
     let mut all = own.as_object().cloned().unwrap_or_default();
     for (name, schema) in other.as_object().into_iter().flatten() {
         let both = all.get(name).map(|own| json!({"allOf": [own, schema]}));

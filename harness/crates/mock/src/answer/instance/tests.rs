@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::instance;
+use super::make_instance;
 
 const MARK: &str = "00c0ffee";
 
@@ -11,8 +11,8 @@ const MARK: &str = "00c0ffee";
 #[track_caller]
 fn valid(schema: &Value) -> Value {
     let validator = jsonschema::options().should_validate_formats(true).build(schema).expect("a schema");
-    let made = instance(schema, None).unwrap_or_else(|| panic!("nothing was made for {schema}"));
-    for instance in [&made, &instance(schema, Some(MARK)).expect("made once")] {
+    let made = make_instance(schema, None).unwrap_or_else(|| panic!("nothing was made for {schema}"));
+    for instance in [&made, &make_instance(schema, Some(MARK)).expect("made once")] {
         let errors: Vec<String> = validator.iter_errors(instance).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{errors:?}\nschema: {schema}\ninstance: {instance}");
     }
@@ -78,7 +78,7 @@ fn a_list_of_models_has_two_that_differ() {
         valid(&schema),
         json!({"extracted_entities": [{"name": "name 1", "entity_type_id": 1}, {"name": "name 2", "entity_type_id": 2}]})
     );
-    let marked = instance(&schema, Some(MARK)).expect("made");
+    let marked = make_instance(&schema, Some(MARK)).expect("made");
     assert_eq!(marked["extracted_entities"][1]["name"], "⟦00c0ffee⟧ name 2");
 }
 
@@ -138,7 +138,7 @@ fn a_schema_that_is_itself_below_comes_to_an_end() {
         json!({"type": "integer", "minimum": 2, "maximum": 1}),
         json!({"allOf": [{"type": "string"}, {"type": "object"}]}),
     ] {
-        assert_eq!(instance(&endless, None), None, "{endless}");
+        assert_eq!(make_instance(&endless, None), None, "{endless}");
     }
 }
 
@@ -159,7 +159,7 @@ fn patterns_are_followed() {
 
 #[test]
 fn a_mark_stands_where_it_fits() {
-    let of = |schema: Value| instance(&schema, Some(MARK)).expect("made");
+    let of = |schema: Value| make_instance(&schema, Some(MARK)).expect("made");
     assert_eq!(of(json!({"type": "string"})), "⟦00c0ffee⟧ text 1");
     assert_eq!(of(json!({"type": "string", "maxLength": 10})), "⟦00c0ffee⟧");
     assert_eq!(of(json!({"type": "string", "maxLength": 4})), "text");

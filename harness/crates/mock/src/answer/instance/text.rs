@@ -3,7 +3,7 @@
 use leakgate_session::mark;
 use serde_json::{Map, Value};
 
-use super::{count, pattern};
+use super::{get_count, pattern};
 
 /// An example of each format that JSON Schema knows.
 const FORMATS: [(&str, &str); 19] = [
@@ -29,18 +29,18 @@ const FORMATS: [(&str, &str); 19] = [
 ];
 
 /// No string is filled up to more, in characters.
-const LONGEST: usize = 1 << 20;
+const MAX_CHARS: usize = 1 << 20;
 
 /// A string for the property `name`, the `number`th of its instance.
-pub(super) fn string(schema: &Map<String, Value>, name: &str, number: u32, mark: Option<&str>) -> String {
+pub(super) fn make_string(schema: &Map<String, Value>, name: &str, number: u32, mark: Option<&str>) -> String {
     let format = schema.get("format").and_then(Value::as_str);
     if let Some((_, example)) = FORMATS.iter().find(|(known, _)| Some(*known) == format) {
         return (*example).to_owned();
     }
-    let characters = |key| count(schema, key).and_then(|count| usize::try_from(count).ok());
+    let characters = |key| get_count(schema, key).and_then(|count| usize::try_from(count).ok());
     let (shortest, longest) = (characters("minLength").unwrap_or(0), characters("maxLength").unwrap_or(usize::MAX));
     let pattern = schema.get("pattern").and_then(Value::as_str);
-    if let Some(example) = pattern.and_then(|pattern| pattern::example(pattern, shortest)) {
+    if let Some(example) = pattern.and_then(|pattern| pattern::make_example(pattern, shortest)) {
         return example;
     }
     let plain = format!("{name} {number}");
@@ -49,6 +49,6 @@ pub(super) fn string(schema: &Map<String, Value>, name: &str, number: u32, mark:
     let mut candidates = marked.chain(mark.clone());
     let fitting = candidates.find(|text| text.chars().count() <= longest);
     let text = fitting.unwrap_or_else(|| plain.chars().take(longest).collect());
-    let missing = shortest.saturating_sub(text.chars().count()).min(LONGEST);
+    let missing = shortest.saturating_sub(text.chars().count()).min(MAX_CHARS);
     text + &".".repeat(missing)
 }

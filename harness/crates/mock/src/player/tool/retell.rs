@@ -62,7 +62,7 @@ pub(super) fn usual_input(tool: &str) -> Value {
 
 impl Tool {
     /// Whether a rule such as `Bash(git *)` or `mcp__server` is about this tool. What stands in brackets is not looked at.
-    pub(super) fn is_meant_by(&self, rule: &str) -> bool {
+    pub(super) fn matches_rule(&self, rule: &str) -> bool {
         let name = rule.split('(').next().unwrap_or_default();
         name == self.name
             || (name.starts_with("mcp__") && self.name.starts_with(&format!("{}__", name.trim_end_matches("__*"))))
@@ -71,19 +71,19 @@ impl Tool {
     /// The name of a server's tool, as it is shown.
     fn display_name(&self) -> String {
         let Some((_, server)) = &self.server else { return self.name.clone() };
-        let short = self.short(server);
+        let short = self.short_name(server);
         let mut letters = short.chars();
         letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
     }
 
-    fn short(&self, server: &str) -> &str {
+    fn short_name(&self, server: &str) -> &str {
         self.name.strip_prefix(&format!("mcp__{server}__")).unwrap_or(&self.name)
     }
 
     /// A line in which the recorded tool is to be used.
-    pub(super) fn announced(&self, line: &Line) -> Line {
+    pub(super) fn retell_announcement(&self, line: &Line) -> Line {
         match line.kind {
-            Kind::ToolUse => line.changed(|json| {
+            Kind::ToolUse => line.edit_json(|json| {
                 let block = &mut json["message"]["content"][0];
                 block["name"] = self.name.clone().into();
                 block["input"] = self.input.clone();
@@ -91,16 +91,16 @@ impl Tool {
                 if let Some((_, server)) = &self.server {
                     json["tool_use_meta"] = json!([{
                         "id": self.id, "display_name": self.display_name(), "server_display_name": server,
-                        "tool_name": self.short(server),
+                        "tool_name": self.short_name(server),
                     }]);
                 }
             }),
-            Kind::BlockStart => line.changed(|json| {
+            Kind::BlockStart => line.edit_json(|json| {
                 let block = &mut json["event"]["content_block"];
                 block["name"] = self.name.clone().into();
                 block["id"] = self.id.clone().into();
             }),
-            Kind::Stream => line.changed(|json| {
+            Kind::Stream => line.edit_json(|json| {
                 if let Some(input) = json.pointer_mut("/event/delta/partial_json") {
                     *input = self.input.to_string().into();
                 }
@@ -136,10 +136,10 @@ impl Tool {
     }
 
     /// The last line of the turn, which says what was refused.
-    pub(super) fn concluded(&self, step: Step, outcome: &Outcome) -> Step {
+    pub(super) fn retell_result(&self, step: Step, outcome: &Outcome) -> Step {
         match &step.act {
             Act::Say(line) if line.kind == Kind::Result && outcome.is_denial() => {
-                let line = line.changed(|json| json["permission_denials"] = self.denials());
+                let line = line.edit_json(|json| json["permission_denials"] = self.denial_list());
                 Step { gap: step.gap, act: Act::Say(line) }
             }
             _ => step,
@@ -147,18 +147,18 @@ impl Tool {
     }
 
     /// A line of a turn that was interrupted.
-    pub(super) fn cut(&self, line: &Line) -> Line {
+    pub(super) fn retell_interrupted(&self, line: &Line) -> Line {
         match line.kind {
-            Kind::ToolResult => line.changed(|json| {
+            Kind::ToolResult => line.edit_json(|json| {
                 json["message"]["content"][0]["tool_use_id"] = self.id.clone().into();
                 json["tool_result_meta"][0]["id"] = self.id.clone().into();
             }),
-            Kind::NoResult => line.changed(|json| json["permission_denials"] = self.denials()),
+            Kind::NoResult => line.edit_json(|json| json["permission_denials"] = self.denial_list()),
             _ => line.clone(),
         }
     }
 
-    fn denials(&self) -> Value {
+    fn denial_list(&self) -> Value {
         json!([{"tool_name": self.name, "tool_use_id": self.id, "tool_input": self.input}])
     }
 }
@@ -172,8 +172,8 @@ fn recorded_request(turn: &Turn) -> Option<Value> {
 }
 
 /// The result of a turn that a hook has stopped.
-pub(super) fn stopped(line: &Line) -> Line {
-    line.changed(|json| {
+pub(super) fn hook_stopped_result(line: &Line) -> Line {
+    line.edit_json(|json| {
         json["stop_reason"] = "tool_use".into();
         json["terminal_reason"] = "hook_stopped".into();
         json["result"] = "".into();
@@ -181,8 +181,8 @@ pub(super) fn stopped(line: &Line) -> Line {
 }
 
 /// The result of a turn that gives an instance of a schema.
-pub(super) fn structured(line: &Line, instance: &Value) -> Line {
-    line.changed(|json| {
+pub(super) fn structured_result(line: &Line, instance: &Value) -> Line {
+    line.edit_json(|json| {
         json["stop_reason"] = "tool_use".into();
         json["result"] = instance.to_string().into();
         json["structured_output"] = instance.clone();
@@ -191,7 +191,7 @@ pub(super) fn structured(line: &Line, instance: &Value) -> Line {
 
 impl Outcome {
     /// A tool of the CLI, which gave nothing.
-    pub(super) fn ran(tool: &Tool, decision: Value) -> Self {
+    pub(super) fn of_cli_tool(tool: &Tool, decision: Value) -> Self {
         if tool.name == "Bash" {
             let result =
                 json!({"stdout": "", "stderr": "", "interrupted": false, "isImage": false, "noOutputExpected": false});
@@ -205,7 +205,7 @@ impl Outcome {
     }
 
     /// What a server's tool gave.
-    pub(super) fn given(given: &Value, decision: Value) -> Self {
+    pub(super) fn of_server_tool(given: &Value, decision: Value) -> Self {
         let content = given["content"].clone();
         let is_error = (given["isError"] == true).then_some(true);
         Self::Ran { result: content.clone(), content, is_error, decision }
@@ -219,12 +219,12 @@ impl Outcome {
     /// A hook has refused it.
     pub(super) fn denied_by_hook(tool: &str, reason: &str) -> Self {
         let decision = json!({"decision": "reject", "source": "hook", "reason_type": "hook"});
-        Self::refused(&format!("PreToolUse:{tool} hook error: {reason}"), &decision)
+        Self::refused_by_rule(&format!("PreToolUse:{tool} hook error: {reason}"), &decision)
     }
 
     /// The command line has refused it.
     pub(super) fn denied_by_rule(tool: &str) -> Self {
-        Self::refused(
+        Self::refused_by_rule(
             &format!("Permission to use {tool} has been denied."),
             &json!({"decision": "reject", "source": "config", "reason_type": "rule"}),
         )
@@ -232,29 +232,29 @@ impl Outcome {
 
     /// The caller has refused it.
     pub(super) fn denied_by_user(message: &str) -> Self {
-        Self::refused(message, &json!({"decision": "reject", "source": "user_reject"}))
+        Self::refused_by_rule(message, &json!({"decision": "reject", "source": "user_reject"}))
     }
 
     /// The question has failed.
-    pub(super) fn failed(error: &str) -> Self {
+    pub(super) fn failed_request(error: &str) -> Self {
         let decision = json!({"decision": "reject", "source": "config", "reason_type": "other"});
-        Self::refused(&format!("Tool permission request failed: {error}"), &decision)
+        Self::refused_by_rule(&format!("Tool permission request failed: {error}"), &decision)
     }
 
     /// There was nobody to ask.
-    pub(super) fn unasked(message: &str) -> Self {
+    pub(super) fn denied_unasked(message: &str) -> Self {
         let decision = json!({"decision": "reject", "source": "config"});
         let why = json!({"non_execution_kind": "user-rejected", "permission_decision": decision});
         Self::Refused { content: message.to_owned(), result: message.to_owned(), why }
     }
 
     /// A hook was not answered before stdin ended.
-    pub(super) fn cancelled() -> Self {
+    pub(super) fn cancelled_at_close() -> Self {
         let words = "mock-claude: no hook answers any more, so that nothing is done".to_owned();
         Self::Refused { content: words.clone(), result: words, why: json!({"non_execution_kind": "cancelled"}) }
     }
 
-    fn refused(content: &str, decision: &Value) -> Self {
+    fn refused_by_rule(content: &str, decision: &Value) -> Self {
         let why = json!({"non_execution_kind": "permission-rule", "permission_decision": decision});
         Self::Refused { content: content.to_owned(), result: format!("Error: {content}"), why }
     }
@@ -265,7 +265,7 @@ impl Outcome {
     }
 
     /// What the reply says of it.
-    pub(super) fn words(&self) -> String {
+    pub(super) fn reply_text(&self) -> String {
         match self {
             Self::Ran { content: Value::String(words), .. } => words.clone(),
             Self::Ran { content, .. } => {
@@ -278,7 +278,7 @@ impl Outcome {
     }
 
     /// The recorded line with this in it.
-    pub(super) fn told(&self, tool: &Tool, line: &Line) -> Line {
+    pub(super) fn retell_tool_result(&self, tool: &Tool, line: &Line) -> Line {
         let (block, result, mut meta) = match self {
             Self::Ran { content, result, is_error, decision } => {
                 let mut block = json!({"tool_use_id": tool.id, "type": "tool_result", "content": content});
@@ -295,7 +295,7 @@ impl Outcome {
             Self::Interrupted => return line.clone(),
         };
         meta["id"] = tool.id.clone().into();
-        line.changed(|json| {
+        line.edit_json(|json| {
             json["message"]["content"] = json!([block]);
             json["tool_use_result"] = result;
             json["tool_result_meta"] = json!([meta]);
