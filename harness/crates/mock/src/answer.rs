@@ -1,7 +1,7 @@
-//! What a turn is answered: the recorded text, or what its prompt asks for.
+//! Chooses the answer to a turn: the recorded text, or one that its prompt asks for.
 //!
 //! A mode is one of the kinds of answer below, or any of the changes, or several joined by `+`: `schema+fenced+slow=200`.
-//! It comes from the option `--mock-answer MODE`, or from the word `[[answer:MODE]]` in a prompt, of which the last
+//! The mode comes from the option `--mock-answer MODE`, or from the word `[[answer:MODE]]` in a prompt, of which the last
 //! counts. The word wins over the option; a word without a kind takes the option's kind.
 //!
 //! | kind | the reply |
@@ -49,7 +49,7 @@ use find::Function;
 
 /// The property by which a wrong answer is known.
 const WRONG_KEY: &str = "mock_claude";
-/// What it says.
+/// The value of that property.
 const WRONG_VALUE: &str = "wrong on purpose";
 /// How long a used-up quota stays so, unless it is told.
 const DEFAULT_QUOTA_RESET: Duration = Duration::from_mins(1);
@@ -95,7 +95,7 @@ enum Wrong {
 )]
 pub struct UnknownMode(pub String);
 
-/// What a turn is answered.
+/// The answer to a turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reply {
     /// Its text.
@@ -106,7 +106,7 @@ pub(crate) struct Reply {
     pub(crate) piece_delay: Duration,
     /// Why it ends, where that is not as recorded.
     pub(crate) stop_reason: Option<&'static str>,
-    /// What is said of the account's quota.
+    /// The reported state of the account's quota.
     pub(crate) quota: Option<Quota>,
 }
 
@@ -137,7 +137,7 @@ pub(crate) struct Use {
 /// The state of the account's quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Quota {
-    /// It is used up.
+    /// Whether the quota is used up.
     pub(crate) rejected: bool,
     /// When it is renewed, as the time since 1970.
     pub(crate) resets_at: Duration,
@@ -182,7 +182,7 @@ impl Mode {
         Some(())
     }
 
-    /// What is answered to a prompt, with this as the option's mode. A mark goes into JSON; `now` is the time since 1970.
+    /// Answers a prompt, with this as the option's mode. A mark goes into JSON; `now` is the time since 1970.
     pub(crate) fn make_reply(&self, prompt: &str, mark: Option<&str>, now: Duration) -> Reply {
         let mode = match find_answer_tag(prompt).map(str::parse::<Self>) {
             None => self.clone(),

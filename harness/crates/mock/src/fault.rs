@@ -67,7 +67,7 @@ impl Kind {
     }
 }
 
-/// What is wrong with a fault's words.
+/// Why a fault cannot be parsed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FaultError {
     /// There is no such kind.
@@ -138,12 +138,12 @@ impl Faults {
         Self { all, process, random }
     }
 
-    /// What happens at the start of the process.
+    /// The faults that strike at the start of the process.
     pub(super) fn at_start(&mut self) -> Vec<Kind> {
         self.draw_due(Fault::is_at_start)
     }
 
-    /// What happens in this turn, from 1.
+    /// The faults that strike in this turn; turns count from 1.
     pub(super) fn in_turn(&mut self, turn: u64) -> Vec<Kind> {
         self.draw_due(|fault| !fault.is_at_start() && fault.turn.is_none_or(|wanted| wanted == turn))
     }

@@ -11,7 +11,7 @@ use super::fault::{Fault, FaultError};
 use super::flags::Flags;
 use super::orphan;
 
-/// What `--help` prints.
+/// The text of `--help`.
 pub(super) const HELP: &str = "\
 mock-claude: stands in for the CLI, speaking from a recorded session.
 Takes the CLI's own flags and refuses others as it does. With --input-format stream-json it holds a conversation, for the
@@ -51,7 +51,7 @@ MODE is one of these, or several joined by +, such as schema+fenced+slow=200:
   rate-limit-warning        a quota that is nearly used up, then the reply
 ";
 
-/// What a command line asks for.
+/// The action that a command line asks for.
 #[derive(Debug, PartialEq)]
 pub enum Command {
     /// The protocol.
@@ -71,7 +71,7 @@ pub struct Options {
     pub recording: String,
     /// How fast.
     pub pace: Pace,
-    /// What turns are answered.
+    /// The answer to turns.
     pub answer: Mode,
     /// Whether the caller's mark is woven into the reply.
     pub echo_mark: bool,
@@ -81,7 +81,7 @@ pub struct Options {
     pub rss_per_turn: usize,
     /// How to break.
     pub faults: Vec<Fault>,
-    /// What probabilities are drawn from.
+    /// The seed from which probabilities are drawn.
     pub seed: Option<u64>,
     /// The file that counts the processes.
     pub counter: Option<PathBuf>,
@@ -98,7 +98,7 @@ pub enum Pace {
     Full,
 }
 
-/// What is wrong with the options.
+/// Why the options cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OptionsError {
     /// There is no such option.
@@ -114,7 +114,7 @@ pub enum OptionsError {
         option: String,
         /// Its value.
         value: String,
-        /// What it could be.
+        /// The accepted values.
         wanted: &'static str,
     },
     /// A fault that is none.

@@ -7,7 +7,7 @@ use super::input::{self, Control, Input};
 use super::line::{Kind, Line};
 use leakgate_session::recording::{End, Payload, Session};
 
-/// What a recording holds, in playable form.
+/// A recording in playable form.
 #[derive(Debug, Default)]
 pub(super) struct Script {
     /// The turns, in order, without those that were `/clear`.
@@ -79,14 +79,14 @@ pub(super) struct ControlAnswer {
     pub(super) gap: Duration,
     /// The answer.
     pub(super) line: Line,
-    /// What came after it, outside of any turn.
+    /// The lines that followed outside of any turn.
     pub(super) after: Vec<Line>,
 }
 
 /// A process that ends before it reads anything.
 #[derive(Debug, Default)]
 pub(super) struct Refusal {
-    /// What it wrote to stderr.
+    /// The lines that it wrote to stderr.
     pub(super) complaints: Vec<String>,
     /// Its exit code.
     pub(super) code: u8,

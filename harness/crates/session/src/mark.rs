@@ -16,11 +16,11 @@ const CLOSE: char = '⟧';
 /// Why a reply is not exactly that of its request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MarkError {
-    /// It carries the mark of another request; a closing mark begins with `/`.
+    /// The reply carries this mark of another request; a closing mark begins with `/`.
     Foreign(String),
-    /// It carries no mark; this is its text.
+    /// The reply carries no mark; this is its text.
     Missing(String),
-    /// It lacks the closing mark; this is its text without the marks.
+    /// The reply lacks the closing mark; this is its text without the marks.
     Cut(String),
     /// This follows its closing mark.
     Trailing(String),

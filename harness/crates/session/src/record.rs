@@ -1,19 +1,19 @@
 //! A recorder that stands in the CLI's place: every byte passes unchanged, and a scrubbed copy is kept.
 //!
-//! Two processes. The *front* is what the wrapper started: it passes signals on and ends as the CLI ended. The *back*
-//! owns the streams and the CLI, and writes the recording. So when the wrapper kills the front with SIGKILL, which
-//! nobody can catch, the back sees it (a pidfd), kills the CLI as the wrapper meant to, and still finishes the
-//! recording; and should the back be killed, the front, a child subreaper, inherits the CLI and kills it.
+//! Two processes. The *shim* is started by the wrapper: it forwards signals and ends as the CLI ended. The *recorder*
+//! owns the streams and the CLI, and writes the recording. So when the wrapper kills the shim with SIGKILL, which
+//! nobody can catch, the recorder sees it (a pidfd), kills the CLI as the wrapper meant to, and still finishes the
+//! recording; and should the recorder be killed, the shim, a child subreaper, inherits the CLI and kills it.
 //!
 //! ```text
-//! front  signals, exit status         back   the CLI, its end, the recording's end
-//! pass   one thread a stream          lines  bytes → lines, with a limit
-//! queue  between streams and disk     book   scrubs and writes, never in the way of a byte
+//! shim   signals, exit status         recorder  the CLI, its end, the recording's end
+//! copy   one thread a stream          lines     bytes → lines, with a limit
+//! queue  between streams and disk     writer    scrubs and writes, never in the way of a byte
 //! ```
 //!
-//! The back has a process group of its own (with a terminal as stdin it must not), and so has the CLI: a signal to the
-//! wrapper's group reaches the CLI once, through the front. What the CLI leaves behind stays where it would be without
-//! a recorder: nothing but the CLI itself is ever killed, unless the back dies first.
+//! The recorder has a process group of its own (with a terminal as stdin it must not), and so has the CLI: a signal to the
+//! wrapper's group reaches the CLI once, through the shim. What the CLI leaves behind stays where it would be without
+//! a recorder: nothing but the CLI itself is ever killed, unless the recorder dies first.
 //!
 //! # What is not as without a recorder
 //!
@@ -44,7 +44,7 @@ mod writer;
 pub use recorder::run_recorder;
 pub use shim::run_shim;
 
-/// What to record, and where.
+/// Options of a recording.
 #[derive(Debug, Clone)]
 pub struct RecordOptions {
     /// The folder for the recording's file.
@@ -71,7 +71,7 @@ pub enum RecordError {
     /// The system refused something that the recorder needs.
     #[error("cannot {what}: {source}; the recorder needs Linux with a readable /proc")]
     System {
-        /// What was tried.
+        /// The action that failed.
         what: &'static str,
         /// The system's words.
         source: std::io::Error,

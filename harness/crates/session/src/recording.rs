@@ -25,7 +25,7 @@ pub struct Session {
     pub events: Vec<Event>,
 }
 
-/// What was recorded.
+/// Describes the recorded process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     /// [`FORMAT`].
@@ -51,13 +51,13 @@ pub struct Header {
 pub struct Event {
     /// Milliseconds since the spawn.
     pub ms: u64,
-    /// What passed.
+    /// The line, or the end of the process.
     pub payload: Payload,
     /// How the line differs from what passed.
     pub flaws: Flaws,
 }
 
-/// What a recording could not hold of a line.
+/// Differences between a recorded line and the original bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flaws {
     /// The line was longer than the recorder's limit: its whole length in bytes.
@@ -76,7 +76,7 @@ fn is_false(value: &bool) -> bool {
     !*value
 }
 
-/// What an [`Event`] carries; lines come without their newline.
+/// The content of an [`Event`]; lines come without their newline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Payload {
     /// A line that the client wrote to stdin.
@@ -89,7 +89,7 @@ pub enum Payload {
     Exit {
         /// How it ended.
         end: End,
-        /// What ended it, in words.
+        /// The cause of the end, in words.
         after: String,
         /// How much of each kind was scrubbed.
         removed: BTreeMap<String, u64>,
@@ -100,7 +100,7 @@ pub enum Payload {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
-    /// It exited by itself with this code.
+    /// The process exited with this code.
     Code(i32),
     /// This signal killed it.
     Signal(i32),
@@ -123,9 +123,9 @@ pub enum RecordingError {
     /// No bundled recording has this name.
     #[error("no recording is called `{spec}`; name a .jsonl file or one of: {known}")]
     Unknown {
-        /// What was asked for.
+        /// The requested name.
         spec: String,
-        /// What exists.
+        /// The names of the bundled recordings.
         known: String,
     },
     /// The file cannot be read.
@@ -143,7 +143,7 @@ pub enum RecordingError {
         file: String,
         /// The line's number, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The problem.
         wrong: String,
     },
 }

@@ -1,7 +1,5 @@
-//! What can be done with a recording: check it, show it, trim it.
-//!
-//! `recordings/check.rs` says what is wrong with one, `recordings/replay.rs` lets `mock-claude` play it and compares,
-//! `recordings/show.rs` is the overview for people, `recordings/trim.rs` makes a smaller one that still plays.
+//! Tools for recordings: [`check`] finds problems, [`replay`] compares a recording with what `mock-claude` plays of it,
+//! [`show`] renders an overview, and [`trim`] makes a smaller recording that still plays.
 
 use std::collections::VecDeque;
 
@@ -25,7 +23,7 @@ pub struct Turn {
     pub result: Option<usize>,
 }
 
-/// What of a line says which message it is.
+/// The fields of a line that identify its kind of message.
 #[derive(Debug, Deserialize)]
 pub(crate) struct MessageKind {
     #[serde(rename = "type")]

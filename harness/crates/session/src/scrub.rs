@@ -1,7 +1,7 @@
 //! Takes out of text what must not be shared: keys, passwords, ids, names, paths.
 //!
 //! Pure: no files, no processes. A [`Scrubber`] remembers what it has replaced, so that the same value becomes the same
-//! placeholder everywhere, and a value that was recognised by its host is recognised without them from then on.
+//! placeholder everywhere, and a secret that was recognised by its context is recognised without it from then on.
 //! `scrub/rules.rs` has the patterns, `scrub/json.rs` the strings of a line of JSON, `scrub/stream.rs` the lines of a
 //! session, with texts that the CLI sends in pieces.
 //!
@@ -100,7 +100,7 @@ impl std::fmt::Display for Kind {
     }
 }
 
-/// What is known about the line where a session is recorded.
+/// Facts about the machine and the user where a session is recorded.
 #[derive(Debug, Clone, Default)]
 pub struct HostInfo {
     /// The home folder.
@@ -129,7 +129,7 @@ pub struct Scrubber {
     findings: Option<Vec<(usize, Kind)>>,
 }
 
-/// A part of a text and what takes its line.
+/// A part of a text and its replacement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Edit {
     range: Range<usize>,
@@ -137,7 +137,7 @@ struct Edit {
 }
 
 impl Scrubber {
-    /// Knows these host, and leaves the kinds of `keep` in.
+    /// A scrubber that knows this host and leaves the kinds of `keep` in.
     #[must_use]
     pub fn new(host: &HostInfo, keep: &[Kind]) -> Self {
         let mut scrubber = Self { keep: keep.to_vec(), ..Self::default() };
@@ -186,13 +186,13 @@ impl Scrubber {
         &self.removed
     }
 
-    /// Whether a secret was recognised by its host: it may stand without them in what came before.
+    /// Whether a secret was recognised by its context: earlier text may contain it without that context.
     #[must_use]
     pub fn has_learned(&self) -> bool {
         self.learned
     }
 
-    /// The findings of [`Scrubber::for_check`]: what was found, and in which line.
+    /// The line and the kind of each finding; only with [`Scrubber::for_check`].
     #[must_use]
     pub fn findings(&self) -> &[(usize, Kind)] {
         self.findings.as_deref().unwrap_or_default()

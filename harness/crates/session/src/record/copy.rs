@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::lines::LineSplitter;
 
-/// What one read may bring: as much as a pipe holds.
+/// Size of one read: the capacity of a pipe on Linux.
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Once the CLI is gone, this much may still be in its pipe; a child of it that goes on writing is not listened to.
@@ -21,7 +21,7 @@ const MAX_BYTES_AFTER_EXIT: usize = 1024 * 1024;
 pub(super) enum CopyEnd {
     /// The source has ended.
     EndOfFile,
-    /// Nobody takes it any more.
+    /// The reader of the stream is gone.
     NoReader,
     /// The CLI is gone, and nothing is left in the pipe.
     CliExited,

@@ -70,7 +70,7 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Nobody takes lines any more: from here on they are dropped.
+    /// Drops all lines from here on, because no writer takes them.
     pub(super) fn give_up(&self) {
         let mut state = self.lock();
         state.given_up = true;

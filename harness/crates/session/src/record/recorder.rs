@@ -1,4 +1,4 @@
-//! The process behind: it starts the CLI, passes its streams, and writes the recording.
+//! The recorder process: starts the CLI, copies its streams, and writes the recording.
 
 use std::fs::File;
 use std::io::Write;
@@ -24,10 +24,10 @@ use super::writer::RecordingWriter;
 use super::{RecordError, RecordOptions, close_own_stdio, copy, signals};
 use crate::recording::End;
 
-/// A dead shim has nobody left who waits for the last lines; what fits into the pipe is written within this.
+/// Wait for the last lines once the shim is gone: nobody reads them then, so only what fits into the pipe is written.
 const LAST_LINES: Duration = Duration::from_millis(200);
 
-/// What the threads have seen.
+/// Observations of the threads, from which the cause of the end is derived.
 #[derive(Default)]
 struct Observations {
     stdin_closed: AtomicBool,
@@ -214,7 +214,7 @@ fn wait_for_last_lines(ended: &Receiver<Channel>, seen: &Observations) {
     seen.signal.store(signal, Ordering::SeqCst);
 }
 
-/// What ended the CLI, in words.
+/// The cause of the CLI's end, in words, for the recording's last line.
 fn describe_end(seen: &Observations, end: End) -> String {
     let signal = seen.signal.load(Ordering::SeqCst);
     let by = match end {

@@ -1,4 +1,4 @@
-//! The process in the CLI's place.
+//! The shim: the process that the wrapper started in place of the CLI.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;

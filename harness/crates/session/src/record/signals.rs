@@ -7,13 +7,13 @@ use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SI
 
 use crate::recording::End;
 
-/// What a wrapper may send to its CLI.
+/// Signals that a wrapper may send to its CLI.
 const FORWARDED: [i32; 9] = [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGTSTP, SIGCONT, SIGWINCH];
 
-/// What a terminal sends to everybody in the group: the back gets it by itself.
+/// Signals that a terminal sends to the whole foreground group: the recorder gets them without the shim.
 const FROM_TERMINAL: [i32; 6] = [SIGINT, SIGQUIT, SIGHUP, SIGTSTP, SIGCONT, SIGWINCH];
 
-/// The signals to pass on. Those that whoever started us ignores (`nohup`) stay ignored, here and in the CLI.
+/// The signals to pass on. Signals that the parent ignores (`nohup`) stay ignored, here and in the CLI.
 pub(super) fn forwarded_signals() -> Vec<i32> {
     let ignored = procfs::process::Process::myself().and_then(|own| own.status()).map_or(0, |status| status.sigign);
     FORWARDED.into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0).collect()

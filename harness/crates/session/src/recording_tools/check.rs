@@ -1,4 +1,4 @@
-//! Says what is problems with a recording: its format, secrets that are left, and what `mock-claude` makes of it.
+//! Says what is wrong with a recording: its format, secrets that are left, and what `mock-claude` makes of it.
 
 use std::path::Path;
 
@@ -8,12 +8,12 @@ use super::{MessageKind, Turn, find_turns, replay};
 use crate::recording::{self, Payload, Session};
 use crate::scrub::{Kind, Scrubber, StreamScrubber};
 
-/// What a check has found.
+/// The result of a check.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct CheckReport {
-    /// What is problems, each with its place and what to do; empty for a good recording.
+    /// Each problem with its file, line and remedy; empty for a good recording.
     pub problems: Vec<String>,
-    /// What was checked, in words; empty where nothing could be.
+    /// One line about the recording; empty if it could not be parsed.
     pub summary: String,
 }
 

@@ -25,7 +25,7 @@ pub enum ReplayError {
         /// The system's words.
         source: std::io::Error,
     },
-    /// It plays something else.
+    /// The mock plays something else.
     #[error(
         "{file}:{line}: mock-claude plays {played} where {recorded} is recorded; record the session again, or trim it before this turn"
     )]
@@ -34,9 +34,9 @@ pub enum ReplayError {
         file: String,
         /// The line's number, from 1.
         line: usize,
-        /// What was said, if anything.
+        /// The line that the mock wrote, or `nothing`.
         played: String,
-        /// What the recording says.
+        /// The recorded line.
         recorded: String,
     },
 }

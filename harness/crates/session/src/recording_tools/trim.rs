@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::find_turns;
 use crate::recording::{End, Event, Flaws, Payload, Session};
 
-/// What to cut.
+/// Limits for a smaller recording.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TrimLimits {
     /// Keep this many turns from the start.

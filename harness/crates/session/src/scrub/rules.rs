@@ -199,7 +199,7 @@ pub(super) fn is_distinctive(value: &str) -> bool {
     value.len() >= MIN_LITERAL_BYTES && has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic)
 }
 
-/// What the host say must not be seen.
+/// The literals to hide on this host: paths, names, and the values of secret variables.
 pub(super) fn known_literals(host: &HostInfo) -> Vec<(Kind, String)> {
     let mut found = Vec::new();
     let folder = |path: &Option<String>| {
