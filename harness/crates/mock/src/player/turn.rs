@@ -205,7 +205,7 @@ impl Player {
             self.wait_recorded(step.gap)?;
             match (line.kind, &said.block) {
                 (Kind::AssistantText, Some((_, text))) if !text.is_empty() => {
-                    self.say_line(line, Some(text), &swaps)?
+                    self.say_line(line, Some(text), &swaps)?;
                 }
                 (Kind::BlockStop, Some((block, _))) => self.say_line(&line.in_block(*block), None, &swaps)?,
                 (Kind::AssistantText | Kind::BlockStop, _) => {}
