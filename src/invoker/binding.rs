@@ -12,7 +12,8 @@
 //!
 //! One case stays open. A delta names its conversation and no turn, so one that came late within the same conversation, in
 //! the middle of another turn's message, would be noticed only at the end of that turn. Its client gets an error then, but
-//! one that reads the reply as a stream has seen the text. `/clear` between the turns rules that out.
+//! one that reads the reply as a stream has seen the text. Nor can a whole reply that comes twice (its text and its result) be
+//! told from the reply of the turn that runs. `/clear` between the turns rules both out.
 
 use crate::claude::event::{ClaudeEvent, Line};
 
