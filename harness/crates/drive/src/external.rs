@@ -4,7 +4,7 @@
 //! idle, makes it restart its CLI and stops it. `proof` makes sure, before any load, that the CLI which it starts is the
 //! mock, by what `scout` sees of its processes and `cli_check` makes of it. `watch` looks at its processes while the load
 //! runs. `detect` finds out what kind of server it is, `settle` waits until nothing moves, `sigkill` ends a second life of
-//! it, and `target` brings them together for the [`driver`](crate::driver).
+//! it, and `target` brings them together for the driver.
 //!
 //! A restart is a CLI process that was not there before. A server that shows none, or one for each
 //! request, is judged by its turns.
