@@ -316,7 +316,7 @@ impl Connection {
         };
         match outcome {
             Some(Ok(())) => {}
-            Some(Err(error)) => tracing::debug!(%error, "a connection ended prefetched"),
+            Some(Err(error)) => tracing::debug!(%error, "a connection ended early"),
             None => {
                 tracing::warn!("a connection outlived the stop deadline and was dropped");
                 abort.set();
