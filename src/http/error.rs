@@ -272,7 +272,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// `Retry-After` counts whole seconds; rounded up, so that nobody comes too prefetched, and never 0.
+/// `Retry-After` counts whole seconds; rounded up, so that no client comes too early, and never 0.
 pub(super) fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
