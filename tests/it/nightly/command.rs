@@ -235,7 +235,7 @@ fn only_a_night_that_proved_something_and_did_not_leak_is_accepted() {
     let mut without = healthy();
     without.controls.clear();
     nights.add(night(0, 2, without), None);
-    nights.accept(&["--reason", "x"]).assert().code(2).stderr(contains("without its controls"));
+    nights.accept(&["--reason", "x"]).assert().code(2).stderr(contains("ran without controls"));
     nights.accept(&["99", "--reason", "x"]).assert().code(2).stderr(contains("does not have night 99"));
     nights.accept(&["--reason", " "]).assert().code(2).stderr(contains("say something"));
     nights.of_history(&["baseline", "list"]).assert().code(0).stdout(contains("No night has been accepted"));

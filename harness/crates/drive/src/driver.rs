@@ -30,7 +30,8 @@ pub(crate) async fn drive<T: Target>(assignment: &T::Assignment, listener: &dyn 
         Ok(target) => {
             let mut driver = Driver::new(target, assignment, listener);
             run.outcome = driver.measure_target().await.err().unwrap_or(Outcome::Completed);
-            driver.stop_and_store(&mut run).await;
+            let is_complete = run.outcome == Outcome::Completed;
+            driver.stop_and_store(&mut run, is_complete).await;
         }
         Err(error) => run.outcome = error.into_outcome(),
     }
@@ -47,7 +48,8 @@ pub(crate) async fn check_start<T: Target>(assignment: &T::Assignment, listener:
         Ok(target) => {
             let mut driver = Driver::new(target, assignment, listener);
             let proved = driver.target.prove_identity().await;
-            driver.stop_and_store(&mut run).await;
+            // Nothing was measured: a second life to be killed would send requests that were never meant.
+            driver.stop_and_store(&mut run, false).await;
             run.outcome = proved.err()?;
         }
         Err(error) => run.outcome = error.into_outcome(),
@@ -196,10 +198,10 @@ impl<'a, T: Target> Driver<'a, T> {
     }
 
     /// Stops the target, and writes everything that was read of it, and what it left, into `run`.
-    async fn stop_and_store(mut self, run: &mut TargetRun) {
+    async fn stop_and_store(mut self, run: &mut TargetRun, is_complete: bool) {
         self.load.close().await;
         let counts = self.load.counts();
-        let ended = self.target.stop_and_inspect(counts, run.outcome == Outcome::Completed).await;
+        let ended = self.target.stop_and_inspect(counts, is_complete).await;
         run.notes.extend(counts.notes.iter().cloned());
         run.totals = BTreeMap::from([(Metric::Lost, counts.lost), (Metric::MixedUp, counts.mixed_up)]);
         let proof = counts.proof(self.checkpoints.len() as u64);
