@@ -1,5 +1,5 @@
 // Opens each report in Chromium at two widths, light and dark, and holds it to what a page has to be: no error, no
-// request, nothing wider than the screen, text that can be read, a chart for each signal. Leaves a picture of each.
+// request, nothing wider than the screen, text that can be read, a chart for each metric. Leaves a picture of each.
 // Usage: node check.mjs CHROMIUM SHOTS FOLDER…; a folder has report.html and the verdict.json that it is about, or a
 // trend.html over nights.
 import { existsSync, readFileSync } from 'node:fs'
@@ -63,7 +63,7 @@ function inspect() {
   if (texts < 50) found.push(`only ${texts} pieces of text`)
 
   for (const svg of document.querySelectorAll('svg')) {
-    const name = svg.closest('figure')?.dataset.signal
+    const name = svg.closest('figure')?.dataset.metric
     const frame = svg.getBoundingClientRect()
     if (!frame.width) continue
     if (!svg.querySelector('title')?.textContent || !svg.querySelector('desc')?.textContent) found.push(`${name}: no title or no description`)
@@ -86,10 +86,10 @@ function inspect() {
   return found
 }
 
-// Every signal of every target has its figure, and a chart unless it is counted once, after the stop.
+// Every metric of every target has its figure, and a chart unless it is counted once, after the stop.
 function missing(verdict, figures) {
   const found = []
-  for (const row of verdict.signals) {
+  for (const row of verdict.metrics) {
     const figure = figures.find(figure => figure.id === `c${row.run}-${row.name}` || figure.total === `${row.run}-${row.name}`)
     if (!figure) found.push(`no figure for ${row.name} of target ${row.run}`)
     else if (row.class !== 'total' && !figure.chart && row.first !== null) found.push(`no chart for ${row.name} of target ${row.run}`)
@@ -106,7 +106,7 @@ function nights() {
   if (charts.length < 5) found.push(`only ${charts.length} charts`)
   for (const chart of charts) {
     const marks = chart.querySelectorAll('.dot, .bad, .absent').length
-    if (marks !== rows) found.push(`${chart.closest('figure').dataset.signal}: ${marks} marks for ${rows} nights`)
+    if (marks !== rows) found.push(`${chart.closest('figure').dataset.metric}: ${marks} marks for ${rows} nights`)
   }
   for (const word of ['.bad', '.absent', '.change', '.warm', '.flag', '.limit']) {
     if (!document.querySelector(`svg ${word}`)) found.push(`nothing is drawn as ${word}`)
@@ -119,7 +119,7 @@ const figures = () =>
     const target = figure.closest('.target').id.slice(1)
     return {
       id: figure.querySelector('svg title')?.id.replace(/-t$/, ''),
-      total: figure.querySelector('.total') ? `${target}-${figure.dataset.signal}` : null,
+      total: figure.querySelector('.total') ? `${target}-${figure.dataset.metric}` : null,
       chart: Boolean(figure.querySelector('svg')),
     }
   })

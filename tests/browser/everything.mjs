@@ -43,7 +43,7 @@ outside.plan.outside = {
   cli_processes_allowed: 3,
   memory_floor: 256000,
   exceptions: [
-    { signal: 'files', allow: 200, reason: hostile, owner: 'ops', expires: '2027-03-31' },
+    { metric: 'files', allow: 200, reason: hostile, owner: 'ops', expires: '2027-03-31' },
   ],
   unmeasured: [hostile],
 }
