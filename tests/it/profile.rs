@@ -144,7 +144,7 @@ fn a_run_whose_heap_leaks_names_the_line_by_itself() {
         .leakgate(&[&run[..], &["--no-profile"]].concat())
         .assert()
         .code(1)
-        .stdout(contains("`leakgate profile restarts` names the lines of code that keep the memory"));
+        .stdout(contains("`leakgate profile restarts` names the lines of code that hold the memory"));
     assert_eq!(stored(&bench).targets[0].sites, []);
     assert!(!profile.exists(), "what an earlier run found is gone");
     bench.is_clean();
