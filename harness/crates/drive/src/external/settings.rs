@@ -128,7 +128,7 @@ pub struct Flags {
     pub restarts: Option<u64>,
 }
 
-/// What is invalid with the settings.
+/// Why the settings can't be used.
 #[derive(Debug, Error)]
 pub enum SettingsError {
     /// The file cannot be read.
